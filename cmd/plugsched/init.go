@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/live"
+	"plugsched/internal/project"
+	"plugsched/internal/target"
+)
+
+func newInit() *cobra.Command {
+	var o target.Options
+	c := &cobra.Command{
+		Use:   "init [--release RELEASE] WORKDIR",
+		Short: "Take the scheduler out of a kernel into a new working directory",
+		Long: `Init fetches the kernel's image, debug symbols, headers and source, reads the
+shipped binary, derives the boundary, and makes WORKDIR a git repository with the
+pristine scheduler source. The pristine source is compiled and compared with the
+kernel's code function by function. No kernel is compiled, nothing is installed.
+
+Without --release the kernel that runs now is meant. An interrupted init resumes.`,
+		Args: args(1, 1),
+		RunE: func(c *cobra.Command, a []string) error {
+			if o.Release == "" && o.Manual.Vmlinux == "" {
+				release, err := live.Release()
+				if err != nil {
+					return err
+				}
+				o.Release = release
+			}
+			out := newProgress(c.ErrOrStderr())
+			defer out.finish()
+			o.Progress = out.fetching
+			t, err := target.Fetch(c.Context(), o)
+			if err != nil {
+				return err
+			}
+			p, err := project.New(a[0])
+			if err != nil {
+				return err
+			}
+			p.Progress = out.stage
+			if err := p.Init(c.Context(), t); err != nil {
+				return err
+			}
+			out.finish()
+			fmt.Fprintf(c.OutOrStdout(), "%s is ready: edit %s, then `plugsched build %s`\n", a[0], "kernel/sched", a[0])
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Release, "release", "", "kernel release, as uname -r shows it")
+	f.StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")
+	f.StringVar(&o.Manual.Vmlinux, "vmlinux", "", "use this vmlinux with debug information")
+	f.StringVar(&o.Manual.Vmlinuz, "vmlinuz", "", "use this boot image")
+	f.StringVar(&o.Manual.Headers, "headers", "", "use this linux-headers directory")
+	f.StringVar(&o.Manual.Source, "source", "", "use this kernel tree, or .tar.xz of one")
+	return c
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package plugsched carries the files that the tool takes along.
+package plugsched
+
+import "embed"
+
+// Runtime holds the sources of the in-kernel half, which every scheduler module
+// is linked with. They are GPL-2.0-only.
+//
+//go:embed runtime/*.c runtime/*.h runtime/arch
+var Runtime embed.FS

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package arch is what the analysis and the build know about an architecture.
+package arch
+
+import (
+	"debug/elf"
+	"fmt"
+)
+
+// Arch describes one architecture.
+type Arch struct {
+	Name    string // the kernel's name of it, as in arch/NAME
+	Machine elf.Machine
+	// JumpSize is the size in bytes of the jump that redirects a function.
+	JumpSize int
+	// FtraceSize is the size of the place at a function's head that ftrace
+	// rewrites.
+	FtraceSize int
+	// Landing is the instruction that an indirect branch must land on, or nil.
+	Landing []byte
+}
+
+// X86 is x86-64. A redirection is a jmp rel32 (5 bytes), ftrace's site a 5-byte
+// nop (arch/x86/kernel/ftrace.c, MCOUNT_INSN_SIZE).
+var X86 = &Arch{
+	Name:       "x86",
+	Machine:    elf.EM_X86_64,
+	JumpSize:   5,
+	FtraceSize: 5,
+	Landing:    []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
+}
+
+// Of returns the architecture of an ELF machine.
+func Of(m elf.Machine) (*Arch, error) {
+	if m == elf.EM_X86_64 {
+		return X86, nil
+	}
+	return nil, fmt.Errorf("architecture %v is not supported; supported: x86-64", m)
+}
+
+// JumpOffset returns where in a function the redirection goes: behind ftrace's
+// site, or at the head (behind a landing instruction) when there is none.
+// ftraceSite is negative for functions without a site; head is the function's
+// first bytes.
+func (a *Arch) JumpOffset(ftraceSite int, head []byte) int {
+	if ftraceSite >= 0 {
+		return ftraceSite + a.FtraceSize
+	}
+	if n := len(a.Landing); n > 0 && len(head) >= n && string(head[:n]) == string(a.Landing) {
+		return n
+	}
+	return 0
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package asm reads the assembly that gcc writes for one compilation unit and
+// gives it back as definitions: which lines make up which function or object,
+// in which section, and what they refer to.
+//
+// In gcc's output every definition is a label and every reference is a name, so
+// the scheduler's boundary can be applied here without understanding C.
+package asm
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// Kind says what a definition is.
+type Kind int
+
+// The kinds of definitions, from the .type directive.
+const (
+	Func Kind = iota
+	Object
+	Alias // .set NAME,TARGET
+)
+
+// Def is one definition of a unit.
+type Def struct {
+	Name    string
+	Kind    Kind
+	Section string // name of the section that holds its label
+	Global  bool
+	Weak    bool
+	Size    uint64 // bytes, objects only
+	Target  string // what an Alias stands for
+
+	first, last int // line range, inclusive
+}
+
+// Unit is one parsed assembly file.
+type Unit struct {
+	Name string // for messages
+	Defs []*Def // in order of appearance; gcc's .cold parts belong to their function
+
+	lines   []line
+	flags   map[string]string // section name to the rest of its directive
+	byName  map[string]*Def
+	strings map[string]string // .LC label to its directives
+	used    map[*Def]map[string]bool
+}
+
+type line struct {
+	text    string
+	section string
+	def     *Def
+	attr    string // the symbol that an attribute directive (.globl, .type ...) is about
+}
+
+// Lookup returns the definition of name, or nil.
+func (u *Unit) Lookup(name string) *Def { return u.byName[name] }
+
+// Parse reads gcc's output. The text must come from -S without LTO; debug
+// sections and line directives are left out.
+func Parse(name string, text []byte) (*Unit, error) {
+	p := &parser{
+		unit: &Unit{Name: name, flags: map[string]string{}, byName: map[string]*Def{}, strings: map[string]string{}},
+		cur:  ".text", prev: ".text",
+		kinds: map[string]Kind{}, sizes: map[string]uint64{}, attrs: map[string]byte{}, ends: map[string]int{},
+	}
+	for len(text) > 0 {
+		l := text
+		if i := bytes.IndexByte(text, '\n'); i >= 0 {
+			l, text = text[:i], text[i+1:]
+		} else {
+			text = nil
+		}
+		p.number++
+		if err := p.line(string(l)); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, p.number, err)
+		}
+	}
+	if err := p.finish(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return p.unit, nil
+}
+
+type parser struct {
+	unit   *Unit
+	number int
+
+	cur, prev string
+	stack     [][2]string
+
+	kinds  map[string]Kind
+	sizes  map[string]uint64
+	attrs  map[string]byte // bit 0 global, bit 1 weak
+	ends   map[string]int  // line of a function's .size
+	labels []label
+}
+
+type label struct {
+	name string
+	at   int
+}
+
+const (
+	attrGlobal = 1 << iota
+	attrWeak
+)
+
+func debugSection(name string) bool { return strings.HasPrefix(name, ".debug_") }
+
+// line handles one line: tracks the section, collects attributes and labels,
+// keeps everything that belongs in the object.
+func (p *parser) line(text string) error {
+	word, rest := firstWord(text)
+	if p.sectionDirective(word, rest) {
+		return nil
+	}
+	if debugSection(p.cur) || dropDirective(word) || isComment(text) {
+		return nil
+	}
+	at := len(p.unit.lines)
+	l := line{text: text, section: p.cur}
+	switch word {
+	case ".globl", ".global":
+		l.attr = strings.TrimSpace(rest)
+		p.attrs[l.attr] |= attrGlobal
+	case ".weak":
+		l.attr = strings.TrimSpace(rest)
+		p.attrs[l.attr] |= attrGlobal | attrWeak
+	case ".local", ".hidden", ".protected", ".internal":
+		l.attr = strings.TrimSpace(rest)
+	case ".type":
+		name, kind, _ := strings.Cut(rest, ",")
+		l.attr = strings.TrimSpace(name)
+		switch strings.TrimLeft(strings.TrimSpace(kind), "@%") {
+		case "function":
+			p.kinds[l.attr] = Func
+		case "object":
+			p.kinds[l.attr] = Object
+		}
+	case ".size":
+		name, size, _ := strings.Cut(rest, ",")
+		l.attr = strings.TrimSpace(name)
+		var n uint64
+		if _, err := fmt.Sscanf(strings.TrimSpace(size), "%d", &n); err == nil {
+			p.sizes[l.attr] = n
+		} else {
+			p.ends[l.attr] = at
+		}
+	case ".comm":
+		f := strings.Split(rest, ",")
+		if len(f) < 2 {
+			return fmt.Errorf("unreadable directive %q", strings.TrimSpace(text))
+		}
+		d := &Def{Name: strings.TrimSpace(f[0]), Kind: Object, Section: ".bss", first: at, last: at}
+		fmt.Sscanf(strings.TrimSpace(f[1]), "%d", &d.Size)
+		l.attr, l.def = d.Name, d
+		p.unit.Defs = append(p.unit.Defs, d)
+	case ".set":
+		name, target, ok := strings.Cut(rest, ",")
+		name, target = strings.TrimSpace(name), strings.TrimSpace(target)
+		if ok && !strings.HasPrefix(name, ".") {
+			d := &Def{Name: name, Kind: Alias, Section: p.cur, Target: target, first: at, last: at}
+			l.def = d
+			p.unit.Defs = append(p.unit.Defs, d)
+		}
+	default:
+		if name, ok := labelOf(text); ok {
+			if debugLabel(name) {
+				return nil
+			}
+			p.labels = append(p.labels, label{name, at})
+		}
+	}
+	p.unit.lines = append(p.unit.lines, l)
+	return nil
+}
+
+// sectionDirective follows the directives that change the current section and
+// reports whether word was one. They are not kept: Write puts its own.
+func (p *parser) sectionDirective(word, rest string) bool {
+	set := func(name string) { p.prev, p.cur = p.cur, name }
+	switch word {
+	case ".text", ".data", ".bss":
+		set(word)
+	case ".section", ".pushsection":
+		name, flags := sectionName(rest)
+		if word == ".pushsection" {
+			p.stack = append(p.stack, [2]string{p.cur, p.prev})
+		}
+		set(name)
+		if flags != "" || p.unit.flags[name] == "" {
+			p.unit.flags[name] = flags
+		}
+	case ".popsection":
+		if n := len(p.stack); n > 0 {
+			p.cur, p.prev = p.stack[n-1][0], p.stack[n-1][1]
+			p.stack = p.stack[:n-1]
+		}
+	case ".previous":
+		p.cur, p.prev = p.prev, p.cur
+	default:
+		return false
+	}
+	return true
+}
+
+// finish turns labels and attributes into definitions.
+func (p *parser) finish() error {
+	u := p.unit
+	for i, lb := range p.labels {
+		kind, typed := p.kinds[lb.name]
+		switch {
+		case !typed:
+			if strings.HasPrefix(lb.name, ".LC") {
+				u.strings[lb.name] = u.dataAfter(lb.at)
+			}
+		case kind == Func:
+			end, ok := p.ends[lb.name]
+			if !ok || end < lb.at {
+				return fmt.Errorf("function %s has no end", lb.name)
+			}
+			if parent, ok := strings.CutSuffix(lb.name, ".cold"); ok {
+				if d := u.byName[parent]; d != nil {
+					d.last = max(d.last, end)
+					u.byName[lb.name] = d
+					continue
+				}
+			}
+			u.add(&Def{Name: lb.name, Kind: Func, Section: u.lines[lb.at].section, first: lb.at, last: end})
+		case kind == Object:
+			end := len(u.lines) - 1
+			if i+1 < len(p.labels) {
+				end = p.labels[i+1].at - 1
+			}
+			u.add(&Def{Name: lb.name, Kind: Object, Section: u.lines[lb.at].section, Size: p.sizes[lb.name],
+				first: lb.at, last: u.dataEnd(lb.at, end)})
+		}
+	}
+	for _, d := range u.Defs {
+		if d.Kind != Alias {
+			if _, dup := u.byName[d.Name]; !dup {
+				u.byName[d.Name] = d
+			}
+		}
+		a := p.attrs[d.Name]
+		d.Global, d.Weak = a&attrGlobal != 0, a&attrWeak != 0
+		for i := d.first; i <= d.last; i++ {
+			if u.lines[i].def == nil {
+				u.lines[i].def = d
+			}
+		}
+	}
+	for _, d := range u.Defs {
+		if d.Kind == Alias {
+			u.byName[d.Name] = d
+		}
+	}
+	return nil
+}
+
+func (u *Unit) add(d *Def) {
+	u.Defs = append(u.Defs, d)
+	u.byName[d.Name] = d
+}
+
+// dataEnd returns the last line of the object whose label is at line at.
+func (u *Unit) dataEnd(at, limit int) int {
+	last := at
+	for i := at + 1; i <= limit; i++ {
+		if u.lines[i].section != u.lines[at].section {
+			break
+		}
+		word, _ := firstWord(u.lines[i].text)
+		if !dataDirective(word) {
+			break
+		}
+		last = i
+	}
+	return last
+}
+
+// dataAfter returns the data directives that follow a label, as one string.
+func (u *Unit) dataAfter(at int) string {
+	var b strings.Builder
+	for i := at + 1; i <= u.dataEnd(at, len(u.lines)-1); i++ {
+		b.WriteString(strings.TrimSpace(u.lines[i].text))
+		b.WriteByte(';')
+	}
+	return b.String()
+}
+
+func firstWord(text string) (word, rest string) {
+	t := strings.TrimLeft(text, " \t")
+	if i := strings.IndexAny(t, " \t"); i >= 0 {
+		return t[:i], strings.TrimSpace(t[i:])
+	}
+	return t, ""
+}
+
+// sectionName splits what follows .section into the name, without quotes, and
+// the rest.
+func sectionName(rest string) (name, flags string) {
+	name, flags, _ = strings.Cut(rest, ",")
+	return strings.Trim(strings.TrimSpace(name), `"`), strings.TrimSpace(flags)
+}
+
+func labelOf(text string) (string, bool) {
+	if text == "" || !symbolStart(text[0]) {
+		return "", false
+	}
+	i := strings.IndexByte(text, ':')
+	if i <= 0 || strings.ContainsAny(text[:i], " \t\",(") || strings.TrimSpace(text[i+1:]) != "" {
+		return "", false
+	}
+	return text[:i], true
+}
+
+// debugLabel reports labels that only debug sections refer to.
+func debugLabel(name string) bool {
+	for _, p := range []string{".LVL", ".LFB", ".LFE", ".LBB", ".LBE", ".LBI", ".LFSB", ".LCOLD", ".LHOT", ".Letext", ".Ltext", ".Ldebug"} {
+		if rest, ok := strings.CutPrefix(name, p); ok && (rest == "" || rest[0] >= '0' && rest[0] <= '9') {
+			return true
+		}
+	}
+	return false
+}
+
+func dropDirective(word string) bool {
+	switch word {
+	case ".loc", ".file", ".ident", "#APP", "#NO_APP", "":
+		return true
+	}
+	return strings.HasPrefix(word, ".cfi_")
+}
+
+// isComment reports the "# line" remarks that gcc puts round inline assembly.
+func isComment(text string) bool { return text[0] == '#' }
+
+func dataDirective(word string) bool {
+	switch word {
+	case ".quad", ".long", ".byte", ".value", ".word", ".short", ".zero", ".string", ".ascii", ".asciz",
+		".8byte", ".4byte", ".2byte", ".int", ".octa", ".skip", ".xword", ".hword", ".dword", ".space", ".base64":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package asm
+
+import (
+	"bytes"
+	"strings"
+)
+
+// Edit says what Write does with a unit.
+type Edit struct {
+	// Drop reports definitions to leave out; references to them stay and
+	// become undefined symbols.
+	Drop func(*Def) bool
+	// DropSection reports sections whose stray contents (lines that belong to no
+	// definition) are left out.
+	DropSection func(name string) bool
+	// Rename maps a definition to the name and section that it gets; "" keeps.
+	Rename func(*Def) (name, section string)
+	// Refer maps a reference to another name. in is the definition that holds it
+	// (nil outside of all), branch says that the operand of a direct call or jump
+	// is meant rather than an address.
+	Refer func(in *Def, name string, branch bool) string
+	// Rewrite may replace a whole line of a kept definition; nil keeps all.
+	Rewrite func(in *Def, text string) (string, bool)
+}
+
+// Write renders the unit after an edit.
+func (u *Unit) Write(e Edit) []byte {
+	var out bytes.Buffer
+	dropped := map[string]bool{}
+	type placed struct{ name, section string }
+	moved := map[*Def]placed{}
+	for _, d := range u.Defs {
+		if e.Drop != nil && e.Drop(d) {
+			dropped[d.Name] = true
+			dropped[d.Name+".cold"] = true
+		} else if e.Rename != nil {
+			if n, s := e.Rename(d); n != "" || s != "" {
+				moved[d] = placed{n, s}
+			}
+		}
+	}
+	section := ""
+	for i := range u.lines {
+		l := &u.lines[i]
+		owner := l.def
+		if owner == nil && l.attr != "" {
+			owner = u.byName[l.attr]
+		}
+		if owner != nil && dropped[owner.Name] || l.attr != "" && dropped[l.attr] {
+			continue
+		}
+		if l.def == nil && l.attr == "" && e.DropSection != nil && e.DropSection(l.section) {
+			continue
+		}
+		want := l.section
+		m, isMoved := moved[owner]
+		if isMoved && m.section != "" && l.section == owner.Section {
+			want = m.section
+		}
+		if want != section {
+			out.WriteString(u.sectionLine(want))
+			section = want
+		}
+		text := l.text
+		if isMoved && m.name != "" {
+			text = replaceName(text, owner.Name, m.name)
+		}
+		if e.Rewrite != nil && l.def != nil {
+			if t, ok := e.Rewrite(l.def, text); ok {
+				out.WriteString(t)
+				out.WriteByte('\n')
+				continue
+			}
+		}
+		if e.Refer != nil && l.attr == "" {
+			text = referLine(text, func(name string, branch bool) string {
+				if isMoved && name == m.name {
+					return name
+				}
+				return e.Refer(l.def, name, branch)
+			})
+		}
+		out.WriteString(text)
+		out.WriteByte('\n')
+	}
+	return out.Bytes()
+}
+
+func (u *Unit) sectionLine(name string) string {
+	switch name {
+	case ".text", ".data", ".bss":
+		return "\t" + name + "\n"
+	}
+	if f := u.flags[name]; f != "" {
+		return "\t.section\t\"" + name + "\"," + f + "\n"
+	}
+	return "\t.section\t\"" + name + "\"\n"
+}
+
+// Refs calls f for every name that the lines of d refer to.
+func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
+	for i := d.first; i <= d.last; i++ {
+		if u.lines[i].attr != "" {
+			continue
+		}
+		referLine(u.lines[i].text, func(name string, branch bool) string {
+			f(name, branch)
+			return name
+		})
+	}
+}
+
+// StrayRefs calls f for every name referred to outside of all definitions in
+// sections that keep accepts.
+func (u *Unit) StrayRefs(keep func(section string) bool, f func(name string)) {
+	for i := range u.lines {
+		if l := &u.lines[i]; l.def == nil && l.attr == "" && keep(l.section) {
+			referLine(l.text, func(name string, _ bool) string { f(name); return name })
+		}
+	}
+}
+
+func symbolStart(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == '.'
+}
+
+func symbolByte(c byte) bool { return symbolStart(c) || c >= '0' && c <= '9' || c == '$' }
+
+// referLine calls f for every symbol that a line refers to and returns the line
+// with the names that f gave. Labels, mnemonics, directives, registers, string
+// literals and local labels (.L*) are not references.
+func referLine(text string, f func(name string, branch bool) string) string {
+	if _, ok := labelOf(text); ok {
+		return text
+	}
+	var out strings.Builder
+	copied := 0
+	mnemonic, atStart := "", true
+	for i := 0; i < len(text); {
+		c := text[i]
+		switch {
+		case c == '"':
+			j := i + 1
+			for j < len(text) && text[j] != '"' {
+				if text[j] == '\\' {
+					j++
+				}
+				j++
+			}
+			i = min(j+1, len(text))
+		case c == '#':
+			i = len(text)
+		case c == ';':
+			mnemonic, atStart = "", true
+			i++
+		case c == '%':
+			for i++; i < len(text) && symbolByte(text[i]); i++ {
+			}
+		case c >= '0' && c <= '9':
+			j := i
+			for j++; j < len(text) && symbolByte(text[j]); j++ {
+			}
+			if atStart && j < len(text) && text[j] == ':' {
+				j++ // a numeric label; the statement follows
+			}
+			i = j
+		case symbolStart(c):
+			j := i
+			for j++; j < len(text) && symbolByte(text[j]); j++ {
+			}
+			word := text[i:j]
+			switch {
+			case atStart:
+				if j < len(text) && text[j] == ':' {
+					j++ // a label before a statement on the same line
+				} else if mnemonic = word; !prefix(word) {
+					atStart = false
+				}
+			case !strings.HasPrefix(word, ".L") && word != ".":
+				branch := isBranch(mnemonic) && plainOperand(text, i, j)
+				if n := f(word, branch); n != word {
+					out.WriteString(text[copied:i])
+					out.WriteString(n)
+					copied = j
+				}
+			}
+			i = j
+		default:
+			i++
+		}
+	}
+	if copied == 0 {
+		return text
+	}
+	out.WriteString(text[copied:])
+	return out.String()
+}
+
+func replaceName(text, from, to string) string {
+	if name, ok := labelOf(text); ok {
+		if name == from {
+			return to + text[len(from):]
+		}
+		return text
+	}
+	return referLine(text, func(name string, _ bool) string {
+		if name == from {
+			return to
+		}
+		return name
+	})
+}
+
+// plainOperand reports that text[i:j] is the whole operand of its statement.
+func plainOperand(text string, i, j int) bool {
+	before := strings.TrimRight(text[:i], " \t")
+	if before != "" && strings.ContainsAny(before[len(before)-1:], "*$,(+-") {
+		return false
+	}
+	after := strings.TrimPrefix(text[j:], "@PLT")
+	after = strings.TrimLeft(after, " \t")
+	return after == "" || after[0] == ';' || after[0] == '#'
+}

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package boundary decides which functions of the scheduler move into the
+// module and which stay in the kernel, and says why.
+//
+// The boundary is derived from the shipped binary. A function on the border is
+// redirected from the kernel to the module; an internal function is only ever
+// reached through the border, so it needs no redirection; an external function
+// stays, because it cannot be redirected safely.
+package boundary
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"plugsched/internal/arch"
+	image "plugsched/internal/vmlinux"
+)
+
+// Class is the place of a function in the boundary.
+type Class string
+
+// The classes of functions. Interface and Callback together are the border.
+const (
+	Interface Class = "interface" // called by code that stays, or exported; redirected
+	Callback  Class = "callback"  // reached through its address only; redirected
+	Internal  Class = "internal"  // reached from the module only
+	External  Class = "external"  // stays in the kernel
+	Init      Class = "init"      // __init or __exit code: ran once, stays
+)
+
+// Border reports classes whose functions are redirected.
+func (c Class) Border() bool { return c == Interface || c == Callback }
+
+// Moves reports classes whose functions the module replaces.
+func (c Class) Moves() bool { return c.Border() || c == Internal }
+
+// Fact is one reason for a function's class.
+type Fact struct {
+	Kind string // "called", "exported", "address", "stays", "override", ...
+	Text string // in words, names the other side
+	By   string `json:",omitempty"` // the other function or object, where there is one
+}
+
+// Function is a function of the scheduler as the kernel has it.
+type Function struct {
+	Name     string
+	Base     string // source name; differs from Name for gcc's clones
+	Unit     string
+	DeclFile string
+	DeclLine int
+	Addr     uint64 // link address
+	Size     uint64
+	Class    Class
+	Facts    []Fact
+	// Inlines are scheduler functions inlined into a function that stays: to
+	// change them would be to change it.
+	Inlines []string `json:",omitempty"`
+	// Jump is where a redirection goes, as an offset from Addr: behind the
+	// ftrace site, so that tracing keeps working. Border functions only.
+	Jump int
+	// Shipped is what the vmlinux has where the jump goes.
+	Shipped []byte `json:",omitempty"`
+}
+
+// Clone reports functions whose calling convention gcc changed.
+func (f *Function) Clone() bool { return f.Name != f.Base }
+
+// ObjectClass says who owns an object while the module is live.
+type ObjectClass string
+
+// The classes of objects.
+const (
+	Shared  ObjectClass = "shared"  // the kernel's, used by both
+	Private ObjectClass = "private" // the module has its own
+	Table   ObjectClass = "table"   // the kernel's, rewritten in place with the module's contents
+)
+
+// Object is a variable of the scheduler.
+type Object struct {
+	Name     string
+	Unit     string
+	DeclFile string
+	DeclLine int
+	Type     string
+	Addr     uint64 // link address, or offset in the per-CPU section
+	Size     uint64
+	Class    ObjectClass
+	Why      string
+}
+
+// Boundary is the result, in an order that only depends on its inputs.
+type Boundary struct {
+	Release   string
+	BuildID   string
+	Functions []*Function // by name, then unit
+	Objects   []*Object   // by name, then unit
+}
+
+// Counts returns how many functions are in each class.
+func (b *Boundary) Counts() map[Class]int {
+	m := map[Class]int{}
+	for _, f := range b.Functions {
+		m[f.Class]++
+	}
+	return m
+}
+
+// Find returns every function with the symbol or source name.
+func (b *Boundary) Find(name string) []*Function {
+	var out []*Function
+	for _, f := range b.Functions {
+		if f.Name == name || f.Base == name {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// FindObject returns every object with the name.
+func (b *Boundary) FindObject(name string) []*Object {
+	var out []*Object
+	for _, o := range b.Objects {
+		if o.Name == name {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// Derive computes the boundary of the functions declared under cfg.Sources. tail
+// names the functions that __schedule calls behind the context switch: that part
+// of it stays.
+func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
+	d := &deriver{prog: p, arch: a, cfg: cfg, tail: tail, nodes: map[*image.Function]*node{}}
+	if err := d.collect(); err != nil {
+		return nil, err
+	}
+	d.evidence()
+	d.staying()
+	if err := d.override(); err != nil {
+		return nil, err
+	}
+	d.settle()
+	return d.result()
+}
+
+// node is a function of the scheduler while its class is being worked out.
+type node struct {
+	fn    *image.Function
+	decl  bool // declared in the scheduler's own files
+	jump  int
+	force bool // an override wants it redirected
+
+	callers []*image.Function // functions that branch to it, any
+	tail    bool              // called by __schedule behind the context switch
+	takers  []string          // who takes its address, class tables aside
+	init    bool
+	stays   []Fact // non-empty: cannot move
+}
+
+type deriver struct {
+	prog  *image.Program
+	arch  *arch.Arch
+	cfg   *Config
+	tail  []string
+	nodes map[*image.Function]*node
+	order []*node
+}
+
+// collect finds the scheduler's functions. A .cold part belongs to its function.
+func (d *deriver) collect() error {
+	for _, f := range d.prog.Functions {
+		if !d.cfg.Source(f.Unit) || strings.HasSuffix(f.Name, ".cold") {
+			continue
+		}
+		n := &node{fn: f, decl: d.cfg.Source(f.DeclFile)}
+		n.init = strings.HasPrefix(f.Section, ".init") || strings.HasPrefix(f.Section, ".exit")
+		d.nodes[f] = n
+		d.order = append(d.order, n)
+	}
+	if len(d.order) == 0 {
+		return fmt.Errorf("%s: no function of %s found: its debug information does not cover the scheduler",
+			d.prog.Path, strings.Join(d.cfg.Sources, ", "))
+	}
+	sort.Slice(d.order, func(i, j int) bool {
+		a, b := d.order[i].fn, d.order[j].fn
+		if a.Name != b.Name {
+			return a.Name < b.Name
+		}
+		return a.Addr < b.Addr
+	})
+	return nil
+}
+
+// whole maps a .cold part to the function it was split from.
+func (d *deriver) whole(f *image.Function) *image.Function {
+	if base, ok := strings.CutSuffix(f.Name, ".cold"); ok {
+		if w := d.prog.Lookup(base, f.Unit); w != nil {
+			return w
+		}
+	}
+	return f
+}
+
+// evidence collects who calls and who takes the address of each function.
+func (d *deriver) evidence() {
+	for _, f := range d.prog.Functions {
+		from := d.whole(f)
+		for _, c := range f.Calls {
+			if n := d.nodes[d.whole(c.To)]; n != nil && n.fn != from {
+				n.callers = append(n.callers, from)
+			}
+		}
+		for _, t := range f.Takes {
+			if n := d.nodes[t.To]; n != nil {
+				n.takers = append(n.takers, "code of "+describe(from))
+			}
+		}
+	}
+	for _, name := range d.tail {
+		for _, f := range d.prog.Func(name) {
+			if n := d.nodes[f]; n != nil {
+				n.tail = true
+			}
+		}
+	}
+	for _, t := range d.prog.DataTakes {
+		n := d.nodes[t.To]
+		if n == nil || d.isTable(t.In) {
+			continue
+		}
+		where := fmt.Sprintf("data at %#x", t.Addr)
+		if t.In != nil {
+			where = "object " + t.In.Name
+		}
+		n.takers = append(n.takers, where)
+	}
+}
+
+func describe(f *image.Function) string {
+	if f.Unit == "" {
+		return f.Name + " (assembly)"
+	}
+	return f.Name + " (" + f.Unit + ")"
+}
+
+// isTable reports the scheduling class tables: the update rewrites them in place
+// (kernel/sched/sched.h, struct sched_class), so that being in one does not
+// expose a function.
+func (d *deriver) isTable(o *image.Object) bool {
+	return o != nil && o.Type == "struct sched_class" && d.cfg.Source(o.Unit)
+}
+
+// settle moves functions out until nothing changes: what code that stays can
+// reach has to be redirected, and what cannot be redirected stays too.
+func (d *deriver) settle() {
+	for changed := true; changed; {
+		changed = false
+		for _, n := range d.order {
+			if len(n.stays) > 0 || !d.reached(n) {
+				continue
+			}
+			if why := d.unredirectable(n); why != "" {
+				n.stays = append(n.stays, Fact{Kind: "stays", Text: why})
+				changed = true
+			}
+		}
+	}
+}
+
+// reached reports whether code that stays in the kernel can get to n.
+func (d *deriver) reached(n *node) bool {
+	return n.fn.Exported || n.tail || len(n.takers) > 0 || len(d.outsideCallers(n)) > 0
+}
+
+// outsideCallers are the callers of n that stay. Calls from __init code do not
+// count: it is gone by the time a module is loaded.
+func (d *deriver) outsideCallers(n *node) []*image.Function {
+	var out []*image.Function
+	for _, f := range n.callers {
+		if strings.HasPrefix(f.Section, ".init") {
+			continue
+		}
+		if c := d.nodes[f]; c == nil || len(c.stays) > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// unredirectable says why a jump cannot be put at n, or "".
+func (d *deriver) unredirectable(n *node) string {
+	f := n.fn
+	if f.Name != f.Base {
+		return "is a clone (" + f.Name + ") whose calling convention only gcc knows, and code that stays calls it"
+	}
+	if d.prog.InRange(f.Addr, "__noinstr_text_start", "__noinstr_text_end") {
+		return "runs where instrumentation is forbidden (noinstr: entry code and NMI)"
+	}
+	n.jump = d.arch.JumpOffset(f.FtraceSite, d.prog.Bytes(f.Addr, 16))
+	start := f.Addr + uint64(n.jump)
+	end := start + uint64(d.arch.JumpSize)
+	if next := d.prog.NextFunction(f); next != 0 && end > next {
+		return fmt.Sprintf("is too small (%d bytes) to hold a jump", f.Size)
+	}
+	if s := d.prog.PatchSiteIn(start, end); s != nil {
+		return fmt.Sprintf("has a %s at +%#x, where the jump would go: the kernel rewrites that place on its own", s.Kind, s.Addr-f.Addr)
+	}
+	return ""
+}
+
+// result names the classes and the facts behind them.
+func (d *deriver) result() (*Boundary, error) {
+	b := &Boundary{Release: d.prog.Release, BuildID: d.prog.BuildID}
+	for _, n := range d.order {
+		f := n.fn
+		r := &Function{Name: f.Name, Base: f.Base, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
+			Addr: f.Addr, Size: f.Size, Jump: n.jump}
+		callers, reached := d.outsideCallers(n), d.reached(n)
+		switch {
+		case n.init:
+			r.Class = Init
+		case len(n.stays) > 0:
+			r.Class = External
+		case reached && (f.Exported || n.tail || len(callers) > 0):
+			r.Class = Interface
+		case reached:
+			r.Class = Callback
+		default:
+			r.Class = Internal
+		}
+		if r.Class.Border() {
+			r.Shipped = d.prog.Bytes(f.Addr+uint64(n.jump), d.arch.JumpSize)
+		} else {
+			r.Jump = 0
+		}
+		if r.Class == External {
+			r.Inlines = d.inlined(f)
+		}
+		r.Facts = d.facts(n, callers)
+		b.Functions = append(b.Functions, r)
+	}
+	b.Objects = d.objects()
+	return b, nil
+}
+
+func (d *deriver) inlined(f *image.Function) []string {
+	var out []string
+	for _, s := range f.Inlines {
+		if d.cfg.Source(s.DeclFile) {
+			out = append(out, s.Name)
+		}
+	}
+	sort.Strings(out)
+	return slices.Compact(out)
+}
+
+func (d *deriver) facts(n *node, callers []*image.Function) []Fact {
+	facts := append([]Fact(nil), n.stays...)
+	if n.fn.Exported {
+		facts = append(facts, Fact{Kind: "exported", Text: "is exported, so that modules may call it"})
+	}
+	if n.tail {
+		facts = append(facts, Fact{Kind: "called", Text: "is called by __schedule behind the context switch, a part that stays", By: scheduleName})
+	}
+	seen := map[string]bool{}
+	for _, c := range callers {
+		if s := describe(c); !seen[s] {
+			seen[s] = true
+			facts = append(facts, Fact{Kind: "called", Text: "is called by " + s + ", which stays", By: c.Name})
+		}
+	}
+	for _, t := range n.takers {
+		if !seen[t] {
+			seen[t] = true
+			facts = append(facts, Fact{Kind: "address", Text: "its address is taken by " + t})
+		}
+	}
+	if len(facts) == 0 {
+		facts = append(facts, Fact{Kind: "inside", Text: d.insideText(n)})
+	}
+	return facts
+}
+
+func (d *deriver) insideText(n *node) string {
+	var names []string
+	seen := map[string]bool{}
+	for _, c := range n.callers {
+		if !seen[c.Name] && !strings.HasPrefix(c.Section, ".init") {
+			seen[c.Name] = true
+			names = append(names, c.Name)
+		}
+	}
+	sort.Strings(names)
+	if len(names) == 0 {
+		return "is only reached through a scheduling class table"
+	}
+	if len(names) > 8 {
+		names = append(names[:8], fmt.Sprintf("and %d more", len(names)-8))
+	}
+	return "is only called by functions that move: " + strings.Join(names, ", ")
+}
+
+// objects classifies the scheduler's variables.
+func (d *deriver) objects() []*Object {
+	var out []*Object
+	for _, o := range d.prog.Objects {
+		if !d.cfg.Source(o.Unit) {
+			continue
+		}
+		r := &Object{Name: o.Name, Unit: o.Unit, DeclFile: o.DeclFile, DeclLine: o.DeclLine, Type: o.Type,
+			Addr: o.Addr, Size: o.Size, Class: Shared, Why: "the kernel has it; state is inherited"}
+		if d.isTable(o) {
+			r.Class, r.Why = Table, "a scheduling class; rewritten in place, because tasks point at it"
+		}
+		if why, ok := d.cfg.Private[o.Name]; ok {
+			r.Class, r.Why = Private, why
+		}
+		out = append(out, r)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Name != out[j].Name {
+			return out[i].Name < out[j].Name
+		}
+		return out[i].Addr < out[j].Addr
+	})
+	return out
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package boundary
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"plugsched/kernels"
+)
+
+// Config is what the boundary rests on besides the binary: knowledge about
+// kernels (the files in kernels/) and the wishes of one project
+// (plugsched.yaml). Every entry maps a name to the reason for it.
+type Config struct {
+	// Sources are the directories whose functions are the scheduler.
+	Sources []string `yaml:"sources"`
+	// Interface functions are redirected although the analysis lets them stay.
+	Interface map[string]string `yaml:"interface"`
+	// Stay functions stay although they could move.
+	Stay map[string]string `yaml:"stay"`
+	// Private variables get a copy of their own in the module.
+	Private map[string]string `yaml:"private"`
+	// Preempts are patterns of functions that call __schedule only to let others
+	// run: whoever is inside is runnable and leaves by itself.
+	Preempts map[string]string `yaml:"preempts"`
+
+	optional map[string]bool // names from kernels/, which not every kernel has
+}
+
+// LoadConfig returns the built-in knowledge overlaid with a project's file. A
+// missing file is not an error.
+func LoadConfig(project string) (*Config, error) {
+	cfg := &Config{optional: map[string]bool{}}
+	if err := parseConfig(kernels.Common, cfg); err != nil {
+		return nil, fmt.Errorf("kernels/common.yaml: %w", err)
+	}
+	for name := range cfg.Private {
+		cfg.optional[name] = true
+	}
+	if project == "" {
+		return cfg, nil
+	}
+	text, err := os.ReadFile(project)
+	if errors.Is(err, os.ErrNotExist) {
+		return cfg, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var own Config
+	if err := parseConfig(text, &own); err != nil {
+		return nil, fmt.Errorf("%s: %w", project, err)
+	}
+	for name := range own.Stay {
+		if _, both := own.Interface[name]; both {
+			return nil, fmt.Errorf("%s: %s is listed under both interface and stay", project, name)
+		}
+	}
+	cfg.Sources = append(cfg.Sources, own.Sources...)
+	merge(&cfg.Interface, own.Interface)
+	merge(&cfg.Stay, own.Stay)
+	merge(&cfg.Private, own.Private)
+	merge(&cfg.Preempts, own.Preempts)
+	for name := range own.Private {
+		delete(cfg.optional, name)
+	}
+	return cfg, nil
+}
+
+func parseConfig(text []byte, cfg *Config) error {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(cfg); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func merge(to *map[string]string, from map[string]string) {
+	if *to == nil {
+		*to = map[string]string{}
+	}
+	for k, v := range from {
+		(*to)[k] = v
+	}
+}
+
+// Source reports whether file is one of the scheduler's.
+func (c *Config) Source(file string) bool {
+	for _, dir := range c.Sources {
+		if strings.HasPrefix(file, strings.TrimSuffix(dir, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Config) preempts(name string) bool {
+	for pattern := range c.Preempts {
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}

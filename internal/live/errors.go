@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package live installs, removes and reports schedulers on the running kernel.
+// The kernel is the truth: every answer is read from it.
+package live
+
+import "fmt"
+
+// PreconditionError says why an operation was not even begun. Nothing changed.
+type PreconditionError struct{ Err error }
+
+func (e *PreconditionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *PreconditionError) Unwrap() error { return e.Err }
+
+func precondition(format string, args ...any) error {
+	return &PreconditionError{fmt.Errorf(format, args...)}
+}
+
+// BusyError says that some task was in the way each time the update was tried.
+// Nothing changed.
+type BusyError struct {
+	Tries  int
+	Report string // the tasks and their stacks, from the last try
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("the scheduler was busy in all of %d tries, nothing was changed; in the way:\n%s", e.Tries, e.Report)
+}
+
+// KernelFault says that the kernel complained after an update.
+type KernelFault struct{ Lines []string }
+
+func (e *KernelFault) Error() string {
+	s := "the kernel complained after the update:"
+	for _, l := range e.Lines {
+		s += "\n  " + l
+	}
+	return s
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Release returns the running kernel's release, as uname -r.
+func Release() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	return unix.ByteSliceToString(u.Release[:]), nil
+}
+
+// BuildID returns the running kernel's GNU build-id (/sys/kernel/notes).
+func BuildID() (string, error) {
+	notes, err := os.ReadFile("/sys/kernel/notes")
+	if err != nil {
+		return "", err
+	}
+	id, ok := gnuBuildID(notes)
+	if !ok {
+		return "", errors.New("/sys/kernel/notes: holds no GNU build-id")
+	}
+	return id, nil
+}
+
+// gnuBuildID finds the build-id in ELF notes.
+func gnuBuildID(notes []byte) (string, bool) {
+	const ntGNUBuildID = 3
+	for len(notes) >= 12 {
+		namesz := uint64(binary.LittleEndian.Uint32(notes))
+		descsz := uint64(binary.LittleEndian.Uint32(notes[4:]))
+		kind := binary.LittleEndian.Uint32(notes[8:])
+		desc := 12 + (namesz+3)&^3
+		end := desc + (descsz+3)&^3
+		if desc+descsz > uint64(len(notes)) {
+			return "", false
+		}
+		if kind == ntGNUBuildID && string(notes[12:12+namesz]) == "GNU\x00" {
+			return hex.EncodeToString(notes[desc : desc+descsz]), true
+		}
+		notes = notes[min(end, uint64(len(notes))):]
+	}
+	return "", false
+}
+
+// kaslrOffset finds how far the kernel was moved from its link addresses, and
+// checks a sample of addresses: witnesses maps names to link addresses.
+func kaslrOffset(witnesses map[string]uint64) (uint64, error) {
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	running, err := readKallsyms(bufio.NewScanner(f), witnesses)
+	if err != nil {
+		return 0, err
+	}
+	return matchWitnesses(running, witnesses)
+}
+
+func readKallsyms(in *bufio.Scanner, want map[string]uint64) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	for in.Scan() && len(out) < len(want) {
+		f := bytes.Fields(in.Bytes())
+		if len(f) != 3 {
+			if len(f) == 4 {
+				break // modules follow the kernel
+			}
+			continue
+		}
+		name := string(f[2])
+		if _, ok := want[name]; !ok {
+			continue
+		}
+		addr, err := strconv.ParseUint(string(f[0]), 16, 64)
+		if err != nil {
+			return nil, fmt.Errorf("/proc/kallsyms: unreadable line %q", in.Text())
+		}
+		out[name] = addr
+	}
+	return out, in.Err()
+}
+
+func matchWitnesses(running, witnesses map[string]uint64) (uint64, error) {
+	if len(witnesses) == 0 {
+		return 0, precondition("the module names no symbol to check the kernel by: build it again")
+	}
+	var offset uint64
+	first, firstName := true, ""
+	for name, link := range witnesses {
+		addr, ok := running[name]
+		switch {
+		case !ok:
+			return 0, precondition("/proc/kallsyms has no %s: this is not the kernel that the module was built for", name)
+		case addr == 0:
+			return 0, precondition("/proc/kallsyms shows no addresses: set kernel.kptr_restrict to 0 or 1 for the time of the install")
+		case first:
+			offset, first, firstName = addr-link, false, name
+		case addr-link != offset:
+			return 0, precondition("%s and %s are not as far apart as in the kernel that the module was built for", name, firstName)
+		}
+	}
+	return offset, nil
+}
+
+// lockdown returns the kernel's lockdown mode: "none", "integrity" or
+// "confidentiality" (security/lockdown/lockdown.c).
+func lockdown() string {
+	text, err := os.ReadFile("/sys/kernel/security/lockdown")
+	if err != nil {
+		return "none"
+	}
+	for _, w := range strings.Fields(string(text)) {
+		if strings.HasPrefix(w, "[") {
+			return strings.Trim(w, "[]")
+		}
+	}
+	return "none"
+}
+
+// signaturesForced reports whether only signed modules may be loaded
+// (kernel/module/signing.c, sig_enforce).
+func signaturesForced() bool {
+	text, err := os.ReadFile("/sys/module/module/parameters/sig_enforce")
+	return err == nil && strings.TrimSpace(string(text)) == "Y"
+}
+
+// modulesDisabled reports kernel.modules_disabled.
+func modulesDisabled() bool {
+	text, err := os.ReadFile("/proc/sys/kernel/modules_disabled")
+	return err == nil && strings.TrimSpace(string(text)) == "1"
+}
+
+// maySysModule reports whether this process holds CAP_SYS_MODULE.
+func maySysModule() bool {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return os.Geteuid() == 0
+	}
+	for _, l := range strings.Split(string(text), "\n") {
+		if v, ok := strings.CutPrefix(l, "CapEff:"); ok {
+			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return err == nil && caps&(1<<unix.CAP_SYS_MODULE) != 0
+		}
+	}
+	return false
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"plugsched/internal/desc"
+)
+
+// maxModule bounds what is read as a module, in bytes.
+const maxModule = 256 << 20
+
+// Module is a scheduler module read from a file.
+type Module struct {
+	Path string
+	Desc *desc.Description
+
+	image []byte
+	file  *elf.File
+}
+
+// Open reads and checks a module. The file is read once: what was checked is
+// what is loaded.
+func Open(path string) (*Module, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &PreconditionError{Err: err}
+	}
+	defer f.Close()
+	image, err := io.ReadAll(io.LimitReader(f, maxModule+1))
+	if err != nil {
+		return nil, &PreconditionError{Err: err}
+	}
+	if len(image) > maxModule {
+		return nil, precondition("%s: larger than %d MiB, not a scheduler module", path, maxModule>>20)
+	}
+	m, err := parse(image)
+	if err != nil {
+		return nil, precondition("%s: %v", path, err)
+	}
+	m.Path = path
+	return m, nil
+}
+
+func parse(image []byte) (*Module, error) {
+	f, err := elf.NewFile(bytes.NewReader(image))
+	if err != nil {
+		return nil, fmt.Errorf("not a kernel module (%v): the file is truncated or something else", err)
+	}
+	if f.Type != elf.ET_REL || f.Class != elf.ELFCLASS64 || f.ByteOrder != binary.LittleEndian {
+		return nil, fmt.Errorf("not a 64-bit kernel module")
+	}
+	s := f.Section(desc.Section)
+	if s == nil {
+		return nil, fmt.Errorf("not made by `plugsched build` (it has no %s section)", desc.Section)
+	}
+	text, err := s.Data()
+	if err != nil {
+		return nil, fmt.Errorf("truncated: %v", err)
+	}
+	m := &Module{image: image, file: f, Desc: &desc.Description{}}
+	if err := json.Unmarshal(text, m.Desc); err != nil {
+		return nil, fmt.Errorf("its description is damaged: %v", err)
+	}
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_NOBITS && s.Type != elf.SHT_NULL && (s.Offset > uint64(len(image)) || s.FileSize > uint64(len(image))-s.Offset) {
+			return nil, fmt.Errorf("truncated: section %s ends behind the end of the file", s.Name)
+		}
+	}
+	return m, nil
+}
+
+// bound returns a copy of the module in which every undefined symbol has the
+// address that it has on the running kernel. Symbols with an absolute value are
+// not looked up by the module loader (kernel/module/main.c, simplify_symbols).
+func (m *Module) bound(offset uint64) ([]byte, error) {
+	out := bytes.Clone(m.image)
+	symtab := m.file.SectionByType(elf.SHT_SYMTAB)
+	if symtab == nil || int(symtab.Link) >= len(m.file.Sections) {
+		return nil, precondition("%s: has no symbol table", m.Path)
+	}
+	names, err := m.file.Sections[symtab.Link].Data()
+	if err != nil {
+		return nil, precondition("%s: %v", m.Path, err)
+	}
+	const entry = 24 // sizeof(Elf64_Sym)
+	for off := symtab.Offset + entry; off+entry <= symtab.Offset+symtab.Size; off += entry {
+		sym := out[off : off+entry]
+		if binary.LittleEndian.Uint16(sym[6:]) != uint16(elf.SHN_UNDEF) {
+			continue
+		}
+		name := cstring(names, binary.LittleEndian.Uint32(sym))
+		b, ok := m.Desc.Bindings[name]
+		if !ok {
+			return nil, precondition("%s: symbol %s has no binding: build the module again", m.Path, name)
+		}
+		addr := b.Addr
+		if !b.Fixed {
+			addr += offset
+		}
+		binary.LittleEndian.PutUint16(sym[6:], uint16(elf.SHN_ABS))
+		binary.LittleEndian.PutUint64(sym[8:], addr)
+	}
+	return out, nil
+}
+
+func cstring(b []byte, off uint32) string {
+	if uint64(off) >= uint64(len(b)) {
+		return ""
+	}
+	b = b[off:]
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b)
+}

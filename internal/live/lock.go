@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile keeps two installers apart. /run is root's alone, and empty at boot.
+const lockFile = "/run/plugsched.lock"
+
+func lock() (unlock func(), err error) {
+	fd, err := unix.Open(lockFile, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, precondition("%s: %v", lockFile, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, precondition("another plugsched is installing or removing a scheduler right now")
+		}
+		return nil, precondition("%s: %v", lockFile, err)
+	}
+	return func() { unix.Close(fd) }, nil
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"plugsched/internal/asm"
+	"plugsched/internal/bind"
+	"plugsched/internal/boundary"
+	"plugsched/internal/desc"
+	"plugsched/internal/module"
+	"plugsched/internal/symbols"
+	"plugsched/internal/version"
+)
+
+// RefusedError lists changes that could not take effect, or not safely.
+type RefusedError struct{ Refusals []bind.Refusal }
+
+func (e *RefusedError) Error() string {
+	var b strings.Builder
+	for i, r := range e.Refusals {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(r.String())
+	}
+	return b.String()
+}
+
+// Build makes the module from the developer's tree.
+func (p *Project) Build(ctx context.Context) (*desc.Description, error) {
+	b, err := p.newBuild()
+	if err != nil {
+		return nil, err
+	}
+	steps := []struct {
+		name, text string
+		run        func(context.Context) (string, error)
+	}{
+		{"compile", "compiling the scheduler", b.compile},
+		{"bind", "applying the boundary, comparing with the kernel", b.bind},
+		{"link", "linking the module", b.link},
+		{"finish", "binding to the kernel", b.finish},
+	}
+	for _, s := range steps {
+		if err := p.stage(s.name, s.text, "", func() (string, error) { return s.run(ctx) }); err != nil {
+			return nil, err
+		}
+	}
+	return b.desc, nil
+}
+
+// build is one run of Build.
+type build struct {
+	*Project
+	tree     *module.Tree
+	boundary *boundary.Boundary
+	symbols  *symbols.Table
+	pristine map[string]module.Unit
+	units    []module.Unit
+	bound    map[string][]byte
+	names    map[string]*symbols.Symbol // undefined names that need more than their name
+	ko       string
+	desc     *desc.Description
+}
+
+func (p *Project) newBuild() (*build, error) {
+	t, err := p.Target()
+	if err != nil {
+		return nil, err
+	}
+	b := &build{Project: p, tree: p.tree(t, p.Dir), pristine: map[string]module.Unit{}, bound: map[string][]byte{}, names: map[string]*symbols.Symbol{}}
+	if b.boundary, err = p.Boundary(); err != nil {
+		return nil, err
+	}
+	if b.symbols, err = p.symbols(); err != nil {
+		return nil, err
+	}
+	units, err := p.pristine()
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range units {
+		b.pristine[u.Name] = u
+	}
+	b.desc = &desc.Description{Format: desc.Version, Release: b.boundary.Release, BuildID: b.boundary.BuildID, Tool: version.String(), Boundary: map[string]int{}}
+	for c, n := range b.boundary.Counts() {
+		b.desc.Boundary[string(c)] = n
+	}
+	for _, f := range b.boundary.Functions {
+		if f.Class.Border() {
+			b.desc.Replaced = append(b.desc.Replaced, f.Name)
+		}
+	}
+	sort.Strings(b.desc.Replaced)
+	return b, nil
+}
+
+func (b *build) compile(ctx context.Context) (string, error) {
+	units, err := module.Compile(ctx, b.tree, b.state("edited"))
+	b.units = units
+	return fmt.Sprintf("%d units", len(units)), err
+}
+
+// bind applies the boundary to every unit, and refuses what would not take
+// effect.
+func (b *build) bind(context.Context) (string, error) {
+	kernel := bind.NewKernel(b.boundary, b.symbols)
+	var refusals []bind.Refusal
+	for _, u := range b.units {
+		was, ok := b.pristine[u.Name]
+		if !ok {
+			return "", userError("%s: a new file cannot be built yet: add its code to an existing one", u.Name)
+		}
+		edited, err := parse(u.Assembly)
+		if err != nil {
+			return "", err
+		}
+		old, err := parse(was.Assembly)
+		if err != nil {
+			return "", err
+		}
+		plan := kernel.Decide(u.Name, edited, bind.Twins(u.Name, edited, old, b.symbols))
+		c := plan.Compare(old)
+		refusals = append(refusals, c.Refusals...)
+		types, err := bind.CompareTypes(kernel, u.Name, u.Object, was.Object)
+		if err != nil {
+			return "", err
+		}
+		refusals = append(refusals, types...)
+		b.desc.Changed = append(b.desc.Changed, c.Changed...)
+		b.desc.Added = append(b.desc.Added, c.Added...)
+		b.desc.Removed = append(b.desc.Removed, c.Removed...)
+		b.desc.Warnings = append(b.desc.Warnings, c.Warnings...)
+		b.bound[strings.TrimSuffix(filepath.Base(u.Name), ".c")] = plan.Render()
+		for name, s := range plan.Bound {
+			b.names[name] = s
+		}
+	}
+	for _, l := range []*[]string{&b.desc.Changed, &b.desc.Added, &b.desc.Removed, &b.desc.Warnings} {
+		sort.Strings(*l)
+		*l = slices.Compact(*l)
+	}
+	if len(refusals) > 0 {
+		sort.Slice(refusals, func(i, j int) bool { return refusals[i].String() < refusals[j].String() })
+		return "", &RefusedError{slices.Compact(refusals)}
+	}
+	return fmt.Sprintf("%d changed, %d added, %d removed", len(b.desc.Changed), len(b.desc.Added), len(b.desc.Removed)), nil
+}
+
+func parse(path string) (*asm.Unit, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return asm.Parse(path, text)
+}
+
+func (b *build) link(ctx context.Context) (string, error) {
+	spring, err := b.springboard()
+	if err != nil {
+		return "", err
+	}
+	b.ko, err = module.Link(ctx, b.tree, b.state("module"), &module.Plan{Bound: b.bound, Boundary: b.boundary, Symbols: b.symbols, Springboard: spring})
+	return module.Name + ".ko", err
+}
+
+// finish works out where every undefined symbol of the module is, and puts the
+// description into it.
+func (b *build) finish(ctx context.Context) (string, error) {
+	undefined, err := module.Undefined(b.ko)
+	if err != nil {
+		return "", err
+	}
+	if err := b.resolve(undefined); err != nil {
+		return "", err
+	}
+	b.desc.Commit = b.commit(ctx)
+	tmp := b.Module() + ".tmp"
+	if err := module.Finish(ctx, b.ko, tmp, b.desc); err != nil {
+		return "", errors.Join(err, os.Remove(tmp))
+	}
+	text, err := yaml.Marshal(b.desc)
+	if err != nil {
+		return "", err
+	}
+	if err := replaceFile(b.Description(), text); err != nil {
+		return "", err
+	}
+	if err := os.Rename(tmp, b.Module()); err != nil {
+		return "", err
+	}
+	st, err := os.Stat(b.Module())
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d symbols bound, %d bytes", len(b.desc.Bindings), st.Size()), nil
+}
+
+// resolve finds the kernel's symbol for every undefined name.
+func (b *build) resolve(undefined []string) error {
+	b.desc.Bindings, b.desc.Witnesses = map[string]desc.Binding{}, map[string]uint64{}
+	var missing []string
+	for _, name := range undefined {
+		s := b.find(name)
+		if s == nil {
+			missing = append(missing, name)
+			continue
+		}
+		b.desc.Bindings[name] = desc.Binding{Addr: s.Addr, Fixed: s.Fixed}
+	}
+	if len(missing) > 0 {
+		return userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
+	}
+	names := make([]string, 0, len(b.desc.Bindings))
+	for name, v := range b.desc.Bindings {
+		if !v.Fixed && b.symbols.Unique(name) {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	for i := 0; i < len(names); i += max(1, len(names)/witnesses) {
+		b.desc.Witnesses[names[i]] = b.desc.Bindings[names[i]].Addr
+	}
+	return nil
+}
+
+// witnesses is about how many symbols the installer checks.
+const witnesses = 32
+
+func (b *build) find(name string) *symbols.Symbol {
+	if s := b.names[name]; s != nil {
+		return s
+	}
+	name = strings.TrimPrefix(name, bind.OrigPrefix)
+	if s := b.symbols.Global(name); s != nil {
+		return s
+	}
+	for _, f := range b.boundary.Find(name) {
+		if s := b.symbols.In(f.Name, f.Unit); s != nil && f.Name == name {
+			return s
+		}
+	}
+	if l := b.symbols.Named(name); len(l) > 0 && b.symbols.Unique(name) {
+		return l[0]
+	}
+	return nil
+}
+
+// commit names the state of the developer's tree, "" when git does not know.
+func (b *build) commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", b.Dir, "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	id := strings.TrimSpace(string(out))
+	if exec.CommandContext(ctx, "git", "-C", b.Dir, "diff", "--quiet", "HEAD").Run() != nil {
+		id += "+"
+	}
+	return id
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"plugsched/internal/arch"
+	"plugsched/internal/arch/x86"
+	"plugsched/internal/bind"
+	"plugsched/internal/boundary"
+	image "plugsched/internal/vmlinux"
+	"plugsched/internal/module"
+	"plugsched/internal/symbols"
+	"plugsched/internal/target"
+)
+
+// Reproduction is the proof that the source is the kernel's: the pristine source,
+// compiled here, gives the code that the kernel has.
+type Reproduction struct {
+	Functions  int
+	Reproduced int
+	Mismatches []bind.Mismatch
+}
+
+// MismatchError says that the pristine source does not give the kernel's code.
+type MismatchError struct {
+	Reproduction
+	Likely string // the likely cause
+}
+
+func (e *MismatchError) Error() string {
+	m := e.Mismatches[0]
+	return fmt.Sprintf("the source does not reproduce the kernel: %s (%s) %s, and %d more of %d functions; likely cause: %s",
+		m.Function, m.Unit, m.Why, len(e.Mismatches)-1, e.Functions, e.Likely)
+}
+
+// Init makes the project for a kernel. What an earlier run has finished is kept;
+// the developer's own files are never overwritten.
+func (p *Project) Init(ctx context.Context, t *target.Target) error {
+	if err := p.claim(t); err != nil {
+		return err
+	}
+	self, err := p.selfHash()
+	if err != nil {
+		return err
+	}
+	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, self}, " ")
+	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
+		n, err := copySource(t.Source, p.state("source"))
+		return fmt.Sprintf("%d files", n), err
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.analyseAndCompile(ctx, t, key); err != nil {
+		return err
+	}
+	if err := p.stage("tree", "making the git repository", t.BuildID, func() (string, error) { return p.makeTree(ctx, t) }); err != nil {
+		return err
+	}
+	return p.stage("reproduce", "comparing the compiled source with the kernel", key, func() (string, error) {
+		return p.reproduced(t)
+	})
+}
+
+// claim refuses directories that are something else.
+func (p *Project) claim(t *target.Target) error {
+	if t.KernelArch != arch.X86.Name {
+		return userError("%s: architecture %s is not supported yet; supported: x86-64", t.Release, t.KernelArch)
+	}
+	var was target.Target
+	switch err := readJSON(p.state(targetFile), &was); {
+	case err == nil && was.BuildID != t.BuildID:
+		return userError("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release, was.BuildID, t.Release, t.BuildID)
+	case err == nil:
+	case exists(p.state()):
+	default:
+		if entries, err := os.ReadDir(p.Dir); err == nil && len(entries) > 0 {
+			return userError("%s: exists and is not empty: name a new directory", p.Dir)
+		}
+	}
+	if err := os.MkdirAll(p.state(), 0o755); err != nil {
+		return err
+	}
+	return writeJSON(p.state(targetFile), t)
+}
+
+// analyseAndCompile reads the vmlinux and compiles the pristine source at the
+// same time: together they take little longer than the slower of the two.
+func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, key string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cfgKey, err := hashOf([]string{key}, p.path(configFile))
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	var errs [2]error
+	wg.Add(2)
+	go func() {
+		defer wg.Done()
+		errs[0] = p.stage("pristine", "compiling the pristine source", key, func() (string, error) {
+			units, err := module.Compile(ctx, p.tree(t, p.state("source")), p.state("pristine"))
+			if err != nil {
+				return "", err
+			}
+			return fmt.Sprintf("%d units", len(units)), writeJSON(p.state(pristineFile), units)
+		})
+		if errs[0] != nil {
+			cancel()
+		}
+	}()
+	go func() {
+		defer wg.Done()
+		errs[1] = p.analyse(ctx, t, cfgKey)
+		if errs[1] != nil {
+			cancel()
+		}
+	}()
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil && err != context.Canceled {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// analyse reads the vmlinux and derives everything that rests on it alone.
+func (p *Project) analyse(ctx context.Context, t *target.Target, key string) error {
+	return p.stage("analyse", "reading the kernel's binary", key, func() (string, error) {
+		cfg, err := boundary.LoadConfig(p.path(configFile))
+		if err != nil {
+			return "", &Error{err.Error()}
+		}
+		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Sources})
+		if err != nil {
+			return "", err
+		}
+		a, err := arch.Of(prog.Machine)
+		if err != nil {
+			return "", &Error{err.Error()}
+		}
+		spring, err := proveSpringboard(prog)
+		if err != nil {
+			return "", fmt.Errorf("%s: __schedule cannot be replaced safely on this kernel: %w", t.Release, err)
+		}
+		b, err := boundary.Derive(prog, a, cfg, spring.Callees)
+		if err != nil {
+			return "", &Error{p.path(configFile) + ": " + err.Error()}
+		}
+		syms, err := symbols.Read(prog)
+		if err != nil {
+			return "", err
+		}
+		if err := syms.Save(p.state(symbolsFile)); err != nil {
+			return "", err
+		}
+		if err := writeJSON(p.state(springFile), spring); err != nil {
+			return "", err
+		}
+		if err := writeJSON(p.state(boundaryFile), b); err != nil {
+			return "", err
+		}
+		if err := bind.KernelCode(prog, cfg.Source).Save(p.state(codeFile)); err != nil {
+			return "", err
+		}
+		c := b.Counts()
+		return fmt.Sprintf("%d functions, %d on the border", len(b.Functions), c[boundary.Interface]+c[boundary.Callback]), nil
+	})
+}
+
+func proveSpringboard(prog *image.Program) (*x86.Springboard, error) {
+	list := prog.Func("__schedule")
+	if len(list) != 1 {
+		return nil, fmt.Errorf("the kernel has %d functions of that name", len(list))
+	}
+	f := list[0]
+	return x86.ProveSpringboard(prog.Bytes(f.Addr, int(f.Size)), f.Addr, func(addr uint64) string {
+		if g := prog.FuncAt(addr); g != nil && g.Addr == addr {
+			return g.Name
+		}
+		return ""
+	})
+}
+
+// reproduced holds every compiled unit against the kernel.
+func (p *Project) reproduced(t *target.Target) (string, error) {
+	units, err := p.pristine()
+	if err != nil {
+		return "", err
+	}
+	codes, err := bind.LoadCode(p.state(codeFile))
+	if err != nil {
+		return "", err
+	}
+	var all Reproduction
+	for _, u := range units {
+		r, err := bind.Reproduce(codes, u.Name, u.Object)
+		if err != nil {
+			return "", err
+		}
+		all.Functions += r.Functions
+		all.Reproduced += r.Reproduced
+		all.Mismatches = append(all.Mismatches, r.Mismatches...)
+	}
+	if len(all.Mismatches) > 0 {
+		return "", &MismatchError{all, "another version of the source or of the compiler than the kernel was built with (" + t.Compiler + ")"}
+	}
+	return fmt.Sprintf("%d of %d functions", all.Reproduced, all.Functions), writeJSON(p.state(reproduceFile), all)
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package project is a developer's working directory: the scheduler's source in
+// git, and beside it what the stages made of the kernel.
+package project
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"plugsched/internal/arch/x86"
+	"plugsched/internal/boundary"
+	"plugsched/internal/module"
+	"plugsched/internal/symbols"
+	"plugsched/internal/target"
+)
+
+// Names in the working directory.
+const (
+	stateDir      = ".plugsched"
+	configFile    = "plugsched.yaml"
+	commandsFile  = "compile_commands.json"
+	schedDir      = "kernel/sched"
+	pristineTag   = "pristine"
+	targetFile    = "target.json"
+	boundaryFile  = "boundary.json"
+	symbolsFile   = "symbols"
+	codeFile      = "code"
+	springFile    = "springboard.json"
+	pristineFile  = "pristine.json"
+	reproduceFile = "reproduction.json"
+)
+
+// Project is an initialised working directory.
+type Project struct {
+	Dir string
+	// Self is the plugsched binary, which the kernel's build runs as compiler
+	// wrapper.
+	Self string
+	// Progress, when set, is told about every stage: when it begins (took 0) and
+	// when it ends.
+	Progress func(Event)
+}
+
+// Error is a mistake of the user about a working directory.
+type Error struct{ Text string }
+
+func (e *Error) Error() string { return e.Text }
+
+func userError(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
+
+// New returns the project of a directory, which need not exist yet.
+func New(dir string) (*Project, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	// The compiler's dependency files and -fmacro-prefix-map want the real path.
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return &Project{Dir: abs, Self: self}, nil
+}
+
+// Open returns the project of a directory that `plugsched init` has finished.
+func Open(dir string) (*Project, error) {
+	p, err := New(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !exists(p.state(reproduceFile)) {
+		if exists(p.state()) {
+			return nil, userError("%s: `plugsched init` has not finished here: run it again, it resumes", dir)
+		}
+		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
+	}
+	return p, nil
+}
+
+func (p *Project) path(elem ...string) string {
+	return filepath.Join(append([]string{p.Dir}, elem...)...)
+}
+
+func (p *Project) state(elem ...string) string {
+	return filepath.Join(append([]string{p.Dir, stateDir}, elem...)...)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// writeJSON replaces a file in one step.
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(path, append(text, '\n'))
+}
+
+func replaceFile(path string, text []byte) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return os.Rename(tmp, path)
+}
+
+func readJSON(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("%s is damaged (%v): remove it and run `plugsched init` again", path, err)
+	}
+	return nil
+}
+
+// Target returns the kernel that the project is for.
+func (p *Project) Target() (*target.Target, error) {
+	t := &target.Target{}
+	return t, readJSON(p.state(targetFile), t)
+}
+
+// Boundary returns the boundary that init derived.
+func (p *Project) Boundary() (*boundary.Boundary, error) {
+	b := &boundary.Boundary{}
+	return b, readJSON(p.state(boundaryFile), b)
+}
+
+// Reproduction returns how the pristine source compared with the kernel.
+func (p *Project) Reproduction() (*Reproduction, error) {
+	r := &Reproduction{}
+	return r, readJSON(p.state(reproduceFile), r)
+}
+
+func (p *Project) symbols() (*symbols.Table, error) { return symbols.Load(p.state(symbolsFile)) }
+
+func (p *Project) springboard() (*x86.Springboard, error) {
+	s := &x86.Springboard{}
+	return s, readJSON(p.state(springFile), s)
+}
+
+func (p *Project) pristine() ([]module.Unit, error) {
+	var u []module.Unit
+	return u, readJSON(p.state(pristineFile), &u)
+}
+
+// tree describes the build of a source directory.
+func (p *Project) tree(t *target.Target, source string) *module.Tree {
+	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, CC: t.CC, Self: p.Self}
+}
+
+// Module is where build leaves the module.
+func (p *Project) Module() string { return p.path(module.Name + ".ko") }
+
+// Description is where build leaves its description.
+func (p *Project) Description() string { return p.path(module.Name + ".yaml") }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package vm
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// bzImage is enough of one to be recognised.
+func bzImage(t *testing.T) string {
+	b := make([]byte, 0x1000)
+	copy(b[0x202:], "HdrS")
+	path := filepath.Join(t.TempDir(), "vmlinuz")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestConfigMistakes(t *testing.T) {
+	kernel := bzImage(t)
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		cfg  Config
+		want string
+	}{
+		"no kernel":       {Config{}, "no kernel image given"},
+		"missing kernel":  {Config{Kernel: "/nonesuch"}, "/nonesuch"},
+		"vmlinux":         {Config{Kernel: exe}, "give the bootable image"},
+		"not a kernel":    {Config{Kernel: text}, "no bootable image"},
+		"script as init":  {Config{Kernel: kernel, Init: text}, "init: " + text},
+		"dynamic init":    {Config{Kernel: kernel, Init: "/bin/sh"}, "CGO_ENABLED=0"},
+		"accelerator":     {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", Accel: "hax"}, `"hax"`},
+		"icount with kvm": {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", Accel: "kvm", ICount: true}, "tcg"},
+		"no QEMU":         {Config{Kernel: kernel, Init: busybox, QEMU: "/nonesuch"}, "apt install"},
+	} {
+		_, err := Boot(t.Context(), tc.cfg)
+		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %v; want one line with %q", name, err, tc.want)
+		}
+		var ie *InfraError
+		if errors.As(err, &ie) != (name == "no QEMU") {
+			t.Errorf("%s: error of type %T", name, err)
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	c := Config{NoKASLR: true, Append: []string{"quiet", "panic=0"}}
+	words := c.commandLine(&arches[0])
+	line := " " + strings.Join(words, " ") + " "
+	for _, w := range []string{"console=ttyS0", "rdinit=/init", "PLUGSCHED_GUEST=ttyS1", "nokaslr"} {
+		if !strings.Contains(line, " "+w+" ") {
+			t.Errorf("%q is not in %q", w, line)
+		}
+	}
+	if !strings.HasSuffix(line, " quiet panic=0 ") {
+		t.Errorf("the user's words are not last: %q", line)
+	}
+	if strings.Contains(" "+strings.Join((&Config{}).commandLine(&arches[0]), " ")+" ", " nokaslr ") {
+		t.Error("nokaslr without being asked for")
+	}
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * x86: writing jumps.
+ *
+ * The machine is stopped, but an NMI may still run any function that is being
+ * redirected. As in arch/x86/kernel/alternative.c, the first byte is an INT3
+ * while the others change, and every CPU serialises between the steps. A CPU
+ * that meets the INT3 goes on in the module's function: it is complete and loaded
+ * in both directions, and the one that waits for us is never waited for.
+ */
+#include <linux/kdebug.h>
+#include <linux/kprobes.h>
+#include <linux/notifier.h>
+#include <linux/ptrace.h>
+#include <linux/string.h>
+#include <asm/sync_core.h>
+
+#include "plugsched.h"
+
+#define INT3	0xcc
+#define JMP32	0xe9
+#define JMP8	0xeb
+
+const unsigned int plugsched_jump_size = 5;
+const unsigned int plugsched_poke_phases = 3;
+
+/* Context: any, NMI included. */
+static int handle_int3(struct notifier_block *nb, unsigned long event, void *data)
+{
+	struct die_args *args = data;
+	const struct plugsched_redirect *r;
+
+	if (event != DIE_INT3 || !args->regs || user_mode(args->regs))
+		return NOTIFY_DONE;
+	r = plugsched_find_site(args->regs->ip - 1);
+	if (!r)
+		return NOTIFY_DONE;
+	args->regs->ip = (unsigned long)r->new;
+	return NOTIFY_STOP;
+}
+NOKPROBE_SYMBOL(handle_int3);
+
+static struct notifier_block int3_notifier = {
+	.notifier_call = handle_int3,
+	.priority = INT_MAX,
+};
+
+int plugsched_arch_init(void)
+{
+	return register_die_notifier(&int3_notifier);
+}
+
+void plugsched_arch_exit(void)
+{
+	unregister_die_notifier(&int3_notifier);
+}
+
+/*
+ * kprobes writes an INT3 or, optimised, a jump; other live patchers a jump. What
+ * else differs from the shipped bytes is the kernel's own doing at boot.
+ */
+bool plugsched_arch_hooked(const struct plugsched_redirect *r, const u8 *site)
+{
+	if (site[0] != INT3 && site[0] != JMP32 && site[0] != JMP8)
+		return false;
+	return memcmp(site, r->shipped, plugsched_jump_size) != 0;
+}
+
+void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn)
+{
+	s32 rel = r->new - (r->old + r->offset + plugsched_jump_size);
+
+	insn[0] = JMP32;
+	memcpy(insn + 1, &rel, sizeof(rel));
+}
+
+/* Bring the bytes at a site from what they are to what phase makes of them. */
+void plugsched_arch_poke(u8 *now, const u8 *insn, unsigned int phase)
+{
+	switch (phase) {
+	case 0:
+		now[0] = INT3;
+		break;
+	case 1:
+		memcpy(now + 1, insn + 1, plugsched_jump_size - 1);
+		break;
+	case 2:
+		now[0] = insn[0];
+		break;
+	}
+}
+
+void plugsched_arch_sync(void)
+{
+	sync_core();
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Data rebuild: the old scheduler takes every queued task off its run queue, the
+ * new one puts it back, so that whatever a class keeps per queue is the new
+ * one's work.
+ *
+ * Context of everything here: stopped machine, IRQs off; each CPU works on its
+ * own run queue. rq->curr is the stopper, so that no other task is running.
+ * Which code a class method is depends on the class tables, which are rewritten
+ * between clear and rebuild.
+ */
+#include "sched.h"
+#include "plugsched.h"
+
+#define CLEAR_FLAGS	(DEQUEUE_SAVE | DEQUEUE_MOVE | DEQUEUE_NOCLOCK)
+#define REBUILD_FLAGS	(ENQUEUE_RESTORE | ENQUEUE_MOVE | ENQUEUE_NOCLOCK)
+
+/* The kernel's own copies; the plain names are the module's. */
+extern void __orig_update_rq_clock(struct rq *rq);
+extern void __orig_set_rq_online(struct rq *rq);
+extern void __orig_set_rq_offline(struct rq *rq);
+
+/*
+ * Tasks between clear and rebuild, in queue order. They are linked by
+ * se.group_node, which is on rq->cfs_tasks while a fair task is queued and
+ * unused otherwise.
+ */
+static DEFINE_PER_CPU(struct list_head, taken);
+
+static void take(struct rq *rq, struct task_struct *p, struct list_head *list)
+{
+	p->sched_class->dequeue_task(rq, p, CLEAR_FLAGS);
+	list_add_tail(&p->se.group_node, list);
+}
+
+static void take_deadline(struct rq *rq, struct list_head *list)
+{
+	struct rb_node *node;
+
+	while ((node = rb_first_cached(&rq->dl.root)))
+		take(rq, container_of(node, struct task_struct, dl.rb_node), list);
+}
+
+static void take_realtime(struct rq *rq, struct list_head *list)
+{
+	struct rt_prio_array *array = &rq->rt.active;
+	struct sched_rt_entity *se;
+	int prio;
+
+	while ((prio = sched_find_first_bit(array->bitmap)) < MAX_RT_PRIO) {
+		se = list_first_entry(array->queue + prio, struct sched_rt_entity, run_list);
+		take(rq, container_of(se, struct task_struct, rt), list);
+	}
+}
+
+static void take_fair(struct rq *rq, struct list_head *list)
+{
+	struct task_struct *p;
+
+	while (!list_empty(&rq->cfs_tasks)) {
+		/* enqueue_entity() adds at the head: from the tail keeps the order */
+		p = list_last_entry(&rq->cfs_tasks, struct task_struct, se.group_node);
+		take(rq, p, list);
+	}
+}
+
+/*
+ * set_rq_offline() makes the classes unthrottle their groups, so that every
+ * queued task can be reached.
+ */
+void plugsched_clear_rq(int cpu, bool module_active)
+{
+	struct list_head *list = per_cpu_ptr(&taken, cpu);
+	struct rq *rq = cpu_rq(cpu);
+	struct rq_flags rf;
+
+	INIT_LIST_HEAD(list);
+	rq_lock(rq, &rf);
+	if (module_active) {
+		update_rq_clock(rq);
+		set_rq_offline(rq);
+	} else {
+		__orig_update_rq_clock(rq);
+		__orig_set_rq_offline(rq);
+	}
+	take_deadline(rq, list);
+	take_realtime(rq, list);
+	take_fair(rq, list);
+	rq_unlock(rq, &rf);
+}
+
+void plugsched_rebuild_rq(int cpu, bool module_active)
+{
+	struct list_head *list = per_cpu_ptr(&taken, cpu);
+	struct rq *rq = cpu_rq(cpu);
+	struct task_struct *p, *n;
+	struct rq_flags rf;
+
+	rq_lock(rq, &rf);
+	if (module_active) {
+		update_rq_clock(rq);
+		set_rq_online(rq);
+	} else {
+		__orig_update_rq_clock(rq);
+		__orig_set_rq_online(rq);
+	}
+	list_for_each_entry_safe(p, n, list, se.group_node) {
+		list_del_init(&p->se.group_node);
+		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS);
+	}
+	rq_unlock(rq, &rf);
+}
