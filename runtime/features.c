@@ -3,7 +3,7 @@
  * Scheduler features keep the administrator's setting across an update. They
  * are carried over by name: the two schedulers may number them differently.
  */
-#include "sched.h"
+#include "internal.h"
 #include "plugsched.h"
 
 #if defined(CONFIG_SCHED_DEBUG) && defined(CONFIG_JUMP_LABEL)

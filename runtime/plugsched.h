@@ -9,6 +9,7 @@
 #include <linux/atomic.h>
 #include <linux/compiler.h>
 #include <linux/kernel.h>
+#include <linux/percpu-defs.h>
 #include <linux/sched.h>
 #include <linux/types.h>
 
@@ -114,6 +115,7 @@ void plugsched_text_finish(void);
 void plugsched_tables_write(bool install);
 
 /* arch */
+DECLARE_PER_CPU(unsigned long, plugsched_frame);
 extern const unsigned int plugsched_jump_size;
 extern const unsigned int plugsched_poke_phases;
 int plugsched_arch_init(void);

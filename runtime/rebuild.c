@@ -9,7 +9,7 @@
  * Which code a class method is depends on the class tables, which are rewritten
  * between clear and rebuild.
  */
-#include "sched.h"
+#include "internal.h"
 #include "plugsched.h"
 
 #define CLEAR_FLAGS	(DEQUEUE_SAVE | DEQUEUE_MOVE | DEQUEUE_NOCLOCK)

@@ -12,7 +12,7 @@
 #include <linux/stacktrace.h>
 
 #include "plugsched.h"
-#include "sched.h"
+#include "internal.h"
 
 /* Return the replaced piece of the kernel's text that holds addr, or NULL. */
 static const struct plugsched_range *find_range(unsigned long addr)

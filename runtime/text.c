@@ -27,8 +27,8 @@ static struct alias *aliases;
 static unsigned int nr_aliases;
 static void *mapping;
 
-/* Add the pages that [start, start + size) touches. */
-static void add_pages(const void *start, size_t size, unsigned long *pages, unsigned int *nr)
+/* Note the pages that [start, start + size) touches. */
+static void note_pages(const void *start, size_t size, unsigned long *pages, unsigned int *nr)
 {
 	unsigned long p = (unsigned long)start & PAGE_MASK;
 	unsigned long last = ((unsigned long)start + size - 1) & PAGE_MASK;
@@ -89,9 +89,9 @@ static unsigned int collect_pages(unsigned long *pages)
 	unsigned long i;
 
 	for (i = 0; i < plugsched_nr_redirects; i++)
-		add_pages(site_of(&plugsched_redirects[i]), plugsched_jump_size, pages, &nr);
+		note_pages(site_of(&plugsched_redirects[i]), plugsched_jump_size, pages, &nr);
 	for (i = 0; i < plugsched_nr_tables; i++)
-		add_pages(plugsched_tables[i].old, plugsched_tables[i].size, pages, &nr);
+		note_pages(plugsched_tables[i].old, plugsched_tables[i].size, pages, &nr);
 	sort(pages, nr, sizeof(*pages), compare_pages, NULL);
 	return nr;
 }

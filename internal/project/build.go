@@ -44,17 +44,21 @@ func (p *Project) Build(ctx context.Context) (*desc.Description, error) {
 	if err != nil {
 		return nil, err
 	}
+	key, err := b.sourceKey()
+	if err != nil {
+		return nil, err
+	}
 	steps := []struct {
-		name, text string
-		run        func(context.Context) (string, error)
+		name, text, key string
+		run             func(context.Context) (string, error)
 	}{
-		{"compile", "compiling the scheduler", b.compile},
-		{"bind", "applying the boundary, comparing with the kernel", b.bind},
-		{"link", "linking the module", b.link},
-		{"finish", "binding to the kernel", b.finish},
+		{"compile", "compiling the scheduler", key, b.compile},
+		{"bind", "applying the boundary, comparing with the kernel", "", b.bind},
+		{"link", "linking the module", "", b.link},
+		{"finish", "binding to the kernel", "", b.finish},
 	}
 	for _, s := range steps {
-		if err := p.stage(s.name, s.text, "", func() (string, error) { return s.run(ctx) }); err != nil {
+		if err := p.stage(s.name, s.text, s.key, func() (string, error) { return s.run(ctx) }); err != nil {
 			return nil, err
 		}
 	}
@@ -107,15 +111,40 @@ func (p *Project) newBuild() (*build, error) {
 	return b, nil
 }
 
+// sourceKey changes with whatever the units are compiled from.
+func (b *build) sourceKey() (string, error) {
+	self, err := b.selfHash()
+	if err != nil {
+		return "", err
+	}
+	var files []string
+	for _, dir := range sourceDirs {
+		below, err := filesBelow(b.path(dir))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
+		files = append(files, below...)
+	}
+	return hashOf([]string{self, b.tree.KernelBuild, b.tree.CC}, files...)
+}
+
+// sourceDirs are the directories of the tree that can hold source.
+var sourceDirs = []string{"kernel", "include", "arch", "io_uring"}
+
 func (b *build) compile(ctx context.Context) (string, error) {
 	units, err := module.Compile(ctx, b.tree, b.state("edited"))
-	b.units = units
-	return fmt.Sprintf("%d units", len(units)), err
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d units", len(units)), writeJSON(b.state(editedFile), units)
 }
 
 // bind applies the boundary to every unit, and refuses what would not take
 // effect.
 func (b *build) bind(context.Context) (string, error) {
+	if err := readJSON(b.state(editedFile), &b.units); err != nil {
+		return "", err
+	}
 	kernel := bind.NewKernel(b.boundary, b.symbols)
 	var refusals []bind.Refusal
 	for _, u := range b.units {

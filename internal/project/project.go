@@ -31,6 +31,7 @@ const (
 	codeFile      = "code"
 	springFile    = "springboard.json"
 	pristineFile  = "pristine.json"
+	editedFile    = "edited.json"
 	reproduceFile = "reproduction.json"
 )
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,7 +60,12 @@ func (w testWriter) Write(b []byte) (int, error) {
 func bootTest(t testing.TB, cfg Config) *Machine {
 	t.Helper()
 	cfg.Kernel = testKernel(t)
-	cfg.ConsoleLog = filepath.Join(t.TempDir(), "console.log")
+	// Logs are kept for later if a directory is given.
+	dir := os.Getenv("PLUGSCHED_TEST_CONSOLES")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	cfg.ConsoleLog = filepath.Join(dir, t.Name()+".log")
 	m, err := Boot(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -402,6 +408,10 @@ func TestHang(t *testing.T) {
 	if err := m.WriteFile(t.Context(), "/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0); err != nil {
 		t.Fatal(err)
 	}
+	// From 6.12 on, a deadline server keeps 5% of each CPU for the fair class.
+	if _, err := m.Run(t.Context(), sh("for f in /sys/kernel/debug/sched/fair_server/cpu*/runtime; do [ ! -e $f ] || echo 0 >$f; done")); err != nil {
+		t.Fatal(err)
+	}
 	c := loadCmd(4, 50)
 	c.Timeout = 60 * time.Second
 	_, err := m.Run(t.Context(), c)
@@ -437,6 +447,64 @@ func TestCancelLeavesNothing(t *testing.T) {
 	time.AfterFunc(500*time.Millisecond, cancel)
 	if _, err := Boot(ctx, Config{Kernel: testKernel(t)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Boot: %v", err)
+	}
+}
+
+// QEMU dies with us even if we are given no chance to kill it.
+func TestDeathOfHost(t *testing.T) {
+	kernel := testKernel(t)
+	if os.Getenv("VM_TEST_VICTIM") != "" {
+		m, err := Boot(t.Context(), Config{Kernel: kernel})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("qemu", m.qemu.cmd.Process.Pid)
+		select {}
+	}
+	victim := exec.Command(os.Args[0], "-test.run", "^TestDeathOfHost$")
+	victim.Env = append(os.Environ(), "VM_TEST_VICTIM=1")
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscanf(out, "qemu %d\n", &pid)
+	victim.Process.Kill()
+	victim.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An orphan is reaped by whoever is PID 1 here, which may take its time.
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("QEMU %d lives on: %s", pid, stat)
+		}
+	}
+}
+
+// The same work takes the same guest time, whatever the host is doing.
+func TestICount(t *testing.T) {
+	m := bootTest(t, Config{ICount: true, CPUs: 1})
+	var took []time.Duration
+	for range 4 {
+		r, err := m.Run(t.Context(), sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, r.Duration)
+	}
+	// The first run reads the program from the initramfs.
+	low, high := slices.Min(took[1:]), slices.Max(took[1:])
+	t.Logf("guest time: %v", took)
+	if float64(high) > 1.2*float64(low) {
+		t.Errorf("guest times differ by more than 20%%: %v", took)
 	}
 }
 
