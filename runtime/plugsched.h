@@ -17,7 +17,7 @@
 
 /*
  * A function that is redirected. The table is generated at build time in the
- * order of @old, and is read-only after the module is loaded but for @saved.
+ * order of @old; only @saved and @alias change after that.
  */
 struct plugsched_redirect {
 	u8 *old;			/* the kernel's function */
@@ -27,6 +27,7 @@ struct plugsched_redirect {
 	u32 size;			/* of @old */
 	u8 shipped[PLUGSCHED_JUMP_MAX];	/* what vmlinux has at the jump's place */
 	u8 saved[PLUGSCHED_JUMP_MAX];	/* what was there before the update */
+	u8 *alias;			/* where the jump's place can be written, during an update */
 };
 
 /* A piece of the kernel's text that the module replaces, in order of @start. */
@@ -43,6 +44,7 @@ struct plugsched_table {
 	const void *new;
 	unsigned long size;
 	void *saved;
+	void *alias;		/* where @old can be written, during an update */
 };
 
 extern struct plugsched_redirect plugsched_redirects[];
@@ -122,7 +124,7 @@ int plugsched_arch_init(void);
 void plugsched_arch_exit(void);
 bool plugsched_arch_hooked(const struct plugsched_redirect *r, const u8 *site);
 void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn);
-void plugsched_arch_poke(u8 *alias, const u8 *insn, unsigned int phase);
+void plugsched_arch_poke(u8 *site, const u8 *insn, unsigned int phase);
 void plugsched_arch_sync(void);
 void plugsched_text_poke(unsigned int phase, bool install);
 const struct plugsched_redirect *plugsched_find_site(unsigned long addr);

@@ -17,18 +17,13 @@
 
 #include "plugsched.h"
 
-/* A page of the kernel image and where it can be written. */
-struct alias {
-	unsigned long page;
-	u8 *addr;
-};
-
-static struct alias *aliases;
-static unsigned int nr_aliases;
-static void *mapping;
+/* The mapped pages of the kernel image, ascending, and where they can be written. */
+static unsigned long *pages;
+static unsigned int nr_pages;
+static u8 *mapping;
 
 /* Note the pages that [start, start + size) touches. */
-static void note_pages(const void *start, size_t size, unsigned long *pages, unsigned int *nr)
+static void note_pages(const void *start, size_t size, unsigned long *list, unsigned int *nr)
 {
 	unsigned long p = (unsigned long)start & PAGE_MASK;
 	unsigned long last = ((unsigned long)start + size - 1) & PAGE_MASK;
@@ -36,39 +31,33 @@ static void note_pages(const void *start, size_t size, unsigned long *pages, uns
 
 	for (; p <= last; p += PAGE_SIZE) {
 		for (i = 0; i < *nr; i++)
-			if (pages[i] == p)
+			if (list[i] == p)
 				break;
 		if (i == *nr)
-			pages[(*nr)++] = p;
+			list[(*nr)++] = p;
 	}
 }
 
+/*
+ * Where an address of the image can be written. Neighbouring pages are mapped
+ * side by side, so that what crosses a page boundary is in one piece here too.
+ */
 static u8 *alias_of(const void *addr)
 {
 	unsigned long page = (unsigned long)addr & PAGE_MASK;
-	unsigned int lo = 0, hi = nr_aliases;
+	unsigned int lo = 0, hi = nr_pages;
 
 	while (lo < hi) {
 		unsigned int mid = lo + (hi - lo) / 2;
 
-		if (aliases[mid].page == page)
-			return aliases[mid].addr + offset_in_page(addr);
-		if (aliases[mid].page < page)
+		if (pages[mid] == page)
+			return mapping + mid * PAGE_SIZE + offset_in_page(addr);
+		if (pages[mid] < page)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
 	return NULL;
-}
-
-static void copy_to_image(void *to, const void *from, size_t size)
-{
-	size_t n;
-
-	for (; size; to += n, from += n, size -= n) {
-		n = min_t(size_t, size, PAGE_SIZE - offset_in_page(to));
-		memcpy(alias_of(to), from, n);
-	}
 }
 
 static int compare_pages(const void *a, const void *b)
@@ -83,50 +72,44 @@ static u8 *site_of(const struct plugsched_redirect *r)
 	return r->old + r->offset;
 }
 
-static unsigned int collect_pages(unsigned long *pages)
+static void collect_pages(void)
 {
-	unsigned int nr = 0;
 	unsigned long i;
 
+	nr_pages = 0;
 	for (i = 0; i < plugsched_nr_redirects; i++)
-		note_pages(site_of(&plugsched_redirects[i]), plugsched_jump_size, pages, &nr);
+		note_pages(site_of(&plugsched_redirects[i]), plugsched_jump_size, pages, &nr_pages);
 	for (i = 0; i < plugsched_nr_tables; i++)
-		note_pages(plugsched_tables[i].old, plugsched_tables[i].size, pages, &nr);
-	sort(pages, nr, sizeof(*pages), compare_pages, NULL);
-	return nr;
+		note_pages(plugsched_tables[i].old, plugsched_tables[i].size, pages, &nr_pages);
+	sort(pages, nr_pages, sizeof(*pages), compare_pages, NULL);
 }
 
 static int map_pages(void)
 {
-	unsigned int max = 2 * (plugsched_nr_redirects + plugsched_nr_tables), i;
+	unsigned long max = 2 * (plugsched_nr_redirects + plugsched_nr_tables), i;
 	struct page **list;
-	unsigned long *pages;
-	int err = -ENOMEM;
 
 	pages = kvmalloc_array(max, sizeof(*pages), GFP_KERNEL);
 	if (!pages)
 		return -ENOMEM;
-	nr_aliases = collect_pages(pages);
-	list = kvmalloc_array(nr_aliases, sizeof(*list), GFP_KERNEL);
-	aliases = kvmalloc_array(nr_aliases, sizeof(*aliases), GFP_KERNEL);
-	if (!list || !aliases)
+	collect_pages();
+	list = kvmalloc_array(nr_pages, sizeof(*list), GFP_KERNEL);
+	if (!list)
 		goto out;
-	for (i = 0; i < nr_aliases; i++)
+	for (i = 0; i < nr_pages; i++)
 		list[i] = virt_to_page((void *)pages[i]);
-	mapping = vmap(list, nr_aliases, VM_MAP, PAGE_KERNEL);
+	mapping = vmap(list, nr_pages, VM_MAP, PAGE_KERNEL);
+	kvfree(list);
 	if (!mapping)
 		goto out;
-	for (i = 0; i < nr_aliases; i++) {
-		aliases[i].page = pages[i];
-		aliases[i].addr = mapping + i * PAGE_SIZE;
-	}
-	err = 0;
+	for (i = 0; i < plugsched_nr_redirects; i++)
+		plugsched_redirects[i].alias = alias_of(site_of(&plugsched_redirects[i]));
+	for (i = 0; i < plugsched_nr_tables; i++)
+		plugsched_tables[i].alias = alias_of(plugsched_tables[i].old);
+	return 0;
 out:
-	kvfree(list);
-	kvfree(pages);
-	if (err)
-		plugsched_text_finish();
-	return err;
+	plugsched_text_finish();
+	return -ENOMEM;
 }
 
 /* Keep what is to be restored; refuse when somebody else hooked a function. */
@@ -185,10 +168,9 @@ void plugsched_text_finish(void)
 {
 	if (mapping)
 		vunmap(mapping);
-	kvfree(aliases);
+	kvfree(pages);
 	mapping = NULL;
-	aliases = NULL;
-	nr_aliases = 0;
+	pages = NULL;
 }
 
 /* Context: stopped machine, leader only. */
@@ -199,30 +181,22 @@ void plugsched_tables_write(bool install)
 	for (i = 0; i < plugsched_nr_tables; i++) {
 		struct plugsched_table *t = &plugsched_tables[i];
 
-		copy_to_image(t->old, install ? t->new : t->saved, t->size);
+		memcpy(t->alias, install ? t->new : t->saved, t->size);
 	}
 }
 
 /* One phase of writing all jumps. Context: stopped machine, leader only. */
 void plugsched_text_poke(unsigned int phase, bool install)
 {
-	u8 insn[PLUGSCHED_JUMP_MAX], now[PLUGSCHED_JUMP_MAX];
+	u8 insn[PLUGSCHED_JUMP_MAX];
 	unsigned long i;
-	unsigned int j;
 
 	for (i = 0; i < plugsched_nr_redirects; i++) {
 		struct plugsched_redirect *r = &plugsched_redirects[i];
-		u8 *site = site_of(r);
 
 		if (install)
 			plugsched_arch_jump(r, insn);
-		else
-			memcpy(insn, r->saved, plugsched_jump_size);
-		memcpy(now, site, plugsched_jump_size);
-		plugsched_arch_poke(now, insn, phase);
-		for (j = 0; j < plugsched_jump_size; j++)
-			if (now[j] != site[j])
-				WRITE_ONCE(*alias_of(site + j), now[j]);
+		plugsched_arch_poke(r->alias, install ? insn : r->saved, phase);
 	}
 }
 

@@ -86,6 +86,7 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 			return nil, err
 		}
 	}
+	defer hurry()()
 	offset, err := kaslrOffset(m.Desc.Witnesses)
 	if err != nil {
 		return nil, err
@@ -127,6 +128,7 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 	if !s.Loaded {
 		return nil, precondition("no scheduler is installed: the kernel runs its own")
 	}
+	defer hurry()()
 	log := openLog()
 	defer log.close()
 	var timings *Timings

@@ -112,7 +112,7 @@ func (g *tableWriter) redirects() {
 		shipped := make([]byte, jumpMax)
 		copy(shipped, f.Shipped)
 		g.line(".byte %s", bytesList(shipped))
-		g.line(".zero %d", jumpMax)
+		g.line(".zero %d + 8", jumpMax)
 	}
 	g.close("plugsched_redirects", len(list))
 }
@@ -162,7 +162,7 @@ func (g *tableWriter) classTables() {
 	g.open(`.data, "aw"`, "plugsched_tables")
 	for _, o := range g.plan.Boundary.Objects {
 		if o.Class == boundary.Table {
-			g.line(".quad %s, %s, %d, 0", o.Name, bind.TablePrefix+o.Name, o.Size)
+			g.line(".quad %s, %s, %d, 0, 0", o.Name, bind.TablePrefix+o.Name, o.Size)
 			n++
 		}
 	}

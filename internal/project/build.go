@@ -258,15 +258,19 @@ func (b *build) resolve(undefined []string) error {
 			names = append(names, name)
 		}
 	}
-	sort.Strings(names)
-	for i := 0; i < len(names); i += max(1, len(names)/witnesses) {
-		b.desc.Witnesses[names[i]] = b.desc.Bindings[names[i]].Addr
+	// /proc/kallsyms is in order of addresses: the lowest are found soonest.
+	sort.Slice(names, func(i, j int) bool {
+		a, b := b.desc.Bindings[names[i]].Addr, b.desc.Bindings[names[j]].Addr
+		return a < b || a == b && names[i] < names[j]
+	})
+	for _, name := range names[:min(len(names), witnesses)] {
+		b.desc.Witnesses[name] = b.desc.Bindings[name].Addr
 	}
 	return nil
 }
 
-// witnesses is about how many symbols the installer checks.
-const witnesses = 32
+// witnesses is how many symbols the installer checks.
+const witnesses = 64
 
 func (b *build) find(name string) *symbols.Symbol {
 	if s := b.names[name]; s != nil {

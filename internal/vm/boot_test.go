@@ -50,6 +50,10 @@ func testKernel(t testing.TB) string {
 	return k
 }
 
+// testInit is a static test binary to use if the running one is not, as with
+// -race; or empty.
+func testInit() string { return os.Getenv("PLUGSCHED_TEST_INIT") }
+
 type testWriter struct{ testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
@@ -60,6 +64,9 @@ func (w testWriter) Write(b []byte) (int, error) {
 func bootTest(t testing.TB, cfg Config) *Machine {
 	t.Helper()
 	cfg.Kernel = testKernel(t)
+	if cfg.Init == "" {
+		cfg.Init = testInit()
+	}
 	// Logs are kept for later if a directory is given.
 	dir := os.Getenv("PLUGSCHED_TEST_CONSOLES")
 	if dir == "" {
@@ -249,6 +256,23 @@ func TestGuest(t *testing.T) {
 			t.Errorf("got %d, %v, %q", code, err, out.String())
 		}
 	})
+	t.Run("shell on a terminal", func(t *testing.T) {
+		master, slave := openPTY(t)
+		unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 101})
+		before, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		master.WriteString("stty size\rexit 5\r")
+		var out bytes.Buffer
+		code, err := m.Shell(ctx, slave, &out)
+		if err != nil || code != 5 || !strings.Contains(out.String(), "33 101\r\n") {
+			t.Errorf("got %d, %v, %q", code, err, out.String())
+		}
+		if after, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS); err != nil || *after != *before {
+			t.Errorf("terminal left changed: %+v, %v", after, err)
+		}
+	})
 	t.Run("a warning is a fault, but not the end", func(t *testing.T) {
 		before := len(m.Faults())
 		if err := m.WriteFile(ctx, "/dev/kmsg", []byte("BUG: told by a test"), 0); err != nil {
@@ -280,6 +304,28 @@ func TestGuest(t *testing.T) {
 			t.Errorf("kept console: %d bytes, %v", len(kept), err)
 		}
 	})
+}
+
+func openPTY(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slave.Close() })
+	return master, slave
 }
 
 func TestSpeed(t *testing.T) {
@@ -368,6 +414,9 @@ func loadFile(t *testing.T) File {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if i := testInit(); i != "" {
+		exe = i
+	}
 	return File{GuestPath: "/bin/load", HostPath: exe, Mode: 0o755}
 }
 
@@ -430,7 +479,7 @@ func TestHang(t *testing.T) {
 
 func TestCancelLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	m, err := Boot(ctx, Config{Kernel: testKernel(t)})
+	m, err := Boot(ctx, Config{Kernel: testKernel(t), Init: testInit()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -445,7 +494,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(500*time.Millisecond, cancel)
-	if _, err := Boot(ctx, Config{Kernel: testKernel(t)}); !errors.Is(err, context.Canceled) {
+	if _, err := Boot(ctx, Config{Kernel: testKernel(t), Init: testInit()}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Boot: %v", err)
 	}
 }
@@ -454,7 +503,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 func TestDeathOfHost(t *testing.T) {
 	kernel := testKernel(t)
 	if os.Getenv("VM_TEST_VICTIM") != "" {
-		m, err := Boot(t.Context(), Config{Kernel: kernel})
+		m, err := Boot(t.Context(), Config{Kernel: kernel, Init: testInit()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -529,7 +578,7 @@ func TestPoweroffInside(t *testing.T) {
 func TestBootError(t *testing.T) {
 	kernel := testKernel(t)
 	t.Run("no init", func(t *testing.T) {
-		_, err := Boot(t.Context(), Config{Kernel: kernel, Append: []string{"rdinit=/nonesuch", "init=/nonesuch"}})
+		_, err := Boot(t.Context(), Config{Kernel: kernel, Init: testInit(), Append: []string{"rdinit=/nonesuch", "init=/nonesuch"}})
 		var be *BootError
 		var kf *KernelFault
 		if !errors.As(err, &be) || !errors.As(err, &kf) || kf.Faults[0].Kind != Panic || !bytes.Contains(be.Console, []byte("Kernel panic")) {
@@ -545,7 +594,7 @@ func TestBootError(t *testing.T) {
 		}
 	})
 	t.Run("bad option", func(t *testing.T) {
-		_, err := Boot(t.Context(), Config{Kernel: kernel, CPUs: 100000})
+		_, err := Boot(t.Context(), Config{Kernel: kernel, Init: testInit(), CPUs: 100000})
 		var be *BootError
 		var ie *InfraError
 		if !errors.As(err, &be) || !errors.As(err, &ie) {

@@ -63,6 +63,7 @@ type Process struct {
 	out     capture
 	err     capture
 	expired atomic.Bool
+	fed     chan struct{} // closed when Stdin is no longer read
 	overdue chan struct{} // closed if it does not die of its timeout either
 	timers  []*time.Timer
 }
@@ -89,7 +90,7 @@ func (m *Machine) Run(ctx context.Context, cmd Cmd) (*Result, error) {
 // Start starts a command and returns when it runs. Processes that are left when
 // the guest is closed die with it.
 func (m *Machine) Start(ctx context.Context, cmd Cmd) (*Process, error) {
-	p := &Process{m: m, cmd: cmd, overdue: make(chan struct{})}
+	p := &Process{m: m, cmd: cmd, fed: make(chan struct{}), overdue: make(chan struct{})}
 	p.out.w, p.err.w = cmd.Stdout, cmd.Stderr
 	s, err := m.link.open(wire.Request{
 		Op: wire.OpExec, Argv: cmd.Argv, Env: cmd.Env, Dir: cmd.Dir, Stdin: cmd.Stdin != nil, PTY: cmd.pty,
@@ -112,7 +113,10 @@ func (m *Machine) Start(ctx context.Context, cmd Cmd) (*Process, error) {
 		return nil, ctx.Err()
 	}
 	if cmd.Stdin != nil {
-		go s.feed(cmd.Stdin)
+		go func() {
+			defer close(p.fed)
+			s.feed(cmd.Stdin)
+		}()
 	}
 	if cmd.Timeout > 0 {
 		p.timers = []*time.Timer{

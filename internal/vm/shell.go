@@ -61,7 +61,11 @@ func (m *Machine) Shell(ctx context.Context, stdin io.Reader, stdout io.Writer) 
 		}
 	}()
 	res, err := p.Wait(ctx)
+	// The terminal is the caller's again, also its closing.
+	cancel()
+	<-p.fed
 	if err != nil {
+		p.Kill()
 		return -1, err
 	}
 	return res.ExitCode, nil

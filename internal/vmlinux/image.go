@@ -67,9 +67,9 @@ type Function struct {
 	// (recorded in __start_mcount_loc..__stop_mcount_loc).
 	FtraceSite int
 
-	Calls   []Call    // direct calls and jumps that leave the function, by site
+	Calls   []Call   // direct calls and jumps that leave the function, by site
 	Inlines []Source // distinct source functions inlined into it (transitively), sorted by file, name
-	Takes   []Take    // addresses of functions that its instructions take, by site
+	Takes   []Take   // addresses of functions that its instructions take, by site
 }
 
 // Source is a function of the source text, with or without a symbol.

@@ -74,18 +74,18 @@ void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn)
 	memcpy(insn + 1, &rel, sizeof(rel));
 }
 
-/* Bring the bytes at a site from what they are to what phase makes of them. */
-void plugsched_arch_poke(u8 *now, const u8 *insn, unsigned int phase)
+/* One step of writing an instruction; all CPUs serialise between two steps. */
+void plugsched_arch_poke(u8 *site, const u8 *insn, unsigned int phase)
 {
 	switch (phase) {
 	case 0:
-		now[0] = INT3;
+		WRITE_ONCE(*site, INT3);
 		break;
 	case 1:
-		memcpy(now + 1, insn + 1, plugsched_jump_size - 1);
+		memcpy(site + 1, insn + 1, plugsched_jump_size - 1);
 		break;
 	case 2:
-		now[0] = insn[0];
+		WRITE_ONCE(*site, insn[0]);
 		break;
 	}
 }
