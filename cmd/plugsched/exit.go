@@ -37,6 +37,7 @@ func exitCode(err error) int {
 		pre      *live.PreconditionError
 		busy     *live.BusyError
 		fault    *live.KernelFault
+		leftover *live.LeftoverError
 		guest    *vm.KernelFault
 		refused  *project.RefusedError
 		compile  *module.CompileError
@@ -50,7 +51,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &busy):
 		return exitBusy
-	case errors.As(err, &fault), errors.As(err, &guest):
+	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &guest):
 		return exitKernelFault
 	case errors.As(err, &refused), errors.As(err, &compile):
 		return exitRefused

@@ -59,6 +59,7 @@ func newUninstall() *cobra.Command {
 			return show(c.OutOrStdout(), s, asJSON)
 		},
 	}
+	c.Flags().BoolVar(&o.Verify, "verify", true, "look through the kernel for references to the module once it is gone")
 	updateFlags(c, &o, &asJSON)
 	return c
 }
@@ -104,6 +105,14 @@ func show(w io.Writer, s *live.Status, asJSON bool) error {
 	fmt.Fprintf(w, "kernel:     %s (build-id %s)\nscheduler:  %s\n", s.Release, s.BuildID, scheduler)
 	if s.Active {
 		fmt.Fprintf(w, "functions:  %d redirected\n", len(s.Functions))
+	}
+	if l := s.Leftovers; l != nil {
+		fmt.Fprintf(w, "verified:   no function and no stack leads to the module (%d function heads, stacks of %d tasks)\n", l.Functions, l.Tasks)
+		if len(l.Pointers) == 0 {
+			fmt.Fprintf(w, "            no pointer to it in %d words of kernel data\n", l.Words)
+		} else {
+			fmt.Fprintf(w, "warning:    kernel data holds addresses of the module that is gone, stale or a defect (please report): %v\n", l.Pointers)
+		}
 	}
 	if t := s.Timings; t != nil && t.CPUs > 0 {
 		ns := func(n int64) time.Duration { return time.Duration(n) }

@@ -39,3 +39,13 @@ func (e *KernelFault) Error() string {
 	}
 	return s
 }
+
+// LeftoverError says that something in the kernel refers to a module that is
+// gone: a defect of this program, and a reason to reboot.
+type LeftoverError struct{ Leftovers *Leftovers }
+
+func (e *LeftoverError) Error() string {
+	l := e.Leftovers
+	return fmt.Sprintf("the module is gone, but the kernel still leads to it: functions %v, tasks %v; reboot this machine soon and report this",
+		l.Heads, l.Stacks)
+}

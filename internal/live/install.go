@@ -20,6 +20,9 @@ const moduleName = "scheduler"
 type Options struct {
 	// Tries is how often a busy update is tried, with growing pauses; 0 means 10.
 	Tries int
+	// Verify makes Uninstall look through the kernel for references to the
+	// module once it is gone. It takes some ten milliseconds and reads /proc/kcore.
+	Verify bool
 	// Progress, when set, is told what happens.
 	Progress func(string)
 }
@@ -131,6 +134,7 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 	defer hurry()()
 	log := openLog()
 	defer log.close()
+	where, whereErr := moduleSpan(moduleName)
 	var timings *Timings
 	if s.Active {
 		if err := toggle(ctx, "0", &o); err != nil {
@@ -143,11 +147,26 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 	if err := unload(context.WithoutCancel(ctx)); err != nil {
 		return nil, err
 	}
+	functions := s.Functions
 	s, err = finish(log)
-	if s != nil {
-		s.Timings = timings
+	if s == nil || err != nil {
+		return s, err
 	}
-	return s, err
+	s.Timings = timings
+	if o.Verify {
+		if whereErr != nil {
+			return s, fmt.Errorf("removed, but not verified: %w", whereErr)
+		}
+		l, err := findLeftovers(where, functions)
+		if err != nil {
+			return s, fmt.Errorf("removed, but not verified: %w", err)
+		}
+		s.Leftovers = l
+		if l.Deadly() {
+			return s, &LeftoverError{l}
+		}
+	}
+	return s, nil
 }
 
 // toggle asks for an update and repeats while tasks are in the way. Once the

@@ -36,6 +36,8 @@ type Status struct {
 	BuildID   string   `json:"build_id"`
 	Timings   *Timings `json:"timings,omitempty"`
 	Functions []string `json:"functions,omitempty"` // redirected ones, in order of address
+	// Leftovers is what Uninstall with Options.Verify found.
+	Leftovers *Leftovers `json:"leftovers,omitempty"`
 }
 
 // Read asks the kernel.

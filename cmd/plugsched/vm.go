@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/project"
+	"plugsched/internal/target"
+	"plugsched/internal/vm"
+)
+
+func newVM() *cobra.Command {
+	var dir, release, cacheDir string
+	var files []string
+	cfg := vm.Config{}
+	c := &cobra.Command{
+		Use:   "vm [--dir WORKDIR | --release RELEASE] [-- COMMAND [ARG...]]",
+		Short: "Try a scheduler in a virtual machine of its kernel",
+		Long: `Vm boots the stock kernel of WORKDIR (or of --release) under QEMU and runs COMMAND
+in it, or a shell. The module that build made is /scheduler.ko there, and
+plugsched is in the path. The guest sees nothing of this machine, and nothing is
+kept but the console log. The exit status is COMMAND's, or 5 when the guest's
+kernel complained.`,
+		RunE: func(c *cobra.Command, a []string) error {
+			t, module, err := vmTarget(c, dir, release, cacheDir)
+			if err != nil {
+				return err
+			}
+			if t.Vmlinuz == "" {
+				return &project.Error{Text: t.Release + ": no boot image is known: name it with `plugsched init --vmlinuz`"}
+			}
+			cfg.Kernel = t.Vmlinuz
+			if cfg.Files, err = vmFiles(files, module); err != nil {
+				return err
+			}
+			return runVM(c, cfg, a)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "dir", ".", "the working directory")
+	f.StringVar(&release, "release", "", "boot this kernel instead, without a working directory")
+	f.StringVar(&cacheDir, "cache-dir", "", "where fetched kernels are kept")
+	f.IntVar(&cfg.CPUs, "cpus", 4, "virtual CPUs")
+	f.IntVar(&cfg.MemoryMiB, "memory", 1024, "memory in MiB")
+	f.StringArrayVar(&cfg.Append, "append", nil, "another word for the kernel command line")
+	f.StringArrayVar(&files, "file", nil, "put a file into the guest, as HOST:GUEST")
+	f.StringVar(&cfg.ConsoleLog, "console", "", "keep the console log here")
+	return c
+}
+
+// vmTarget finds the kernel, and the module when there is one.
+func vmTarget(c *cobra.Command, dir, release, cacheDir string) (*target.Target, string, error) {
+	if release != "" {
+		out := newProgress(c.ErrOrStderr())
+		defer out.finish()
+		t, err := target.Fetch(c.Context(), target.Options{Release: release, CacheDir: cacheDir, Progress: out.fetching})
+		return t, "", err
+	}
+	p, err := project.Open(dir)
+	if err != nil {
+		return nil, "", err
+	}
+	t, err := p.Target()
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := os.Stat(p.Module()); err != nil {
+		return t, "", nil
+	}
+	return t, p.Module(), nil
+}
+
+func vmFiles(files []string, module string) ([]vm.File, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	list := []vm.File{{GuestPath: "/bin/plugsched", HostPath: self, Mode: 0o755}}
+	if module != "" {
+		list = append(list, vm.File{GuestPath: "/scheduler.ko", HostPath: module})
+	}
+	for _, f := range files {
+		host, guest, ok := strings.Cut(f, ":")
+		if !ok || !strings.HasPrefix(guest, "/") {
+			return nil, &usageError{fmt.Errorf("--file %s: write HOST:GUEST, GUEST from the root", f)}
+		}
+		list = append(list, vm.File{GuestPath: guest, HostPath: host})
+	}
+	return list, nil
+}
+
+func runVM(c *cobra.Command, cfg vm.Config, argv []string) error {
+	fmt.Fprintln(c.ErrOrStderr(), "booting", cfg.Kernel)
+	m, err := vm.Boot(c.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	code := 0
+	if len(argv) == 0 {
+		code, err = m.Shell(c.Context(), os.Stdin, c.OutOrStdout())
+	} else {
+		var r *vm.Result
+		r, err = m.Run(c.Context(), vm.Cmd{Argv: argv, Timeout: 24 * time.Hour})
+		if r != nil {
+			c.OutOrStdout().Write(r.Stdout)
+			c.ErrOrStderr().Write(r.Stderr)
+			code = r.ExitCode
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.Settle(c.Context()); err != nil {
+		return err
+	}
+	if f := m.Faults(); len(f) > 0 {
+		return &vm.KernelFault{Faults: f, ConsolePath: m.ConsolePath()}
+	}
+	if code != 0 {
+		return &exitError{code}
+	}
+	return nil
+}

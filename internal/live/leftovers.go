@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import (
+	"bufio"
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// Leftovers says what still refers to a module that was unloaded.
+type Leftovers struct {
+	Heads    []string // functions that still jump into it
+	Pointers []string // places in the kernel's static data that hold an address in it
+	Stacks   []string // tasks with a frame in it
+	// Checked counts what was looked at, so that an empty result means something.
+	Functions, Words, Tasks int
+}
+
+// Deadly reports references that will be followed. A pointer in data may be
+// stale: nothing can tell from outside.
+func (l *Leftovers) Deadly() bool { return len(l.Heads)+len(l.Stacks) > 0 }
+
+// span is a range of kernel addresses.
+type span struct{ start, end uint64 }
+
+func (s span) holds(addr uint64) bool { return addr >= s.start && addr < s.end }
+
+// moduleSpan returns where a loaded module is (/proc/modules).
+func moduleSpan(name string) (span, error) {
+	text, err := os.ReadFile("/proc/modules")
+	if err != nil {
+		return span{}, err
+	}
+	for _, l := range strings.Split(string(text), "\n") {
+		f := strings.Fields(l)
+		if len(f) < 6 || f[0] != name {
+			continue
+		}
+		size, err := strconv.ParseUint(f[1], 10, 64)
+		if err != nil {
+			return span{}, fmt.Errorf("/proc/modules: unreadable size %q", f[1])
+		}
+		addr, err := strconv.ParseUint(strings.TrimPrefix(f[5], "0x"), 16, 64)
+		if err != nil || addr == 0 {
+			return span{}, errors.New("/proc/modules shows no addresses (kernel.kptr_restrict)")
+		}
+		return span{addr, addr + size}, nil
+	}
+	return span{}, fmt.Errorf("/proc/modules: no module %s", name)
+}
+
+// findLeftovers looks for references into a span: jumps at the heads of the
+// functions that were redirected, pointers in the kernel's static and per-CPU
+// data, and frames on stacks.
+func findLeftovers(where span, functions []string) (*Leftovers, error) {
+	l := &Leftovers{}
+	mem, err := openKcore()
+	if err != nil {
+		return nil, err
+	}
+	defer mem.close()
+	syms, err := readKernelSymbols()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.heads(mem, syms, functions, where); err != nil {
+		return nil, err
+	}
+	if err := l.pointers(mem, syms, where); err != nil {
+		return nil, err
+	}
+	return l, l.stacks()
+}
+
+// dataSymbols bound the kernel's static data (include/asm-generic/sections.h).
+// What lies between was freed after boot (free_kernel_image_pages) and is
+// anybody's memory.
+var dataSymbols = [][2]string{{"__start_rodata", "__end_rodata"}, {"_sdata", "_edata"}, {"__bss_start", "__bss_stop"}}
+
+// harmless names data that may hold an address in a module that is gone.
+var harmless = map[string]string{
+	"init_thread_union":            "the boot CPU's idle stack; stacks are inspected as such",
+	"init_stack":                   "the boot CPU's idle stack; stacks are inspected as such",
+	"entry_stack_storage":          "a stack; what is above its pointer is stale",
+	"exception_stacks":             "stacks; what is above their pointers is stale",
+	"irq_stack_backing_store":      "a stack; what is above its pointer is stale",
+	"__start_bss_decrypted_unused": "freed after boot (arch/x86/mm/mem_encrypt_amd.c, mem_encrypt_free_decrypted_mem)",
+	"mod_tree":                     "bounds of all module memory (kernel/module/main.c)",
+	"cur_orc_table":                "scratch of the last module load (arch/x86/kernel/unwind_orc.c)",
+	"cur_orc_ip_table":             "scratch of the last module load (arch/x86/kernel/unwind_orc.c)",
+}
+
+// kernelSymbols is /proc/kallsyms without the modules: names by address, and the
+// addresses of the names that were asked for.
+type kernelSymbols struct {
+	sorted []namedAddr
+	byName map[string][]uint64
+}
+
+type namedAddr struct {
+	addr uint64
+	name string
+}
+
+func readKernelSymbols() (*kernelSymbols, error) {
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := &kernelSymbols{byName: map[string][]uint64{}}
+	in := bufio.NewScanner(f)
+	for in.Scan() {
+		w := strings.Fields(in.Text())
+		if len(w) != 3 {
+			continue
+		}
+		addr, err := strconv.ParseUint(w[0], 16, 64)
+		if err != nil {
+			return nil, fmt.Errorf("/proc/kallsyms: unreadable line %q", in.Text())
+		}
+		s.sorted = append(s.sorted, namedAddr{addr, w[2]})
+		s.byName[w[2]] = append(s.byName[w[2]], addr)
+	}
+	sort.SliceStable(s.sorted, func(i, j int) bool { return s.sorted[i].addr < s.sorted[j].addr })
+	return s, in.Err()
+}
+
+// one returns the first address of a name, 0 when there is none.
+func (s *kernelSymbols) one(name string) uint64 {
+	if a := s.byName[name]; len(a) > 0 {
+		return a[0]
+	}
+	return 0
+}
+
+// at returns the names of the last symbols that begin at or below addr.
+func (s *kernelSymbols) at(addr uint64) (names []string, offset uint64) {
+	i := sort.Search(len(s.sorted), func(i int) bool { return s.sorted[i].addr > addr }) - 1
+	if i < 0 {
+		return nil, addr
+	}
+	for j := i; j >= 0 && s.sorted[j].addr == s.sorted[i].addr; j-- {
+		names = append(names, s.sorted[j].name)
+	}
+	return names, addr - s.sorted[i].addr
+}
+
+// heads looks for jumps into the span at the beginning of each function: x86's
+// jmp rel32 at any of the places that the runtime may use.
+func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, where span) error {
+	buf := make([]byte, 24)
+	for _, name := range functions {
+		for _, addr := range syms.byName[name] {
+			if err := mem.read(buf, addr); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			l.Functions++
+			for i := 0; i+5 <= len(buf); i++ {
+				target := addr + uint64(i) + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(buf[i+1:]))))
+				if buf[i] == 0xe9 && where.holds(target) {
+					l.Heads = append(l.Heads, name)
+					break
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// pointers scans the read-only and writable data of the image, and every CPU's
+// copy of the static per-CPU data.
+func (l *Leftovers) pointers(mem *kcore, syms *kernelSymbols, where span) error {
+	for _, d := range dataSymbols {
+		start, end := syms.one(d[0]), syms.one(d[1])
+		if start == 0 || end <= start {
+			return fmt.Errorf("/proc/kallsyms: has no %s and %s", d[0], d[1])
+		}
+		if err := l.scan(mem, syms, "", start, end, 0, where); err != nil {
+			return err
+		}
+	}
+	table, size := syms.one("__per_cpu_offset"), syms.one("__per_cpu_end")-syms.one("__per_cpu_start")
+	if table == 0 {
+		return nil // a kernel for one CPU
+	}
+	var word [8]byte
+	if err := mem.read(word[:4], syms.one("nr_cpu_ids")); err != nil {
+		return err
+	}
+	for cpu := range binary.LittleEndian.Uint32(word[:4]) {
+		if err := mem.read(word[:], table+8*uint64(cpu)); err != nil {
+			return err
+		}
+		area := syms.one("__per_cpu_start") + binary.LittleEndian.Uint64(word[:])
+		if err := l.scan(mem, syms, fmt.Sprintf(" of CPU %d", cpu), area, area+size, area-syms.one("__per_cpu_start"), where); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan looks at [start, end); shift is the distance from the symbols' addresses,
+// suffix is added to their names.
+func (l *Leftovers) scan(mem *kcore, syms *kernelSymbols, suffix string, start, end, shift uint64, where span) error {
+	buf := make([]byte, 1<<18)
+	for at := start &^ 7; at < end; at += uint64(len(buf)) {
+		buf = buf[:min(uint64(cap(buf)), end-at)]
+		if err := mem.read(buf, at); err != nil {
+			return fmt.Errorf("data at %s: %w", suffix, err)
+		}
+		for i := 0; i+8 <= len(buf); i += 8 {
+			if where.holds(binary.LittleEndian.Uint64(buf[i:])) {
+				l.pointer(syms, at+uint64(i)-shift, suffix)
+			}
+		}
+		l.Words += len(buf) / 8
+	}
+	return nil
+}
+
+// pointer records a reference unless it is harmless.
+func (l *Leftovers) pointer(syms *kernelSymbols, addr uint64, suffix string) {
+	names, offset := syms.at(addr)
+	for _, n := range names {
+		if harmless[n] != "" {
+			return
+		}
+	}
+	l.Pointers = append(l.Pointers, fmt.Sprintf("%s+%#x%s", strings.Join(names, "/"), offset, suffix))
+}
+
+// stacks looks for frames in the module, whose name the kernel adds to symbols.
+func (l *Leftovers) stacks() error {
+	files, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stack")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue // the task has ended
+		}
+		l.Tasks++
+		if bytes.Contains(text, []byte("["+moduleName+"]")) {
+			l.Stacks = append(l.Stacks, strings.TrimSuffix(f, "/stack"))
+		}
+	}
+	return nil
+}
+
+// kcore reads kernel memory (/proc/kcore, an ELF core file).
+type kcore struct {
+	f     *os.File
+	progs []*elf.Prog
+}
+
+func openKcore() (*kcore, error) {
+	f, err := os.Open("/proc/kcore")
+	if err != nil {
+		return nil, err
+	}
+	e, err := elf.NewFile(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("/proc/kcore: %w", err)
+	}
+	return &kcore{f, e.Progs}, nil
+}
+
+func (k *kcore) close() { k.f.Close() }
+
+func (k *kcore) read(buf []byte, addr uint64) error {
+	for _, p := range k.progs {
+		if p.Type == elf.PT_LOAD && addr >= p.Vaddr && addr+uint64(len(buf)) <= p.Vaddr+p.Memsz {
+			n, err := k.f.ReadAt(buf, int64(p.Off+addr-p.Vaddr))
+			if n == len(buf) {
+				return nil
+			}
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("/proc/kcore: %w", err)
+		}
+	}
+	return errors.New("/proc/kcore: does not hold the kernel's memory")
+}
