@@ -9,6 +9,8 @@
  * Which code a class method is depends on the class tables, which are rewritten
  * between clear and rebuild.
  */
+#include <linux/module.h>
+
 #include "internal.h"
 #include "plugsched.h"
 
@@ -65,6 +67,16 @@ static void take_fair(struct rq *rq, struct list_head *list)
 }
 
 /*
+ * The stopper notes who queued a work, to print it in a backtrace. Nobody follows
+ * it, but it would name a module that is gone.
+ */
+static void forget_callers(struct rq *rq)
+{
+	if (within_module_core(rq->active_balance_work.caller, THIS_MODULE))
+		rq->active_balance_work.caller = 0;
+}
+
+/*
  * set_rq_offline() makes the classes unthrottle their groups, so that every
  * queued task can be reached.
  */
@@ -86,6 +98,8 @@ void plugsched_clear_rq(int cpu, bool module_active)
 	take_deadline(rq, list);
 	take_realtime(rq, list);
 	take_fair(rq, list);
+	if (module_active)
+		forget_callers(rq);
 	rq_unlock(rq, &rf);
 }
 

@@ -134,8 +134,8 @@ func only(t *testing.T, b *Boundary, name string) *Function {
 	return list[0]
 }
 
-// hook is a function of the scheduler that a table calls.
-const hook = "NOINLINE void %s(void) { keep(%[1]s); }\n"
+// hook is a function of the scheduler.
+const hook = "NOINLINE void %s(void) { keep(0); }\n"
 
 func TestClasses(t *testing.T) {
 	tests := []struct {
@@ -185,8 +185,8 @@ func TestClasses(t *testing.T) {
 		{name: "noinstr", core: `SECTION(".noinstr.text") NOINLINE void f(void) { keep(0); }`, outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
 			class: External, fact: "stays: noinstr"},
 		{name: "noinstr, not reached", core: `SECTION(".noinstr.text") NOINLINE void f(void) { keep(0); }`, class: Internal, fact: "inside: "},
-		{name: "too small", core: `void f(void); asm(".text\n.globl f\n.type f,@function\nf: ret\n.size f,.-f\n.type next,@function\nnext: ret\n.size next,.-next");` +
-			"\n#line 1 \"kernel/sched/core.c\"\n", outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }", class: External},
+		{name: "too small", core: `__attribute__((naked, used)) void f(void) { asm("ret\n.type next,@function\nnext: ret\n.size next,.-next"); }`,
+			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }", class: External, fact: "stays: too small ("},
 		{name: "patch site where the jump goes", core: `NOINLINE void f(void) { asm volatile("1: .byte 0x0f,0x1f,0x44,0,0\n.pushsection __jump_table,\"aw\"\n.long 1b - .\n.long 1b - .\n.quad 0\n.popsection"); keep(0); }`,
 			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }", class: External, fact: "stays: static key at +0"},
 		{name: "patch site further on", core: `NOINLINE void f(void) { asm volatile(".byte 0x0f,0x1f,0x44,0,0\n1: .byte 0x0f,0x1f,0x44,0,0\n.pushsection __jump_table,\"aw\"\n.long 1b - .\n.long 1b - .\n.quad 0\n.popsection"); keep(0); }`,
@@ -236,4 +236,184 @@ func hasFact(f *Function, want string) bool {
 		}
 	}
 	return false
+}
+
+// TestFixpoint: a function that cannot be redirected drags the one behind it
+// along, whatever order names and addresses have. The chain: user -> c0 (a clone,
+// stays) -> c1 (a clone, stays) -> end (redirected) -> inner (internal).
+func TestFixpoint(t *testing.T) {
+	const chain = `
+		NOINLINE void %[4]s(void) { keep(0); }
+		NOINLINE void %[3]s(void) { %[4]s(); keep(0); }
+		NOINLINE void %[2]s(void) CLONE("%[2]s.isra.0"); NOINLINE void %[2]s(void) { %[3]s(); keep(0); }
+		NOINLINE void %[1]s(void) CLONE("%[1]s.isra.0"); NOINLINE void %[1]s(void) { %[2]s(); keep(0); }
+		NOINLINE void %[5]s(void) { %[1]s(); keep(0); }`
+	want := []Class{External, External, Interface, Internal, External}
+	for _, names := range [][5]string{{"a", "b", "c", "d", "e"}, {"e", "d", "c", "b", "a"}, {"c", "a", "e", "b", "d"}, {"b", "e", "a", "d", "c"}} {
+		n := names
+		p := kernel(t, map[string]string{"kernel/sched/core.c": core + fmt.Sprintf(chain, n[0], n[1], n[2], n[3], n[4])}, "kernel/sched/core.c")
+		cfg := config()
+		cfg.Stay = map[string]string{n[4]: "the start"}
+		b := derive(t, p, cfg)
+		for i, name := range n {
+			if f := only(t, b, name); f.Class != want[i] {
+				t.Errorf("%v: %s is %s, want %s", n, name, f.Class, want[i])
+			}
+		}
+	}
+}
+
+// twoUnits has functions and objects of every class in two units.
+var twoUnits = map[string]string{
+	"kernel/sched/core.c": core + fmt.Sprintf(hook, "a") + fmt.Sprintf(hook, "b") + `
+		EXPORT(a);
+		struct sched_class { void (*run)(void); };
+		static inline __attribute__((always_inline)) void helper(void) { keep(a); }
+		const struct sched_class fair_sched_class = { b };
+		int shared_counter = 5;
+		static int mine;
+		NOINLINE void waits(void) { helper(); mine++; __schedule(); }
+		NOINLINE void user_b(void) { b(); }`,
+	"kernel/sched/fair.c": core[:len(prelude)] + `
+		static int mine;
+		static NOINLINE void twin(void) { mine++; keep(&mine); }
+		void (*op)(void) = twin;`,
+}
+
+func TestDeterminism(t *testing.T) {
+	encode := func(units ...string) string {
+		p := kernel(t, twoUnits, units...)
+		b := derive(t, p, config(), "b")
+		again := derive(t, p, config(), "b")
+		if diff := cmp.Diff(b, again); diff != "" {
+			t.Errorf("a second run differs:\n%s", diff)
+		}
+		b.BuildID = ""
+		for _, f := range b.Functions { // what follows from the order of linking
+			f.Addr = 0
+		}
+		for _, o := range b.Objects {
+			o.Addr = 0
+		}
+		text, err := json.MarshalIndent(b, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	one := encode("kernel/sched/core.c", "kernel/sched/fair.c")
+	if diff := cmp.Diff(one, encode("kernel/sched/core.c", "kernel/sched/fair.c")); diff != "" {
+		t.Errorf("two kernels alike:\n%s", diff)
+	}
+}
+
+func TestResult(t *testing.T) {
+	p := kernel(t, twoUnits, "kernel/sched/core.c", "kernel/sched/fair.c")
+	b := derive(t, p, config())
+	if b.Release != "6.1.0-test" || len(b.BuildID) != 40 {
+		t.Errorf("release %q, build-id %q", b.Release, b.BuildID)
+	}
+	if diff := cmp.Diff([]string{"helper"}, only(t, b, "waits").Inlines); diff != "" {
+		t.Errorf("inlined into waits: %s", diff)
+	}
+	a := only(t, b, "a")
+	if a.Unit != "kernel/sched/core.c" || a.DeclFile != a.Unit || a.DeclLine == 0 || a.Addr == 0 || a.Size == 0 || a.Clone() {
+		t.Errorf("a: %+v", a)
+	}
+	if diff := cmp.Diff(map[Class]int{Interface: 2, Callback: 1, Internal: 2, External: 1}, b.Counts()); diff != "" {
+		t.Errorf("counts: %s", diff)
+	}
+	if l := b.FindObject("mine"); len(l) != 2 || l[0].Unit == l[1].Unit || l[0].Class != Shared {
+		t.Errorf("mine: %+v", l)
+	}
+	if l := b.FindObject("fair_sched_class"); len(l) != 1 || l[0].Class != Table || l[0].Size != 8 {
+		t.Errorf("fair_sched_class: %+v", l)
+	}
+	if len(b.Find("nothing")) != 0 || len(b.FindObject("outside")) != 0 {
+		t.Error("found what is not the scheduler's")
+	}
+}
+
+func TestPrivate(t *testing.T) {
+	p := kernel(t, twoUnits, "kernel/sched/core.c", "kernel/sched/fair.c")
+	cfg := config()
+	cfg.Private = map[string]string{"shared_counter": "mine is better"}
+	o := derive(t, p, cfg).FindObject("shared_counter")
+	if len(o) != 1 || o[0].Class != Private || o[0].Why != "mine is better" {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestDeriveErrors(t *testing.T) {
+	sources := map[string]string{"kernel/sched/core.c": core + fmt.Sprintf(hook, "f") + `
+		NOINLINE void g(void) CLONE("g.isra.0"); NOINLINE void g(void) { keep(0); }
+		SECTION(".init.text") NOINLINE void i(void) { keep(0); }
+		SECTION(".noinstr.text") NOINLINE void n(void) { keep(0); }`}
+	p := kernel(t, sources, "kernel/sched/core.c")
+	reason := func(name string) map[string]string { return map[string]string{name: "because"} }
+	for name, tt := range map[string]struct {
+		cfg  Config
+		want string
+	}{
+		"unknown interface":   {Config{Interface: reason("nothing")}, `interface: the kernel has no scheduler function "nothing"`},
+		"unknown stay":        {Config{Stay: reason("nothing")}, `stay: the kernel has no scheduler function "nothing"`},
+		"unknown private":     {Config{Private: reason("nothing")}, `private: the kernel has no scheduler variable "nothing"`},
+		"stay of a foreigner": {Config{Stay: reason("outside")}, `no scheduler function "outside"`},
+		"private foreigner":   {Config{Private: reason("pointer")}, `no scheduler variable "pointer"`},
+		"clone":               {Config{Interface: reason("g.isra.0")}, "g.isra.0 cannot be redirected: it is a clone"},
+		"init":                {Config{Interface: reason("i")}, "i cannot be redirected: it is in .init.text"},
+		"noinstr":             {Config{Interface: reason("n")}, "n cannot be redirected: it runs where instrumentation is forbidden"},
+		"no such source":      {Config{Sources: []string{"kernel/nothing"}}, "no function of kernel/nothing found"},
+	} {
+		cfg := tt.cfg
+		if cfg.Sources == nil {
+			cfg.Sources = []string{"kernel/sched"}
+		}
+		_, err := Derive(p, arch.X86, &cfg, nil)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+func TestLoadConfig(t *testing.T) {
+	load := func(text string) (*Config, error) {
+		path := filepath.Join(t.TempDir(), "plugsched.yaml")
+		write(t, path, text)
+		return LoadConfig(path)
+	}
+	builtin, err := LoadConfig("")
+	if err != nil || !builtin.Source("kernel/sched/core.c") || builtin.Source("kernel/schedule.c") || !builtin.preempts("preempt_schedule_irq") || builtin.preempts("schedule") {
+		t.Fatalf("built in: %+v, %v", builtin, err)
+	}
+	missing, err := LoadConfig(filepath.Join(t.TempDir(), "none.yaml"))
+	if diff := cmp.Diff(builtin, missing, cmp.AllowUnexported(Config{})); err != nil || diff != "" {
+		t.Errorf("missing file: %v\n%s", err, diff)
+	}
+	for _, empty := range []string{"", "# nothing\n", "interface:\n"} {
+		if _, err := load(empty); err != nil {
+			t.Errorf("%q: %v", empty, err)
+		}
+	}
+	own, err := load("interface: {a: x}\nstay: {b: y}\nprivate: {c: z}\npreempts: {\"d*\": w}\nsources: [kernel/extra/]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own.Interface["a"] != "x" || own.Stay["b"] != "y" || own.Private["c"] != "z" || !own.preempts("dd") || !own.preempts("preempt_schedule") ||
+		!own.Source("kernel/extra/a.c") || !own.Source("kernel/sched/a.c") || own.optional["c"] {
+		t.Errorf("%+v", own)
+	}
+	for text, want := range map[string]string{
+		"interface: {f: x}\nstay: {f: y}\n": "f is listed under both interface and stay",
+		"stay:\n  f: x\n  g: [unfinished\n": "line ",
+		"stay: {f: x}\nstray: {f: x}\n":     "line 2: field stray not found",
+		"# fine\nstay:\n  - f\n":            "line 3: cannot unmarshal",
+		"interface:\n  f: x\n  f: again\n":  "line 3: ",
+		"stay: {f: x}\nprivate:\n\tg: x\n":  "line 3: ",
+	} {
+		_, err := load(text)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "plugsched.yaml: ") {
+			t.Errorf("%q: error %v, want %q", text, err, want)
+		}
+	}
 }

@@ -54,7 +54,7 @@ func TestRefs(t *testing.T) {
 		{"behind unknown instruction", "0f 01 ca e8 f8 00 00 00", []Ref{{textBase + 3, textBase + 0x100, RefCall}}, 0},
 		{"behind Xen's prefix", "0f 0b 78 65 6e 0f a2 e8 f4 00 00 00", []Ref{{textBase + 7, textBase + 0x100, RefCall}}, 0},
 		{"behind no instruction", "06 06 e8 f9 00 00 00", []Ref{{textBase + 2, textBase + 0x100, RefCall}}, 2},
-		{"cut off", "e8 00 00", nil, 3},
+		{"cut off", "e8 00 00", nil, 1},
 		{"nothing", "", nil, 0},
 	} {
 		var got []Ref

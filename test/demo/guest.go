@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"plugsched/internal/live"
+	"plugsched/internal/vm"
+)
+
+const (
+	features = "/sys/kernel/debug/sched/features"
+	message  = "I am the new scheduler: __schedule"
+)
+
+// session is a guest and what is compared across the update.
+type session struct {
+	*demo
+	m      *vm.Machine
+	before map[string]string
+}
+
+// guest boots the stock kernel, puts it under load, and takes its scheduler
+// there and back.
+func (d *demo) guest(ctx context.Context) error {
+	step("boot %s with %d CPUs", d.release, d.cpus)
+	cfg, err := d.config()
+	if err != nil {
+		return err
+	}
+	m, err := vm.Boot(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	s := &session{demo: d, m: m}
+	for _, c := range []struct {
+		what string
+		run  func(context.Context) (string, error)
+	}{
+		{"the load runs", s.startLoad},
+		{"the administrator's settings", s.configure},
+		{"installed", s.install},
+		{"the feature list gained NO_PLUGSCHED_TEST and kept the rest", s.newFeature},
+		{"the new __schedule speaks", s.speak},
+		{"every worker progresses", s.progress},
+		{"the quotas hold", s.quota},
+		{"chrt, taskset, cgroups, schedstat, debugfs", s.tools},
+		{"removed", s.remove},
+		{"settings, files and features as before", s.asBefore},
+		{"every worker progresses", s.progress},
+		{fmt.Sprintf("installed and removed %d times more", d.cycles), s.cycle},
+		{"every worker progresses", s.progress},
+		{"the quotas hold", s.quota},
+		{"the load ends", s.stopLoad},
+		{"the guest's log is clean", s.clean},
+	} {
+		start := time.Now()
+		text, err := c.run(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w (console: %s)", c.what, err, cfg.ConsoleLog)
+		}
+		fmt.Printf("  ok  %-60s %6.1f s  %s\n", c.what, time.Since(start).Seconds(), text)
+	}
+	return nil
+}
+
+// config puts the tools into the guest. chrt and taskset are the host's own,
+// with the libraries that they need.
+func (d *demo) config() (vm.Config, error) {
+	cfg := vm.Config{CPUs: d.cpus, Init: d.tool, ConsoleLog: filepath.Join(d.work, ".plugsched", "console.log"),
+		Files: []vm.File{
+			{GuestPath: "/bin/plugsched", HostPath: d.tool, Mode: 0o755},
+			{GuestPath: "/bin/schedload", HostPath: d.load, Mode: 0o755},
+			{GuestPath: "/scheduler.ko", HostPath: filepath.Join(d.work, "scheduler.ko")},
+		}}
+	kernel, err := d.kernel()
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Kernel = kernel
+	for _, f := range []string{"/usr/bin/chrt", "/usr/bin/taskset"} {
+		list, err := withLibraries(f)
+		if err != nil {
+			return cfg, err
+		}
+		for _, l := range list {
+			if !slices.ContainsFunc(cfg.Files, func(v vm.File) bool { return v.GuestPath == l }) {
+				cfg.Files = append(cfg.Files, vm.File{GuestPath: l, HostPath: l, Mode: 0o755})
+			}
+		}
+	}
+	return cfg, nil
+}
+
+// sh runs a shell command in the guest; its failure is an error.
+func (s *session) sh(ctx context.Context, command string) (string, error) {
+	r, err := s.m.Run(ctx, vm.Cmd{Argv: []string{"/bin/sh", "-c", command}, Timeout: 10 * time.Minute})
+	if err != nil {
+		return "", err
+	}
+	if r.ExitCode != 0 {
+		return "", fmt.Errorf("`%s` exited with %d:\n%s%s", command, r.ExitCode, r.Stdout, r.Stderr)
+	}
+	return strings.TrimSpace(string(r.Stdout)), nil
+}
+
+func (s *session) startLoad(ctx context.Context) (string, error) {
+	if _, err := s.sh(ctx, "schedload start"); err != nil {
+		return "", err
+	}
+	n, err := s.sh(ctx, "schedload threads")
+	if err != nil {
+		return "", err
+	}
+	// The command may say more than the number: take the last field.
+	f := strings.Fields(n)
+	if len(f) == 0 {
+		return "", errors.New("schedload threads says nothing")
+	}
+	threads, err := strconv.Atoi(f[len(f)-1])
+	if err != nil || threads < 700 {
+		return "", fmt.Errorf("%q threads, expected 700 or more", n)
+	}
+	return fmt.Sprintf("%d threads", threads), nil
+}
+
+// configure changes settings as an administrator would, and notes how everything
+// is before the update.
+func (s *session) configure(ctx context.Context) (string, error) {
+	if _, err := s.sh(ctx, "echo NO_START_DEBIT > "+features+"; echo LB_MIN > "+features); err != nil {
+		return "", err
+	}
+	var err error
+	s.before, err = s.state(ctx)
+	return "NO_START_DEBIT LB_MIN", err
+}
+
+// state reads what must be the same before and after.
+func (s *session) state(ctx context.Context) (map[string]string, error) {
+	out := map[string]string{}
+	for name, command := range map[string]string{
+		"features": "cat " + features,
+		"sysctls":  "cd /proc/sys/kernel && for f in sched_*; do echo $f $(cat $f); done",
+		"debugfs":  "cd /sys/kernel/debug/sched && find . | sort && cat latency_ns min_granularity_ns wakeup_granularity_ns tunable_scaling migration_cost_ns nr_migrate verbose 2>/dev/null",
+		"domains":  "cd /sys/kernel/debug/sched/domains 2>/dev/null && find . -type f | sort | while read f; do case $f in */max_newidle*) ;; *) echo $f $(cat $f);; esac; done",
+		"modules":  "lsmod | awk 'NR > 1 { print $1 }'",
+	} {
+		text, err := s.sh(ctx, command)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = text
+	}
+	return out, nil
+}
+
+func (s *session) install(ctx context.Context) (string, error) {
+	text, err := s.sh(ctx, "plugsched install --json /scheduler.ko")
+	if err != nil {
+		return "", err
+	}
+	var st live.Status
+	if err := json.Unmarshal([]byte(text), &st); err != nil {
+		return "", err
+	}
+	if !st.Active || st.Timings == nil || len(st.Functions) == 0 {
+		return "", fmt.Errorf("not active: %s", text)
+	}
+	s.timings("downtime of install", st.Timings)
+	return fmt.Sprintf("%d functions redirected", len(st.Functions)), nil
+}
+
+func (s *session) timings(group string, t *live.Timings) {
+	add := func(name string, ns int64) {
+		s.table.add(group, name, time.Duration(ns).Round(time.Microsecond).String())
+	}
+	s.table.add(group, "CPUs", fmt.Sprint(t.CPUs))
+	s.table.add(group, "threads", fmt.Sprint(t.Threads))
+	add("initialization", t.Init)
+	add("stop_machine", t.StopMachine)
+	add("handler", t.Handler)
+	add("stack inspection", t.StackCheck)
+	add("clear", t.Clear)
+	add("redirection", t.Redirect)
+	add("rebuild", t.Rebuild)
+	add("total", t.Init+t.StopMachine)
+}
+
+func (s *session) newFeature(ctx context.Context) (string, error) {
+	now, err := s.sh(ctx, "cat "+features)
+	if err != nil {
+		return "", err
+	}
+	if want := "NO_PLUGSCHED_TEST " + s.before["features"]; now != want {
+		return "", fmt.Errorf("features are\n%s\nexpected\n%s", now, want)
+	}
+	return "", nil
+}
+
+func (s *session) speak(ctx context.Context) (string, error) {
+	if text, err := s.sh(ctx, "dmesg"); err != nil || strings.Contains(text, message) {
+		return "", fmt.Errorf("the message is there before the feature is on (%v)", err)
+	}
+	if _, err := s.sh(ctx, "echo PLUGSCHED_TEST > "+features+" && sleep 1"); err != nil {
+		return "", err
+	}
+	text, err := s.sh(ctx, "dmesg | grep -m1 '"+message+"'")
+	return text, err
+}
+
+func (s *session) progress(ctx context.Context) (string, error) {
+	text, err := s.sh(ctx, "schedload check --seconds 5")
+	return lastLine(text), err
+}
+
+func (s *session) quota(ctx context.Context) (string, error) {
+	text, err := s.sh(ctx, "schedload quota --seconds 10")
+	return strings.ReplaceAll(text, "\n", "; "), err
+}
+
+// tools uses the scheduler's interfaces as people do.
+func (s *session) tools(ctx context.Context) (string, error) {
+	for _, c := range []struct{ command, want string }{
+		{"chrt -f 10 sleep 5 & sleep 1; chrt -p $!; kill $!", "SCHED_FIFO"},
+		{"chrt -b 0 chrt -p 0 $$ | head -1; chrt -i 0 sleep 5 & sleep 1; chrt -p $!; kill $!", "SCHED_IDLE"},
+		{"taskset -c 2 sh -c 'taskset -cp $$'", "2"},
+		{"taskset -c 1 sleep 5 & sleep 1; taskset -cp 3 $! >/dev/null; taskset -cp $!; kill $!", "3"},
+		{"g=/sys/fs/cgroup/demo; mkdir $g && sh -c \"echo \\$\\$ > $g/cgroup.procs; cat /proc/self/cgroup\"; rmdir $g", "/demo"},
+		{"echo 1 > /proc/sys/kernel/sched_schedstats; a=$(grep ^cpu0 /proc/schedstat); sleep 1; b=$(grep ^cpu0 /proc/schedstat); echo 0 > /proc/sys/kernel/sched_schedstats; [ \"$a\" != \"$b\" ] && echo counts", "counts"},
+		{"grep -c ^cpu# /sys/kernel/debug/sched/debug", fmt.Sprint(s.cpus)},
+		{"renice -n 5 $$ >/dev/null; cut -d' ' -f19 /proc/$$/stat", "5"},
+	} {
+		text, err := s.sh(ctx, c.command)
+		if err != nil {
+			return "", err
+		}
+		if !strings.Contains(text, c.want) {
+			return "", fmt.Errorf("`%s` prints %q, expected %q in it", c.command, text, c.want)
+		}
+	}
+	return "", nil
+}
+
+func (s *session) remove(ctx context.Context) (string, error) {
+	text, err := s.sh(ctx, "plugsched uninstall --json")
+	if err != nil {
+		return "", err
+	}
+	var st live.Status
+	if err := json.Unmarshal([]byte(text), &st); err != nil {
+		return "", err
+	}
+	l := st.Leftovers
+	if st.Loaded || st.Timings == nil || l == nil || l.Deadly() || len(l.Pointers) > 0 || l.Functions == 0 || l.Tasks < 700 {
+		return "", fmt.Errorf("not gone without a trace: %s", text)
+	}
+	s.timings("downtime of removal", st.Timings)
+	return fmt.Sprintf("nothing refers to it: %d function heads, %d words of data, %d stacks", l.Functions, l.Words, l.Tasks), nil
+}
+
+func (s *session) asBefore(ctx context.Context) (string, error) {
+	now, err := s.state(ctx)
+	if err != nil {
+		return "", err
+	}
+	for name, was := range s.before {
+		if now[name] != was {
+			return "", fmt.Errorf("%s were\n%s\nand are now\n%s", name, was, now[name])
+		}
+	}
+	return "", nil
+}
+
+func (s *session) cycle(ctx context.Context) (string, error) {
+	var down []time.Duration
+	for range s.cycles {
+		for _, c := range []string{"plugsched install --json /scheduler.ko", "plugsched uninstall --json --verify=false"} {
+			text, err := s.sh(ctx, c)
+			if err != nil {
+				return "", err
+			}
+			var st live.Status
+			if err := json.Unmarshal([]byte(text), &st); err != nil {
+				return "", err
+			}
+			down = append(down, time.Duration(st.Timings.StopMachine))
+		}
+	}
+	slices.Sort(down)
+	s.table.add("downtime of all cycles", "median", down[len(down)/2].Round(time.Microsecond).String())
+	s.table.add("downtime of all cycles", "maximum", down[len(down)-1].Round(time.Microsecond).String())
+	return fmt.Sprintf("downtime median %v", down[len(down)/2].Round(time.Microsecond)), nil
+}
+
+func (s *session) stopLoad(ctx context.Context) (string, error) {
+	text, err := s.sh(ctx, "schedload stop")
+	return lastLine(text), err
+}
+
+func (s *session) clean(ctx context.Context) (string, error) {
+	if err := s.m.Settle(ctx); err != nil {
+		return "", err
+	}
+	if f := s.m.Faults(); len(f) > 0 {
+		return "", &vm.KernelFault{Faults: f, ConsolePath: s.m.ConsolePath()}
+	}
+	return fmt.Sprintf("%d bytes of console", len(s.m.Console())), nil
+}
+
+func lastLine(s string) string {
+	l := strings.Split(strings.TrimSpace(s), "\n")
+	return l[len(l)-1]
+}
