@@ -59,6 +59,7 @@ func (p *Plan) Compare(pristine *asm.Unit) *Changes {
 		}
 	}
 	c.strays()
+	c.folded()
 	for _, l := range [][]string{c.out.Changed, c.out.Added, c.out.Removed, c.out.Warnings} {
 		sort.Strings(l)
 	}
@@ -191,4 +192,38 @@ func (c *comparer) strays() {
 				Why: "is newly registered with the kernel at boot (initcall, tracepoint or the like), and boot is over", Do: doInitHook})
 		}
 	}
+}
+
+// folded looks at functions that gcc found to be equal and gave one body: the
+// kernel has one address for all of them, so that they cannot go separate ways.
+func (c *comparer) folded() {
+	for _, f := range c.plan.kernel.Boundary.Functions {
+		if f.Unit != c.plan.Unit || !f.Class.Moves() || len(f.Aliases) == 0 {
+			continue
+		}
+		want, ok := c.code(f.Name)
+		for _, alias := range f.Aliases {
+			if got, ok2 := c.code(alias); ok && ok2 && got != want {
+				c.out.Refusals = append(c.out.Refusals, Refusal{Name: alias, File: f.DeclFile, Line: f.DeclLine,
+					Why: "now differs from " + f.Name + ", but the kernel has one body for both: it cannot tell them apart",
+					Do:  "change both alike, or change their callers"})
+			}
+		}
+	}
+}
+
+// code returns a function's code in normal form, following aliases.
+func (c *comparer) code(name string) (string, bool) {
+	d := c.plan.Source.Lookup(name)
+	for range 4 {
+		if d == nil || d.Kind != asm.Alias {
+			break
+		}
+		d = c.plan.Source.Lookup(d.Target)
+	}
+	if d == nil || d.Kind != asm.Func {
+		return "", false
+	}
+	_, body, _ := strings.Cut(c.plan.Source.Normal(d), "\n") // without the label
+	return body, true
 }

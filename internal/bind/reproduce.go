@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"plugsched/internal/arch/x86"
-	image "plugsched/internal/vmlinux"
+	"plugsched/internal/image"
 )
 
 // Code is the kernel's machine code of the scheduler's functions, kept so that

@@ -44,9 +44,11 @@ type key struct{ name, unit string }
 func NewKernel(b *boundary.Boundary, s *symbols.Table) *Kernel {
 	k := &Kernel{Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
 	for _, f := range b.Functions {
-		k.functions[key{f.Name, f.Unit}] = f
-		if sym := s.In(f.Name, f.Unit); sym != nil && sym.Global {
-			k.globals[f.Name] = f
+		for _, name := range append([]string{f.Name}, f.Aliases...) {
+			k.functions[key{name, f.Unit}] = f
+			if sym := s.In(name, f.Unit); sym != nil && sym.Global {
+				k.globals[name] = f
+			}
 		}
 	}
 	for _, o := range b.Objects {
@@ -262,8 +264,8 @@ func (p *Plan) globalise() []string {
 		case d.Global:
 		case fate == Replace:
 			out = append(out, TablePrefix+d.Name)
-		case fate == Keep && d.Kind == asm.Func:
-			if f := p.kernel.functions[key{d.Name, p.Unit}]; f != nil && f.Class.Border() {
+		case fate == Keep && d.Kind != asm.Object:
+			if f := p.kernel.functions[key{d.Name, p.Unit}]; f != nil && f.Class.Border() && f.Name == d.Name {
 				out = append(out, d.Name)
 			}
 		case fate == Keep && d.Kind == asm.Object && d.Section != ".discard.addressable":
@@ -282,12 +284,6 @@ func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
 		return SwitchTo
 	}
 	d := p.Source.Lookup(name)
-	if d != nil && d.Kind == asm.Alias {
-		if p.Fates[d] == Drop {
-			return p.undefined(name)
-		}
-		return name
-	}
 	if !branch {
 		if f := p.kernel.function(name, p.Unit); f != nil && f.Class.Border() && (d != nil || p.kernel.globals[name] == f) {
 			return p.orig(name, f.Unit)

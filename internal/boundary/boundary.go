@@ -16,7 +16,7 @@ import (
 	"strings"
 
 	"plugsched/internal/arch"
-	image "plugsched/internal/vmlinux"
+	"plugsched/internal/image"
 )
 
 // Class is the place of a function in the boundary.
@@ -47,7 +47,8 @@ type Fact struct {
 // Function is a function of the scheduler as the kernel has it.
 type Function struct {
 	Name     string
-	Base     string // source name; differs from Name for gcc's clones
+	Base     string   // source name; differs from Name for gcc's clones
+	Aliases  []string `json:",omitempty"` // other functions that gcc found to have the same code
 	Unit     string
 	DeclFile string
 	DeclLine int
@@ -95,9 +96,14 @@ type Object struct {
 type Boundary struct {
 	Release   string
 	BuildID   string
+	Sources   []string    // the directories that are the scheduler's
 	Functions []*Function // by name, then unit
 	Objects   []*Object   // by name, then unit
 }
+
+// Owns reports whether a source file, relative to the kernel tree, is the
+// scheduler's.
+func (b *Boundary) Owns(file string) bool { return below(b.Sources, file) }
 
 // Counts returns how many functions are in each class.
 func (b *Boundary) Counts() map[Class]int {
@@ -112,7 +118,7 @@ func (b *Boundary) Counts() map[Class]int {
 func (b *Boundary) Find(name string) []*Function {
 	var out []*Function
 	for _, f := range b.Functions {
-		if f.Name == name || f.Base == name {
+		if f.Name == name || f.Base == name || slices.Contains(f.Aliases, name) {
 			out = append(out, f)
 		}
 	}
@@ -314,10 +320,10 @@ func (d *deriver) unredirectable(n *node) string {
 
 // result names the classes and the facts behind them.
 func (d *deriver) result() (*Boundary, error) {
-	b := &Boundary{Release: d.prog.Release, BuildID: d.prog.BuildID}
+	b := &Boundary{Release: d.prog.Release, BuildID: d.prog.BuildID, Sources: d.cfg.Sources}
 	for _, n := range d.order {
 		f := n.fn
-		r := &Function{Name: f.Name, Base: f.Base, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
+		r := &Function{Name: f.Name, Base: f.Base, Aliases: f.Aliases, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
 			Addr: f.Addr, Size: f.Size, Jump: n.jump}
 		callers, reached := d.outsideCallers(n), d.reached(n)
 		switch {

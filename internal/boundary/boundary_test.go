@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"plugsched/internal/arch"
-	image "plugsched/internal/vmlinux"
+	"plugsched/internal/image"
 )
 
 // linkerScript lays out a kernel as arch/x86/kernel/vmlinux.lds.S does, as far as

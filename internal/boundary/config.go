@@ -94,8 +94,10 @@ func merge(to *map[string]string, from map[string]string) {
 }
 
 // Source reports whether file is one of the scheduler's.
-func (c *Config) Source(file string) bool {
-	for _, dir := range c.Sources {
+func (c *Config) Source(file string) bool { return below(c.Sources, file) }
+
+func below(dirs []string, file string) bool {
+	for _, dir := range dirs {
 		if strings.HasPrefix(file, strings.TrimSuffix(dir, "/")+"/") {
 			return true
 		}

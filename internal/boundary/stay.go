@@ -7,7 +7,7 @@ import (
 	"sort"
 	"strings"
 
-	image "plugsched/internal/vmlinux"
+	"plugsched/internal/image"
 )
 
 // scheduleName is the one function whose sleepers are dealt with: its tail stays

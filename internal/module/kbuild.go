@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sort"
 	"strings"
 	"syscall"
 )
@@ -58,17 +57,14 @@ func (e *BuildError) Error() string {
 // Compile compiles every unit of the scheduler in WorkDir, with the flags of
 // built-in code, into dir.
 func Compile(ctx context.Context, t *Tree, dir string) ([]Unit, error) {
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := prepare(t, dir); err != nil {
 		return nil, err
 	}
 	sources, err := linkSources(t, dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "Kbuild"), []byte(compileKbuild), 0o644); err != nil {
+	if err := update(filepath.Join(dir, "Kbuild"), []byte(compileKbuild), 0o644); err != nil {
 		return nil, err
 	}
 	if err := run(ctx, t, dir, modeCompile); err != nil {
@@ -101,7 +97,8 @@ always-y := $(filter %.o,$(obj-y))
 obj-y :=
 `
 
-// linkSources makes the scheduler's sources visible in a build directory.
+// linkSources makes the scheduler's sources, and no others, visible in a build
+// directory.
 func linkSources(t *Tree, dir string) ([]string, error) {
 	src := filepath.Join(t.WorkDir, t.SchedDir)
 	entries, err := os.ReadDir(src)
@@ -109,26 +106,52 @@ func linkSources(t *Tree, dir string) ([]string, error) {
 		return nil, err
 	}
 	var sources []string
+	want := map[string]bool{}
 	for _, e := range entries {
 		name := e.Name()
 		if !strings.HasSuffix(name, ".c") && name != "Makefile" {
 			continue
 		}
-		if err := os.Symlink(filepath.Join(src, name), filepath.Join(dir, name)); err != nil {
-			return nil, err
+		want[name] = true
+		target, link := filepath.Join(src, name), filepath.Join(dir, name)
+		if was, err := os.Readlink(link); err != nil || was != target {
+			os.Remove(link)
+			if err := os.Symlink(target, link); err != nil {
+				return nil, err
+			}
 		}
 		if strings.HasSuffix(name, ".c") {
 			sources = append(sources, name)
 		}
 	}
-	sort.Strings(sources)
-	return sources, nil
+	return sources, removeStale(dir, want)
+}
+
+// removeStale removes links to sources that are gone, and what was made of them.
+func removeStale(dir string, want map[string]bool) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if e.Type()&os.ModeSymlink == 0 || want[name] {
+			continue
+		}
+		stem := strings.TrimSuffix(filepath.Join(dir, name), ".c")
+		for _, f := range []string{filepath.Join(dir, name), stem + ".s", stem + ".o", stem + recordSuffix} {
+			if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // run calls the kernel's build system on an external module directory.
 func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) error {
 	wrapper := filepath.Join(dir, "cc")
-	if err := os.WriteFile(wrapper, []byte(wrapperScript(t)), 0o755); err != nil {
+	if err := update(wrapper, []byte(wrapperScript(t)), 0o755); err != nil {
 		return err
 	}
 	logPath := filepath.Join(dir, "build.log")

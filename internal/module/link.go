@@ -5,7 +5,6 @@ package module
 import (
 	"context"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -30,17 +29,14 @@ type Plan struct {
 // Link assembles the bound units and links them with the runtime in dir. It
 // returns the path of the module.
 func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
-	if err := os.RemoveAll(dir); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Join(dir, boundDir), 0o755); err != nil {
+	if err := prepare(t, dir); err != nil {
 		return "", err
 	}
 	if _, err := linkSources(t, dir); err != nil {
 		return "", err
 	}
 	for stem, text := range p.Bound {
-		if err := os.WriteFile(filepath.Join(dir, boundDir, stem+".s"), text, 0o644); err != nil {
+		if err := update(filepath.Join(dir, boundDir, stem+".s"), text, 0o644); err != nil {
 			return "", err
 		}
 	}
@@ -53,13 +49,13 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 		"springboard.S": p.Springboard.Assembly(),
 	}
 	for name, text := range generated {
-		if err := os.WriteFile(filepath.Join(dir, runtimeDir, name), []byte(text), 0o644); err != nil {
+		if err := update(filepath.Join(dir, runtimeDir, name), []byte(text), 0o644); err != nil {
 			return "", err
 		}
 		objects = append(objects, runtimeDir+"/"+strings.TrimSuffix(name, ".S")+".o")
 	}
 	sort.Strings(objects)
-	if err := os.WriteFile(filepath.Join(dir, "Kbuild"), []byte(linkKbuild(t, objects)), 0o644); err != nil {
+	if err := update(filepath.Join(dir, "Kbuild"), []byte(linkKbuild(t, objects)), 0o644); err != nil {
 		return "", err
 	}
 	if err := run(ctx, t, dir, modeAssemble, "modules"); err != nil {
@@ -73,9 +69,6 @@ const runtimeDir = "plugsched"
 
 // copyRuntime writes the in-kernel half and returns its objects.
 func copyRuntime(dir string) ([]string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
 	var objects []string
 	err := fs.WalkDir(plugsched.Runtime, "runtime", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -89,7 +82,7 @@ func copyRuntime(dir string) ([]string, error) {
 		if o, ok := strings.CutSuffix(name, ".c"); ok {
 			objects = append(objects, runtimeDir+"/"+o+".o")
 		}
-		return os.WriteFile(filepath.Join(dir, name), text, 0o644)
+		return update(filepath.Join(dir, name), text, 0o644)
 	})
 	return objects, err
 }

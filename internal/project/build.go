@@ -163,7 +163,7 @@ func (b *build) bind(context.Context) (string, error) {
 		plan := kernel.Decide(u.Name, edited, bind.Twins(u.Name, edited, old, b.symbols))
 		c := plan.Compare(old)
 		refusals = append(refusals, c.Refusals...)
-		types, err := bind.CompareTypes(kernel, u.Name, u.Object, was.Object)
+		types, err := kernel.CompareTypes(u.Name, u.Object, was.Object)
 		if err != nil {
 			return "", err
 		}

@@ -13,10 +13,10 @@ import (
 	"plugsched/internal/arch/x86"
 	"plugsched/internal/bind"
 	"plugsched/internal/boundary"
+	"plugsched/internal/image"
 	"plugsched/internal/module"
 	"plugsched/internal/symbols"
 	"plugsched/internal/target"
-	image "plugsched/internal/vmlinux"
 )
 
 // Reproduction is the proof that the source is the kernel's: the pristine source,

@@ -11,7 +11,7 @@ import (
 	"os"
 	"sort"
 
-	image "plugsched/internal/vmlinux"
+	"plugsched/internal/image"
 )
 
 // Kind says what a symbol names.

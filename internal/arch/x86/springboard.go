@@ -171,9 +171,9 @@ func (p *prover) slot(m x86asm.Mem) (int64, bool) {
 	}
 	switch {
 	case m.Base == x86asm.RSP:
-		return m.Disp, true
+		return int64(int32(m.Disp)), true
 	case m.Base == x86asm.RBP && p.sb.FramePtr:
-		return m.Disp + p.sb.FrameSize() - 8, true
+		return int64(int32(m.Disp)) + p.sb.FrameSize() - 8, true
 	}
 	return 0, false
 }

@@ -128,6 +128,8 @@ func TestSpringboardAccepts(t *testing.T) {
 			Springboard{Pushes: framePushes, FramePtr: true, Locals: 0x20, Canary: 24, Reads: canary, Callees: []string{"finish_task_switch"}}, 0x20 + 48},
 		{"128 bytes", strings.NewReplacer("sub $0x20, %rsp", "add $-128, %rsp", "add $0x20, %rsp", "sub $-128, %rsp").Replace(framed),
 			Springboard{Pushes: framePushes, FramePtr: true, Locals: 128, Canary: 128 - 8, Reads: []string{"return value (rax)", "stack protector's slot (rsp+120)", "stack protector's value"}, Callees: []string{"finish_task_switch"}}, 128 + 48},
+		{"long displacements", strings.NewReplacer("sub $0x20, %rsp", "sub $0x120, %rsp", "add $0x20, %rsp", "add $0x120, %rsp", "-0x30(%rbp)", "-0x130(%rbp)").Replace(framed),
+			Springboard{Pushes: framePushes, FramePtr: true, Locals: 0x120, Canary: 24, Reads: canary, Callees: []string{"finish_task_switch"}}, 0x120 + 48},
 		{"no frame pointer, no canary", bare, Springboard{Pushes: []string{"r15", "rbx"}, Locals: 0x18, Canary: -1, Reads: []string{"return value (rax)"}, Callees: []string{"finish_task_switch"}}, 0x18 + 16},
 		{"no frame pointer, canary", strings.NewReplacer("mov %rdi, 8(%rsp)", "mov %gs:0x28, %rax\nmov %rax, 8(%rsp)", "\tadd $0x18", "\tmov 8(%rsp), %rax\n\tsub %gs:0x28, %rax\n\tjne 3f\n\tadd $0x18", "\tret\n", "\tret\n3:\tcall __stack_chk_fail\n").Replace(bare),
 			Springboard{Pushes: []string{"r15", "rbx"}, Locals: 0x18, Canary: 8, Reads: []string{"return value (rax)", "stack protector's slot (rsp+8)", "stack protector's value"}, Callees: []string{"finish_task_switch"}}, 0x18 + 16},

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package vmlinux reads a kernel's vmlinux into a program model: which functions
+// Package image reads a kernel's vmlinux into a program model: which functions
 // and objects survived compilation, who calls whom, what was inlined where and
 // whose address is taken.
 //
 // The shipped binary is the only input. Calls come from decoded instructions,
 // so calls made from assembly are seen and no relocations are needed; names of
 // files, inlining and declarations come from DWARF.
-package vmlinux
+package image
 
 import "debug/elf"
 
@@ -67,9 +67,11 @@ type Function struct {
 	// (recorded in __start_mcount_loc..__stop_mcount_loc).
 	FtraceSite int
 
-	Calls   []Call   // direct calls and jumps that leave the function, by site
-	Inlines []Source // distinct source functions inlined into it (transitively), sorted by file, name
-	Takes   []Take   // addresses of functions that its instructions take, by site
+	// Calls are the direct calls and jumps that leave the function, by site,
+	// without the one at FtraceSite.
+	Calls   []Call
+	Inlines []*Source // distinct source functions inlined into it (transitively), sorted by file, name
+	Takes   []Take    // addresses of functions that its instructions take, by site
 }
 
 // Source is a function of the source text, with or without a symbol.

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package image
+
+import (
+	"debug/dwarf"
+	"errors"
+	"fmt"
+)
+
+// ErrNoDWARF means that a vmlinux has no debug information.
+var ErrNoDWARF = errors.New("has no debug information (DWARF); use the vmlinux of the kernel's debug package")
+
+// debugInfo is the debug information of one file. It is only read after
+// openDWARF, so that several goroutines may share it, each with its own reader.
+type debugInfo struct {
+	data  *dwarf.Data
+	tree  *tree
+	units []unit
+}
+
+// unit is one compilation unit.
+type unit struct {
+	entry *dwarf.Entry
+	end   dwarf.Offset // no entry of the unit is at or behind it
+	path  string       // relative to the kernel tree
+	dir   string       // DW_AT_comp_dir
+	asm   bool
+}
+
+// openDWARF reads the debug sections of a vmlinux.
+func (v *vmlinux) openDWARF() (*debugInfo, error) {
+	var err error
+	get := func(name string) []byte {
+		b, e := v.named(name)
+		if e != nil && err == nil {
+			err = e
+		}
+		return b
+	}
+	abbrev, info, str := get(".debug_abbrev"), get(".debug_info"), get(".debug_str")
+	line, ranges := get(".debug_line"), get(".debug_ranges")
+	if err != nil {
+		return nil, err
+	}
+	if len(info) == 0 || len(abbrev) == 0 {
+		return nil, ErrNoDWARF
+	}
+	d, err := dwarf.New(abbrev, nil, nil, info, line, nil, ranges, str)
+	if err != nil {
+		return nil, fmt.Errorf("debug information: %w", err)
+	}
+	for _, name := range []string{".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets"} {
+		if b := get(name); len(b) > 0 {
+			if err := d.AddSection(name, b); err != nil {
+				return nil, fmt.Errorf("debug information: %w", err)
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readUnits(d)
+}
+
+// langAssembler is DW_LANG_Mips_Assembler, which all assemblers use.
+const langAssembler = 0x8001
+
+// readUnits finds the units and derives the tree from their names.
+func readUnits(d *dwarf.Data) (*debugInfo, error) {
+	di := &debugInfo{data: d}
+	var paths []unitPath
+	r := d.Reader()
+	for {
+		e, err := r.Next()
+		if err != nil {
+			return nil, fmt.Errorf("debug information: %w", err)
+		}
+		if e == nil {
+			break
+		}
+		if n := len(di.units); n > 0 {
+			di.units[n-1].end = e.Offset
+		}
+		name, _ := e.Val(dwarf.AttrName).(string)
+		dir, _ := e.Val(dwarf.AttrCompDir).(string)
+		lang, _ := e.Val(dwarf.AttrLanguage).(int64)
+		di.units = append(di.units, unit{entry: e, end: ^dwarf.Offset(0), dir: dir, asm: lang == langAssembler})
+		paths = append(paths, unitPath{name, dir})
+		r.SkipChildren()
+	}
+	if len(di.units) == 0 {
+		return nil, ErrNoDWARF
+	}
+	di.tree = newTree(paths)
+	for i := range di.units {
+		di.units[i].path = di.tree.rel(paths[i].name, paths[i].dir)
+	}
+	return di, nil
+}
+
+// files returns the unit's table of source files, relative to the kernel tree,
+// by the number that DW_AT_decl_file uses. It is empty if the unit has none.
+func (di *debugInfo) files(u *unit) ([]string, error) {
+	r, err := di.data.LineReader(u.entry)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	var out []string
+	for _, f := range r.Files() {
+		name := ""
+		if f != nil {
+			name = di.tree.rel(f.Name, u.dir)
+		}
+		out = append(out, name)
+	}
+	return out, nil
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Section is an allocated section of the vmlinux.
+type Section struct {
+	Name string
+	Addr uint64
+	Size uint64
+	Exec bool
+	Data []byte // nil when the file holds none (.bss)
+
+	linker bool // relocations, dynamic symbols and the like, not the program's
+}
+
+func (s *Section) contains(addr uint64) bool { return addr-s.Addr < s.Size }
+
+// vmlinux is an open file: what Load needs of it, before it is interpreted.
+type vmlinux struct {
+	file     *os.File
+	size     uint64
+	elf      *elf.File
+	mach     *machine
+	sections []*Section // by section number; nil for those not allocated
+	symbols  []elf.Symbol
+}
+
+// open reads the headers, the symbols and the allocated sections. Debug
+// information is left in the file.
+func open(path string) (*vmlinux, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	v := &vmlinux{file: f}
+	if err := v.read(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return v, nil
+}
+
+func (v *vmlinux) close() { v.file.Close() }
+
+func (v *vmlinux) read() error {
+	st, err := v.file.Stat()
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return errors.New("not a regular file")
+	}
+	v.size = uint64(st.Size())
+	if v.elf, err = elf.NewFile(v.file); err != nil {
+		return fmt.Errorf("not a vmlinux, or truncated: %w", err)
+	}
+	if v.mach, err = machineOf(v.elf.Machine); err != nil {
+		return err
+	}
+	if v.elf.Class != elf.ELFCLASS64 || v.elf.Data != elf.ELFDATA2LSB {
+		return errors.New("not a 64-bit little-endian ELF file")
+	}
+	if v.elf.Type != elf.ET_EXEC && v.elf.Type != elf.ET_DYN {
+		return fmt.Errorf("not a linked kernel (ELF type %v)", v.elf.Type)
+	}
+	for _, s := range v.elf.Sections {
+		sec, err := v.allocated(s)
+		if err != nil {
+			return err
+		}
+		v.sections = append(v.sections, sec)
+	}
+	if v.symbols, err = v.elf.Symbols(); err != nil {
+		return fmt.Errorf("symbol table: %w", err)
+	}
+	return nil
+}
+
+func (v *vmlinux) allocated(s *elf.Section) (*Section, error) {
+	if s.Flags&elf.SHF_ALLOC == 0 || s.Type == elf.SHT_NULL {
+		return nil, nil
+	}
+	if s.Addr+s.Size < s.Addr {
+		return nil, fmt.Errorf("section %s: its end wraps around the address space", s.Name)
+	}
+	sec := &Section{Name: s.Name, Addr: s.Addr, Size: s.Size, Exec: s.Flags&elf.SHF_EXECINSTR != 0}
+	switch s.Type {
+	case elf.SHT_PROGBITS, elf.SHT_NOBITS, elf.SHT_NOTE, elf.SHT_INIT_ARRAY, elf.SHT_FINI_ARRAY:
+	default:
+		sec.linker = true
+	}
+	if s.Type == elf.SHT_NOBITS {
+		return sec, nil
+	}
+	var err error
+	sec.Data, err = v.data(s)
+	return sec, err
+}
+
+// data reads a section. elf.Section.Data would grow its buffer piecemeal, which
+// doubles the cost of the large ones.
+func (v *vmlinux) data(s *elf.Section) ([]byte, error) {
+	if s.Type == elf.SHT_NOBITS {
+		return nil, nil
+	}
+	if s.Offset > v.size || s.FileSize > v.size-s.Offset {
+		return nil, fmt.Errorf("truncated: section %s ends at byte %d, the file at %d", s.Name, s.Offset+s.FileSize, v.size)
+	}
+	if s.Flags&elf.SHF_COMPRESSED != 0 {
+		b, err := s.Data()
+		if err != nil {
+			return nil, fmt.Errorf("section %s: %w", s.Name, err)
+		}
+		return b, nil
+	}
+	b := make([]byte, s.FileSize)
+	if _, err := v.file.ReadAt(b, int64(s.Offset)); err != nil {
+		return nil, fmt.Errorf("section %s: %w", s.Name, err)
+	}
+	return b, nil
+}
+
+// named reads the section of that name, nil when there is none.
+func (v *vmlinux) named(name string) ([]byte, error) {
+	s := v.elf.Section(name)
+	if s == nil {
+		return nil, nil
+	}
+	return v.data(s)
+}
+
+// section returns the allocated section that a symbol is in, or nil.
+func (v *vmlinux) section(i elf.SectionIndex) *Section {
+	if i == elf.SHN_UNDEF || int(i) >= len(v.sections) {
+		return nil
+	}
+	return v.sections[i]
+}
+
+// ntGNUBuildID is the type of the note that holds the build-id (elf.h).
+const ntGNUBuildID = 3
+
+// buildID finds the GNU build-id among the notes. A vmlinux has all its notes in
+// one section, which begins with those of Xen.
+func (v *vmlinux) buildID() string {
+	for i, s := range v.elf.Sections {
+		if s.Type != elf.SHT_NOTE || v.sections[i] == nil {
+			continue
+		}
+		if id := buildIDIn(v.sections[i].Data, v.elf); id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+func buildIDIn(b []byte, f *elf.File) string {
+	align := func(n uint64) uint64 { return (n + 3) &^ 3 }
+	for len(b) >= 12 {
+		name, desc := uint64(f.ByteOrder.Uint32(b)), uint64(f.ByteOrder.Uint32(b[4:]))
+		kind := f.ByteOrder.Uint32(b[8:])
+		b = b[12:]
+		if align(name) > uint64(len(b)) || desc > uint64(len(b))-align(name) {
+			return ""
+		}
+		d := b[align(name) : align(name)+desc]
+		if kind == ntGNUBuildID && bytes.Equal(b[:name], []byte("GNU\x00")) {
+			return hex.EncodeToString(d)
+		}
+		b = b[min(align(name)+align(desc), uint64(len(b))):]
+	}
+	return ""
+}

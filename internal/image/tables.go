@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package image
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// metadata lists what holds functions' addresses without letting anybody call
+// through them, so that a word there does not take an address. An entry is a
+// section (a prefix of its name), a range between two linker symbols, or objects
+// (a prefix of their name).
+var metadata = []struct {
+	section, start, stop, object string
+
+	why string
+}{
+	{section: ".notes", why: "read by boot loaders and hypervisors"},
+	{section: ".BTF", why: "types, for BPF's verifier"},
+	{section: ".orc_", why: "stack unwinding"},
+	{section: "__bug_table", why: "places of WARN and BUG"},
+	{section: "__ex_table", why: "places that may fault"},
+	{section: "__ksymtab", why: "the export table; Function.Exported says it"},
+	{section: "__kcrctab", why: "checksums of exports"},
+	{section: ".altinstructions", why: "places patched at boot"},
+	{section: ".parainstructions", why: "places patched at boot"},
+	{section: ".retpoline_sites", why: "places patched at boot"},
+	{section: ".return_sites", why: "places patched at boot"},
+	{section: ".call_sites", why: "places patched at boot (call depth tracking)"},
+	{section: ".ibt_endbr_seal", why: "functions whose landing instruction is removed at boot"},
+	{section: ".cfi_sites", why: "places patched at boot (FineIBT)"},
+	{section: ".smp_locks", why: "places of lock prefixes"},
+	{start: "__start_mcount_loc", stop: "__stop_mcount_loc", why: "ftrace's sites; Function.FtraceSite says it"},
+	{start: "__start_kprobe_blacklist", stop: "__stop_kprobe_blacklist", why: "where kprobes are refused (NOKPROBE_SYMBOL)"},
+	{start: "__start_error_injection_whitelist", stop: "__stop_error_injection_whitelist", why: "where error injection is allowed"},
+	{start: "__start___jump_table", stop: "__stop___jump_table", why: "static keys' sites; PatchSites has them"},
+	{start: "__start_static_call_sites", stop: "__stop_static_call_sites", why: "static calls' sites; PatchSites has them"},
+	{start: "__start_static_call_tramp_key", stop: "__stop_static_call_tramp_key", why: "keys of trampolines exported to modules"},
+	{object: "kallsyms_", why: "the kernel's symbol table; its base is _text"},
+	{object: "_kbl_addr_", why: "where kprobes are refused, in kernels without the range's symbols"},
+	{object: "_eil_addr_", why: "where error injection is allowed, in kernels without the range's symbols"},
+}
+
+// span is the half-open range of addresses [lo, hi).
+type span struct{ lo, hi uint64 }
+
+// metadataSpans applies the metadata list to p: spans by address, merged.
+func (p *Program) metadataSpans() []span {
+	var spans []span
+	for _, m := range metadata {
+		switch {
+		case m.section != "":
+			for _, s := range p.index.sections {
+				if strings.HasPrefix(s.Name, m.section) {
+					spans = append(spans, span{s.Addr, s.Addr + s.Size})
+				}
+			}
+		case m.start != "":
+			if lo, hi, ok := p.bounds(m.start, m.stop); ok {
+				spans = append(spans, span{lo, hi})
+			}
+		default:
+			for _, o := range p.Objects {
+				if strings.HasPrefix(o.Name, m.object) && o.Size > 0 {
+					spans = append(spans, span{o.Addr, o.Addr + o.Size})
+				}
+			}
+		}
+	}
+	return merge(spans)
+}
+
+func merge(spans []span) []span {
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
+	var out []span
+	for _, s := range spans {
+		if n := len(out); n > 0 && s.lo <= out[n-1].hi {
+			out[n-1].hi = max(out[n-1].hi, s.hi)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// bounds returns the range between two symbols, if the kernel has it.
+func (p *Program) bounds(start, stop string) (lo, hi uint64, ok bool) {
+	lo, ok1 := p.Symbol(start)
+	hi, ok2 := p.Symbol(stop)
+	return lo, hi, ok1 && ok2 && lo <= hi
+}
+
+// table returns the contents of the range between two symbols, nil if the kernel
+// does not have it.
+func (p *Program) table(start, stop string) (data []byte, addr uint64) {
+	lo, hi, ok := p.bounds(start, stop)
+	if !ok || hi-lo > 1<<31 {
+		return nil, 0
+	}
+	return p.Bytes(lo, int(hi-lo)), lo
+}
+
+// readFtrace reads the table of ftrace's sites (kernel/trace/ftrace.c,
+// ftrace_process_locs). It is empty in a file whose table is filled from
+// relocations at boot.
+func (p *Program) readFtrace() {
+	b, _ := p.table("__start_mcount_loc", "__stop_mcount_loc")
+	for ; len(b) >= 8; b = b[8:] {
+		site := binary.LittleEndian.Uint64(b)
+		if site == 0 {
+			continue
+		}
+		p.FtraceKnown = true
+		if f := p.FuncAt(site); f != nil && f.FtraceSite < 0 {
+			f.FtraceSite = int(site - f.Addr)
+		}
+	}
+}
+
+// dropFtraceCalls removes the calls of __fentry__ at ftrace's sites, which the
+// kernel turns into nops before it runs anything else.
+func (p *Program) dropFtraceCalls() {
+	for _, f := range p.Functions {
+		if f.FtraceSite >= 0 {
+			site := f.Addr + uint64(f.FtraceSite)
+			f.Calls = slices.DeleteFunc(f.Calls, func(c Call) bool { return c.Site == site })
+		}
+	}
+}
+
+// readPatchSites reads the tables of places that the kernel rewrites while it
+// runs: struct jump_entry (include/linux/jump_label.h), struct static_call_site
+// (include/linux/static_call_types.h) and alternatives_smp_lock's offsets
+// (arch/x86/kernel/alternative.c). All are relative to their own place.
+func (p *Program) readPatchSites(m *machine) {
+	each := func(start, stop string, entry int, visit func(site uint64)) {
+		b, addr := p.table(start, stop)
+		for ; len(b) >= entry; b, addr = b[entry:], addr+uint64(entry) {
+			visit(addr + uint64(int64(int32(binary.LittleEndian.Uint32(b)))))
+		}
+	}
+	add := func(site uint64, size int, kind SiteKind) {
+		p.PatchSites = append(p.PatchSites, PatchSite{Addr: site, Size: size, Kind: kind})
+	}
+	each("__start___jump_table", "__stop___jump_table", 16, func(site uint64) {
+		if code := p.Bytes(site, 2); code != nil {
+			add(site, m.keySize(code), SiteStaticKey)
+		}
+	})
+	each("__start_static_call_sites", "__stop_static_call_sites", 8, func(site uint64) {
+		add(site, m.callSize, SiteStaticCall)
+	})
+	each("__smp_locks", "__smp_locks_end", 4, func(site uint64) {
+		if p.FuncAt(site) != nil {
+			add(site, m.lockSize, SiteSMPLock)
+		}
+	})
+	slices.SortFunc(p.PatchSites, func(a, b PatchSite) int {
+		return cmp.Or(cmp.Compare(a.Addr, b.Addr), strings.Compare(string(a.Kind), string(b.Kind)))
+	})
+	p.PatchSites = slices.Compact(p.PatchSites)
+}

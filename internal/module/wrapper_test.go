@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package module
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	for _, tt := range []struct{ args, source, output string }{
+		{"-Wall -c -o /d/core.o /d/core.c", "/d/core.c", "/d/core.o"},
+		{"-c /d/core.c -o /d/core.o", "/d/core.c", "/d/core.o"},
+		{"-c /d/entry.S -o /d/entry.o", "", "/d/entry.o"},
+		{"-E -x c /dev/null", "", ""},
+		{"-c /d/core.c -o", "/d/core.c", ""},
+		{"-include /k/a.h -Wp,-MMD,/d/.core.o.d -c -o core.o core.c", "core.c", "core.o"},
+	} {
+		w := &wrapper{args: strings.Fields(tt.args)}
+		if source, output := w.find(); source != tt.source || output != tt.output {
+			t.Errorf("%s: %q, %q", tt.args, source, output)
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	work := t.TempDir()
+	write(t, filepath.Join(work, "include/linux/kconfig.h"), "")
+	w := &wrapper{work: work, common: "/k/common"}
+	got := w.headers(strings.Fields("-nostdinc -I/k/common/arch/x86/include -I./arch/x86/include/generated -I/k/common2/include " +
+		"-include /k/common/include/linux/kconfig.h -include /k/common/include/linux/other.h /k/common/include/linux/kconfig.h -I/k/common -c a.c"))
+	want := strings.Fields("-nostdinc -I" + work + "/arch/x86/include -I/k/common/arch/x86/include -I./arch/x86/include/generated -I/k/common2/include " +
+		"-include " + work + "/include/linux/kconfig.h -include /k/common/include/linux/other.h /k/common/include/linux/kconfig.h -I/k/common -c a.c")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDepFile(t *testing.T) {
+	for args, want := range map[string]string{"-Wp,-MMD,/d/.a.o.d -c": "/d/.a.o.d", "-Wp,-MD,x.d": "x.d", "-c -MMD": ""} {
+		if got := depFile(strings.Fields(args)); got != want {
+			t.Errorf("%s: %q", args, got)
+		}
+	}
+}
+
+func TestReadDeps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d")
+	for text, want := range map[string][]string{
+		"a.o: a.c /k/b.h \\\n  /k/c.h\n": {"a.c", "/k/b.h", "/k/c.h"},
+		"a.o: \\\n a.c\n":                {"a.c"},
+		"a.o:\n":                         {},
+	} {
+		write(t, path, text)
+		got, err := readDeps(path)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	write(t, path, "nothing")
+	if _, err := readDeps(path); err == nil || !strings.Contains(err.Error(), path+": not a dependency file") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := readDeps(path + "x"); !os.IsNotExist(err) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// recorder is a compiler that records its calls, and then is gcc.
+func recorder(t *testing.T) (cc string, calls func() [][]string) {
+	dir := t.TempDir()
+	cc, log := filepath.Join(dir, "recorder"), filepath.Join(dir, "log")
+	write(t, cc, "#!/bin/sh\nprintf '%s\\037' \"$@\" >>"+log+"\necho >>"+log+"\nexec gcc \"$@\"\n")
+	return cc, func() [][]string {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out [][]string
+		for _, l := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+			out = append(out, strings.Split(strings.TrimSuffix(l, "\037"), "\037"))
+		}
+		return out
+	}
+}
+
+// TestCompile runs the wrapper as kbuild does, with a compiler that records.
+func TestCompile(t *testing.T) {
+	work, common, dir := t.TempDir(), t.TempDir(), t.TempDir()
+	t.Chdir(t.TempDir())
+	write(t, filepath.Join(work, "kernel/sched/core.c"), "#include <linux/both.h>\n#include <linux/only.h>\n#include \"sched.h\"\n"+
+		"#ifdef MODULE\n#error as a module\n#endif\n#ifndef __DISABLE_EXPORTS\n#error with exports\n#endif\nint value = BOTH + ONLY + SCHED;\nconst char *file = __FILE__;\n")
+	write(t, filepath.Join(work, "kernel/sched/sched.h"), "#define SCHED 4\n")
+	write(t, filepath.Join(work, "include/linux/both.h"), "#define BOTH 1\n")
+	write(t, filepath.Join(common, "include/linux/both.h"), "#error the original\n")
+	write(t, filepath.Join(common, "include/linux/only.h"), "#define ONLY 2\n")
+	source := filepath.Join(dir, "core.c")
+	if err := os.Symlink(filepath.Join(work, "kernel/sched/core.c"), source); err != nil {
+		t.Fatal(err)
+	}
+	cc, calls := recorder(t)
+	deps := filepath.Join(dir, ".core.o.d")
+	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: common, cc: cc, dir: dir,
+		args: []string{"-Wp,-MMD," + deps, "-O2", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-c", "-o", filepath.Join(dir, "core.o"), source}}
+	if err := w.run(); err != nil {
+		t.Fatal(err)
+	}
+	asm, err := os.ReadFile(filepath.Join(dir, "core.s"))
+	if err != nil || !strings.Contains(string(asm), ".long\t7") || !strings.Contains(string(asm), `"kernel/sched/core.c"`) {
+		t.Errorf("assembly (%v):\n%s", err, asm)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "core.o")); err != nil {
+		t.Error(err)
+	}
+	list := calls()
+	if len(list) != 2 {
+		t.Fatalf("compiler calls %q", list)
+	}
+	want := []string{"-Wp,-MMD," + deps, "-O2", "-I" + work + "/include", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-D__DISABLE_EXPORTS",
+		"-fmacro-prefix-map=" + work + "/=", "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
+	if diff := cmp.Diff(want, list[0]); diff != "" {
+		t.Errorf("compiler call: %s", diff)
+	}
+	var u Unit
+	if err := readRecord(filepath.Join(dir, "core"+recordSuffix), &u); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{filepath.Join(work, "kernel/sched/sched.h"), filepath.Join(work, "include/linux/both.h"), filepath.Join(common, "include/linux/only.h")} {
+		if !slices.Contains(u.Deps, d) {
+			t.Errorf("dependencies %q lack %s", u.Deps, d)
+		}
+	}
+	if len(u.Command) == 0 || u.Command[0] != cc || slices.Contains(u.Command, "-S") || slices.Contains(u.Command, "-DMODULE") || u.Command[len(u.Command)-1] != filepath.Join(work, "kernel/sched/core.c") {
+		t.Errorf("command %q", u.Command)
+	}
+}
+
+// TestCompileError: the compiler's status comes through, and no object is left.
+func TestCompileError(t *testing.T) {
+	work, dir := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(work, "kernel/sched/core.c"), "int f(void) { return undeclared; }\n")
+	source := filepath.Join(dir, "core.c")
+	if err := os.Symlink(filepath.Join(work, "kernel/sched/core.c"), source); err != nil {
+		t.Fatal(err)
+	}
+	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: "/none", cc: "gcc", dir: dir, args: []string{"-c", "-o", filepath.Join(dir, "core.o"), source}}
+	stderr := os.Stderr
+	r, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Stderr = pipe
+	err = w.run()
+	os.Stderr = stderr
+	pipe.Close()
+	var text [4096]byte
+	n, _ := r.Read(text[:])
+	exit, ok := err.(*exec.ExitError)
+	if !ok || exit.ExitCode() != 1 {
+		t.Errorf("error %v", err)
+	}
+	want := "kernel/sched/core.c:1:22: error: 'undeclared' undeclared"
+	d := diagnostics(strings.NewReplacer("‘", "'", "’", "'").Replace(string(text[:n])), &Tree{WorkDir: work})
+	if !strings.Contains("\n"+d, "\n"+want) {
+		t.Errorf("the developer is told %q, want %q", d, want)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "core.o")); err == nil {
+		t.Error("an object was left")
+	}
+}
+
+func TestAssemble(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, boundDir, "core.s"), "\t.globl bound\nbound:\tret\n")
+	deps := filepath.Join(dir, ".core.o.d")
+	w := &wrapper{mode: modeAssemble, cc: "gcc", dir: dir, args: []string{"-Wp,-MMD," + deps, "-DMODULE", "-c", "-o", filepath.Join(dir, "core.o"), filepath.Join(dir, "core.c")}}
+	if err := w.run(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("nm", filepath.Join(dir, "core.o")).Output()
+	if err != nil || !strings.Contains(string(out), "T bound") {
+		t.Errorf("%s, %v", out, err)
+	}
+	if got, err := readDeps(deps); err != nil || !slices.Equal(got, []string{filepath.Join(dir, boundDir, "core.s")}) {
+		t.Errorf("dependencies %q, %v", got, err)
+	}
+}
+
+// TestWrapperOutside: the hidden command explains itself to who runs it by hand.
+func TestWrapperOutside(t *testing.T) {
+	t.Setenv(envCC, "")
+	if got := WrapCompiler([]string{"-c", "a.c"}); got != 2 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+func TestWrapperScript(t *testing.T) {
+	dir := t.TempDir()
+	self := filepath.Join(dir, "a place", "self")
+	write(t, self, "#!/bin/sh\necho self \"$@\"\n")
+	script := filepath.Join(dir, "cc")
+	write(t, script, wrapperScript(&Tree{Self: self, CC: "echo compiler"}))
+	for args, want := range map[string]string{"-c a.c": "self cc -c a.c", "-E a.c": "compiler -E a.c", "-cc1 a.c": "compiler -cc1 a.c", "-O2 -c": "self cc -O2 -c"} {
+		out, err := exec.Command(script, strings.Fields(args)...).CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", args, got, err, want)
+		}
+	}
+}
+
+func TestReadRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	text, _ := json.Marshal(Unit{Deps: []string{"d"}, Command: []string{"c"}, Name: "not taken over"})
+	write(t, path, string(text))
+	u := Unit{Name: "kernel/sched/core.c"}
+	if err := readRecord(path, &u); err != nil || u.Name != "kernel/sched/core.c" || len(u.Deps) != 1 || len(u.Command) != 1 {
+		t.Errorf("%+v, %v", u, err)
+	}
+	write(t, path, "{")
+	if err := readRecord(path, &u); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("damaged: %v", err)
+	}
+}
