@@ -163,10 +163,10 @@ fn *op = callback;
 NOINLINE void __schedule(void) { __switch_to_asm(); asm volatile("nop"); }
 NOINLINE void user(void)
 {
-	static int n, m;
+	static int n, m, k = 7;
 	external(); border(); callback(); internal(); clone();
 	keep(external); keep(border); keep(callback); keep(internal);
-	n++; m += ++once;
+	n++; m += ++once; k++;
 	asm volatile("nop");
 }
 NOINLINE void reader(void) { keep((void *)&fair_sched_class); }
@@ -196,7 +196,7 @@ func TestFates(t *testing.T) {
 	want := map[string]Fate{
 		"shared": Drop, "pcpu": Drop, "private": Keep, "once": Drop, "early": Drop, "external": Drop, "border": Keep, "callback": Keep,
 		"internal": Keep, "clone.isra": Copy, "setup": Drop, "fair_sched_class": Replace, "op": Drop, "__schedule": Keep, "user": Keep,
-		"reader": Keep, "n": Drop, "m": Drop, "newvar": New, "newfn": New,
+		"reader": Keep, "n": Drop, "m": Drop, "k": Drop, "newvar": New, "newfn": New,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -223,7 +223,7 @@ func TestRender(t *testing.T) {
 			undefined[i] = "__orig_core_" + u[:1]
 		}
 	}
-	want := []string{"__orig_border", "__orig_callback", "__orig_core_m", "__orig_core_n", "external", "fair_sched_class", "keep", "once", "pcpu", SwitchTo, "shared"}
+	want := []string{"__orig_border", "__orig_callback", "__orig_core_k", "__orig_core_m", "__orig_core_n", "external", "fair_sched_class", "keep", "once", "pcpu", SwitchTo, "shared"}
 	undefined = slices.DeleteFunc(undefined, func(s string) bool { return s == "__SCK__x" })
 	if diff := cmp.Diff(want, undefined); diff != "" {
 		t.Errorf("undefined: %s", diff)

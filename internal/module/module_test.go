@@ -70,7 +70,7 @@ func TestCompileNothing(t *testing.T) {
 	write(t, filepath.Join(work, "kernel/sched/core.c"), "")
 	write(t, filepath.Join(work, "kernel/sched/Makefile"), "")
 	write(t, filepath.Join(kernel, "Makefile"), "all:\n")
-	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, CC: "gcc"}
+	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, CC: "gcc", Self: os.Args[0]}
 	if _, err := Compile(t.Context(), tree, filepath.Join(t.TempDir(), "out")); err == nil || !strings.Contains(err.Error(), "its Makefile builds nothing") {
 		t.Errorf("error %v", err)
 	}

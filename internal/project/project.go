@@ -59,7 +59,7 @@ func New(dir string) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The compiler's dependency files and -fmacro-prefix-map want the real path.
+	// The compiler's dependency files and -ffile-prefix-map want the real path.
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = real
 	}

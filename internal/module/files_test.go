@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package module
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPrepare: what was built is kept until the tool or the kernel is another.
+func TestPrepare(t *testing.T) {
+	self, dir := filepath.Join(t.TempDir(), "self"), filepath.Join(t.TempDir(), "build")
+	write(t, self, "one")
+	tree := &Tree{Self: self, WorkDir: "/w", KernelBuild: "/k"}
+	kept := filepath.Join(dir, "kept")
+	for i, step := range []struct {
+		change func()
+		kept   bool
+	}{
+		{func() {}, true},
+		{func() { write(t, self, "two") }, false},
+		{func() {}, true},
+		{func() { tree.KernelBuild = "/k2" }, false},
+		{func() { tree.WorkDir = "/w2" }, false},
+	} {
+		if i == 0 {
+			if err := prepare(tree, dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(t, kept, "")
+		step.change()
+		if err := prepare(tree, dir); err != nil {
+			t.Fatal(err)
+		}
+		if exists(kept) != step.kept {
+			t.Errorf("step %d: kept: %v, want %v", i, exists(kept), step.kept)
+		}
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a/b")
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for i, step := range []struct {
+		text    string
+		written bool
+	}{{"one", true}, {"one", false}, {"two", true}} {
+		if err := update(path, []byte(step.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.ModTime().Equal(old) == step.written {
+			t.Errorf("step %d: written: %v", i, !step.written)
+		}
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestLinkSources: the sources of the tree, no more and no fewer, each time.
+func TestLinkSources(t *testing.T) {
+	work, dir := t.TempDir(), t.TempDir()
+	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched"}
+	for _, f := range []string{"b.c", "a.c", "sched.h", "Makefile"} {
+		write(t, filepath.Join(work, "kernel/sched", f), "")
+	}
+	for _, f := range []string{"old.c", "old.s", "a.s"} {
+		write(t, filepath.Join(dir, f), "")
+	}
+	os.Remove(filepath.Join(dir, "old.c"))
+	if err := os.Symlink("/nowhere/old.c", filepath.Join(dir, "old.c")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		got, err := linkSources(tree, dir)
+		if diff := cmp.Diff([]string{"a.c", "b.c"}, got); err != nil || diff != "" {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if diff := cmp.Diff([]string{"Makefile", "a.c", "a.s", "b.c"}, left); diff != "" {
+		t.Error(diff)
+	}
+	if to, err := os.Readlink(filepath.Join(dir, "a.c")); err != nil || to != filepath.Join(work, "kernel/sched/a.c") {
+		t.Errorf("a.c leads to %q, %v", to, err)
+	}
+}

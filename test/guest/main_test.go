@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched/internal/project"
+	"plugsched/internal/target"
+	"plugsched/internal/vm"
+)
+
+// shared is what the tests have in common: one working directory with the
+// example's change committed, built once.
+var shared struct {
+	root, tool, load, work string
+	release                string
+	project                *project.Project
+	target                 *target.Target
+}
+
+var release = flag.String("release", os.Getenv("RELEASE"), "kernel release (default: the newest with debug symbols)")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := setUp(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "guest tests: set-up:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func setUp(ctx context.Context) error {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	s := &shared
+	s.root, s.tool, s.load = root, filepath.Join(root, "bin/plugsched"), filepath.Join(root, "test/load/schedload")
+	s.release = *release
+	if s.release == "" {
+		if s.release, err = target.Newest(ctx, "cloud-amd64"); err != nil {
+			return err
+		}
+	}
+	s.work = filepath.Join(root, "build/test", s.release)
+	fmt.Println("kernel", s.release, "in", s.work)
+	for _, c := range [][]string{
+		{s.tool, "init", "--release", s.release, s.work},
+		{"git", "-C", s.work, "checkout", "-q", "-f", "-B", "test", "pristine"},
+		{"git", "-C", s.work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(root, "examples/hello.patch")},
+		{s.tool, "build", s.work},
+	} {
+		cmd := exec.CommandContext(ctx, c[0], c[1:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s: %w", strings.Join(c, " "), err)
+		}
+	}
+	if s.project, err = project.Open(s.work); err != nil {
+		return err
+	}
+	s.target, err = s.project.Target()
+	return err
+}
+
+// plugsched runs the tool on this host.
+func plugsched(t *testing.T, args ...string) (out string, code int) {
+	t.Helper()
+	cmd := exec.Command(shared.tool, args...)
+	b, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(b), cmd.ProcessState.ExitCode()
+}
+
+// boot starts a guest with the tool, the load and the module. The console is
+// kept, and scanned when the test ends.
+func boot(t *testing.T, change func(*vm.Config)) *vm.Machine {
+	t.Helper()
+	dir := filepath.Join(shared.root, "build/test/console")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cfg := vm.Config{Kernel: shared.target.Vmlinuz, CPUs: 4, Init: shared.tool,
+		ConsoleLog: filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "_")+".log"),
+		Files: []vm.File{
+			{GuestPath: "/bin/plugsched", HostPath: shared.tool, Mode: 0o755},
+			{GuestPath: "/bin/schedload", HostPath: shared.load, Mode: 0o755},
+			{GuestPath: "/scheduler.ko", HostPath: shared.project.Module()},
+		}}
+	if change != nil {
+		change(&cfg)
+	}
+	m, err := vm.Boot(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := m.Settle(ctx); err != nil && m.Err() == nil {
+			t.Errorf("console: %v", err)
+		}
+		for _, f := range m.Faults() {
+			t.Errorf("the guest's kernel complained: %s (console: %s)\n%s", f.Line, cfg.ConsoleLog, f.Excerpt)
+		}
+		m.Close()
+	})
+	return m
+}
+
+// sh runs a shell command in a guest.
+func sh(t *testing.T, m *vm.Machine, command string) (out string, code int) {
+	t.Helper()
+	r, err := m.Run(t.Context(), vm.Cmd{Argv: []string{"/bin/sh", "-c", command}, Timeout: 10 * time.Minute})
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	return string(r.Stdout) + string(r.Stderr), r.ExitCode
+}
+
+// ok is sh for commands that must succeed.
+func ok(t *testing.T, m *vm.Machine, command string) string {
+	t.Helper()
+	out, code := sh(t, m, command)
+	if code != 0 {
+		t.Fatalf("`%s` exited with %d:\n%s", command, code, out)
+	}
+	return strings.TrimSpace(out)
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched/internal/vm"
+)
+
+// refusal is a command that must fail with a code and one line, and leave the
+// stock scheduler running and no module behind.
+type refusal struct {
+	name, command string
+	code          int
+	want          string
+}
+
+func (r refusal) check(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	out, code := sh(t, m, r.command)
+	if code != r.code || !strings.Contains(out, r.want) {
+		t.Errorf("%s: exit code %d, expected %d and %q:\n%s", r.name, code, r.code, r.want, out)
+	}
+	if r.code == 3 && strings.Count(strings.TrimSpace(out), "\n") != 0 {
+		t.Errorf("%s: more than one line:\n%s", r.name, out)
+	}
+}
+
+func stock(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	if out := ok(t, m, "lsmod; plugsched status"); strings.Contains(out, "scheduler ") || !strings.Contains(out, "the kernel's own") {
+		t.Errorf("the stock scheduler does not run alone:\n%s", out)
+	}
+}
+
+// TestInstallRefuses: wrong modules, wrong users, wrong moments.
+func TestInstallRefuses(t *testing.T) {
+	ko, err := os.ReadFile(shared.project.Module())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := []byte(shared.target.BuildID)
+	other := bytes.ReplaceAll(ko, id, bytes.Repeat([]byte("0"), len(id)))
+	release := bytes.ReplaceAll(ko, []byte(`"Release":"6.`), []byte(`"Release":"7.`))
+	if bytes.Equal(ko, other) || bytes.Equal(ko, release) {
+		t.Fatal("the description was not changed")
+	}
+	m := boot(t, func(c *vm.Config) {
+		c.Files = append(c.Files,
+			vm.File{GuestPath: "/short.ko", Content: ko[:len(ko)/2]},
+			vm.File{GuestPath: "/empty.ko", Content: []byte{}},
+			vm.File{GuestPath: "/other.ko", Content: other},
+			vm.File{GuestPath: "/release.ko", Content: release},
+			vm.File{GuestPath: "/foreign.ko", HostPath: shared.tool})
+	})
+	for _, r := range []refusal{
+		{"nothing installed", "plugsched uninstall", 3, "no scheduler is installed"},
+		{"no such file", "plugsched install /none.ko", 3, "/none.ko"},
+		{"a truncated module", "plugsched install /short.ko", 3, "truncated"},
+		{"an empty file", "plugsched install /empty.ko", 3, "not a kernel module"},
+		{"something else", "plugsched install /foreign.ko", 3, "not a"},
+		{"another build of the kernel", "plugsched install /other.ko", 3, "build-id"},
+		{"another kernel", "plugsched install /release.ko", 3, "is for kernel 7."},
+		{"a plain user", "su nobody -s /bin/sh -c 'plugsched install /scheduler.ko' 2>&1", 3, "root"},
+		{"no module named", "plugsched install", 2, "usage"},
+		{"an unknown option", "plugsched install --frobnicate /scheduler.ko", 2, "--help"},
+		{"addresses hidden", "echo 2 > /proc/sys/kernel/kptr_restrict; plugsched install /scheduler.ko; c=$?; echo 0 > /proc/sys/kernel/kptr_restrict; exit $c", 3, "kptr_restrict"},
+	} {
+		r.check(t, m)
+		stock(t, m)
+	}
+	ok(t, m, "plugsched install /scheduler.ko")
+	refusal{"installed already", "plugsched install /scheduler.ko", 3, "installed already"}.check(t, m)
+	if _, code := sh(t, m, "rmmod scheduler"); code == 0 {
+		t.Error("rmmod took an active scheduler away")
+	}
+	ok(t, m, "plugsched uninstall")
+	stock(t, m)
+	ok(t, m, "echo 1 > /proc/sys/kernel/modules_disabled")
+	refusal{"modules disabled", "plugsched install /scheduler.ko", 3, "modules_disabled"}.check(t, m)
+	stock(t, m)
+}
+
+// TestPolicies: kernels that only take signed modules, and locked-down ones.
+func TestPolicies(t *testing.T) {
+	for _, c := range []struct{ word, want string }{
+		{"module.sig_enforce=1", "signed modules"},
+		{"lockdown=integrity", "locked down"},
+	} {
+		t.Run(c.word, func(t *testing.T) {
+			m := boot(t, func(v *vm.Config) { v.Append = append(v.Append, c.word) })
+			sh(t, m, "mount -t securityfs none /sys/kernel/security 2>/dev/null")
+			refusal{c.word, "plugsched install /scheduler.ko", 3, c.want}.check(t, m)
+			stock(t, m)
+		})
+	}
+}
+
+// TestBusy: tasks that sleep inside a function to be replaced forbid the update;
+// they are named with their stacks, nothing changes, and once they are gone the
+// same module installs.
+func TestBusy(t *testing.T) {
+	m := boot(t, nil)
+	ok(t, m, "schedload start --spec none,membarrier=40/1")
+	out, code := sh(t, m, "plugsched install --tries 3 /scheduler.ko")
+	if code != 4 || !strings.Contains(out, "membarrier") || !strings.Contains(out, "task ") {
+		t.Errorf("exit code %d, expected 4 and a report about membarrier:\n%s", code, out)
+	}
+	stock(t, m)
+	ok(t, m, "schedload stop")
+	ok(t, m, "plugsched install /scheduler.ko")
+	ok(t, m, "plugsched uninstall")
+}
+
+// TestInterrupted: Ctrl-C at any moment leaves either scheduler whole, and the
+// next command works.
+func TestInterrupted(t *testing.T) {
+	m := boot(t, nil)
+	for _, after := range []time.Duration{10, 50, 100, 200, 400, 800} {
+		p, err := m.Start(t.Context(), vm.Cmd{Argv: []string{"plugsched", "install", "/scheduler.ko"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(after * time.Millisecond)
+		p.Kill(t.Context())
+		p.Wait(t.Context())
+		state := ok(t, m, "cat /sys/kernel/plugsched/state 2>/dev/null || echo none")
+		switch state {
+		case "active":
+			ok(t, m, "plugsched uninstall")
+		case "none", "inactive":
+			ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
+		default:
+			t.Fatalf("killed after %v ms: state %q", after, state)
+		}
+	}
+	stock(t, m)
+}
+
+// TestHostRefuses: what the tool says on the developer's machine.
+func TestHostRefuses(t *testing.T) {
+	empty := t.TempDir()
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "file"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	headers := filepath.Dir(shared.target.KernelBuild)
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"no command", []string{"frobnicate"}, 2, "unknown command"},
+		{"not initialised", []string{"build", empty}, 3, "plugsched init"},
+		{"not empty", []string{"init", "--release", shared.release, full}, 3, "not empty"},
+		{"no such release", []string{"init", "--release", "9.9.9-cloud-amd64", filepath.Join(empty, "a")}, 3, "9.9.9-cloud-amd64"},
+		{"not a vmlinux", []string{"init", "--release", shared.release, "--vmlinux", shared.load, filepath.Join(empty, "b")}, 3, ""},
+		{"no such vmlinux", []string{"init", "--release", shared.release, "--vmlinux", "/none", filepath.Join(empty, "c")}, 3, "/none"},
+		{"no headers there", []string{"init", "--release", shared.release, "--headers", empty, filepath.Join(empty, "d")}, 3, empty},
+		{"no source there", []string{"init", "--release", shared.release, "--source", headers, filepath.Join(empty, "e")}, 3, ""},
+	} {
+		out, code := plugsched(t, c.args...)
+		if code != c.code || !strings.Contains(out, c.want) || strings.Count(strings.TrimSpace(out), "\n") > 1 {
+			t.Errorf("%s: exit code %d, expected %d and one line with %q:\n%s", c.name, code, c.code, c.want, out)
+		}
+	}
+	if entries, _ := os.ReadDir(empty); len(entries) > 0 {
+		t.Errorf("something was left behind: %v", entries)
+	}
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"plugsched/internal/vm"
+)
+
+const (
+	features = "/sys/kernel/debug/sched/features"
+	message  = "I am the new scheduler"
+)
+
+// TestDemo runs the demo: the main job under load, with everything that it
+// checks.
+func TestDemo(t *testing.T) {
+	cmd := exec.Command(shared.root+"/bin/demo", "-release", shared.release, "-cycles", "5")
+	cmd.Dir = shared.root
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTakesEffect: fails before, passes while loaded, fails after.
+func TestTakesEffect(t *testing.T) {
+	for _, cpus := range []int{1, 8} {
+		t.Run(fmt.Sprintf("%d CPUs", cpus), func(t *testing.T) {
+			m := boot(t, func(c *vm.Config) { c.CPUs = cpus })
+			toggle := "echo PLUGSCHED_TEST > " + features
+			if _, code := sh(t, m, toggle); code == 0 {
+				t.Fatal("the stock kernel knows the new feature")
+			}
+			for range 3 {
+				ok(t, m, "plugsched install /scheduler.ko")
+				ok(t, m, "dmesg -c > /dev/null; "+toggle+"; for i in 1 2 3 4 5; do sleep 0.2; done")
+				if log := ok(t, m, "dmesg"); !strings.Contains(log, message) {
+					t.Fatalf("the new scheduler says nothing:\n%s", log)
+				}
+				out := ok(t, m, "plugsched uninstall")
+				if !strings.Contains(out, "no function and no stack leads to the module") || !strings.Contains(out, "no pointer to it") {
+					t.Fatalf("not verified:\n%s", out)
+				}
+				if _, code := sh(t, m, toggle); code == 0 {
+					t.Fatal("the new feature is still known after removal")
+				}
+			}
+		})
+	}
+}
+
+// TestTracingSurvives: ftrace on the kernel's function names sees the calls
+// before, while and after, and stays in order.
+func TestTracingSurvives(t *testing.T) {
+	m := boot(t, nil)
+	const dir = "/sys/kernel/tracing"
+	count := func(when string) {
+		t.Helper()
+		ok(t, m, "echo > "+dir+"/trace; sleep 0.5")
+		if n := ok(t, m, "grep -c ': try_to_wake_up <-' "+dir+"/trace || true"); n == "0" {
+			t.Errorf("%s: ftrace sees no call of try_to_wake_up", when)
+		}
+	}
+	ok(t, m, "cd "+dir+" && echo try_to_wake_up > set_ftrace_filter && echo function > current_tracer && echo 1 > tracing_on")
+	count("before")
+	ok(t, m, "plugsched install /scheduler.ko")
+	count("while installed")
+	ok(t, m, "cd "+dir+" && echo nop > current_tracer && echo try_to_wake_up > set_ftrace_filter && echo function > current_tracer")
+	count("set up after install")
+	ok(t, m, "plugsched uninstall")
+	count("after removal")
+	if e := ok(t, m, "cat /proc/sys/kernel/ftrace_enabled"); e != "1" {
+		t.Errorf("ftrace was shut down: ftrace_enabled is %s", e)
+	}
+}
