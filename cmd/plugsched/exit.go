@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 
 	"plugsched/internal/live"
 	"plugsched/internal/module"
@@ -55,7 +56,7 @@ func exitCode(err error) int {
 		return exitKernelFault
 	case errors.As(err, &refused), errors.As(err, &compile):
 		return exitRefused
-	case errors.As(err, &pre), errors.As(err, &mistake), errors.As(err, &mismatch), errors.As(err, &artefact), errors.As(err, &missing):
+	case errors.As(err, &pre), errors.As(err, &mistake), errors.As(err, &mismatch), errors.As(err, &artefact), errors.As(err, &missing), errors.Is(err, fs.ErrNotExist):
 		return exitPrecondition
 	}
 	return exitFailure

@@ -75,8 +75,10 @@ func Parse(name string, text []byte) (*Unit, error) {
 			text = nil
 		}
 		p.number++
-		if err := p.line(string(l)); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, p.number, err)
+		for _, s := range statements(string(l)) {
+			if err := p.line(s); err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", name, p.number, err)
+			}
 		}
 	}
 	if err := p.finish(); err != nil {
@@ -107,7 +109,32 @@ type label struct {
 const (
 	attrGlobal = 1 << iota
 	attrWeak
+	attrLocal
 )
+
+// statements splits a line that changes the section among other statements: the
+// section is only known from line to line.
+func statements(line string) []string {
+	if !strings.Contains(line, ";") || !strings.Contains(line, "section") && !strings.Contains(line, ".previous") {
+		return []string{line}
+	}
+	var out []string
+	start, quoted := 0, false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '#' && !quoted:
+			return append(out, line[start:])
+		case c == ';' && !quoted:
+			out = append(out, line[start:i])
+			start = i + 1
+		}
+	}
+	return append(out, line[start:])
+}
 
 func debugSection(name string) bool { return strings.HasPrefix(name, ".debug_") }
 
@@ -130,7 +157,10 @@ func (p *parser) line(text string) error {
 	case ".weak":
 		l.attr = strings.TrimSpace(rest)
 		p.attrs[l.attr] |= attrGlobal | attrWeak
-	case ".local", ".hidden", ".protected", ".internal":
+	case ".local":
+		l.attr = strings.TrimSpace(rest)
+		p.attrs[l.attr] |= attrLocal
+	case ".hidden", ".protected", ".internal":
 		l.attr = strings.TrimSpace(rest)
 	case ".type":
 		name, kind, _ := strings.Cut(rest, ",")
@@ -158,6 +188,9 @@ func (p *parser) line(text string) error {
 		d := &Def{Name: strings.TrimSpace(f[0]), Kind: Object, Section: ".bss", first: at, last: at}
 		fmt.Sscanf(strings.TrimSpace(f[1]), "%d", &d.Size)
 		l.attr, l.def = d.Name, d
+		if p.attrs[d.Name]&attrLocal == 0 {
+			p.attrs[d.Name] |= attrGlobal
+		}
 		p.unit.Defs = append(p.unit.Defs, d)
 	case ".set":
 		name, target, ok := strings.Cut(rest, ",")

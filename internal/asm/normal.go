@@ -52,6 +52,23 @@ func (u *Unit) Normal(d *Def) string {
 type normaliser struct {
 	unit   *Unit
 	labels map[string]string
+	depth  int
+}
+
+// table shows a numbered constant by content: what gcc makes of a switch
+// (CSWTCH.5), or a static const local, is part of the functions that use it.
+func (n *normaliser) table(word string) (string, bool) {
+	d := n.unit.Lookup(word)
+	if d == nil || d.Kind != Object || n.depth > 4 || Stem(word) == word || !strings.HasPrefix(d.Section, ".rodata") {
+		return "", false
+	}
+	n.depth++
+	defer func() { n.depth-- }()
+	var b strings.Builder
+	for i := d.first + 1; i <= d.last; i++ {
+		b.WriteString(n.line(strings.TrimSpace(n.unit.lines[i].text)) + ";")
+	}
+	return b.String(), true
 }
 
 func (n *normaliser) local(name string) string {
@@ -89,7 +106,11 @@ func (n *normaliser) line(text string) string {
 		case strings.HasPrefix(word, ".L"):
 			out.WriteString(n.local(word))
 		default:
-			out.WriteString(Stem(word))
+			if t, ok := n.table(word); ok {
+				out.WriteString(Stem(word) + "{" + t + "}")
+			} else {
+				out.WriteString(Stem(word))
+			}
 		}
 		i = j
 	}

@@ -102,10 +102,13 @@ const (
 )
 
 func (c *comparer) changed(d *asm.Def) {
-	if uninteresting(d) {
+	if _, inherited := c.plan.twins[d.Name]; uninteresting(d) && !inherited {
 		return
 	}
 	c.out.Changed = append(c.out.Changed, d.Name)
+	if s := c.plan.kernel.symbol(d.Name, c.plan.Unit); s != nil && d.Kind == asm.Object && c.plan.Fates[d] == New {
+		c.resized(d, s.Size)
+	}
 	switch fate := c.plan.Fates[d]; {
 	case fate == Keep || fate == Replace || fate == New:
 	case initSection(d.Section):
@@ -136,9 +139,6 @@ func (c *comparer) added(d *asm.Def) {
 	}
 	c.out.Added = append(c.out.Added, d.Name)
 	if !kernelSection(d.Section) {
-		if s := c.plan.kernel.symbol(d.Name, c.plan.Unit); s != nil && d.Kind == asm.Object && c.plan.Fates[d] == New {
-			c.resized(d, s.Size)
-		}
 		return
 	}
 	switch {

@@ -4,6 +4,7 @@ package boundary
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -133,7 +134,8 @@ func (d *deriver) override() error {
 		}
 	}
 	for _, name := range sortedKeys(d.cfg.Private) {
-		if len(d.prog.ObjectsNamed(name)) == 0 && !d.cfg.optional[name] {
+		ours := func(o *image.Object) bool { return d.cfg.Source(o.Unit) }
+		if !slices.ContainsFunc(d.prog.ObjectsNamed(name), ours) && !d.cfg.optional[name] {
 			return fmt.Errorf("private: the kernel has no scheduler variable %q", name)
 		}
 	}

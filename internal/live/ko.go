@@ -69,6 +69,9 @@ func parse(image []byte) (*Module, error) {
 	if err := json.Unmarshal(text, m.Desc); err != nil {
 		return nil, fmt.Errorf("its description is damaged: %v", err)
 	}
+	if m.Desc.Format != desc.Version {
+		return nil, fmt.Errorf("its description has format %d, this plugsched reads %d: build the module again", m.Desc.Format, desc.Version)
+	}
 	for _, s := range f.Sections {
 		if s.Type != elf.SHT_NOBITS && s.Type != elf.SHT_NULL && (s.Offset > uint64(len(image)) || s.FileSize > uint64(len(image))-s.Offset) {
 			return nil, fmt.Errorf("truncated: section %s ends behind the end of the file", s.Name)

@@ -218,7 +218,8 @@ func (b *build) finish(ctx context.Context) (string, error) {
 	b.desc.Commit = b.commit(ctx)
 	tmp := b.Module() + ".tmp"
 	if err := module.Finish(ctx, b.ko, tmp, b.desc); err != nil {
-		return "", errors.Join(err, os.Remove(tmp))
+		os.Remove(tmp)
+		return "", err
 	}
 	text, err := yaml.Marshal(b.desc)
 	if err != nil {

@@ -4,6 +4,7 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -78,6 +79,8 @@ func (p *Project) claim(t *target.Target) error {
 	case err == nil && was.BuildID != t.BuildID:
 		return userError("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release, was.BuildID, t.Release, t.BuildID)
 	case err == nil:
+	case !errors.Is(err, os.ErrNotExist):
+		return err
 	case exists(p.state()):
 	default:
 		if entries, err := os.ReadDir(p.Dir); err == nil && len(entries) > 0 {

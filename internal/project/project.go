@@ -6,7 +6,6 @@ package project
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,7 +109,8 @@ func writeJSON(path string, v any) error {
 func replaceFile(path string, text []byte) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, text, 0o644); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+		os.Remove(tmp)
+		return err
 	}
 	return os.Rename(tmp, path)
 }

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"syscall"
+	"time"
 
 	"plugsched/internal/module"
 	"plugsched/internal/target"
@@ -119,7 +121,7 @@ func (p *Project) makeTree(ctx context.Context, t *target.Target) (string, error
 	for _, args := range [][]string{
 		{"init", "-q", "-b", "main"},
 		{"add", "-A"},
-		{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false", "commit", "-q", "-m", message},
+		{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false", "commit", "-q", "--allow-empty", "-m", message},
 		{"tag", pristineTag},
 	} {
 		if err := p.git(ctx, args...); err != nil {
@@ -149,6 +151,9 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 func (p *Project) git(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", p.Dir}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// SIGTERM lets git remove its lock files.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))

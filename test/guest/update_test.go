@@ -57,26 +57,32 @@ func TestTakesEffect(t *testing.T) {
 	}
 }
 
-// TestTracingSurvives: ftrace on the kernel's function names sees the calls
-// before, while and after, and stays in order.
+// TestTracingSurvives: ftrace on a function that others call goes on seeing it
+// before, while and after; tracing that is set up while the module is live finds
+// the new scheduler's own calls under the kernel's names.
 func TestTracingSurvives(t *testing.T) {
 	m := boot(t, nil)
 	const dir = "/sys/kernel/tracing"
-	count := func(when string) {
+	trace := func(function string) {
+		t.Helper()
+		ok(t, m, "cd "+dir+" && echo nop > current_tracer && echo "+function+" > set_ftrace_filter && echo function > current_tracer && echo 1 > tracing_on")
+	}
+	seen := func(when, function string) {
 		t.Helper()
 		ok(t, m, "echo > "+dir+"/trace; sleep 0.5")
-		if n := ok(t, m, "grep -c ': try_to_wake_up <-' "+dir+"/trace || true"); n == "0" {
-			t.Errorf("%s: ftrace sees no call of try_to_wake_up", when)
+		if n := ok(t, m, "grep -c ': "+function+" <-' "+dir+"/trace || true"); n == "0" {
+			t.Errorf("%s: ftrace sees no call of %s", when, function)
 		}
 	}
-	ok(t, m, "cd "+dir+" && echo try_to_wake_up > set_ftrace_filter && echo function > current_tracer && echo 1 > tracing_on")
-	count("before")
+	trace("wake_up_process")
+	seen("before", "wake_up_process")
 	ok(t, m, "plugsched install /scheduler.ko")
-	count("while installed")
-	ok(t, m, "cd "+dir+" && echo nop > current_tracer && echo try_to_wake_up > set_ftrace_filter && echo function > current_tracer")
-	count("set up after install")
+	seen("while installed", "wake_up_process")
+	trace("try_to_wake_up")
+	seen("set up while installed", "try_to_wake_up")
+	trace("wake_up_process")
 	ok(t, m, "plugsched uninstall")
-	count("after removal")
+	seen("after removal", "wake_up_process")
 	if e := ok(t, m, "cat /proc/sys/kernel/ftrace_enabled"); e != "1" {
 		t.Errorf("ftrace was shut down: ftrace_enabled is %s", e)
 	}

@@ -285,6 +285,14 @@ func (p *prover) plain(in x86asm.Inst, off uint64) error {
 	if in.Op == x86asm.NOP {
 		return nil
 	}
+	if in.Op == x86asm.PUSH || in.Op == x86asm.ENTER {
+		return tailError(off, "moves the frame: %v", in)
+	}
+	if r, ok := in.Args[0].(x86asm.Reg); ok && in.Op != x86asm.CMP && in.Op != x86asm.TEST {
+		if r = wide(r); r == x86asm.RSP || r == x86asm.RBP && p.sb.FramePtr && p.depth == 0 {
+			return tailError(off, "moves the frame: %v", in)
+		}
+	}
 	writesOnly := in.Op == x86asm.MOV || in.Op == x86asm.LEA || in.Op == x86asm.MOVZX || in.Op == x86asm.MOVSXD
 	clears := in.Op == x86asm.XOR && in.Args[0] == in.Args[1]
 	for i, a := range in.Args {
