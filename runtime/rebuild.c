@@ -11,6 +11,7 @@
  */
 #include <linux/module.h>
 
+#include "config.h"
 #include "internal.h"
 #include "plugsched.h"
 
@@ -72,8 +73,10 @@ static void take_fair(struct rq *rq, struct list_head *list)
  */
 static void forget_callers(struct rq *rq)
 {
+#ifdef PLUGSCHED_HAVE_STOP_WORK_CALLER
 	if (within_module_core(rq->active_balance_work.caller, THIS_MODULE))
 		rq->active_balance_work.caller = 0;
+#endif
 }
 
 /*

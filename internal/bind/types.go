@@ -13,20 +13,13 @@ import (
 )
 
 // CompareTypes holds the structures and prototypes of an edited unit against the
-// pristine one's, both from the debug information of their objects.
-func (k *Kernel) CompareTypes(unit, edited, pristine string) ([]Refusal, error) {
-	now, err := readTypes(edited)
-	if err != nil {
-		return nil, err
-	}
-	was, err := readTypes(pristine)
-	if err != nil {
-		return nil, err
-	}
-	return append(k.compareLayouts(was, now), k.comparePrototypes(unit, was, now)...), nil
+// pristine one's.
+func (k *Kernel) CompareTypes(unit string, now, was *image.Types) []Refusal {
+	return append(k.compareLayouts(was, now), k.comparePrototypes(unit, was, now)...)
 }
 
-func readTypes(object string) (*image.Types, error) {
+// ReadTypes reads the debug information of an object.
+func ReadTypes(object string) (*image.Types, error) {
 	f, err := elf.Open(object)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -60,8 +61,7 @@ func Compile(ctx context.Context, t *Tree, dir string) ([]Unit, error) {
 	if err := prepare(t, dir); err != nil {
 		return nil, err
 	}
-	sources, err := linkSources(t, dir)
-	if err != nil {
+	if err := linkSources(t, dir); err != nil {
 		return nil, err
 	}
 	if err := update(filepath.Join(dir, "Kbuild"), []byte(compileKbuild), 0o644); err != nil {
@@ -70,12 +70,13 @@ func Compile(ctx context.Context, t *Tree, dir string) ([]Unit, error) {
 	if err := run(ctx, t, dir, modeCompile); err != nil {
 		return nil, err
 	}
+	sources, err := listUnits(dir)
+	if err != nil {
+		return nil, err
+	}
 	var units []Unit
 	for _, s := range sources {
 		stem := filepath.Join(dir, strings.TrimSuffix(s, ".c"))
-		if _, err := os.Stat(stem + ".s"); err != nil {
-			continue // included by another unit, or switched off by the configuration
-		}
 		u := Unit{Name: filepath.Join(t.SchedDir, s), Assembly: stem + ".s", Object: stem + ".o"}
 		if err := readRecord(stem+recordSuffix, &u); err != nil {
 			return nil, err
@@ -95,17 +96,32 @@ const compileKbuild = `# SPDX-License-Identifier: GPL-2.0-only
 include $(src)/Makefile
 always-y := $(filter %.o,$(obj-y))
 obj-y :=
+$(file >$(obj)/units,$(always-y))
 `
 
-// linkSources makes the scheduler's sources, and no others, visible in a build
-// directory.
-func linkSources(t *Tree, dir string) ([]string, error) {
-	src := filepath.Join(t.WorkDir, t.SchedDir)
-	entries, err := os.ReadDir(src)
+// listUnits reads what compileKbuild found in the scheduler's Makefile: sources,
+// sorted.
+func listUnits(dir string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "units"))
 	if err != nil {
 		return nil, err
 	}
-	var sources []string
+	var out []string
+	for _, o := range strings.Fields(string(text)) {
+		out = append(out, strings.TrimSuffix(o, ".o")+".c")
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// linkSources makes the scheduler's sources, and no others, visible in a build
+// directory.
+func linkSources(t *Tree, dir string) error {
+	src := filepath.Join(t.WorkDir, t.SchedDir)
+	entries, err := os.ReadDir(src)
+	if err != nil {
+		return err
+	}
 	want := map[string]bool{}
 	for _, e := range entries {
 		name := e.Name()
@@ -117,14 +133,11 @@ func linkSources(t *Tree, dir string) ([]string, error) {
 		if was, err := os.Readlink(link); err != nil || was != target {
 			os.Remove(link)
 			if err := os.Symlink(target, link); err != nil {
-				return nil, err
+				return err
 			}
 		}
-		if strings.HasSuffix(name, ".c") {
-			sources = append(sources, name)
-		}
 	}
-	return sources, removeStale(dir, want)
+	return removeStale(dir, want)
 }
 
 // removeStale removes links to sources that are gone, and what was made of them.

@@ -12,6 +12,7 @@ import (
 	"plugsched"
 	"plugsched/internal/arch/x86"
 	"plugsched/internal/boundary"
+	"plugsched/internal/image"
 	"plugsched/internal/symbols"
 )
 
@@ -24,6 +25,7 @@ type Plan struct {
 	Boundary    *boundary.Boundary
 	Symbols     *symbols.Table
 	Springboard *x86.Springboard
+	Types       *image.Types // of the scheduler's units
 }
 
 // Link assembles the bound units and links them with the runtime in dir. It
@@ -32,7 +34,7 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 	if err := prepare(t, dir); err != nil {
 		return "", err
 	}
-	if _, err := linkSources(t, dir); err != nil {
+	if err := linkSources(t, dir); err != nil {
 		return "", err
 	}
 	for stem, text := range p.Bound {
@@ -47,12 +49,15 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 	generated := map[string]string{
 		"tables.S":      tables(p),
 		"springboard.S": p.Springboard.Assembly(),
+		"config.h":      configHeader(p.Types),
 	}
 	for name, text := range generated {
 		if err := update(filepath.Join(dir, runtimeDir, name), []byte(text), 0o644); err != nil {
 			return "", err
 		}
-		objects = append(objects, runtimeDir+"/"+strings.TrimSuffix(name, ".S")+".o")
+		if o, ok := strings.CutSuffix(name, ".S"); ok {
+			objects = append(objects, runtimeDir+"/"+o+".o")
+		}
 	}
 	sort.Strings(objects)
 	if err := update(filepath.Join(dir, "Kbuild"), []byte(linkKbuild(t, objects)), 0o644); err != nil {

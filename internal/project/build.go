@@ -19,6 +19,7 @@ import (
 	"plugsched/internal/bind"
 	"plugsched/internal/boundary"
 	"plugsched/internal/desc"
+	"plugsched/internal/image"
 	"plugsched/internal/module"
 	"plugsched/internal/symbols"
 	"plugsched/internal/version"
@@ -75,6 +76,7 @@ type build struct {
 	units    []module.Unit
 	bound    map[string][]byte
 	names    map[string]*symbols.Symbol // undefined names that need more than their name
+	types    *image.Types               // of one unit: all of them know the scheduler's structures
 	ko       string
 	desc     *desc.Description
 }
@@ -163,11 +165,18 @@ func (b *build) bind(context.Context) (string, error) {
 		plan := kernel.Decide(u.Name, edited, bind.Twins(u.Name, edited, old, b.symbols))
 		c := plan.Compare(old)
 		refusals = append(refusals, c.Refusals...)
-		types, err := kernel.CompareTypes(u.Name, u.Object, was.Object)
+		now, err := bind.ReadTypes(u.Object)
 		if err != nil {
 			return "", err
 		}
-		refusals = append(refusals, types...)
+		before, err := bind.ReadTypes(was.Object)
+		if err != nil {
+			return "", err
+		}
+		if b.types == nil {
+			b.types = before
+		}
+		refusals = append(refusals, kernel.CompareTypes(u.Name, now, before)...)
 		b.desc.Changed = append(b.desc.Changed, c.Changed...)
 		b.desc.Added = append(b.desc.Added, c.Added...)
 		b.desc.Removed = append(b.desc.Removed, c.Removed...)
@@ -201,7 +210,7 @@ func (b *build) link(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b.ko, err = module.Link(ctx, b.tree, b.state("module"), &module.Plan{Bound: b.bound, Boundary: b.boundary, Symbols: b.symbols, Springboard: spring})
+	b.ko, err = module.Link(ctx, b.tree, b.state("module"), &module.Plan{Bound: b.bound, Boundary: b.boundary, Symbols: b.symbols, Springboard: spring, Types: b.types})
 	return module.Name + ".ko", err
 }
 

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package module
+
+import (
+	"strings"
+
+	"plugsched/internal/image"
+)
+
+// probes tell the runtime what this kernel's structures have. The debug
+// information says so; version numbers do not, because distributions backport.
+var probes = []struct{ macro, structure, member, why string }{
+	{"PLUGSCHED_HAVE_STOP_WORK_CALLER", "struct cpu_stop_work", "caller", "a recorded return address, which must not outlive the module"},
+	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
+}
+
+// configHeader renders the answers for the runtime.
+func configHeader(t *image.Types) string {
+	var b strings.Builder
+	b.WriteString("/* SPDX-License-Identifier: GPL-2.0-only */\n/* Generated from the kernel's debug information. */\n")
+	for _, p := range probes {
+		for _, m := range t.Layouts[p.structure].Members {
+			if m.Name == p.member {
+				b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
+			}
+		}
+	}
+	return b.String()
+}
