@@ -103,7 +103,7 @@ $(file >$(obj)/units,$(always-y))
 // sorted.
 func listUnits(dir string) ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "units"))
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	var out []string
