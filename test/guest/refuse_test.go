@@ -55,13 +55,13 @@ func TestInstallRefuses(t *testing.T) {
 	}
 	m := boot(t, func(c *vm.Config) {
 		c.Files = append(c.Files,
-			vm.File{GuestPath: "/etc/passwd", Content: []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")},
 			vm.File{GuestPath: "/short.ko", Content: ko[:len(ko)/2]},
 			vm.File{GuestPath: "/empty.ko", Content: []byte{}},
 			vm.File{GuestPath: "/other.ko", Content: other},
 			vm.File{GuestPath: "/release.ko", Content: release},
 			vm.File{GuestPath: "/foreign.ko", HostPath: shared.tool})
 	})
+	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
 	for _, r := range []refusal{
 		{"nothing installed", "plugsched uninstall", 3, "no scheduler is installed"},
 		{"no such file", "plugsched install /none.ko", 3, "/none.ko"},
@@ -70,7 +70,7 @@ func TestInstallRefuses(t *testing.T) {
 		{"something else", "plugsched install /foreign.ko", 3, "not a"},
 		{"another build of the kernel", "plugsched install /other.ko", 3, "build-id"},
 		{"another kernel", "plugsched install /release.ko", 3, "is for kernel 7."},
-		{"a plain user", "su nobody -s /bin/sh -c 'plugsched install /scheduler.ko' 2>&1", 3, "root"},
+		{"a plain user", "su nobody -c 'plugsched install /scheduler.ko' 2>&1", 3, "root"},
 		{"no module named", "plugsched install", 2, "usage"},
 		{"an unknown option", "plugsched install --frobnicate /scheduler.ko", 2, "--help"},
 		{"addresses hidden", "echo 2 > /proc/sys/kernel/kptr_restrict; plugsched install /scheduler.ko; c=$?; echo 0 > /proc/sys/kernel/kptr_restrict; exit $c", 3, "kptr_restrict"},
