@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
+// Package x86 decodes x86-64 code: what instructions refer to, and the proof that
+// __schedule can be split at its context switch.
 package x86
 
 import (
