@@ -8,11 +8,6 @@
 
 #if defined(CONFIG_SCHED_DEBUG) && defined(CONFIG_JUMP_LABEL)
 
-extern const char * const sched_feat_names[];
-extern const char * const __orig_sched_feat_names[];
-extern unsigned int __orig_sysctl_sched_features;
-extern struct static_key __orig_sched_feat_keys[];
-
 struct features {
 	const char * const *names;
 	unsigned int *bits;
@@ -20,29 +15,29 @@ struct features {
 	unsigned long nr;
 };
 
-static bool find_feature(const struct features *f, const char *name, bool *on)
+static unsigned long find_feature(const struct features *f, const char *name)
 {
 	unsigned long i;
 
-	for (i = 0; i < f->nr; i++) {
-		if (!strcmp(f->names[i], name)) {
-			*on = READ_ONCE(*f->bits) & (1U << i);
-			return true;
-		}
-	}
-	return false;
+	for (i = 0; i < f->nr; i++)
+		if (!strcmp(f->names[i], name))
+			break;
+	return i;
 }
 
-/* Context: process; takes the CPU hotplug and jump label locks. */
-static void carry(const struct features *from, const struct features *to)
+/*
+ * Give the features in mask, numbered as in from, the same setting in to.
+ * Context: process; takes the CPU hotplug and jump label locks.
+ */
+static void carry(const struct features *from, const struct features *to, unsigned int mask)
 {
-	unsigned long i;
-	bool on;
+	unsigned long i, j;
 
 	for (i = 0; i < to->nr; i++) {
-		if (!find_feature(from, to->names[i], &on))
+		j = find_feature(from, to->names[i]);
+		if (j == from->nr || !(mask & 1U << j))
 			continue;
-		if (on) {
+		if (READ_ONCE(*from->bits) & 1U << j) {
 			*to->bits |= 1U << i;
 			static_key_enable(&to->keys[i]);
 		} else {
@@ -52,8 +47,13 @@ static void carry(const struct features *from, const struct features *to)
 	}
 }
 
-void plugsched_carry_features(bool install)
+/*
+ * With changed_only, only what changed in the old scheduler since the call
+ * without: what the administrator has set in the new one meanwhile stays.
+ */
+void plugsched_carry_features(bool install, bool changed_only)
 {
+	static unsigned int carried;
 	const struct features kernel = {
 		.names = __orig_sched_feat_names,
 		.bits = &__orig_sysctl_sched_features,
@@ -66,17 +66,17 @@ void plugsched_carry_features(bool install)
 		.keys = sched_feat_keys,
 		.nr = __SCHED_FEAT_NR,
 	};
+	const struct features *from = install ? &kernel : &module;
+	unsigned int now = READ_ONCE(*from->bits);
 
-	if (install)
-		carry(&kernel, &module);
-	else
-		carry(&module, &kernel);
+	carry(from, install ? &module : &kernel, changed_only ? now ^ carried : ~0U);
+	carried = now;
 }
 
 #else
 
 /* Features are compile-time constants: nothing to carry. */
-void plugsched_carry_features(bool install)
+void plugsched_carry_features(bool install, bool changed_only)
 {
 }
 

@@ -16,4 +16,16 @@
 
 #include "sched.h"
 
+/* The kernel's own copies of what the module has too; the plain names are its. */
+void __orig_update_rq_clock(struct rq *rq);
+void __orig_set_rq_online(struct rq *rq);
+void __orig_set_rq_offline(struct rq *rq);
+
+#if defined(CONFIG_SCHED_DEBUG) && defined(CONFIG_JUMP_LABEL)
+extern const char * const sched_feat_names[];
+extern const char * const __orig_sched_feat_names[];
+extern unsigned int __orig_sysctl_sched_features;
+extern struct static_key __orig_sched_feat_keys[];
+#endif
+
 #endif /* PLUGSCHED_INTERNAL_H */

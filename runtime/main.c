@@ -10,9 +10,11 @@
 
 #include <linux/capability.h>
 #include <linux/cpu.h>
+#include <linux/delay.h>
 #include <linux/kobject.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/nmi.h>
 #include <linux/slab.h>
 #include <linux/stop_machine.h>
 #include <linux/sysfs.h>
@@ -20,9 +22,16 @@
 
 #include "plugsched.h"
 
-static DEFINE_MUTEX(update_lock);	/* one update at a time; guards all below */
-static bool active;
-static struct plugsched_update last;	/* figures of the last finished update */
+static DEFINE_MUTEX(update_lock);	/* one update at a time */
+static bool active;			/* written under update_lock */
+
+/*
+ * Guards what is shown of the last update. It is not held while the machine
+ * stops: a reader that waits has a frame in this module, which would forbid the
+ * removal that it waits for.
+ */
+static DEFINE_MUTEX(figures_lock);
+static struct plugsched_update last;	/* the last finished update */
 static bool last_valid;
 static u64 init_ns;			/* spent in module_init */
 static struct plugsched_busy busy[PLUGSCHED_BUSY_MAX];
@@ -39,8 +48,10 @@ static void rendezvous(struct plugsched_update *u, unsigned int *round)
 	int all = ++*round * u->cpus;
 
 	atomic_inc_return(&u->arrived);
-	while (atomic_read_acquire(&u->arrived) < all)
+	while (atomic_read_acquire(&u->arrived) < all) {
+		touch_nmi_watchdog();
 		cpu_relax();
+	}
 }
 
 static void stamp(struct plugsched_update *u, unsigned int id, enum plugsched_time t)
@@ -66,6 +77,8 @@ static int update_stopped(void *data)
 	stamp(u, id, PLUGSCHED_T_STOPPED);
 
 	err = plugsched_check_stacks(u, id);
+	if (!id && !plugsched_text_unchanged(u->install))
+		err = -EEXIST;
 	if (err)
 		atomic_cmpxchg(&u->verdict, 0, err);
 	rendezvous(u, &round);
@@ -83,6 +96,7 @@ static int update_stopped(void *data)
 			plugsched_text_poke(phase, u->install);
 		rendezvous(u, &round);
 		plugsched_arch_sync();
+		rendezvous(u, &round);
 	}
 	if (!id)
 		plugsched_tables_write(u->install);
@@ -130,13 +144,17 @@ static int update_run(struct plugsched_update *u)
 
 static void update_publish(struct plugsched_update *u, int err)
 {
+	mutex_lock(&figures_lock);
 	nr_busy = min_t(unsigned int, atomic_read(&u->nr_busy), PLUGSCHED_BUSY_MAX);
 	memcpy(busy, u->busy, nr_busy * sizeof(*busy));
+	if (!err) {
+		last = *u;
+		last_valid = true;
+	}
+	mutex_unlock(&figures_lock);
 	if (err)
 		return;
-	last = *u;
-	last_valid = true;
-	active = u->install;
+	WRITE_ONCE(active, u->install);
 	pr_info("%s: %u CPUs, %d threads, stopped for %llu ns\n",
 		active ? "installed" : "removed", u->cpus, atomic_read(&u->threads),
 		u->time[PLUGSCHED_T_LEFT] - u->time[PLUGSCHED_T_ENTER]);
@@ -154,11 +172,11 @@ static int update(bool install)
 	if (!err)
 		err = plugsched_text_prepare(install);
 	if (!err) {
-		plugsched_carry_features(install);
+		plugsched_carry_features(install, false);
 		err = update_run(&u);
-		/* A toggle may have changed between the copy and the stop. */
+		/* What was toggled between the copy and the stop. */
 		if (!err)
-			plugsched_carry_features(install);
+			plugsched_carry_features(install, true);
 		update_publish(&u, err);
 		plugsched_text_finish();
 	}
@@ -184,8 +202,9 @@ static ssize_t enable_store(struct kobject *kobj, struct kobj_attribute *attr,
 	err = kstrtobool(buf, &install);
 	if (err)
 		return err;
-	if (mutex_lock_interruptible(&update_lock))
-		return -EINTR;
+	/* Whoever waits here has a frame in this module: see figures_lock. */
+	if (!mutex_trylock(&update_lock))
+		return -EBUSY;
 	err = install == active ? -EALREADY : update(install);
 	mutex_unlock(&update_lock);
 	return err ? err : count;
@@ -210,7 +229,7 @@ static ssize_t timings_show(struct kobject *kobj, struct kobj_attribute *attr, c
 {
 	ssize_t n = 0;
 
-	mutex_lock(&update_lock);
+	mutex_lock(&figures_lock);
 	n += sysfs_emit_at(buf, n, "init_ns %llu\n", init_ns);
 	if (last_valid) {
 		n += sysfs_emit_at(buf, n, "direction %s\n", last.install ? "install" : "remove");
@@ -229,7 +248,7 @@ static ssize_t timings_show(struct kobject *kobj, struct kobj_attribute *attr, c
 		n += sysfs_emit_at(buf, n, "rebuild_ns %llu\n",
 				   span(PLUGSCHED_T_REDIRECTED, PLUGSCHED_T_REBUILT));
 	}
-	mutex_unlock(&update_lock);
+	mutex_unlock(&figures_lock);
 	return n;
 }
 
@@ -247,8 +266,8 @@ static struct attribute *plugsched_attrs[] = {
 };
 
 /* The tasks that forbade the last update. Symbols only: no addresses. */
-static ssize_t busy_read(struct file *file, struct kobject *kobj, struct bin_attribute *attr,
-			 char *buf, loff_t off, size_t count)
+static ssize_t busy_read(struct file *file, struct kobject *kobj,
+			 struct bin_attribute *attr, char *buf, loff_t off, size_t count)
 {
 	const size_t size = PLUGSCHED_BUSY_MAX * (PLUGSCHED_BUSY_DEPTH + 1) * 160;
 	size_t n = 0;
@@ -259,27 +278,28 @@ static ssize_t busy_read(struct file *file, struct kobject *kobj, struct bin_att
 	text = kvmalloc(size, GFP_KERNEL);
 	if (!text)
 		return -ENOMEM;
-	mutex_lock(&update_lock);
+	mutex_lock(&figures_lock);
 	for (i = 0; i < nr_busy; i++) {
 		const struct plugsched_busy *b = &busy[i];
 
 		n += scnprintf(text + n, size - n, "task %d (%s): ", b->pid, b->comm);
 		if (b->err)
-			n += scnprintf(text + n, size - n, "stack cannot be unwound (%d)\n", b->err);
+			n += scnprintf(text + n, size - n, "stack cannot be unwound (%d)\n",
+				       b->err);
 		else
 			n += scnprintf(text + n, size - n, "is in %pS\n", (void *)b->frame);
 		for (j = 0; j < b->nr; j++)
 			n += scnprintf(text + n, size - n, "\t%pS\n", (void *)b->stack[j]);
 	}
-	mutex_unlock(&update_lock);
+	mutex_unlock(&figures_lock);
 	ret = memory_read_from_buffer(buf, count, &off, text, n);
 	kvfree(text);
 	return ret;
 }
 
 /* The names of the redirected functions, one a line. */
-static ssize_t functions_read(struct file *file, struct kobject *kobj, struct bin_attribute *attr,
-			      char *buf, loff_t off, size_t count)
+static ssize_t functions_read(struct file *file, struct kobject *kobj,
+			      struct bin_attribute *attr, char *buf, loff_t off, size_t count)
 {
 	size_t size = 1, n = 0;
 	unsigned long i;
@@ -345,12 +365,21 @@ out_arch:
 	return err;
 }
 
-/* Only reached while inactive: an active module holds a reference to itself. */
+/*
+ * An active module holds a reference to itself, so that it normally gets here
+ * inactive. A forced unload does not care: the kernel must not be left with jumps
+ * to nowhere.
+ */
 static void __exit plugsched_exit(void)
 {
+	mutex_lock(&update_lock);
+	while (active && update(false))
+		msleep(20);
+	mutex_unlock(&update_lock);
 	sysfs_remove_group(plugsched_kobj, &plugsched_group);
 	kobject_put(plugsched_kobj);
 	plugsched_arch_exit();
+	plugsched_text_release();
 }
 
 module_init(plugsched_init);

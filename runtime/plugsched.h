@@ -27,7 +27,7 @@ struct plugsched_redirect {
 	u32 size;			/* of @old */
 	u8 shipped[PLUGSCHED_JUMP_MAX];	/* what vmlinux has at the jump's place */
 	u8 saved[PLUGSCHED_JUMP_MAX];	/* what was there before the update */
-	u8 *alias;			/* where the jump's place can be written, during an update */
+	u8 *alias;			/* where the jump can be written, during an update */
 };
 
 /* A piece of the kernel's text that the module replaces, in order of @start. */
@@ -109,11 +109,13 @@ void plugsched_clear_rq(int cpu, bool module_active);
 void plugsched_rebuild_rq(int cpu, bool module_active);
 
 /* features.c: process context, may sleep. */
-void plugsched_carry_features(bool install);
+void plugsched_carry_features(bool install, bool changed_only);
 
 /* text.c */
 int plugsched_text_prepare(bool install);
 void plugsched_text_finish(void);
+void plugsched_text_release(void);
+bool plugsched_text_unchanged(bool install);
 void plugsched_tables_write(bool install);
 
 /* arch */

@@ -15,13 +15,22 @@
 #include "internal.h"
 #include "plugsched.h"
 
-#define CLEAR_FLAGS	(DEQUEUE_SAVE | DEQUEUE_MOVE | DEQUEUE_NOCLOCK)
-#define REBUILD_FLAGS	(ENQUEUE_RESTORE | ENQUEUE_MOVE | ENQUEUE_NOCLOCK)
+#ifdef CONFIG_RT_GROUP_SCHED
+#error "realtime group scheduling (CONFIG_RT_GROUP_SCHED) is not supported yet"
+#endif
 
-/* The kernel's own copies; the plain names are the module's. */
-extern void __orig_update_rq_clock(struct rq *rq);
-extern void __orig_set_rq_online(struct rq *rq);
-extern void __orig_set_rq_offline(struct rq *rq);
+/*
+ * Realtime tasks are only taken off their list with MOVE (move_entity()). Fair
+ * tasks keep their place by SAVE alone: with MOVE, dequeue_entity() would advance
+ * min_vruntime under the ones that follow.
+ */
+#define CLEAR_FLAGS	(DEQUEUE_SAVE | DEQUEUE_NOCLOCK)
+#define REBUILD_FLAGS	(ENQUEUE_RESTORE | ENQUEUE_NOCLOCK)
+
+static int move_flag(const struct task_struct *p, int flag)
+{
+	return p->sched_class == &fair_sched_class ? 0 : flag;
+}
 
 /*
  * Tasks between clear and rebuild, in queue order. They are linked by
@@ -32,7 +41,7 @@ static DEFINE_PER_CPU(struct list_head, taken);
 
 static void take(struct rq *rq, struct task_struct *p, struct list_head *list)
 {
-	p->sched_class->dequeue_task(rq, p, CLEAR_FLAGS);
+	p->sched_class->dequeue_task(rq, p, CLEAR_FLAGS | move_flag(p, DEQUEUE_MOVE));
 	list_add_tail(&p->se.group_node, list);
 }
 
@@ -90,6 +99,8 @@ void plugsched_clear_rq(int cpu, bool module_active)
 	struct rq_flags rf;
 
 	INIT_LIST_HEAD(list);
+	/* A console may want to wake somebody on the queue that is locked here. */
+	printk_deferred_enter();
 	rq_lock(rq, &rf);
 	if (module_active) {
 		update_rq_clock(rq);
@@ -104,6 +115,7 @@ void plugsched_clear_rq(int cpu, bool module_active)
 	if (module_active)
 		forget_callers(rq);
 	rq_unlock(rq, &rf);
+	printk_deferred_exit();
 }
 
 void plugsched_rebuild_rq(int cpu, bool module_active)
@@ -113,6 +125,7 @@ void plugsched_rebuild_rq(int cpu, bool module_active)
 	struct task_struct *p, *n;
 	struct rq_flags rf;
 
+	printk_deferred_enter();
 	rq_lock(rq, &rf);
 	if (module_active) {
 		update_rq_clock(rq);
@@ -123,7 +136,8 @@ void plugsched_rebuild_rq(int cpu, bool module_active)
 	}
 	list_for_each_entry_safe(p, n, list, se.group_node) {
 		list_del_init(&p->se.group_node);
-		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS);
+		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS | move_flag(p, ENQUEUE_MOVE));
 	}
 	rq_unlock(rq, &rf);
+	printk_deferred_exit();
 }

@@ -87,18 +87,52 @@ static int check_task(struct plugsched_update *u, struct task_struct *p, unsigne
 }
 
 /*
- * Inspect this CPU's share of the tasks, and its idle task. An offline CPU's idle
- * task is left out: it never returns to its old frames, the CPU comes back
- * through start_secondary().
+ * A task that is past release_task() is on no list of tasks any more. Until its
+ * last switch it is runnable: what do_exit() does from there on does not sleep.
+ */
+static void check_exiting(struct plugsched_update *u, struct task_struct *p,
+			  unsigned long *stack, int *ret)
+{
+	int err = pid_alive(p) ? 0 : check_task(u, p, stack);
+
+	if (err)
+		*ret = err;
+}
+
+static int check_queued(struct plugsched_update *u, struct rq *rq, unsigned long *stack)
+{
+	struct rt_prio_array *array = &rq->rt.active;
+	struct task_struct *p;
+	struct rb_node *node;
+	int ret = 0, prio;
+
+	list_for_each_entry(p, &rq->cfs_tasks, se.group_node)
+		check_exiting(u, p, stack, &ret);
+	for_each_set_bit(prio, array->bitmap, MAX_RT_PRIO)
+		list_for_each_entry(p, array->queue + prio, rt.run_list)
+			check_exiting(u, p, stack, &ret);
+	for (node = rb_first_cached(&rq->dl.root); node; node = rb_next(node))
+		check_exiting(u, container_of(node, struct task_struct, dl.rb_node), stack, &ret);
+	return ret;
+}
+
+/*
+ * Inspect this CPU's share of the tasks, what it has queued that is on no list,
+ * and its idle task. An offline CPU's idle task is left out: it never returns to
+ * its old frames, the CPU comes back through start_secondary().
  */
 int plugsched_check_stacks(struct plugsched_update *u, unsigned int id)
 {
 	unsigned long *stack = u->stacks + id * PLUGSCHED_STACK_DEPTH;
+	struct rq *rq = cpu_rq(smp_processor_id());
 	struct task_struct *g, *p;
 	unsigned int i = 0, seen = 1;
 	int ret, err;
 
-	ret = check_task(u, cpu_rq(smp_processor_id())->idle, stack);
+	ret = check_task(u, rq->idle, stack);
+	err = check_queued(u, rq, stack);
+	if (err)
+		ret = err;
 	for_each_process_thread(g, p) {
 		if (i++ % u->cpus != id)
 			continue;

@@ -10,6 +10,7 @@
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
+#include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
@@ -138,18 +139,41 @@ static int save_all(void)
 	return 0;
 }
 
+/* What is expected at a jump's place before an update. */
+static bool site_unchanged(struct plugsched_redirect *r, bool install)
+{
+	u8 insn[PLUGSCHED_JUMP_MAX];
+
+	if (install)
+		return !plugsched_arch_hooked(r, site_of(r)) &&
+		       !memcmp(r->saved, site_of(r), plugsched_jump_size);
+	plugsched_arch_jump(r, insn);
+	return !memcmp(insn, site_of(r), plugsched_jump_size);
+}
+
+/*
+ * Somebody may have put a probe on a site since it was saved.
+ * Context: stopped machine, or process.
+ */
+bool plugsched_text_unchanged(bool install)
+{
+	unsigned long i;
+
+	for (i = 0; i < plugsched_nr_redirects; i++)
+		if (!site_unchanged(&plugsched_redirects[i], install))
+			return false;
+	return true;
+}
+
 /* Refuse to remove when a jump is no longer the one that was written. */
 static int verify_jumps(void)
 {
-	u8 insn[PLUGSCHED_JUMP_MAX];
 	unsigned long i;
 
 	for (i = 0; i < plugsched_nr_redirects; i++) {
-		struct plugsched_redirect *r = &plugsched_redirects[i];
-
-		plugsched_arch_jump(r, insn);
-		if (memcmp(insn, site_of(r), plugsched_jump_size)) {
-			pr_err("the jump at %s was changed by something else\n", r->name);
+		if (!site_unchanged(&plugsched_redirects[i], false)) {
+			pr_err("the jump at %s was changed by something else\n",
+			       plugsched_redirects[i].name);
 			return -EEXIST;
 		}
 	}
@@ -171,6 +195,15 @@ void plugsched_text_finish(void)
 	kvfree(pages);
 	mapping = NULL;
 	pages = NULL;
+}
+
+/* The module goes: nothing needs the saved tables any more. */
+void plugsched_text_release(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < plugsched_nr_tables; i++)
+		kfree(plugsched_tables[i].saved);
 }
 
 /* Context: stopped machine, leader only. */
@@ -200,8 +233,8 @@ void plugsched_text_poke(unsigned int phase, bool install)
 	}
 }
 
-/* Return the redirection whose jump is at addr, or NULL. */
-const struct plugsched_redirect *plugsched_find_site(unsigned long addr)
+/* Return the redirection whose jump is at addr, or NULL. Context: any, NMI included. */
+notrace const struct plugsched_redirect *plugsched_find_site(unsigned long addr)
 {
 	unsigned long lo = 0, hi = plugsched_nr_redirects;
 
@@ -219,3 +252,4 @@ const struct plugsched_redirect *plugsched_find_site(unsigned long addr)
 	}
 	return NULL;
 }
+NOKPROBE_SYMBOL(plugsched_find_site);

@@ -17,6 +17,8 @@ type Arch struct {
 	// FtraceSize is the size of the place at a function's head that ftrace
 	// rewrites.
 	FtraceSize int
+	// Syscalls are the prefixes of functions that user space enters.
+	Syscalls []string
 	// Landing is the instruction that an indirect branch must land on, or nil.
 	Landing []byte
 }
@@ -28,6 +30,7 @@ var X86 = &Arch{
 	Machine:    elf.EM_X86_64,
 	JumpSize:   5,
 	FtraceSize: 5,
+	Syscalls:   []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
 	Landing:    []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
 }
 

@@ -31,6 +31,9 @@ type Config struct {
 	// Preempts are patterns of functions that call __schedule only to let others
 	// run: whoever is inside is runnable and leaves by itself.
 	Preempts map[string]string `yaml:"preempts"`
+	// Waits are patterns of functions outside of the scheduler in which a task may
+	// stay for as long as user space likes.
+	Waits map[string]string `yaml:"waits"`
 
 	optional map[string]bool // names from kernels/, which not every kernel has
 }
@@ -43,6 +46,9 @@ func LoadConfig(project string) (*Config, error) {
 		return nil, fmt.Errorf("kernels/common.yaml: %w", err)
 	}
 	for name := range cfg.Private {
+		cfg.optional[name] = true
+	}
+	for name := range cfg.Stay {
 		cfg.optional[name] = true
 	}
 	if project == "" {
@@ -69,7 +75,11 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Stay, own.Stay)
 	merge(&cfg.Private, own.Private)
 	merge(&cfg.Preempts, own.Preempts)
+	merge(&cfg.Waits, own.Waits)
 	for name := range own.Private {
+		delete(cfg.optional, name)
+	}
+	for name := range own.Stay {
 		delete(cfg.optional, name)
 	}
 	return cfg, nil
@@ -105,8 +115,12 @@ func below(dirs []string, file string) bool {
 	return false
 }
 
-func (c *Config) preempts(name string) bool {
-	for pattern := range c.Preempts {
+func (c *Config) preempts(name string) bool { return matches(c.Preempts, name) }
+
+func (c *Config) waits(name string) bool { return matches(c.Waits, name) }
+
+func matches(patterns map[string]string, name string) bool {
+	for pattern := range patterns {
 		if ok, _ := path.Match(pattern, name); ok {
 			return true
 		}

@@ -29,6 +29,57 @@ func (d *deriver) staying() {
 		}
 	}
 	d.sleepers()
+	d.waiters()
+}
+
+// waiters marks system calls that wait for user space: any user could keep such a
+// frame on a stack, and so forbid every update. Whatever privileged users reach in
+// another way may move: being busy passes.
+func (d *deriver) waiters() {
+	for _, n := range d.order {
+		for _, c := range n.fn.Calls {
+			if n.init || d.nodes[c.To] != nil || !d.cfg.waits(c.To.Name) {
+				continue
+			}
+			chain := d.callersUp(n)
+			if !slices.ContainsFunc(chain, d.isSyscall) {
+				break
+			}
+			for _, up := range chain {
+				if len(up.stays) == 0 {
+					up.stays = append(up.stays, Fact{Kind: "waits", By: n.fn.Name,
+						Text: "is a system call that may wait for user space: " + n.fn.Name + " calls " + c.To.Name})
+				}
+			}
+			break
+		}
+	}
+}
+
+func (d *deriver) isSyscall(n *node) bool {
+	for _, name := range append([]string{n.fn.Name}, n.fn.Aliases...) {
+		for _, prefix := range d.arch.Syscalls {
+			if strings.HasPrefix(name, prefix) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// callersUp returns n and every scheduler function from which it is reached.
+func (d *deriver) callersUp(n *node) []*node {
+	chain := []*node{n}
+	seen := map[*node]bool{n: true}
+	for i := 0; i < len(chain); i++ {
+		for _, f := range chain[i].callers {
+			if up := d.nodes[f]; up != nil && !up.init && !seen[up] {
+				seen[up] = true
+				chain = append(chain, up)
+			}
+		}
+	}
+	return chain
 }
 
 // sleepers marks the functions that reach __schedule without leaving the
@@ -115,6 +166,9 @@ func (d *deriver) override() error {
 	}
 	for _, name := range sortedKeys(d.cfg.Stay) {
 		n := byName[name]
+		if n == nil && d.cfg.optional[name] {
+			continue
+		}
 		if n == nil {
 			return fmt.Errorf("stay: the kernel has no scheduler function %q", name)
 		}

@@ -64,14 +64,18 @@ func Check(m *Module) error {
 	if signaturesForced() {
 		return precondition("the kernel only takes signed modules (module.sig_enforce=1), and binding a module breaks its signature")
 	}
+	if f := livepatched(m.Desc.Replaced); f != "" {
+		return precondition("a livepatch has replaced %s already: disable it first (/sys/kernel/livepatch)", f)
+	}
 	if modulesDisabled() {
 		return precondition("the kernel takes no modules any more (kernel.modules_disabled=1) until the next boot")
 	}
 	return nil
 }
 
-// Install makes the module's scheduler the running one. On any error the stock
-// scheduler runs and the module is not loaded.
+// Install makes the module's scheduler the running one. On an error the stock
+// scheduler runs and the module is not loaded, unless the error is a *KernelFault:
+// then the update was made and the kernel complained, and Uninstall takes it back.
 func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 	if err := Check(m); err != nil {
 		return nil, err

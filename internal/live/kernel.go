@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -159,4 +161,17 @@ func maySysModule() bool {
 		}
 	}
 	return false
+}
+
+// livepatched returns a function of the list that a livepatch replaces, or "".
+// (Documentation/ABI/testing/sysfs-kernel-livepatch: PATCH/OBJECT/FUNCTION,POS.)
+func livepatched(functions []string) string {
+	dirs, _ := filepath.Glob("/sys/kernel/livepatch/*/vmlinux/*")
+	for _, d := range dirs {
+		name, _, _ := strings.Cut(filepath.Base(d), ",")
+		if slices.Contains(functions, name) {
+			return name
+		}
+	}
+	return ""
 }

@@ -4,8 +4,10 @@ package module
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -31,6 +33,9 @@ type Plan struct {
 // Link assembles the bound units and links them with the runtime in dir. It
 // returns the path of the module.
 func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
+	if err := knownClasses(p.Boundary); err != nil {
+		return "", err
+	}
 	if err := prepare(t, dir); err != nil {
 		return "", err
 	}
@@ -101,4 +106,16 @@ func linkKbuild(t *Tree, objects []string) string {
 		b.WriteString("CFLAGS_" + o + " := -I" + filepath.Join(t.WorkDir, t.SchedDir) + "\n")
 	}
 	return b.String()
+}
+
+// knownClasses refuses kernels with a scheduling class whose queue the runtime
+// does not know how to empty and fill (runtime/rebuild.c).
+func knownClasses(b *boundary.Boundary) error {
+	known := []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "fair_sched_class", "idle_sched_class"}
+	for _, o := range b.Objects {
+		if o.Class == boundary.Table && !slices.Contains(known, o.Name) {
+			return fmt.Errorf("%s: the kernel has a scheduling class, %s, that cannot be moved yet", b.Release, o.Name)
+		}
+	}
+	return nil
 }

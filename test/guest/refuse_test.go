@@ -107,18 +107,48 @@ func TestPolicies(t *testing.T) {
 
 // TestBusy: tasks that sleep inside a function to be replaced forbid the update;
 // they are named with their stacks, nothing changes, and once they are gone the
-// same module installs.
+// same module installs. membarrier stays by default for this very reason; here
+// the project overrides that.
 func TestBusy(t *testing.T) {
-	m := boot(t, nil)
+	const config = "plugsched.yaml"
+	text, err := os.ReadFile(filepath.Join(shared.work, config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(shared.work, config), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"init", "--release", shared.release, shared.work}, {"build", shared.work}} {
+			if out, code := plugsched(t, args...); code != 0 {
+				t.Fatalf("%v: %d\n%s", args, code, out)
+			}
+		}
+	}
+	out, code := plugsched(t, "boundary", "why", "__x64_sys_membarrier", "--dir", shared.work)
+	if code != 0 || !strings.Contains(out, "is external") || !strings.Contains(out, "wait for user space") {
+		t.Errorf("membarrier: %d\n%s", code, out)
+	}
+	set([]byte("interface:\n  __x64_sys_membarrier: a test\n"))
+	ko, err := os.ReadFile(shared.project.Module())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(text)
+
+	m := boot(t, func(c *vm.Config) {
+		c.Files = append(c.Files, vm.File{GuestPath: "/busy.ko", Content: ko})
+	})
 	ok(t, m, "schedload start --spec none,membarrier=40/1")
-	out, code := sh(t, m, "plugsched install --tries 3 /scheduler.ko")
+	out, code = sh(t, m, "plugsched install --tries 3 /busy.ko")
 	if code != 4 || !strings.Contains(out, "membarrier") || !strings.Contains(out, "task ") {
 		t.Errorf("exit code %d, expected 4 and a report about membarrier:\n%s", code, out)
 	}
 	stock(t, m)
+	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
 	ok(t, m, "schedload stop")
-	ok(t, m, "plugsched install /scheduler.ko")
-	ok(t, m, "plugsched uninstall")
+	ok(t, m, "plugsched install /busy.ko && plugsched uninstall")
 }
 
 // TestInterrupted: Ctrl-C at any moment leaves either scheduler whole, and the

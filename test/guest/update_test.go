@@ -87,3 +87,30 @@ func TestTracingSurvives(t *testing.T) {
 		t.Errorf("ftrace was shut down: ftrace_enabled is %s", e)
 	}
 }
+
+// TestProbes: a kprobe where a jump would go is found before anything changes; a
+// forced unload takes the way of a removal.
+func TestProbes(t *testing.T) {
+	m := boot(t, nil)
+	const events = "/sys/kernel/tracing/kprobe_events"
+	ok(t, m, "echo 'p:mine wake_up_process+5' > "+events)
+	refusal{"a disabled kprobe", "plugsched install /scheduler.ko 2>&1 | tail -1; exit ${PIPESTATUS:-3}", 3, "hooked"}.check(t, m)
+	stock(t, m)
+	ok(t, m, "echo > "+events)
+	ok(t, m, "plugsched install /scheduler.ko")
+	ok(t, m, "rmmod -f scheduler || true; sleep 1")
+	ok(t, m, "schedload start --spec light && schedload check --seconds 3 && schedload stop")
+}
+
+// TestHotplug: CPUs come and go while schedulers change.
+func TestHotplug(t *testing.T) {
+	m := boot(t, nil)
+	ok(t, m, "schedload start --spec light,hotplug=1")
+	for range 5 {
+		ok(t, m, "plugsched install /scheduler.ko")
+		ok(t, m, "schedload check --seconds 3")
+		ok(t, m, "plugsched uninstall --verify=false")
+	}
+	ok(t, m, "schedload check --seconds 5")
+	ok(t, m, "schedload stop")
+}

@@ -11,21 +11,22 @@
 #include <linux/kdebug.h>
 #include <linux/kprobes.h>
 #include <linux/notifier.h>
+#include <linux/preempt.h>
 #include <linux/ptrace.h>
 #include <linux/string.h>
+#include <asm/sections.h>
 #include <asm/sync_core.h>
 
 #include "plugsched.h"
 
 #define INT3	0xcc
 #define JMP32	0xe9
-#define JMP8	0xeb
 
 const unsigned int plugsched_jump_size = 5;
 const unsigned int plugsched_poke_phases = 3;
 
 /* Context: any, NMI included. */
-static int handle_int3(struct notifier_block *nb, unsigned long event, void *data)
+static notrace int handle_int3(struct notifier_block *nb, unsigned long event, void *data)
 {
 	struct die_args *args = data;
 	const struct plugsched_redirect *r;
@@ -56,14 +57,39 @@ void plugsched_arch_exit(void)
 }
 
 /*
- * kprobes writes an INT3 or, optimised, a jump; other live patchers a jump. What
- * else differs from the shipped bytes is the kernel's own doing at boot.
+ * Another patcher's jump leads out of the kernel's text: to a kprobe's slot, or
+ * to a module. The kernel's own jumps stay inside; it rewrites some of them at
+ * boot (arch/x86/kernel/alternative.c, apply_returns()), so that a comparison
+ * with the shipped bytes would be wrong.
  */
+static bool foreign_jump(const u8 *site)
+{
+	s32 rel;
+
+	if (site[0] != JMP32)
+		return false;
+	memcpy(&rel, site + 1, sizeof(rel));
+	return !core_kernel_text((unsigned long)site + plugsched_jump_size + rel);
+}
+
+/* A kprobe on any byte of the site would later restore that byte. */
+static bool probed(const u8 *site)
+{
+	bool found = false;
+#ifdef CONFIG_KPROBES
+	unsigned int i;
+
+	preempt_disable();
+	for (i = 0; i < plugsched_jump_size; i++)
+		found |= !!get_kprobe((void *)(site + i));
+	preempt_enable();
+#endif
+	return found;
+}
+
 bool plugsched_arch_hooked(const struct plugsched_redirect *r, const u8 *site)
 {
-	if (site[0] != INT3 && site[0] != JMP32 && site[0] != JMP8)
-		return false;
-	return memcmp(site, r->shipped, plugsched_jump_size) != 0;
+	return foreign_jump(site) || probed(site) || (site[0] == INT3 && r->shipped[0] != INT3);
 }
 
 void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn)
