@@ -48,7 +48,7 @@ func (d *deriver) waiters() {
 			for _, up := range chain {
 				if len(up.stays) == 0 {
 					up.stays = append(up.stays, Fact{Kind: "waits", By: n.fn.Name,
-						Text: "is a system call that may wait for user space: " + n.fn.Name + " calls " + c.To.Name})
+						Text: "is part of a system call in which any user can keep a task: " + n.fn.Name + " calls " + c.To.Name})
 				}
 			}
 			break
