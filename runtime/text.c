@@ -12,6 +12,7 @@
 
 #include <linux/kprobes.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/vmalloc.h>
@@ -121,6 +122,10 @@ static int save_all(void)
 	for (i = 0; i < plugsched_nr_redirects; i++) {
 		struct plugsched_redirect *r = &plugsched_redirects[i];
 
+		if (!within_module_core((unsigned long)r->new, THIS_MODULE)) {
+			pr_err("%s would be redirected to code outside of this module\n", r->name);
+			return -EINVAL;
+		}
 		if (plugsched_arch_hooked(r, site_of(r))) {
 			pr_err("%s is hooked by something else\n", r->name);
 			return -EEXIST;

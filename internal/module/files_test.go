@@ -4,6 +4,7 @@ package module
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"plugsched/internal/boundary"
 	"plugsched/internal/image"
 )
 
@@ -123,5 +125,31 @@ func TestConfigHeader(t *testing.T) {
 	got := configHeader(types)
 	if !strings.Contains(got, "#define PLUGSCHED_HAVE_STOP_WORK_CALLER 1") || strings.Contains(got, "DL_SERVER") {
 		t.Error(got)
+	}
+}
+
+// TestCheckTargets: a border function that is not in the module would jump to
+// itself.
+func TestCheckTargets(t *testing.T) {
+	dir := t.TempDir()
+	src, ko := filepath.Join(dir, "m.s"), filepath.Join(dir, "m.ko")
+	write(t, src, "\t.globl here, plugsched_schedule\nhere:\nplugsched_schedule:\n\tcall absent\n")
+	if out, err := exec.Command("gcc", "-c", "-o", ko, src).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	border := func(names ...string) *boundary.Boundary {
+		b := &boundary.Boundary{}
+		for _, n := range names {
+			b.Functions = append(b.Functions, &boundary.Function{Name: n, Class: boundary.Interface})
+		}
+		return b
+	}
+	if err := CheckTargets(ko, border("here", "__schedule")); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"absent", "unknown"} {
+		if err := CheckTargets(ko, border("here", name)); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

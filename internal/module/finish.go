@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 
+	"plugsched/internal/boundary"
 	"plugsched/internal/desc"
 )
 
@@ -34,6 +35,33 @@ func Undefined(ko string) ([]string, error) {
 	}
 	sort.Strings(out)
 	return out, nil
+}
+
+// CheckTargets makes sure that the module itself has every function that the
+// kernel's is redirected to: bound to the kernel like any other undefined symbol,
+// the jump would lead to itself.
+func CheckTargets(ko string, b *boundary.Boundary) error {
+	f, err := elf.Open(ko)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	syms, err := f.Symbols()
+	if err != nil {
+		return fmt.Errorf("%s: %w", ko, err)
+	}
+	defined := map[string]bool{}
+	for _, s := range syms {
+		if s.Section != elf.SHN_UNDEF && s.Section < elf.SHN_LORESERVE {
+			defined[s.Name] = true
+		}
+	}
+	for _, fn := range b.Functions {
+		if target := redirectTarget(fn); fn.Class.Border() && !defined[target] {
+			return fmt.Errorf("%s:%d: %s is to be redirected, but the module does not have %s", fn.DeclFile, fn.DeclLine, fn.Name, target)
+		}
+	}
+	return nil
 }
 
 // Finish writes a module to out with its description, and without the debug

@@ -99,15 +99,19 @@ func byAddress(b *boundary.Boundary, keep func(*boundary.Function) bool) []*boun
 // scheduleStub is where the kernel's __schedule is redirected to.
 const scheduleStub = "plugsched_schedule"
 
+// redirectTarget is the symbol in the module that a function is redirected to.
+func redirectTarget(f *boundary.Function) string {
+	if f.Name == "__schedule" {
+		return scheduleStub
+	}
+	return f.Name
+}
+
 func (g *tableWriter) redirects() {
 	list := byAddress(g.plan.Boundary, func(f *boundary.Function) bool { return f.Class.Border() })
 	g.open(`.data, "aw"`, "plugsched_redirects")
 	for _, f := range list {
-		target := f.Name
-		if f.Name == "__schedule" {
-			target = scheduleStub
-		}
-		g.line(".quad %s, %s, %s", g.kernel(f.Addr), target, g.name(f.Name))
+		g.line(".quad %s, %s, %s", g.kernel(f.Addr), redirectTarget(f), g.name(f.Name))
 		g.line(".long %d, %d", f.Jump, f.Size)
 		shipped := make([]byte, jumpMax)
 		copy(shipped, f.Shipped)

@@ -68,7 +68,7 @@ func (w *wrapper) run() error {
 	case output == "" || !strings.HasSuffix(source, ".c") || filepath.Dir(source) != w.dir || strings.HasSuffix(source, ".mod.c"):
 		return w.passThrough()
 	case w.mode == modeAssemble:
-		return w.assemble(filepath.Join(w.dir, boundDir, stem+".s"), output)
+		return w.assemble(source, filepath.Join(w.dir, boundDir, stem+".s"), output)
 	}
 	return w.compile(source, stem, output)
 }
@@ -164,14 +164,16 @@ func (w *wrapper) compile(source, stem, output string) error {
 	return os.WriteFile(filepath.Join(w.dir, stem+recordSuffix), text, 0o644)
 }
 
-// assemble turns a bound unit into an object; kbuild goes on with objtool.
-func (w *wrapper) assemble(source, output string) error {
+// assemble turns a bound unit into an object; kbuild goes on with objtool. The
+// source that kbuild thinks of comes first in the dependencies: fixdep leaves the
+// first one out (scripts/basic/fixdep.c), and the object depends on the second.
+func (w *wrapper) assemble(source, bound, output string) error {
 	if d := depFile(w.args); d != "" {
-		if err := os.WriteFile(d, []byte(output+": "+source+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(d, []byte(output+": "+source+" "+bound+"\n"), 0o644); err != nil {
 			return err
 		}
 	}
-	return w.exec([]string{"-c", "-o", output, source})
+	return w.exec([]string{"-c", "-o", output, bound})
 }
 
 func (w *wrapper) exec(args []string) error {

@@ -217,6 +217,9 @@ func (b *build) link(ctx context.Context) (string, error) {
 // finish works out where every undefined symbol of the module is, and puts the
 // description into it.
 func (b *build) finish(ctx context.Context) (string, error) {
+	if err := module.CheckTargets(b.ko, b.boundary); err != nil {
+		return "", err
+	}
 	undefined, err := module.Undefined(b.ko)
 	if err != nil {
 		return "", err
