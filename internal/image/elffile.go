@@ -3,12 +3,12 @@
 package image
 
 import (
-	"bytes"
 	"debug/elf"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
+
+	"plugsched/internal/buildid"
 )
 
 // Section is an allocated section of the vmlinux.
@@ -146,9 +146,6 @@ func (v *vmlinux) section(i elf.SectionIndex) *Section {
 	return v.sections[i]
 }
 
-// ntGNUBuildID is the type of the note that holds the build-id (elf.h).
-const ntGNUBuildID = 3
-
 // buildID finds the GNU build-id among the notes. A vmlinux has all its notes in
 // one section, which begins with those of Xen.
 func (v *vmlinux) buildID() string {
@@ -156,27 +153,9 @@ func (v *vmlinux) buildID() string {
 		if s.Type != elf.SHT_NOTE || v.sections[i] == nil {
 			continue
 		}
-		if id := buildIDIn(v.sections[i].Data, v.elf); id != "" {
+		if id, ok := buildid.Parse(v.sections[i].Data, v.elf.ByteOrder); ok {
 			return id
 		}
-	}
-	return ""
-}
-
-func buildIDIn(b []byte, f *elf.File) string {
-	align := func(n uint64) uint64 { return (n + 3) &^ 3 }
-	for len(b) >= 12 {
-		name, desc := uint64(f.ByteOrder.Uint32(b)), uint64(f.ByteOrder.Uint32(b[4:]))
-		kind := f.ByteOrder.Uint32(b[8:])
-		b = b[12:]
-		if align(name) > uint64(len(b)) || desc > uint64(len(b))-align(name) {
-			return ""
-		}
-		d := b[align(name) : align(name)+desc]
-		if kind == ntGNUBuildID && bytes.Equal(b[:name], []byte("GNU\x00")) {
-			return hex.EncodeToString(d)
-		}
-		b = b[min(align(name)+align(desc), uint64(len(b))):]
 	}
 	return ""
 }

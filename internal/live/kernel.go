@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"plugsched/internal/buildid"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,31 +34,11 @@ func BuildID() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id, ok := gnuBuildID(notes)
+	id, ok := buildid.Parse(notes, binary.LittleEndian)
 	if !ok {
 		return "", errors.New("/sys/kernel/notes: holds no GNU build-id")
 	}
 	return id, nil
-}
-
-// gnuBuildID finds the build-id in ELF notes.
-func gnuBuildID(notes []byte) (string, bool) {
-	const ntGNUBuildID = 3
-	for len(notes) >= 12 {
-		namesz := uint64(binary.LittleEndian.Uint32(notes))
-		descsz := uint64(binary.LittleEndian.Uint32(notes[4:]))
-		kind := binary.LittleEndian.Uint32(notes[8:])
-		desc := 12 + (namesz+3)&^3
-		end := desc + (descsz+3)&^3
-		if desc+descsz > uint64(len(notes)) {
-			return "", false
-		}
-		if kind == ntGNUBuildID && string(notes[12:12+namesz]) == "GNU\x00" {
-			return hex.EncodeToString(notes[desc : desc+descsz]), true
-		}
-		notes = notes[min(end, uint64(len(notes))):]
-	}
-	return "", false
 }
 
 // kaslrOffset finds how far the kernel was moved from its link addresses, and

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"plugsched/internal/buildid"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -55,13 +57,13 @@ func TestGNUBuildID(t *testing.T) {
 		"huge name":      {append([]byte{0xff, 0xff, 0xff, 0xff, 4, 0, 0, 0, 3, 0, 0, 0}, make([]byte, 32)...), ""},
 		"huge contents":  {append([]byte{4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 3, 0, 0, 0}, "GNU\x00\x01\x02"...), ""},
 	} {
-		got, ok := gnuBuildID(tt.notes)
+		got, ok := buildid.Parse(tt.notes, binary.LittleEndian)
 		if got != tt.want || ok != (tt.want != "") {
 			t.Errorf("%s: %q, %v; want %q", name, got, ok, tt.want)
 		}
 	}
 	for i := range len(id) - 3 {
-		if got, ok := gnuBuildID(id[:i]); ok {
+		if got, ok := buildid.Parse(id[:i], binary.LittleEndian); ok {
 			t.Errorf("%d of %d bytes give %q", i, len(id), got)
 		}
 	}
@@ -71,7 +73,7 @@ func FuzzGNUBuildID(f *testing.F) {
 	f.Add(note("GNU\x00", 3, 1, 2, 3))
 	f.Add(append(note("Xen\x00", 7, 1), note("GNU\x00", 3, 1, 2, 3)...))
 	f.Fuzz(func(t *testing.T, notes []byte) {
-		if id, ok := gnuBuildID(notes); len(id) > 2*len(notes) || !ok && id != "" {
+		if id, ok := buildid.Parse(notes, binary.LittleEndian); len(id) > 2*len(notes) || !ok && id != "" {
 			t.Errorf("%q, %v", id, ok)
 		}
 	})

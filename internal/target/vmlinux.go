@@ -5,13 +5,14 @@ package target
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
 	"strings"
+
+	"plugsched/internal/buildid"
 )
 
 // vmlinuxInfo is what a vmlinux says about itself.
@@ -148,7 +149,6 @@ func wholeELF(e *elf.File, size int64) error {
 // into .notes (include/asm-generic/vmlinux.lds.h, NOTES); other ELF files have
 // a section of their own for it.
 func buildID(e *elf.File) (string, error) {
-	const ntGNUBuildID = 3
 	for _, s := range e.Sections {
 		if s.Type != elf.SHT_NOTE {
 			continue
@@ -157,19 +157,8 @@ func buildID(e *elf.File) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for len(b) >= 12 {
-			nsz := int(e.ByteOrder.Uint32(b))
-			dsz := int(e.ByteOrder.Uint32(b[4:]))
-			typ := e.ByteOrder.Uint32(b[8:])
-			b = b[12:]
-			npad, dpad := (nsz+3)&^3, (dsz+3)&^3
-			if nsz < 0 || dsz < 0 || npad > len(b) || dsz > len(b)-npad {
-				break
-			}
-			if typ == ntGNUBuildID && string(b[:nsz]) == "GNU\x00" {
-				return hex.EncodeToString(b[npad : npad+dsz]), nil
-			}
-			b = b[min(npad+dpad, len(b)):]
+		if id, ok := buildid.Parse(b, e.ByteOrder); ok {
+			return id, nil
 		}
 	}
 	return "", nil
