@@ -21,7 +21,8 @@ type progress struct {
 	terminal bool
 
 	mu      sync.Mutex
-	current string
+	current string // what is on the terminal's last line
+	item    string // what is being fetched
 }
 
 func newProgress(w io.Writer) *progress {
@@ -70,8 +71,18 @@ func (p *progress) stage(e project.Event) {
 	}
 }
 
+// fetching shows bytes on a terminal, and elsewhere one line per item.
 func (p *progress) fetching(e target.Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.show("%-10s %s", e.Step, e.Item)
+	item := fmt.Sprintf("%-10s %s", e.Step, e.Item)
+	switch {
+	case !p.terminal && item != p.item:
+		fmt.Fprintln(p.w, item)
+	case e.Total > 0:
+		p.show("%s (%d of %d MB)", item, e.Done/1e6, e.Total/1e6)
+	default:
+		p.show("%s", item)
+	}
+	p.item = item
 }
