@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"plugsched/internal/arch/x86"
+	"plugsched/internal/gobfile"
 	"plugsched/internal/image"
 )
 
@@ -46,12 +47,12 @@ func KernelCode(prog *image.Program, want func(unit string) bool) *Code {
 }
 
 // Save writes the code to a file.
-func (c *Code) Save(path string) error { return saveGob(path, c) }
+func (c *Code) Save(path string) error { return gobfile.Save(path, c) }
 
 // LoadCode reads what Save wrote.
 func LoadCode(path string) (*Code, error) {
 	c := &Code{}
-	return c, loadGob(path, c)
+	return c, gobfile.Load(path, c)
 }
 
 // Mismatch is a function that the pristine source does not reproduce.

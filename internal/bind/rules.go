@@ -104,7 +104,6 @@ type Plan struct {
 var kernelSections = []struct{ prefix, why string }{
 	{".init", "ran at boot"},
 	{".exit", "never runs in built-in code"},
-	{".ref.", "refers to .init"},
 	{"__tracepoints_ptrs", "the kernel registered its tracepoints"},
 	{"__tracepoints_strings", "names of the kernel's tracepoints"},
 	{"__tracepoints", "the kernel's tracepoints; events keep going through them"},
@@ -125,11 +124,10 @@ var kernelSections = []struct{ prefix, why string }{
 	{"__verbose", "dynamic debug; the kernel's"},
 }
 
-// kernelSection reports sections whose contents stay with the kernel. .data
-// variables that carry a .ref prefix are handled as objects.
+// kernelSection reports sections whose contents stay with the kernel.
 func kernelSection(name string) bool {
 	for _, s := range kernelSections {
-		if strings.HasPrefix(name, s.prefix) && s.prefix != ".ref." {
+		if strings.HasPrefix(name, s.prefix) {
 			return true
 		}
 	}

@@ -155,10 +155,9 @@ func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Bounda
 
 // node is a function of the scheduler while its class is being worked out.
 type node struct {
-	fn    *image.Function
-	decl  bool // declared in the scheduler's own files
-	jump  int
-	force bool // an override wants it redirected
+	fn   *image.Function
+	decl bool // declared in the scheduler's own files
+	jump int
 
 	callers []*image.Function // functions that branch to it, any
 	tail    bool              // called by __schedule behind the context switch

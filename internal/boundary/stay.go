@@ -182,7 +182,7 @@ func (d *deriver) override() error {
 		if n.init || !n.decl {
 			return fmt.Errorf("interface: %s cannot be redirected: it %s", name, n.stays[0].Text)
 		}
-		n.stays, n.force = nil, true
+		n.stays = nil
 		if why := d.unredirectable(n); why != "" {
 			return fmt.Errorf("interface: %s cannot be redirected: it %s", name, why)
 		}

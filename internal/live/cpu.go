@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onEveryCPU runs f on each CPU that this process may use, in turn, and puts the
+// everyCPU makes the scheduler run this thread on each CPU that it may use, and puts the
 // thread's affinity back.
-func onEveryCPU(f func(cpu int)) error {
+func everyCPU() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var may unix.CPUSet
@@ -30,7 +30,6 @@ func onEveryCPU(f func(cpu int)) error {
 		} else if err != nil {
 			return fmt.Errorf("CPU %d does not schedule: sched_setaffinity: %w", cpu, err)
 		}
-		f(cpu)
 	}
 	return nil
 }

@@ -241,11 +241,6 @@ func finish(log *kernelLog) (*Status, error) {
 	return s, nil
 }
 
-// everyCPU makes the scheduler run this thread on each CPU that it may use.
-func everyCPU() error {
-	return onEveryCPU(func(int) {})
-}
-
 func loadError(path string, err error, log *kernelLog) error {
 	hint := ""
 	if l := log.lastAbout(moduleName + ":"); l != "" {

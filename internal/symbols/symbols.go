@@ -6,11 +6,10 @@ package symbols
 
 import (
 	"debug/elf"
-	"encoding/gob"
 	"fmt"
-	"os"
 	"sort"
 
+	"plugsched/internal/gobfile"
 	"plugsched/internal/image"
 )
 
@@ -147,28 +146,13 @@ func (t *Table) Unique(name string) bool {
 }
 
 // Save writes the table to a file.
-func (t *Table) Save(path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := gob.NewEncoder(f).Encode(t); err != nil {
-		f.Close()
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return f.Close()
-}
+func (t *Table) Save(path string) error { return gobfile.Save(path, t) }
 
 // Load reads a table that Save wrote.
 func Load(path string) (*Table, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	t := &Table{}
-	if err := gob.NewDecoder(f).Decode(t); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := gobfile.Load(path, t); err != nil {
+		return nil, err
 	}
 	t.index()
 	return t, nil

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package bind
+// Package gobfile keeps what a stage made in a file, quick to load.
+package gobfile
 
 import (
 	"encoding/gob"
@@ -8,7 +9,8 @@ import (
 	"os"
 )
 
-func saveGob(path string, v any) error {
+// Save writes v to a file.
+func Save(path string, v any) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -20,7 +22,8 @@ func saveGob(path string, v any) error {
 	return f.Close()
 }
 
-func loadGob(path string, v any) error {
+// Load reads what Save wrote into v, a pointer.
+func Load(path string, v any) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
