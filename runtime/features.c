@@ -8,14 +8,7 @@
 
 #if defined(CONFIG_SCHED_DEBUG) && defined(CONFIG_JUMP_LABEL)
 
-struct features {
-	const char * const *names;
-	unsigned int *bits;
-	struct static_key *keys;
-	unsigned long nr;
-};
-
-static unsigned long find_feature(const struct features *f, const char *name)
+static unsigned long find_feature(const struct plugsched_features *f, const char *name)
 {
 	unsigned long i;
 
@@ -29,7 +22,7 @@ static unsigned long find_feature(const struct features *f, const char *name)
  * Give the features in mask, numbered as in from, the same setting in to.
  * Context: process; takes the CPU hotplug and jump label locks.
  */
-static void carry(const struct features *from, const struct features *to, unsigned int mask)
+static void carry(const struct plugsched_features *from, const struct plugsched_features *to, unsigned int mask)
 {
 	unsigned long i, j;
 
@@ -47,36 +40,41 @@ static void carry(const struct features *from, const struct features *to, unsign
 	}
 }
 
+const struct plugsched_features plugsched_features = {
+	.names = sched_feat_names,
+	.bits = (unsigned int *)&sysctl_sched_features,
+	.keys = sched_feat_keys,
+	.nr = __SCHED_FEAT_NR,
+};
+
 /*
  * With changed_only, only what changed in the old scheduler since the call
  * without: what the administrator has set in the new one meanwhile stays.
  */
-void plugsched_carry_features(bool install, bool changed_only)
+void plugsched_carry_features(const struct plugsched_module *from,
+			      const struct plugsched_module *to, bool changed_only)
 {
 	static unsigned int carried;
-	const struct features kernel = {
+	const struct plugsched_features kernel = {
 		.names = __orig_sched_feat_names,
 		.bits = &__orig_sysctl_sched_features,
 		.keys = __orig_sched_feat_keys,
 		.nr = plugsched_nr_orig_features,
 	};
-	const struct features module = {
-		.names = sched_feat_names,
-		.bits = (unsigned int *)&sysctl_sched_features,
-		.keys = sched_feat_keys,
-		.nr = __SCHED_FEAT_NR,
-	};
-	const struct features *from = install ? &kernel : &module;
-	unsigned int now = READ_ONCE(*from->bits);
+	const struct plugsched_features *source = from ? from->features : &kernel;
+	unsigned int now = READ_ONCE(*source->bits);
 
-	carry(from, install ? &module : &kernel, changed_only ? now ^ carried : ~0U);
+	carry(source, to ? to->features : &kernel, changed_only ? now ^ carried : ~0U);
 	carried = now;
 }
 
 #else
 
+const struct plugsched_features plugsched_features;
+
 /* Features are compile-time constants: nothing to carry. */
-void plugsched_carry_features(bool install, bool changed_only)
+void plugsched_carry_features(const struct plugsched_module *from,
+			      const struct plugsched_module *to, bool changed_only)
 {
 }
 

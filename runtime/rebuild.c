@@ -80,19 +80,37 @@ static void take_fair(struct rq *rq, struct list_head *list)
  * The stopper notes who queued a work, to print it in a backtrace. Nobody follows
  * it, but it would name a module that is gone.
  */
-static void forget_callers(struct rq *rq)
+static void forget_callers(struct rq *rq, const struct module *owner)
 {
 #ifdef PLUGSCHED_HAVE_STOP_WORK_CALLER
-	if (within_module_core(rq->active_balance_work.caller, THIS_MODULE))
+	if (within_module_core(rq->active_balance_work.caller, owner))
 		rq->active_balance_work.caller = 0;
 #endif
+}
+
+/* What the kernel's own scheduler does, and what this module's. */
+static const struct plugsched_rq_ops kernel_rq_ops = {
+	.update_clock = __orig_update_rq_clock,
+	.set_online = __orig_set_rq_online,
+	.set_offline = __orig_set_rq_offline,
+};
+
+const struct plugsched_rq_ops plugsched_rq_ops = {
+	.update_clock = update_rq_clock,
+	.set_online = set_rq_online,
+	.set_offline = set_rq_offline,
+};
+
+static const struct plugsched_rq_ops *ops_of(const struct plugsched_module *m)
+{
+	return m ? m->rq_ops : &kernel_rq_ops;
 }
 
 /*
  * set_rq_offline() makes the classes unthrottle their groups, so that every
  * queued task can be reached.
  */
-void plugsched_clear_rq(int cpu, bool module_active)
+void plugsched_clear_rq(int cpu, const struct plugsched_module *from)
 {
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
@@ -102,23 +120,18 @@ void plugsched_clear_rq(int cpu, bool module_active)
 	/* A console may want to wake somebody on the queue that is locked here. */
 	printk_deferred_enter();
 	rq_lock(rq, &rf);
-	if (module_active) {
-		update_rq_clock(rq);
-		set_rq_offline(rq);
-	} else {
-		__orig_update_rq_clock(rq);
-		__orig_set_rq_offline(rq);
-	}
+	ops_of(from)->update_clock(rq);
+	ops_of(from)->set_offline(rq);
 	take_deadline(rq, list);
 	take_realtime(rq, list);
 	take_fair(rq, list);
-	if (module_active)
-		forget_callers(rq);
+	if (from)
+		forget_callers(rq, from->owner);
 	rq_unlock(rq, &rf);
 	printk_deferred_exit();
 }
 
-void plugsched_rebuild_rq(int cpu, bool module_active)
+void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to)
 {
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
@@ -127,13 +140,8 @@ void plugsched_rebuild_rq(int cpu, bool module_active)
 
 	printk_deferred_enter();
 	rq_lock(rq, &rf);
-	if (module_active) {
-		update_rq_clock(rq);
-		set_rq_online(rq);
-	} else {
-		__orig_update_rq_clock(rq);
-		__orig_set_rq_online(rq);
-	}
+	ops_of(to)->update_clock(rq);
+	ops_of(to)->set_online(rq);
 	list_for_each_entry_safe(p, n, list, se.group_node) {
 		list_del_init(&p->se.group_node);
 		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS | move_flag(p, ENQUEUE_MOVE));

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Stack inspection: an update may go ahead only when no task would come back to
- * code that it takes away.
- *
- * Context of everything here: stopped machine, IRQs off. No stack can change:
+ * code that it takes away. While the machine is stopped no stack can change:
  * every CPU runs its stopper thread and nothing else.
  */
 #include <linux/module.h>
@@ -15,13 +13,14 @@
 #include "internal.h"
 
 /* Return the replaced piece of the kernel's text that holds addr, or NULL. */
-static const struct plugsched_range *find_range(unsigned long addr)
+static const struct plugsched_range *find_range(const struct plugsched_module *m,
+						unsigned long addr)
 {
-	unsigned long lo = 0, hi = plugsched_nr_ranges;
+	unsigned long lo = 0, hi = *m->nr_ranges;
 
 	while (lo < hi) {
 		unsigned long mid = lo + (hi - lo) / 2;
-		const struct plugsched_range *r = &plugsched_ranges[mid];
+		const struct plugsched_range *r = &m->ranges[mid];
 
 		if (addr < r->start)
 			hi = mid;
@@ -34,55 +33,71 @@ static const struct plugsched_range *find_range(unsigned long addr)
 }
 
 /*
- * Install: no task may return into a function that is replaced. Remove: none may
- * return into the module. The one exception each way is by design: sleepers are
- * inside the kernel's __schedule, behind its call of the context switch, which
- * is not replaced; and the initiator got here through this module's own code,
- * which stays until after the update.
+ * The kernel is left: no task may return into a function that is replaced. A
+ * module is left: none may return into it. There is one exception each way, by
+ * design: sleepers are inside the kernel's __schedule, behind its call of the
+ * context switch, which is not replaced; and who asked for the update, or watches,
+ * is in a part of the module that has nothing to do with its scheduler.
  */
 static bool in_the_way(const struct plugsched_update *u, const struct task_struct *p,
 		       unsigned long addr)
 {
 	const struct plugsched_range *r;
 
-	if (!u->install)
-		return p != u->initiator && within_module_core(addr, THIS_MODULE);
-	r = find_range(addr);
+	if (u->from && within_module_core(addr, u->from->owner))
+		return p != u->initiator && p != READ_ONCE(plugsched_watchdog_task);
+	if (!u->to)
+		return false;
+	r = find_range(u->to, addr);
 	return r && !(r->allow && addr == r->start + r->allow);
 }
 
-static int report(struct plugsched_update *u, const struct task_struct *p, int err,
-		  unsigned long frame, const unsigned long *stack, int nr)
+/*
+ * Say whether a task forbids the update, and in *b why.
+ * Context: stopped machine, or process; there the answer holds as long as the
+ * task sleeps.
+ */
+int plugsched_inspect(const struct plugsched_update *u, struct task_struct *p,
+		      unsigned long *stack, struct plugsched_busy *b)
 {
-	unsigned int i = atomic_inc_return(&u->nr_busy) - 1;
-	struct plugsched_busy *b;
+	int nr, i;
 
-	if (i < PLUGSCHED_BUSY_MAX) {
-		b = &u->busy[i];
-		b->pid = task_pid_nr((struct task_struct *)p);
-		memcpy(b->comm, p->comm, sizeof(b->comm));
-		b->comm[sizeof(b->comm) - 1] = '\0';
-		b->err = err;
-		b->frame = frame;
-		b->nr = min_t(int, max(nr, 0), PLUGSCHED_BUSY_DEPTH);
-		memcpy(b->stack, stack, b->nr * sizeof(*stack));
-	}
+	nr = stack_trace_save_tsk_reliable(p, stack, PLUGSCHED_STACK_DEPTH);
+	b->err = min(nr, 0);
+	for (i = 0; i < nr && !in_the_way(u, p, stack[i]); i++)
+		;
+	if (nr >= 0 && i == nr)
+		return 0;
+	b->pid = task_pid_nr(p);
+	memcpy(b->comm, p->comm, sizeof(b->comm));
+	b->comm[sizeof(b->comm) - 1] = '\0';
+	b->frame = nr < 0 ? 0 : stack[i];
+	b->nr = clamp(nr, 0, PLUGSCHED_BUSY_DEPTH);
+	memcpy(b->stack, stack, b->nr * sizeof(*stack));
 	return -EBUSY;
 }
 
-static int check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack)
+/* Note a task that forbids the update. */
+int plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b)
 {
-	int nr, i;
+	unsigned int i = atomic_inc_return(&u->nr_busy) - 1;
+
+	if (i < PLUGSCHED_BUSY_MAX)
+		u->busy[i] = *b;
+	return -EBUSY;
+}
+
+/* Context of the rest: stopped machine. */
+int plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack)
+{
+	struct plugsched_busy busy;
 
 	/* A stopper: below multi_cpu_stop() there is only its thread function. */
 	if (p == cpu_rq(task_cpu(p))->stop && task_curr(p))
 		return 0;
-	nr = stack_trace_save_tsk_reliable(p, stack, PLUGSCHED_STACK_DEPTH);
-	if (nr < 0)
-		return report(u, p, nr, 0, stack, 0);
-	for (i = 0; i < nr; i++)
-		if (in_the_way(u, p, stack[i]))
-			return report(u, p, 0, stack[i], stack, nr);
+	atomic_inc(&u->stopped);
+	if (plugsched_inspect(u, p, stack, &busy))
+		return plugsched_report(u, &busy);
 	return 0;
 }
 
@@ -93,7 +108,7 @@ static int check_task(struct plugsched_update *u, struct task_struct *p, unsigne
 static void check_exiting(struct plugsched_update *u, struct task_struct *p,
 			  unsigned long *stack, int *ret)
 {
-	int err = pid_alive(p) ? 0 : check_task(u, p, stack);
+	int err = pid_alive(p) ? 0 : plugsched_check_task(u, p, stack);
 
 	if (err)
 		*ret = err;
@@ -116,31 +131,41 @@ static int check_queued(struct plugsched_update *u, struct rq *rq, unsigned long
 	return ret;
 }
 
+static int check_share(struct plugsched_update *u, unsigned int id, unsigned long *stack)
+{
+	struct task_struct *g, *p;
+	unsigned int i = 0;
+	int ret = 0, err;
+
+	for_each_process_thread(g, p) {
+		if (i++ % u->cpus != id)
+			continue;
+		err = plugsched_check_task(u, p, stack);
+		if (err)
+			ret = err;
+	}
+	return ret;
+}
+
 /*
- * Inspect this CPU's share of the tasks, what it has queued that is on no list,
- * and its idle task. An offline CPU's idle task is left out: it never returns to
- * its old frames, the CPU comes back through start_secondary().
+ * Inspect this CPU's share of the tasks: all, or those that the scan could not
+ * clear; what the CPU has queued that is on no list; and its idle task. An offline
+ * CPU's idle task is left out: it never returns to its old frames, the CPU comes
+ * back through start_secondary().
  */
 int plugsched_check_stacks(struct plugsched_update *u, unsigned int id)
 {
 	unsigned long *stack = u->stacks + id * PLUGSCHED_STACK_DEPTH;
 	struct rq *rq = cpu_rq(smp_processor_id());
-	struct task_struct *g, *p;
-	unsigned int i = 0, seen = 1;
 	int ret, err;
 
-	ret = check_task(u, rq->idle, stack);
+	ret = plugsched_check_task(u, rq->idle, stack);
 	err = check_queued(u, rq, stack);
 	if (err)
 		ret = err;
-	for_each_process_thread(g, p) {
-		if (i++ % u->cpus != id)
-			continue;
-		seen++;
-		err = check_task(u, p, stack);
-		if (err)
-			ret = err;
-	}
-	atomic_add(seen, &u->threads);
-	return ret;
+	if (plugsched_scan_complete(u))
+		err = plugsched_scan_check(u, id, stack);
+	else
+		err = check_share(u, id, stack);
+	return err ? err : ret;
 }

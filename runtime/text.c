@@ -6,7 +6,8 @@
  * The kernel's text and the tables are read-only. They are mapped a second time,
  * writable, before the machine is stopped, so that the stopped machine only has
  * to store: a page table switch for each of some 400 functions would take far
- * longer than all the rest.
+ * longer than all the rest. A rescue, which nothing can prepare for, has no such
+ * mapping and pays for the switches.
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
@@ -25,18 +26,18 @@ static unsigned int nr_pages;
 static u8 *mapping;
 
 /* Note the pages that [start, start + size) touches. */
-static void note_pages(const void *start, size_t size, unsigned long *list, unsigned int *nr)
+static void note_pages(const void *start, size_t size)
 {
 	unsigned long p = (unsigned long)start & PAGE_MASK;
 	unsigned long last = ((unsigned long)start + size - 1) & PAGE_MASK;
 	unsigned int i;
 
 	for (; p <= last; p += PAGE_SIZE) {
-		for (i = 0; i < *nr; i++)
-			if (list[i] == p)
+		for (i = 0; i < nr_pages; i++)
+			if (pages[i] == p)
 				break;
-		if (i == *nr)
-			list[(*nr)++] = p;
+		if (i == nr_pages)
+			pages[nr_pages++] = p;
 	}
 }
 
@@ -74,127 +75,193 @@ static u8 *site_of(const struct plugsched_redirect *r)
 	return r->old + r->offset;
 }
 
-static void collect_pages(void)
+/* Return m's redirection of a function, or NULL. */
+static struct plugsched_redirect *find_redirect(const struct plugsched_module *m, const u8 *old)
+{
+	unsigned long lo = 0, hi = m ? *m->nr_redirects : 0;
+
+	while (lo < hi) {
+		unsigned long mid = lo + (hi - lo) / 2;
+		struct plugsched_redirect *r = &m->redirects[mid];
+
+		if (r->old == old)
+			return r;
+		if (r->old < old)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+static struct plugsched_table *find_table(const struct plugsched_module *m, const void *old)
 {
 	unsigned long i;
 
-	nr_pages = 0;
-	for (i = 0; i < plugsched_nr_redirects; i++)
-		note_pages(site_of(&plugsched_redirects[i]), plugsched_jump_size, pages, &nr_pages);
-	for (i = 0; i < plugsched_nr_tables; i++)
-		note_pages(plugsched_tables[i].old, plugsched_tables[i].size, pages, &nr_pages);
-	sort(pages, nr_pages, sizeof(*pages), compare_pages, NULL);
+	for (i = 0; m && i < *m->nr_tables; i++)
+		if (m->tables[i].old == old)
+			return &m->tables[i];
+	return NULL;
 }
 
-static int map_pages(void)
+static void collect_pages(const struct plugsched_module *m)
 {
-	unsigned long max = 2 * (plugsched_nr_redirects + plugsched_nr_tables), i;
-	struct page **list;
+	unsigned long i;
 
-	pages = kvmalloc_array(max, sizeof(*pages), GFP_KERNEL);
+	for (i = 0; m && i < *m->nr_redirects; i++)
+		note_pages(site_of(&m->redirects[i]), plugsched_jump_size);
+	for (i = 0; m && i < *m->nr_tables; i++)
+		note_pages(m->tables[i].old, m->tables[i].size);
+}
+
+static unsigned long max_pages(const struct plugsched_module *m)
+{
+	return m ? 2 * (*m->nr_redirects + *m->nr_tables) : 0;
+}
+
+/* Where each site can be written; NULL forgets it. */
+static void set_aliases(struct plugsched_module *m, bool mapped)
+{
+	unsigned long i;
+
+	for (i = 0; m && i < *m->nr_redirects; i++)
+		m->redirects[i].alias = mapped ? alias_of(site_of(&m->redirects[i])) : NULL;
+	for (i = 0; m && i < *m->nr_tables; i++)
+		m->tables[i].alias = mapped ? alias_of(m->tables[i].old) : NULL;
+}
+
+static int map_pages(struct plugsched_update *u)
+{
+	struct page **list;
+	unsigned int i;
+
+	pages = kvmalloc_array(max_pages(u->from) + max_pages(u->to), sizeof(*pages), GFP_KERNEL);
 	if (!pages)
 		return -ENOMEM;
-	collect_pages();
+	nr_pages = 0;
+	collect_pages(u->from);
+	collect_pages(u->to);
+	sort(pages, nr_pages, sizeof(*pages), compare_pages, NULL);
 	list = kvmalloc_array(nr_pages, sizeof(*list), GFP_KERNEL);
 	if (!list)
-		goto out;
+		return -ENOMEM;
 	for (i = 0; i < nr_pages; i++)
 		list[i] = virt_to_page((void *)pages[i]);
 	mapping = vmap(list, nr_pages, VM_MAP, PAGE_KERNEL);
 	kvfree(list);
 	if (!mapping)
-		goto out;
-	for (i = 0; i < plugsched_nr_redirects; i++)
-		plugsched_redirects[i].alias = alias_of(site_of(&plugsched_redirects[i]));
-	for (i = 0; i < plugsched_nr_tables; i++)
-		plugsched_tables[i].alias = alias_of(plugsched_tables[i].old);
-	return 0;
-out:
-	plugsched_text_finish();
-	return -ENOMEM;
-}
-
-/* Keep what is to be restored; refuse when somebody else hooked a function. */
-static int save_all(void)
-{
-	unsigned long i;
-
-	for (i = 0; i < plugsched_nr_redirects; i++) {
-		struct plugsched_redirect *r = &plugsched_redirects[i];
-
-		if (!within_module_core((unsigned long)r->new, THIS_MODULE)) {
-			pr_err("%s would be redirected to code outside of this module\n", r->name);
-			return -EINVAL;
-		}
-		if (plugsched_arch_hooked(r, site_of(r))) {
-			pr_err("%s is hooked by something else\n", r->name);
-			return -EEXIST;
-		}
-		memcpy(r->saved, site_of(r), plugsched_jump_size);
-	}
-	for (i = 0; i < plugsched_nr_tables; i++) {
-		struct plugsched_table *t = &plugsched_tables[i];
-
-		if (!t->saved)
-			t->saved = kmalloc(t->size, GFP_KERNEL);
-		if (!t->saved)
-			return -ENOMEM;
-		memcpy(t->saved, t->old, t->size);
-	}
+		return -ENOMEM;
+	set_aliases(u->from, true);
+	set_aliases(u->to, true);
 	return 0;
 }
 
-/* What is expected at a jump's place before an update. */
-static bool site_unchanged(struct plugsched_redirect *r, bool install)
+static int conflict(struct plugsched_update *u, const struct plugsched_redirect *r)
 {
-	u8 insn[PLUGSCHED_JUMP_MAX];
-
-	if (install)
-		return !plugsched_arch_hooked(r, site_of(r)) &&
-		       !memcmp(r->saved, site_of(r), plugsched_jump_size);
-	plugsched_arch_jump(r, insn);
-	return !memcmp(insn, site_of(r), plugsched_jump_size);
+	u->conflict = r->name;
+	return -EEXIST;
 }
 
 /*
- * Somebody may have put a probe on a site since it was saved.
- * Context: stopped machine, or process.
+ * What is expected at a jump's place before an update: the jump of the module
+ * that is left, or what the kernel had there.
  */
-bool plugsched_text_unchanged(bool install)
+static bool site_unchanged(const struct plugsched_redirect *r,
+			   const struct plugsched_redirect *current_jump)
 {
-	unsigned long i;
+	u8 insn[PLUGSCHED_JUMP_MAX];
 
-	for (i = 0; i < plugsched_nr_redirects; i++)
-		if (!site_unchanged(&plugsched_redirects[i], install))
-			return false;
-	return true;
+	if (!current_jump)
+		return !plugsched_arch_hooked(r, site_of(r)) &&
+		       !memcmp(r->saved, site_of(r), plugsched_jump_size);
+	plugsched_arch_jump(current_jump, insn);
+	return !memcmp(insn, site_of(r), plugsched_jump_size);
 }
 
-/* Refuse to remove when a jump is no longer the one that was written. */
-static int verify_jumps(void)
+/* Keep what is to be restored one day; refuse what somebody else has hooked. */
+static int save_jump(struct plugsched_update *u, struct plugsched_redirect *r)
 {
-	unsigned long i;
+	const struct plugsched_redirect *was = find_redirect(u->from, r->old);
 
-	for (i = 0; i < plugsched_nr_redirects; i++) {
-		if (!site_unchanged(&plugsched_redirects[i], false)) {
-			pr_err("the jump at %s was changed by something else\n",
-			       plugsched_redirects[i].name);
-			return -EEXIST;
-		}
+	if (!within_module_core((unsigned long)r->new, u->to->owner)) {
+		pr_err("%s would be redirected to code outside of this module\n", r->name);
+		return -EINVAL;
 	}
+	if (was) {
+		if (was->offset != r->offset)
+			return -EPROTO;
+		memcpy(r->saved, was->saved, plugsched_jump_size);
+		return 0;
+	}
+	if (plugsched_arch_hooked(r, site_of(r)))
+		return conflict(u, r);
+	memcpy(r->saved, site_of(r), plugsched_jump_size);
 	return 0;
 }
 
-/* Context: process, may sleep. */
-int plugsched_text_prepare(bool install)
+static int save_table(struct plugsched_update *u, struct plugsched_table *t)
 {
-	int err = install ? save_all() : verify_jumps();
+	const struct plugsched_table *was = find_table(u->from, t->old);
 
-	return err ? err : map_pages();
+	if (u->from && !was)
+		return -EPROTO;
+	if (!t->saved)
+		t->saved = kmalloc(t->size, GFP_KERNEL);
+	if (!t->saved)
+		return -ENOMEM;
+	memcpy(t->saved, was ? was->saved : t->old, t->size);
+	return 0;
 }
 
-void plugsched_text_finish(void)
+static int save_all(struct plugsched_update *u)
 {
+	unsigned long i;
+	int err = 0;
+
+	for (i = 0; u->to && !err && i < *u->to->nr_redirects; i++)
+		err = save_jump(u, &u->to->redirects[i]);
+	for (i = 0; u->to && !err && i < *u->to->nr_tables; i++)
+		err = save_table(u, &u->to->tables[i]);
+	return err;
+}
+
+/*
+ * Whether every place still is as the update expects it; else u->conflict names
+ * one. Somebody may have put a probe on it.
+ * Context: stopped machine, or process.
+ */
+bool plugsched_text_unchanged(struct plugsched_update *u)
+{
+	const struct plugsched_redirect *r;
+	unsigned long i;
+
+	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
+		r = &u->from->redirects[i];
+		if (!site_unchanged(r, r))
+			return !conflict(u, r);
+	}
+	for (i = 0; u->to && i < *u->to->nr_redirects; i++) {
+		r = &u->to->redirects[i];
+		if (!find_redirect(u->from, r->old) && !site_unchanged(r, NULL))
+			return !conflict(u, r);
+	}
+	return true;
+}
+
+/* Context: process, may sleep. To be followed by plugsched_text_finish() in any case. */
+int plugsched_text_prepare(struct plugsched_update *u)
+{
+	int err = save_all(u);
+
+	if (!err && !plugsched_text_unchanged(u))
+		err = -EEXIST;
+	return err ? err : map_pages(u);
+}
+
+void plugsched_text_finish(struct plugsched_update *u)
+{
+	set_aliases(u->from, false);
+	set_aliases(u->to, false);
 	if (mapping)
 		vunmap(mapping);
 	kvfree(pages);
@@ -212,33 +279,41 @@ void plugsched_text_release(void)
 }
 
 /* Context: stopped machine, leader only. */
-void plugsched_tables_write(bool install)
+void plugsched_tables_write(const struct plugsched_update *u)
 {
+	const struct plugsched_module *m = u->to ?: u->from;
 	unsigned long i;
 
-	for (i = 0; i < plugsched_nr_tables; i++) {
-		struct plugsched_table *t = &plugsched_tables[i];
+	for (i = 0; i < *m->nr_tables; i++) {
+		struct plugsched_table *t = &m->tables[i];
 
-		memcpy(t->alias, install ? t->new : t->saved, t->size);
+		plugsched_arch_write(t->old, t->alias, u->to ? t->new : t->saved, t->size);
 	}
 }
 
-/* One phase of writing all jumps. Context: stopped machine, leader only. */
-void plugsched_text_poke(unsigned int phase, bool install)
+/*
+ * One phase of writing all jumps: the kernel gets back what the new scheduler
+ * does not redirect. Context: stopped machine, leader only.
+ */
+void plugsched_text_poke(const struct plugsched_update *u, unsigned int phase)
 {
+	const struct plugsched_redirect *r;
 	u8 insn[PLUGSCHED_JUMP_MAX];
 	unsigned long i;
 
-	for (i = 0; i < plugsched_nr_redirects; i++) {
-		struct plugsched_redirect *r = &plugsched_redirects[i];
-
-		if (install)
-			plugsched_arch_jump(r, insn);
-		plugsched_arch_poke(r->alias, install ? insn : r->saved, phase);
+	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
+		r = &u->from->redirects[i];
+		if (!find_redirect(u->to, r->old))
+			plugsched_arch_poke(site_of(r), r->alias, r->saved, phase);
+	}
+	for (i = 0; u->to && i < *u->to->nr_redirects; i++) {
+		r = &u->to->redirects[i];
+		plugsched_arch_jump(r, insn);
+		plugsched_arch_poke(site_of(r), r->alias, insn, phase);
 	}
 }
 
-/* Return the redirection whose jump is at addr, or NULL. Context: any, NMI included. */
+/* Return this module's redirection whose jump is at addr, or NULL. Context: any, NMI included. */
 notrace const struct plugsched_redirect *plugsched_find_site(unsigned long addr)
 {
 	unsigned long lo = 0, hi = plugsched_nr_redirects;

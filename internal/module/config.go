@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"plugsched/internal/image"
+	"plugsched/internal/symbols"
 )
 
 // probes tell the runtime what this kernel's structures have. The debug
@@ -15,8 +16,13 @@ var probes = []struct{ macro, structure, member, why string }{
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
 }
 
+// functionProbes do the same for functions of the kernel.
+var functionProbes = []struct{ macro, function, why string }{
+	{"PLUGSCHED_HAVE_HRTIMER_SETUP", "hrtimer_setup", "replaces hrtimer_init()"},
+}
+
 // configHeader renders the answers for the runtime.
-func configHeader(t *image.Types) string {
+func configHeader(t *image.Types, kernel *symbols.Table) string {
 	var b strings.Builder
 	b.WriteString("/* SPDX-License-Identifier: GPL-2.0-only */\n/* Generated from the kernel's debug information. */\n")
 	for _, p := range probes {
@@ -24,6 +30,11 @@ func configHeader(t *image.Types) string {
 			if m.Name == p.member {
 				b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
 			}
+		}
+	}
+	for _, p := range functionProbes {
+		if kernel.Global(p.function) != nil {
+			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
 		}
 	}
 	return b.String()

@@ -54,7 +54,7 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 	generated := map[string]string{
 		"tables.S":      tables(p),
 		"springboard.S": p.Springboard.Assembly(),
-		"config.h":      configHeader(p.Types),
+		"config.h":      configHeader(p.Types, p.Symbols),
 	}
 	for name, text := range generated {
 		if err := update(filepath.Join(dir, runtimeDir, name), []byte(text), 0o644); err != nil {

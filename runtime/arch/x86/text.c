@@ -16,6 +16,7 @@
 #include <linux/string.h>
 #include <asm/sections.h>
 #include <asm/sync_core.h>
+#include <asm/text-patching.h>
 
 #include "plugsched.h"
 
@@ -100,18 +101,40 @@ void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn)
 	memcpy(insn + 1, &rel, sizeof(rel));
 }
 
-/* One step of writing an instruction; all CPUs serialise between two steps. */
-void plugsched_arch_poke(u8 *site, const u8 *insn, unsigned int phase)
+/*
+ * Write to the kernel image, through alias when it is mapped there.
+ * Context: stopped machine. text_poke() may be used there: nobody can be inside
+ * of it, and it waits for no other CPU, since none uses its page tables.
+ */
+void plugsched_arch_write(void *to, void *alias, const void *from, size_t size)
 {
+	size_t part;
+
+	if (alias) {
+		memcpy(alias, from, size);
+		return;
+	}
+	for (; size; to += part, from += part, size -= part) {
+		part = min_t(size_t, size, PAGE_SIZE);
+		text_poke(to, from, part);
+	}
+}
+
+/* One step of writing an instruction; all CPUs serialise between two steps. */
+void plugsched_arch_poke(u8 *site, u8 *alias, const u8 *insn, unsigned int phase)
+{
+	static const u8 int3 = INT3;
+
 	switch (phase) {
 	case 0:
-		WRITE_ONCE(*site, INT3);
+		plugsched_arch_write(site, alias, &int3, 1);
 		break;
 	case 1:
-		memcpy(site + 1, insn + 1, plugsched_jump_size - 1);
+		plugsched_arch_write(site + 1, alias ? alias + 1 : NULL, insn + 1,
+				     plugsched_jump_size - 1);
 		break;
 	case 2:
-		WRITE_ONCE(*site, insn[0]);
+		plugsched_arch_write(site, alias, insn, 1);
 		break;
 	}
 }

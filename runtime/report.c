@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The report that a rescue leaves behind: symbols only, no addresses. */
+#include <linux/module.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+
+#include "plugsched.h"
+
+#define REPORT_SIZE	16384
+
+static char report[REPORT_SIZE];
+static atomic_t used;
+
+/* Add a line; what does not fit is left out. Context: any, NMI included. */
+void plugsched_note(const char *fmt, ...)
+{
+	char line[256];
+	va_list args;
+	int at, n;
+
+	va_start(args, fmt);
+	n = vscnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	at = atomic_read(&used);
+	do {
+		if (at + n > REPORT_SIZE)
+			return;
+	} while (!atomic_try_cmpxchg(&used, &at, at + n));
+	memcpy(report + at, line, n);
+}
+
+void plugsched_note_stack(const unsigned long *stack, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		plugsched_note("\t%pS\n", (void *)stack[i]);
+}
+
+void plugsched_report_clear(void)
+{
+	atomic_set(&used, 0);
+}
+
+static ssize_t report_read(struct file *file, struct kobject *kobj, struct bin_attribute *attr,
+			   char *buf, loff_t off, size_t count)
+{
+	return memory_read_from_buffer(buf, count, &off, report, atomic_read(&used));
+}
+
+struct bin_attribute plugsched_report_attr = {
+	.attr = { .name = "report", .mode = 0400 },
+	.read = report_read,
+};

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Stack inspection ahead of time: a sleeping task's stack cannot change until the
+ * task runs. The stacks of sleepers are inspected while the machine works, and a
+ * probe on the sched_switch trace event notes who runs from before the first look
+ * on. The stopped machine then only looks at those, and at who was not asleep:
+ * downtime does not grow with the number of threads.
+ */
+#include <linux/hash.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/tracepoint.h>
+
+#include "plugsched.h"
+
+#define RAN_BITS	10
+#define RAN_SIZE	(1 << RAN_BITS)
+#define RAN_PROBES	16		/* places that are tried for one task */
+
+/* The tasks that were switched to on one CPU, hashed. Written by that CPU only. */
+struct ran {
+	bool overflow;
+	struct task_struct *task[RAN_SIZE];
+};
+
+struct plugsched_scan {
+	struct ran *ran;		/* by CPU number */
+	struct task_struct **awake;	/* to be looked at while the machine is stopped */
+	unsigned int nr_awake, max_awake;
+	bool overflow;
+	struct plugsched_update *update;
+	unsigned long *stack;
+};
+
+extern struct tracepoint __tracepoint_sched_switch;
+
+/* Context: __schedule(), IRQs off, run queue locked. */
+static void note_switch(void *data, bool preempt, struct task_struct *prev,
+			struct task_struct *next)
+{
+	struct plugsched_scan *s = data;
+	struct ran *ran = &s->ran[raw_smp_processor_id()];
+	unsigned int slot = hash_ptr(next, RAN_BITS), i;
+
+	if (is_idle_task(next))
+		return;
+	for (i = 0; i < RAN_PROBES; i++, slot = (slot + 1) % RAN_SIZE) {
+		if (ran->task[slot] == next)
+			return;
+		if (!ran->task[slot]) {
+			get_task_struct(next);
+			ran->task[slot] = next;
+			return;
+		}
+	}
+	ran->overflow = true;
+}
+
+static bool asleep(struct task_struct *p)
+{
+	/* Pairs with the release in finish_task(): the stack is complete. */
+	return !smp_load_acquire(&p->on_cpu) && !READ_ONCE(p->on_rq);
+}
+
+static void look_again(struct plugsched_scan *s, struct task_struct *p)
+{
+	if (s->nr_awake == s->max_awake) {
+		s->overflow = true;
+		return;
+	}
+	get_task_struct(p);
+	s->awake[s->nr_awake++] = p;
+}
+
+/*
+ * A task in the way that sleeps on makes the update busy without a stop; whoever
+ * is not sure to sleep is looked at again.
+ */
+static int scan_task(struct task_struct *p, void *data)
+{
+	struct plugsched_scan *s = data;
+	struct plugsched_busy busy;
+
+	if (asleep(p) && !plugsched_inspect(s->update, p, s->stack, &busy)) {
+		atomic_inc(&s->update->threads);
+		return 0;
+	}
+	if (!asleep(p)) {
+		look_again(s, p);
+		return 0;
+	}
+	return plugsched_report(s->update, &busy);
+}
+
+static int alloc_scan(struct plugsched_update *u)
+{
+	struct plugsched_scan *s;
+
+	s = kzalloc(sizeof(*s), GFP_KERNEL);
+	if (!s)
+		return -ENOMEM;
+	u->scan = s;
+	s->update = u;
+	s->stack = u->stacks;
+	s->max_awake = 4096;
+	s->ran = kvcalloc(nr_cpu_ids, sizeof(*s->ran), GFP_KERNEL);
+	s->awake = kvmalloc_array(s->max_awake, sizeof(*s->awake), GFP_KERNEL);
+	return s->ran && s->awake ? 0 : -ENOMEM;
+}
+
+static void put_tasks(struct task_struct **list, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (list[i])
+			put_task_struct(list[i]);
+}
+
+static void free_scan(struct plugsched_scan *s)
+{
+	unsigned int cpu;
+
+	for (cpu = 0; s->ran && cpu < nr_cpu_ids; cpu++)
+		put_tasks(s->ran[cpu].task, RAN_SIZE);
+	if (s->awake)
+		put_tasks(s->awake, s->nr_awake);
+	kvfree(s->ran);
+	kvfree(s->awake);
+	kfree(s);
+}
+
+/*
+ * Look at the sleepers. Until plugsched_scan_end() it is noted who runs.
+ * Returns -EBUSY when a sleeper is in the way.
+ * Context: process, may sleep.
+ */
+int plugsched_scan_begin(struct plugsched_update *u)
+{
+	u64 start = ktime_get_mono_fast_ns();
+	int err;
+
+	err = alloc_scan(u);
+	if (!err)
+		err = tracepoint_probe_register(&__tracepoint_sched_switch, note_switch, u->scan);
+	if (err) {
+		if (u->scan)
+			free_scan(u->scan);
+		u->scan = NULL;
+		return err;
+	}
+	/* When others use the event too, a CPU may still work on the old list of probes. */
+	tracepoint_synchronize_unregister();
+	err = plugsched_for_each_task(scan_task, u->scan);
+	u->scan_ns = ktime_get_mono_fast_ns() - start;
+	return err;
+}
+
+/* Context: process, may sleep. */
+void plugsched_scan_end(struct plugsched_update *u)
+{
+	if (!u->scan)
+		return;
+	tracepoint_probe_unregister(&__tracepoint_sched_switch, note_switch, u->scan);
+	tracepoint_synchronize_unregister();
+	free_scan(u->scan);
+	u->scan = NULL;
+}
+
+/* Whether the stopped machine may leave the sleepers out. */
+bool plugsched_scan_complete(const struct plugsched_update *u)
+{
+	unsigned int cpu;
+
+	if (!u->scan || u->scan->overflow)
+		return false;
+	for (cpu = 0; cpu < nr_cpu_ids; cpu++)
+		if (u->scan->ran[cpu].overflow)
+			return false;
+	return true;
+}
+
+static int check_all(struct plugsched_update *u, struct task_struct * const *list,
+		     unsigned int first, unsigned int nr, unsigned int step, unsigned long *stack)
+{
+	int ret = 0, err;
+	unsigned int i;
+
+	for (i = first; i < nr; i += step) {
+		if (!list[i])
+			continue;
+		err = plugsched_check_task(u, list[i], stack);
+		if (err)
+			ret = err;
+	}
+	return ret;
+}
+
+/*
+ * Look at a share of who was awake and of what ran since, also on CPUs that have
+ * gone offline meanwhile.
+ */
+int plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack)
+{
+	const struct plugsched_scan *s = u->scan;
+	int ret, err;
+	unsigned int cpu;
+
+	ret = check_all(u, s->awake, id, s->nr_awake, u->cpus, stack);
+	for (cpu = id; cpu < nr_cpu_ids; cpu += u->cpus) {
+		err = check_all(u, s->ran[cpu].task, 0, RAN_SIZE, 1, stack);
+		if (err)
+			ret = err;
+	}
+	return ret;
+}

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The watchdog finds what a broken scheduler does to others: a task that could run
+ * and is not run, one that is in no queue though it is awake, and a CPU that does
+ * not switch. Tasks are looked at by a work of low cost, which is itself a task
+ * that wants to run: the timer sees when it does not.
+ *
+ * Its clock counts the timer's periods, so that a machine that was suspended or a
+ * guest that was not run does not look starved afterwards.
+ */
+#define pr_fmt(fmt) "plugsched: " fmt
+
+#include <linux/delay.h>
+#include <linux/hash.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sched/task.h>
+#include <linux/stacktrace.h>
+#include <linux/workqueue.h>
+
+#include "config.h"
+#include "internal.h"
+#include "plugsched.h"
+
+#define DEFAULT_MS	30000
+#define WAIT_BITS	12
+#define WAIT_SIZE	(1 << WAIT_BITS)
+#define WAIT_PROBES	16
+#define NICE_0_WEIGHT	1024
+
+unsigned int plugsched_watchdog_ms = DEFAULT_MS;	/* 0: off */
+
+/* The task that runs scan_tasks(), whose frames are no obstacle to an update. */
+struct task_struct *plugsched_watchdog_task;
+
+/* A task that waits for a CPU. */
+struct waiting {
+	struct task_struct *task;	/* referenced */
+	unsigned long switches;		/* it has not run as long as they stay */
+	u64 since;			/* in clock_ms */
+};
+
+/* Hashed by task: of this round of the scan, and of the one before. */
+static struct waiting *waiting, *waited;
+
+static u64 clock_ms;			/* written by the timer */
+static u64 scanned_at;			/* in clock_ms */
+
+/* What the timer saw of each CPU. */
+struct cpu_look {
+	u64 switches;
+	unsigned int stuck_ms;
+};
+static DEFINE_PER_CPU(struct cpu_look, cpu_look);
+
+static void scan_tasks(struct work_struct *work);
+static DECLARE_DELAYED_WORK(scan_work, scan_tasks);
+
+static unsigned long switches_of(const struct task_struct *p)
+{
+	return READ_ONCE(p->nvcsw) + READ_ONCE(p->nivcsw);
+}
+
+/* Awake, but in no queue. A wake-up or a fork passes through this, quickly. */
+static bool forgotten(struct task_struct *p)
+{
+	unsigned int state = READ_ONCE(p->__state);
+
+	return !READ_ONCE(p->on_cpu) && !READ_ONCE(p->on_rq) &&
+	       (state == TASK_RUNNING || state == TASK_WAKING) && !READ_ONCE(p->exit_state);
+}
+
+static bool queued(struct task_struct *p)
+{
+	return !READ_ONCE(p->on_cpu) && READ_ONCE(p->on_rq);
+}
+
+/* The least weight of the task and of the groups that it is in. */
+static unsigned long least_weight(struct task_struct *p)
+{
+	unsigned long weight = sched_prio_to_weight[p->static_prio - MAX_RT_PRIO];
+#ifdef CONFIG_FAIR_GROUP_SCHED
+	struct task_group *tg;
+
+	rcu_read_lock();
+	for (tg = task_group(p); tg && tg->parent; tg = tg->parent)
+		weight = min(weight, scale_load_down(READ_ONCE(tg->shares)));
+	rcu_read_unlock();
+#endif
+	if (task_has_idle_policy(p))
+		weight = WEIGHT_IDLEPRIO;
+	return max(weight, 1UL);
+}
+
+static bool throttled(struct task_struct *p)
+{
+#ifdef CONFIG_CFS_BANDWIDTH
+	return READ_ONCE(p->se.cfs_rq->throttle_count);
+#else
+	return false;
+#endif
+}
+
+/*
+ * Whether others rightly run instead, however long: what is throttled, what a
+ * realtime task of higher priority keeps off the CPU.
+ */
+static bool may_starve(struct task_struct *p)
+{
+	const struct rq *rq = task_rq(p);
+
+	if (dl_task(p))
+		return p->dl.dl_throttled || p->dl.dl_yielded;
+	if (READ_ONCE(rq->dl.dl_nr_running) && sysctl_sched_rt_runtime < 0)
+		return true;
+	if (rt_task(p))
+		return p->prio > READ_ONCE(rq->rt.highest_prio.curr) ||
+		       READ_ONCE(rq->rt.rt_throttled) || READ_ONCE(rq->dl.dl_nr_running);
+	return throttled(p) || (READ_ONCE(rq->rt.rt_nr_running) && sysctl_sched_rt_runtime < 0);
+}
+
+/* How long a task may wait: the lighter, the longer. */
+static u64 patience(struct task_struct *p)
+{
+	u64 ms = plugsched_watchdog_ms;
+
+	if (p->policy == SCHED_NORMAL || p->policy == SCHED_BATCH || task_has_idle_policy(p))
+		ms = max(ms, ms * NICE_0_WEIGHT / least_weight(p));
+	return ms;
+}
+
+/* Return the place of a task in a table: its own, or a free one, or NULL. */
+static struct waiting *place(struct waiting *table, const struct task_struct *p)
+{
+	unsigned int slot = hash_ptr(p, WAIT_BITS), i;
+
+	for (i = 0; i < WAIT_PROBES; i++, slot = (slot + 1) % WAIT_SIZE)
+		if (!table[slot].task || table[slot].task == p)
+			return &table[slot];
+	return NULL;
+}
+
+static void describe(struct task_struct *p, u64 waits)
+{
+	const struct rq *rq = task_rq(p);
+	unsigned long stack[16];
+	struct task_struct *curr;
+
+	plugsched_note("task %d (%s): state %#x, policy %u, priority %d, on_rq %d, CPU %d, waits %llu ms\n",
+		       task_pid_nr(p), p->comm, READ_ONCE(p->__state), p->policy, p->prio,
+		       READ_ONCE(p->on_rq), task_cpu(p), waits);
+	plugsched_note_stack(stack, stack_trace_save_tsk(p, stack, ARRAY_SIZE(stack), 0));
+	rcu_read_lock();
+	curr = rcu_dereference(rq->curr);
+	plugsched_note("run queue %d: %u running (%u fair, %u realtime, %lu deadline), %llu switches, current %d (%s)\n",
+		       cpu_of((struct rq *)rq), rq->nr_running, rq->cfs.h_nr_running,
+		       rq->rt.rt_nr_running, (unsigned long)rq->dl.dl_nr_running,
+		       rq->nr_switches, task_pid_nr(curr), curr->comm);
+	rcu_read_unlock();
+}
+
+/* Called for every task. */
+static int look_at(struct task_struct *p, void *unused)
+{
+	struct waiting *now, *before;
+	bool lost = forgotten(p);
+
+	if (!lost && (!queued(p) || may_starve(p)))
+		return 0;
+	now = place(waiting, p);
+	if (!now || now->task)
+		return 0;
+	get_task_struct(p);
+	now->task = p;
+	now->switches = switches_of(p);
+	now->since = READ_ONCE(clock_ms);
+	before = place(waited, p);
+	if (before && before->task && before->switches == now->switches)
+		now->since = before->since;
+	if (READ_ONCE(clock_ms) - now->since <= (lost ? plugsched_watchdog_ms : patience(p)))
+		return 0;
+	plugsched_rescue(true, "task %d (%s) %s for %llu ms", task_pid_nr(p), p->comm,
+			 lost ? "is awake but in no queue" : "was not run",
+			 READ_ONCE(clock_ms) - now->since);
+	describe(p, READ_ONCE(clock_ms) - now->since);
+	return 1;
+}
+
+static void forget(struct waiting *table)
+{
+	unsigned int i;
+
+	for (i = 0; table && i < WAIT_SIZE; i++) {
+		if (table[i].task)
+			put_task_struct(table[i].task);
+		table[i].task = NULL;
+	}
+}
+
+static unsigned int scan_ms(void)
+{
+	return clamp(plugsched_watchdog_ms / 4, 50U, 5000U);
+}
+
+static void scan_tasks(struct work_struct *work)
+{
+	WRITE_ONCE(plugsched_watchdog_task, current);
+	plugsched_for_each_task(look_at, NULL);
+	WRITE_ONCE(plugsched_watchdog_task, NULL);
+	swap(waiting, waited);
+	forget(waiting);
+	WRITE_ONCE(scanned_at, READ_ONCE(clock_ms));
+	queue_delayed_work(system_unbound_wq, &scan_work, msecs_to_jiffies(scan_ms()));
+}
+
+/* A CPU that is to switch, or has work and is idle, and does not switch. */
+static void look_at_cpu(int cpu, unsigned int ms)
+{
+	struct cpu_look *look = per_cpu_ptr(&cpu_look, cpu);
+	const struct rq *rq = cpu_rq(cpu);
+	struct task_struct *curr = rcu_dereference_sched(rq->curr);
+	bool due = test_tsk_need_resched(curr) || (is_idle_task(curr) && READ_ONCE(rq->nr_running));
+
+	if (!due || look->switches != READ_ONCE(rq->nr_switches)) {
+		look->switches = READ_ONCE(rq->nr_switches);
+		look->stuck_ms = 0;
+		return;
+	}
+	look->stuck_ms += ms;
+	if (look->stuck_ms <= plugsched_watchdog_ms)
+		return;
+	plugsched_rescue(true, "CPU %d has not scheduled for %u ms: it runs %d (%s), %u tasks wait",
+			 cpu, look->stuck_ms, task_pid_nr(curr), curr->comm, rq->nr_running);
+	look->stuck_ms = 0;
+}
+
+/*
+ * ms is how long the timer's last period was meant to be.
+ * Context: hard interrupt, no locks: the run queue's may be what is stuck.
+ */
+void plugsched_watchdog_tick(unsigned int ms)
+{
+	int cpu;
+
+	WRITE_ONCE(clock_ms, clock_ms + ms);
+	if (!waiting || !plugsched_watchdog_ms)
+		return;
+	for_each_online_cpu(cpu)
+		look_at_cpu(cpu, ms);
+	if (clock_ms - READ_ONCE(scanned_at) > 2 * scan_ms() + plugsched_watchdog_ms)
+		plugsched_rescue(true, "the watchdog's own work was not run for %llu ms",
+				 clock_ms - scanned_at);
+}
+
+/* Context: process. */
+void plugsched_watchdog_start(void)
+{
+	int cpu;
+
+	if (!plugsched_watchdog_ms)
+		return;
+	for_each_possible_cpu(cpu)
+		per_cpu(cpu_look, cpu).stuck_ms = 0;
+	WRITE_ONCE(scanned_at, READ_ONCE(clock_ms));
+	queue_delayed_work(system_unbound_wq, &scan_work, msecs_to_jiffies(scan_ms()));
+}
+
+/* Context: process, may sleep. */
+void plugsched_watchdog_stop(void)
+{
+	cancel_delayed_work_sync(&scan_work);
+	forget(waiting);
+	forget(waited);
+}
+
+/* The tables are there as long as the module: a start cannot fail. */
+int plugsched_watchdog_init(void)
+{
+	waiting = kvcalloc(WAIT_SIZE, sizeof(*waiting), GFP_KERNEL);
+	waited = kvcalloc(WAIT_SIZE, sizeof(*waited), GFP_KERNEL);
+	if (waiting && waited)
+		return 0;
+	plugsched_watchdog_exit();
+	return -ENOMEM;
+}
+
+void plugsched_watchdog_exit(void)
+{
+	kvfree(waiting);
+	kvfree(waited);
+	waiting = NULL;
+	waited = NULL;
+}
+
+/* A wake-up that passes through is over in the second round. */
+static int note_forgotten(struct task_struct *p, void *unused)
+{
+	struct waiting *w = forgotten(p) ? place(waiting, p) : NULL;
+
+	if (w && !w->task) {
+		get_task_struct(p);
+		w->task = p;
+		w->switches = switches_of(p);
+	}
+	return 0;
+}
+
+static void wake_forgotten(struct waiting *w)
+{
+	struct task_struct *p = w->task;
+	unsigned long flags;
+	bool lost;
+
+	raw_spin_lock_irqsave(&p->pi_lock, flags);
+	lost = forgotten(p) && switches_of(p) == w->switches;
+	if (lost)
+		WRITE_ONCE(p->__state, TASK_UNINTERRUPTIBLE);
+	raw_spin_unlock_irqrestore(&p->pi_lock, flags);
+	if (!lost)
+		return;
+	wake_up_process(p);
+	plugsched_note("task %d (%s) was in no queue and has been woken\n", task_pid_nr(p), p->comm);
+}
+
+/*
+ * Whoever sleeps must cope with being woken for nothing, except a kernel thread
+ * that waits for its first wake-up: kthread() takes any for that.
+ */
+static int wake_sleeper(struct task_struct *p, void *unused)
+{
+	if (!(p->flags & PF_KTHREAD) || switches_of(p) > 1)
+		wake_up_process(p);
+	return 0;
+}
+
+/*
+ * The scheduler that was left may have lost tasks and wake-ups: bring the first
+ * back, and wake everybody once. Context: process, may sleep; the watchdog is
+ * stopped.
+ */
+void plugsched_watchdog_repair(void)
+{
+	unsigned int i;
+
+	plugsched_for_each_task(note_forgotten, NULL);
+	msleep(100);
+	for (i = 0; i < WAIT_SIZE; i++)
+		if (waiting[i].task)
+			wake_forgotten(&waiting[i]);
+	forget(waiting);
+	plugsched_for_each_task(wake_sleeper, NULL);
+}
