@@ -19,19 +19,25 @@ type Arch struct {
 	FtraceSize int
 	// Syscalls are the prefixes of functions that user space enters.
 	Syscalls []string
+	// Relocations are the types that the kernel's module loader applies, all of them
+	// S + A or S + A - P.
+	Relocations []uint32
 	// Landing is the instruction that an indirect branch must land on, or nil.
 	Landing []byte
 }
 
 // X86 is x86-64. A redirection is a jmp rel32 (5 bytes), ftrace's site a 5-byte
-// nop (arch/x86/kernel/ftrace.c, MCOUNT_INSN_SIZE).
+// nop (arch/x86/kernel/ftrace.c, MCOUNT_INSN_SIZE). The relocations are those of
+// arch/x86/kernel/module.c.
 var X86 = &Arch{
 	Name:       "x86",
 	Machine:    elf.EM_X86_64,
 	JumpSize:   5,
 	FtraceSize: 5,
 	Syscalls:   []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
-	Landing:    []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
+	Relocations: []uint32{uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_32), uint32(elf.R_X86_64_32S),
+		uint32(elf.R_X86_64_PC32), uint32(elf.R_X86_64_PLT32), uint32(elf.R_X86_64_PC64)},
+	Landing: []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
 }
 
 // Of returns the architecture of an ELF machine.

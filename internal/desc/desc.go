@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package desc is the description that a scheduler module carries: what it was
-// built for, what it replaces and how it is bound.
+// built for and what it replaces.
 package desc
 
 // Section is the ELF section of a module that holds its description as JSON.
 const Section = ".plugsched"
 
+// NamePrefix begins the names of all scheduler modules.
+const NamePrefix = "plugsched_"
+
 // Version is the format's version.
-const Version = 1
+const Version = 2
 
 // Description of one module.
 type Description struct {
 	Format  int    `yaml:"format"`
+	Name    string `yaml:"name"`     // of the loaded module, different for different contents
 	Release string `yaml:"release"`  // uname -r of the kernel it is for
 	BuildID string `yaml:"build_id"` // GNU build-id of that kernel, hex
 	Tool    string `yaml:"tool"`     // version of plugsched that built it
@@ -25,15 +29,7 @@ type Description struct {
 	Removed  []string       `yaml:"removed"`
 	Warnings []string       `yaml:"warnings,omitempty"`
 
-	// Bindings maps every undefined symbol to its link address.
-	Bindings map[string]Binding `yaml:"-"`
 	// Witnesses are symbols whose addresses the installer checks against the
-	// running kernel before it trusts the link addresses.
+	// running kernel: the module is bound to their distances.
 	Witnesses map[string]uint64 `yaml:"-"`
-}
-
-// Binding is where a symbol is.
-type Binding struct {
-	Addr  uint64 // link address
-	Fixed bool   `json:",omitempty"` // not moved by KASLR: a per-CPU offset or a constant
 }

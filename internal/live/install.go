@@ -10,11 +10,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"plugsched/internal/desc"
+
 	"golang.org/x/sys/unix"
 )
-
-// moduleName is the name under which the kernel knows the module.
-const moduleName = "scheduler"
 
 // Options for Install and Uninstall.
 type Options struct {
@@ -89,27 +88,26 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 		return nil, err
 	} else if s.Loaded && !s.Active {
 		o.say("removing an inactive module that was left behind")
-		if err := unload(ctx); err != nil {
+		name, err := loadedModule()
+		if err != nil {
+			return nil, err
+		}
+		if err := unload(ctx, name); err != nil {
 			return nil, err
 		}
 	}
 	defer hurry()()
-	offset, err := kaslrOffset(m.Desc.Witnesses)
-	if err != nil {
-		return nil, err
-	}
-	image, err := m.bound(offset)
-	if err != nil {
+	if err := checkAddresses(m.Desc.Witnesses); err != nil {
 		return nil, err
 	}
 	log := openLog()
 	defer log.close()
-	o.say("loading %s (%d KiB)", m.Path, len(image)>>10)
-	if err := unix.InitModule(image, ""); err != nil {
-		return nil, loadError(m.Path, err, log)
+	o.say("loading %s (%d KiB)", m.Path, len(m.image)>>10)
+	if err := unix.InitModule(m.image, ""); err != nil {
+		return nil, loadError(m, err, log)
 	}
 	if err := toggle(ctx, "1", &o); err != nil {
-		if e := unload(context.WithoutCancel(ctx)); e != nil {
+		if e := unload(context.WithoutCancel(ctx), m.Desc.Name); e != nil {
 			err = errors.Join(err, e)
 		}
 		return nil, err
@@ -135,10 +133,14 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 	if !s.Loaded {
 		return nil, precondition("no scheduler is installed: the kernel runs its own")
 	}
+	name, err := loadedModule()
+	if err != nil {
+		return nil, err
+	}
 	defer hurry()()
 	log := openLog()
 	defer log.close()
-	where, whereErr := moduleSpan(moduleName)
+	where, whereErr := moduleSpan(name)
 	var timings *Timings
 	if s.Active {
 		if err := toggle(ctx, "0", &o); err != nil {
@@ -148,7 +150,7 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 			timings = now.Timings
 		}
 	}
-	if err := unload(context.WithoutCancel(ctx)); err != nil {
+	if err := unload(context.WithoutCancel(ctx), name); err != nil {
 		return nil, err
 	}
 	functions := s.Functions
@@ -161,7 +163,7 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 		if whereErr != nil {
 			return s, fmt.Errorf("removed, but not verified: %w", whereErr)
 		}
-		l, err := findLeftovers(where, functions)
+		l, err := findLeftovers(name, where, functions)
 		if err != nil {
 			return s, fmt.Errorf("removed, but not verified: %w", err)
 		}
@@ -210,11 +212,23 @@ func toggle(ctx context.Context, value string, o *Options) error {
 	}
 }
 
+// loadedModule returns the name of the scheduler module that is loaded.
+func loadedModule() (string, error) {
+	l, err := filepath.Glob("/sys/module/" + desc.NamePrefix + "*")
+	if err != nil {
+		return "", err
+	}
+	if len(l) != 1 {
+		return "", fmt.Errorf("/sys/module: %d modules are called %s*, not one", len(l), desc.NamePrefix)
+	}
+	return filepath.Base(l[0]), nil
+}
+
 // unload removes the inactive module.
-func unload(ctx context.Context) error {
+func unload(ctx context.Context, name string) error {
 	var err error
 	for i := 0; i < 50; i++ {
-		if err = unix.DeleteModule(moduleName, unix.O_NONBLOCK); err == nil || errors.Is(err, unix.ENOENT) {
+		if err = unix.DeleteModule(name, unix.O_NONBLOCK); err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}
 		select {
@@ -241,10 +255,10 @@ func finish(log *kernelLog) (*Status, error) {
 	return s, nil
 }
 
-func loadError(path string, err error, log *kernelLog) error {
+func loadError(m *Module, err error, log *kernelLog) error {
 	hint := ""
-	if l := log.lastAbout(moduleName + ":"); l != "" {
+	if l := log.lastAbout(m.Desc.Name + ":"); l != "" {
 		hint = " (the kernel says: " + l + ")"
 	}
-	return precondition("%s: the kernel does not load it: %v%s", path, err, hint)
+	return precondition("%s: the kernel does not load it: %v%s", m.Path, err, hint)
 }

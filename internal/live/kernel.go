@@ -41,17 +41,17 @@ func BuildID() (string, error) {
 	return id, nil
 }
 
-// kaslrOffset finds how far the kernel was moved from its link addresses, and
-// checks a sample of addresses: witnesses maps names to link addresses.
-func kaslrOffset(witnesses map[string]uint64) (uint64, error) {
+// checkAddresses makes sure that the running kernel's symbols are as far apart as at
+// link: witnesses maps names to link addresses.
+func checkAddresses(witnesses map[string]uint64) error {
 	f, err := os.Open("/proc/kallsyms")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer f.Close()
 	running, err := readKallsyms(bufio.NewScanner(f), witnesses)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	return matchWitnesses(running, witnesses)
 }
@@ -79,9 +79,9 @@ func readKallsyms(in *bufio.Scanner, want map[string]uint64) (map[string]uint64,
 	return out, in.Err()
 }
 
-func matchWitnesses(running, witnesses map[string]uint64) (uint64, error) {
+func matchWitnesses(running, witnesses map[string]uint64) error {
 	if len(witnesses) == 0 {
-		return 0, precondition("the module names no symbol to check the kernel by: build it again")
+		return precondition("the module names no symbol to check the kernel by: build it again")
 	}
 	var offset uint64
 	first, firstName := true, ""
@@ -89,16 +89,16 @@ func matchWitnesses(running, witnesses map[string]uint64) (uint64, error) {
 		addr, ok := running[name]
 		switch {
 		case !ok:
-			return 0, precondition("/proc/kallsyms has no %s: this is not the kernel that the module was built for", name)
+			return precondition("/proc/kallsyms has no %s: this is not the kernel that the module was built for", name)
 		case addr == 0:
-			return 0, precondition("/proc/kallsyms shows no addresses: set kernel.kptr_restrict to 0 or 1 for the time of the install")
+			return precondition("/proc/kallsyms shows no addresses: set kernel.kptr_restrict to 0 or 1 for the time of the install")
 		case first:
 			offset, first, firstName = addr-link, false, name
 		case addr-link != offset:
-			return 0, precondition("%s and %s are not as far apart as in the kernel that the module was built for", name, firstName)
+			return precondition("%s and %s are not as far apart as in the kernel that the module was built for", name, firstName)
 		}
 	}
-	return offset, nil
+	return nil
 }
 
 // lockdown returns the kernel's lockdown mode: "none", "integrity" or

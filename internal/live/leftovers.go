@@ -62,7 +62,7 @@ func moduleSpan(name string) (span, error) {
 // findLeftovers looks for references into a span: jumps at the heads of the
 // functions that were redirected, pointers in the kernel's static and per-CPU
 // data, and frames on stacks.
-func findLeftovers(where span, functions []string) (*Leftovers, error) {
+func findLeftovers(module string, where span, functions []string) (*Leftovers, error) {
 	l := &Leftovers{}
 	mem, err := openKcore()
 	if err != nil {
@@ -79,7 +79,7 @@ func findLeftovers(where span, functions []string) (*Leftovers, error) {
 	if err := l.pointers(mem, syms, where); err != nil {
 		return nil, err
 	}
-	return l, l.stacks()
+	return l, l.stacks(module)
 }
 
 // dataSymbols bound the kernel's static data (include/asm-generic/sections.h).
@@ -241,7 +241,7 @@ func (l *Leftovers) pointer(syms *kernelSymbols, addr uint64, suffix string) {
 }
 
 // stacks looks for frames in the module, whose name the kernel adds to symbols.
-func (l *Leftovers) stacks() error {
+func (l *Leftovers) stacks(module string) error {
 	files, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stack")
 	if err != nil {
 		return err
@@ -252,7 +252,7 @@ func (l *Leftovers) stacks() error {
 			continue // the task has ended
 		}
 		l.Tasks++
-		if bytes.Contains(text, []byte("["+moduleName+"]")) {
+		if bytes.Contains(text, []byte("["+module+"]")) {
 			l.Stacks = append(l.Stacks, strings.TrimSuffix(f, "/stack"))
 		}
 	}

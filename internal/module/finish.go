@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sort"
 	"strings"
 
@@ -64,22 +65,44 @@ func CheckTargets(ko string, b *boundary.Boundary) error {
 	return nil
 }
 
-// Finish writes a module to out with its description, and without the debug
-// information of the runtime.
-func Finish(ctx context.Context, ko, out string, d *desc.Description) error {
+// Finish writes the module to out as it will be loaded: bound, with its description,
+// under its own name, and without the debug information of the runtime. It sets the
+// description's name.
+func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding) error {
+	image, err := os.ReadFile(ko)
+	if err != nil {
+		return err
+	}
+	if image, err = relocate(image, b); err != nil {
+		return fmt.Errorf("%s: %w", ko, err)
+	}
+	d.Name = unnamed
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
-	file := out + ".json"
-	if err := os.WriteFile(file, text, 0o644); err != nil {
+	dir, err := os.MkdirTemp(filepath.Dir(out), ".finish")
+	if err != nil {
 		return err
 	}
-	defer os.Remove(file)
-	cmd := exec.CommandContext(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+file,
-		"--set-section-flags", desc.Section+"=readonly,noload", ko, out)
+	defer os.RemoveAll(dir)
+	bound, description, described := filepath.Join(dir, "bound.ko"), filepath.Join(dir, "description"), filepath.Join(dir, "described.ko")
+	if err := os.WriteFile(bound, image, 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(description, text, 0o644); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+description,
+		"--set-section-flags", desc.Section+"=readonly,noload", bound, described)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))
 	}
-	return nil
+	if image, err = os.ReadFile(described); err != nil {
+		return err
+	}
+	if d.Name, err = setName(image); err != nil {
+		return fmt.Errorf("%s: %w", ko, err)
+	}
+	return os.WriteFile(out, image, 0o644)
 }

@@ -18,7 +18,7 @@ import (
 	"plugsched/internal/symbols"
 )
 
-// Name is the module's name as lsmod shows it.
+// Name is what the files are called, and the module until Finish has named it.
 const Name = "scheduler"
 
 // Plan is what goes into the module besides the bound units.

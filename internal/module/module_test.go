@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -186,15 +187,35 @@ func TestTablesAssemble(t *testing.T) {
 	}
 }
 
+// thisModule is an assembled module with what the finish needs.
+const thisModule = `
+	.text
+	call	far
+	call	other
+	.section .gnu.linkonce.this_module, "aw"
+	.zero	24
+	.asciz	"scheduler"
+	.zero	100
+	.section .modinfo, "a"
+	.asciz	"license=GPL"
+	.asciz	"name=scheduler"
+	.section .debug_info
+	.long	1
+`
+
 func TestFinish(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "a.c"), "void far(void); void f(void) { far(); }\n")
 	ko, out := filepath.Join(dir, "a.o"), filepath.Join(dir, "scheduler.ko")
-	if msg, err := exec.Command("gcc", "-g", "-c", "-o", ko, filepath.Join(dir, "a.c")).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, msg)
+	binding := &Binding{Anchor: "far", Places: map[string]Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
+	finish := func(text string, d *desc.Description) error {
+		t.Helper()
+		if err := os.WriteFile(ko, assemble(t, text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return Finish(t.Context(), ko, out, d, binding)
 	}
-	want := desc.Description{Format: desc.Version, Release: "r", BuildID: "b", Bindings: map[string]desc.Binding{"far": {Addr: 5, Fixed: true}}, Witnesses: map[string]uint64{"w": 9}}
-	if err := Finish(t.Context(), ko, out, &want); err != nil {
+	want := desc.Description{Format: desc.Version, Release: "r", BuildID: "b", Witnesses: map[string]uint64{"w": 9}}
+	if err := finish(thisModule, &want); err != nil {
 		t.Fatal(err)
 	}
 	f, err := elf.Open(out)
@@ -206,25 +227,74 @@ func TestFinish(t *testing.T) {
 	if s == nil || s.Flags&elf.SHF_ALLOC != 0 || f.Section(".debug_info") != nil {
 		t.Fatalf("description %+v, debug information %v", s, f.Section(".debug_info") != nil)
 	}
-	text, err := s.Data()
-	if err != nil {
-		t.Fatal(err)
+	contents := func(section string) string {
+		data, err := f.Section(section).Data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
 	}
 	var got desc.Description
-	if err := json.Unmarshal(text, &got); err != nil {
+	if err := json.Unmarshal([]byte(contents(desc.Section)), &got); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	entries, _ := os.ReadDir(dir)
-	if len(entries) != 3 {
-		t.Errorf("left behind: %v", entries)
+	if !regexp.MustCompile("^plugsched_[0-9a-f]{8}$").MatchString(got.Name) {
+		t.Errorf("name %q", got.Name)
 	}
-	if err := Finish(t.Context(), filepath.Join(dir, "none.o"), out+"2", &want); err == nil || !strings.Contains(err.Error(), "objcopy") {
-		t.Errorf("missing module: %v", err)
+	if this := contents(".gnu.linkonce.this_module"); this[24:24+len(got.Name)+1] != got.Name+"\x00" || strings.Contains(this, Name) {
+		t.Errorf("struct module: %q", this)
+	}
+	if info := contents(".modinfo"); info != "license=GPL\x00"+strings.Repeat("\x00", len("name=scheduler\x00")) {
+		t.Errorf("modinfo: %q", info)
 	}
 	if u, err := Undefined(out); err != nil || !slices.Equal(u, []string{"far"}) {
 		t.Errorf("undefined %v, %v", u, err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("left behind: %v", entries)
+	}
+
+	// The same contents have the same name, others another.
+	again, code, description := want, want, want
+	description.Commit = "abc"
+	for _, c := range []struct {
+		what string
+		text string
+		d    *desc.Description
+		same bool
+	}{{"again", thisModule, &again, true}, {"other code", strings.Replace(thisModule, "call	other", "jmp	other", 1), &code, false}, {"other description", thisModule, &description, false}} {
+		if err := finish(c.text, c.d); err != nil || c.d.Name == want.Name != c.same {
+			t.Errorf("%s: name %s, was %s (%v)", c.what, c.d.Name, want.Name, err)
+		}
+	}
+}
+
+func TestFinishErrors(t *testing.T) {
+	dir := t.TempDir()
+	ko := filepath.Join(dir, "a.o")
+	binding := &Binding{Anchor: "far", Places: map[string]Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
+	for name, tt := range map[string]struct{ from, to, want string }{
+		"no struct module": {".gnu.linkonce.this_module", ".gnu.linkonce.another", "has no section .gnu.linkonce.this_module"},
+		"another name":     {`.asciz	"scheduler"`, `.asciz	"schedule"`, "0 times \"scheduler\""},
+		"two names":        {".zero	100", ".zero	100\n.asciz	\"scheduler\"\n.zero	100", "2 times \"scheduler\""},
+		"name too long":    {`.asciz	"scheduler"`, `.asciz	"scheduler","and more"`, "0 times \"scheduler\""},
+		"unbound":          {"call	other", "call	unheard", "unheard"},
+	} {
+		if err := os.WriteFile(ko, assemble(t, strings.Replace(thisModule, tt.from, tt.to, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out := filepath.Join(dir, "out.ko")
+		if err := Finish(t.Context(), ko, out, &desc.Description{}, binding); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), ko) {
+			t.Errorf("%s: error %v, want %q", name, err, tt.want)
+		}
+		if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+			t.Errorf("%s: left behind: %v", name, entries)
+		}
+	}
+	if err := Finish(t.Context(), filepath.Join(dir, "none.o"), filepath.Join(dir, "out"), &desc.Description{}, binding); !os.IsNotExist(err) {
+		t.Errorf("missing module: %v", err)
 	}
 }

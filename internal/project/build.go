@@ -78,6 +78,7 @@ type build struct {
 	names    map[string]*symbols.Symbol // undefined names that need more than their name
 	types    *image.Types               // of one unit: all of them know the scheduler's structures
 	ko       string
+	places   map[string]module.Place // of the module's undefined names
 	desc     *desc.Description
 }
 
@@ -214,8 +215,8 @@ func (b *build) link(ctx context.Context) (string, error) {
 	return module.Name + ".ko", err
 }
 
-// finish works out where every undefined symbol of the module is, and puts the
-// description into it.
+// finish works out where every undefined symbol of the module is, and makes the
+// module final.
 func (b *build) finish(ctx context.Context) (string, error) {
 	if err := module.CheckTargets(b.ko, b.boundary); err != nil {
 		return "", err
@@ -227,9 +228,13 @@ func (b *build) finish(ctx context.Context) (string, error) {
 	if err := b.resolve(undefined); err != nil {
 		return "", err
 	}
+	binding, err := module.Bind(b.ko, b.tree, b.symbols, b.places)
+	if err != nil {
+		return "", err
+	}
 	b.desc.Commit = b.commit(ctx)
 	tmp := b.Module() + ".tmp"
-	if err := module.Finish(ctx, b.ko, tmp, b.desc); err != nil {
+	if err := module.Finish(ctx, b.ko, tmp, b.desc, binding); err != nil {
 		os.Remove(tmp)
 		return "", err
 	}
@@ -247,12 +252,12 @@ func (b *build) finish(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d symbols bound, %d bytes", len(b.desc.Bindings), st.Size()), nil
+	return fmt.Sprintf("%s: %d symbols bound by %s, %d bytes", b.desc.Name, len(b.places), binding.Anchor, st.Size()), nil
 }
 
 // resolve finds the kernel's symbol for every undefined name.
 func (b *build) resolve(undefined []string) error {
-	b.desc.Bindings, b.desc.Witnesses = map[string]desc.Binding{}, map[string]uint64{}
+	b.places, b.desc.Witnesses = map[string]module.Place{}, map[string]uint64{}
 	var missing []string
 	for _, name := range undefined {
 		s := b.find(name)
@@ -260,24 +265,24 @@ func (b *build) resolve(undefined []string) error {
 			missing = append(missing, name)
 			continue
 		}
-		b.desc.Bindings[name] = desc.Binding{Addr: s.Addr, Fixed: s.Fixed}
+		b.places[name] = module.Place{Addr: s.Addr, Fixed: s.Fixed}
 	}
 	if len(missing) > 0 {
 		return userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
 	}
-	names := make([]string, 0, len(b.desc.Bindings))
-	for name, v := range b.desc.Bindings {
+	names := make([]string, 0, len(b.places))
+	for name, v := range b.places {
 		if !v.Fixed && b.symbols.Unique(name) {
 			names = append(names, name)
 		}
 	}
 	// /proc/kallsyms is in order of addresses: the lowest are found soonest.
 	sort.Slice(names, func(i, j int) bool {
-		a, b := b.desc.Bindings[names[i]].Addr, b.desc.Bindings[names[j]].Addr
+		a, b := b.places[names[i]].Addr, b.places[names[j]].Addr
 		return a < b || a == b && names[i] < names[j]
 	})
 	for _, name := range names[:min(len(names), witnesses)] {
-		b.desc.Witnesses[name] = b.desc.Bindings[name].Addr
+		b.desc.Witnesses[name] = b.places[name].Addr
 	}
 	return nil
 }

@@ -386,8 +386,8 @@ func TestResolve(t *testing.T) {
 	if err := b.resolve([]string{"__orig_border", "__orig_core_dup", "global", "local", "percpu"}); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]desc.Binding{"__orig_border": {Addr: 0x30}, "__orig_core_dup": {Addr: 0x50}, "global": {Addr: 0x10}, "local": {Addr: 0x20}, "percpu": {Addr: 8, Fixed: true}}
-	if diff := cmp.Diff(want, b.desc.Bindings); diff != "" {
+	want := map[string]module.Place{"__orig_border": {Addr: 0x30}, "__orig_core_dup": {Addr: 0x50}, "global": {Addr: 0x10}, "local": {Addr: 0x20}, "percpu": {Addr: 8, Fixed: true}}
+	if diff := cmp.Diff(want, b.places); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(map[string]uint64{"global": 0x10, "local": 0x20}, b.desc.Witnesses); diff != "" {
