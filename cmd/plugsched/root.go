@@ -30,7 +30,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(newInit(), newBoundary(), newBuild(), newInstall(), newUninstall(), newStatus(), newVM())
+	root.AddCommand(newInit(), newBoundary(), newBuild(), newInstall(), newTry(), newConfirm(), newUninstall(), newStatus(), newVM())
 	return root
 }
 

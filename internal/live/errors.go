@@ -46,6 +46,6 @@ type LeftoverError struct{ Leftovers *Leftovers }
 
 func (e *LeftoverError) Error() string {
 	l := e.Leftovers
-	return fmt.Sprintf("the module is gone, but the kernel still leads to it: functions %v, tasks %v; reboot this machine soon and report this",
-		l.Heads, l.Stacks)
+	return fmt.Sprintf("the module is gone, but the kernel still leads to it: functions %v, tasks %v, %d timers; reboot this machine soon and report this",
+		l.Heads, l.Stacks, l.Timers)
 }

@@ -144,15 +144,16 @@ func maySysModule() bool {
 	return false
 }
 
-// livepatched returns a function of the list that a livepatch replaces, or "".
+// livepatched returns the functions of the list that a livepatch replaces.
 // (Documentation/ABI/testing/sysfs-kernel-livepatch: PATCH/OBJECT/FUNCTION,POS.)
-func livepatched(functions []string) string {
+func livepatched(functions []string) []string {
 	dirs, _ := filepath.Glob("/sys/kernel/livepatch/*/vmlinux/*")
+	var out []string
 	for _, d := range dirs {
 		name, _, _ := strings.Cut(filepath.Base(d), ",")
-		if slices.Contains(functions, name) {
-			return name
+		if slices.Contains(functions, name) && !slices.Contains(out, name) {
+			out = append(out, name)
 		}
 	}
-	return ""
+	return out
 }

@@ -153,19 +153,19 @@ func TestOwnMachine(t *testing.T) {
 }
 
 func TestParseTimings(t *testing.T) {
-	want := &Timings{Direction: "install", CPUs: 4, Threads: 700, Init: 1, StopMachine: 2, Handler: 3, StackCheck: 4, Clear: 5, Redirect: 6, Rebuild: 7}
-	text := "direction install\ncpus 4\nthreads 700\ninit_ns 1\nstop_machine_ns 2\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\n"
+	want := &Timings{Direction: "install", CPUs: 4, Threads: 700, Stopped: 12, Scan: 1, StopMachine: 2, Handler: 3, StackCheck: 4, Clear: 5, Redirect: 6, Rebuild: 7}
+	text := "direction install\ncpus 4\nthreads 700\nthreads_stopped 12\nscan_ns 1\nstop_machine_ns 2\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\n"
 	if diff := cmp.Diff(want, parseTimings(text)); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(&Timings{CPUs: 2}, parseTimings("later 5\n\ncpus 2\nclear_ns x\nrebuild_ns\n")); diff != "" {
 		t.Errorf("unknown and damaged lines: %s", diff)
 	}
-	encoded, err := json.Marshal(Status{Loaded: true, Active: true, Release: "r", BuildID: "b", Timings: want})
+	encoded, err := json.Marshal(Status{Active: true, Name: "n", Release: "r", BuildID: "b", Timings: want})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const wantJSON = `{"loaded":true,"active":true,"release":"r","build_id":"b","timings":{"direction":"install","cpus":4,"threads":700,"init_ns":1,"stop_machine_ns":2,` +
+	const wantJSON = `{"active":true,"name":"n","release":"r","build_id":"b","timings":{"direction":"install","cpus":4,"threads":700,"threads_stopped":12,"scan_ns":1,"stop_machine_ns":2,` +
 		`"handler_ns":3,"stack_check_ns":4,"clear_ns":5,"redirect_ns":6,"rebuild_ns":7}}`
 	if diff := cmp.Diff(wantJSON, string(encoded)); diff != "" {
 		t.Errorf("what programs read: %s", diff)
@@ -192,7 +192,7 @@ func TestCheckRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Path = filepath.Join("some", "a.ko")
-	err = Check(m)
+	err = Check(m, Options{})
 	var pre *PreconditionError
 	if !errors.As(err, &pre) {
 		t.Fatalf("error %v", err)

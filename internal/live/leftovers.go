@@ -22,13 +22,14 @@ type Leftovers struct {
 	Heads    []string // functions that still jump into it
 	Pointers []string // places in the kernel's static data that hold an address in it
 	Stacks   []string // tasks with a frame in it
+	Timers   int      // armed timers that would call it
 	// Checked counts what was looked at, so that an empty result means something.
 	Functions, Words, Tasks int
 }
 
 // Deadly reports references that will be followed. A pointer in data may be
 // stale: nothing can tell from outside.
-func (l *Leftovers) Deadly() bool { return len(l.Heads)+len(l.Stacks) > 0 }
+func (l *Leftovers) Deadly() bool { return len(l.Heads)+len(l.Stacks)+l.Timers > 0 }
 
 // span is a range of kernel addresses.
 type span struct{ start, end uint64 }
@@ -59,10 +60,38 @@ func moduleSpan(name string) (span, error) {
 	return span{}, fmt.Errorf("/proc/modules: no module %s", name)
 }
 
-// findLeftovers looks for references into a span: jumps at the heads of the
-// functions that were redirected, pointers in the kernel's static and per-CPU
-// data, and frames on stacks.
-func findLeftovers(module string, where span, functions []string) (*Leftovers, error) {
+// spans are where modules were, by name.
+type spans struct {
+	names []string
+	list  []span
+}
+
+func (s *spans) holds(addr uint64) bool {
+	for _, one := range s.list {
+		if one.holds(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// moduleSpans returns where modules are.
+func moduleSpans(list []Loaded) (*spans, error) {
+	out := &spans{}
+	for _, m := range list {
+		s, err := moduleSpan(m.Name)
+		if err != nil {
+			return nil, err
+		}
+		out.names, out.list = append(out.names, m.Name), append(out.list, s)
+	}
+	return out, nil
+}
+
+// findLeftovers looks for references to modules that are gone: jumps at the heads of
+// the functions that were redirected, pointers in the kernel's static and per-CPU
+// data, armed timers, and frames on stacks.
+func findLeftovers(where *spans, functions []string) (*Leftovers, error) {
 	l := &Leftovers{}
 	mem, err := openKcore()
 	if err != nil {
@@ -79,7 +108,10 @@ func findLeftovers(module string, where span, functions []string) (*Leftovers, e
 	if err := l.pointers(mem, syms, where); err != nil {
 		return nil, err
 	}
-	return l, l.stacks(module)
+	if err := l.timers(where); err != nil {
+		return nil, err
+	}
+	return l, l.stacks(where.names)
 }
 
 // dataSymbols bound the kernel's static data (include/asm-generic/sections.h).
@@ -158,7 +190,7 @@ func (s *kernelSymbols) at(addr uint64) (names []string, offset uint64) {
 
 // heads looks for jumps into the span at the beginning of each function: x86's
 // jmp rel32 at any of the places that the runtime may use.
-func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, where span) error {
+func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, where *spans) error {
 	buf := make([]byte, 24)
 	for _, name := range functions {
 		for _, addr := range syms.byName[name] {
@@ -180,7 +212,7 @@ func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, w
 
 // pointers scans the read-only and writable data of the image, and every CPU's
 // copy of the static per-CPU data.
-func (l *Leftovers) pointers(mem *kcore, syms *kernelSymbols, where span) error {
+func (l *Leftovers) pointers(mem *kcore, syms *kernelSymbols, where *spans) error {
 	for _, d := range dataSymbols {
 		start, end := syms.one(d[0]), syms.one(d[1])
 		if start == 0 || end <= start {
@@ -212,7 +244,7 @@ func (l *Leftovers) pointers(mem *kcore, syms *kernelSymbols, where span) error 
 
 // scan looks at [start, end); shift is the distance from the symbols' addresses,
 // suffix is added to their names.
-func (l *Leftovers) scan(mem *kcore, syms *kernelSymbols, suffix string, start, end, shift uint64, where span) error {
+func (l *Leftovers) scan(mem *kcore, syms *kernelSymbols, suffix string, start, end, shift uint64, where *spans) error {
 	buf := make([]byte, 1<<18)
 	for at := start &^ 7; at < end; at += uint64(len(buf)) {
 		buf = buf[:min(uint64(cap(buf)), end-at)]
@@ -240,8 +272,30 @@ func (l *Leftovers) pointer(syms *kernelSymbols, addr uint64, suffix string) {
 	l.Pointers = append(l.Pointers, fmt.Sprintf("%s+%#x%s", strings.Join(names, "/"), offset, suffix))
 }
 
+// timers looks for armed high-resolution timers that would call a module that is
+// gone: where the kernel finds no name, it prints the address.
+func (l *Leftovers) timers(where *spans) error {
+	text, err := os.ReadFile("/proc/timer_list")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a kernel without it (CONFIG_PROC_FS_TIMER_LIST)
+	}
+	if err != nil {
+		return err
+	}
+	for _, w := range strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(" ,<>\n", r) }) {
+		hex, ok := strings.CutPrefix(w, "0x")
+		if !ok {
+			continue
+		}
+		if addr, err := strconv.ParseUint(hex, 16, 64); err == nil && where.holds(addr) {
+			l.Timers++
+		}
+	}
+	return nil
+}
+
 // stacks looks for frames in the module, whose name the kernel adds to symbols.
-func (l *Leftovers) stacks(module string) error {
+func (l *Leftovers) stacks(modules []string) error {
 	files, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stack")
 	if err != nil {
 		return err
@@ -252,8 +306,10 @@ func (l *Leftovers) stacks(module string) error {
 			continue // the task has ended
 		}
 		l.Tasks++
-		if bytes.Contains(text, []byte("["+module+"]")) {
-			l.Stacks = append(l.Stacks, strings.TrimSuffix(f, "/stack"))
+		for _, m := range modules {
+			if bytes.Contains(text, []byte("["+m+"]")) {
+				l.Stacks = append(l.Stacks, strings.TrimSuffix(f, "/stack"))
+			}
 		}
 	}
 	return nil

@@ -40,7 +40,7 @@ func core(t *testing.T, addr uint64, memory []byte) *kcore {
 	return &kcore{f, e.Progs}
 }
 
-var gone = span{0xffffffffc0000000, 0xffffffffc0004000}
+var gone = &spans{list: []span{{0xffffffffc0000000, 0xffffffffc0004000}}}
 
 func TestHeads(t *testing.T) {
 	const base = 0xffffffff81000000
@@ -49,11 +49,11 @@ func TestHeads(t *testing.T) {
 		memory[at] = 0xe9
 		binary.LittleEndian.PutUint32(memory[at+1:], uint32(target-(base+uint64(at)+5)))
 	}
-	jump(0x105, gone.start+0x10)   // behind an ftrace site
-	jump(0x200, gone.end)          // just past the module
+	jump(0x105, gone.list[0].start+0x10)   // behind an ftrace site
+	jump(0x200, gone.list[0].end)          // just past the module
 	jump(0x300, base+0x800)        // the kernel's own
-	jump(0x400, gone.end-1)        // at the head
-	jump(0x500+40, gone.start+0x8) // too far from the head to be a redirection
+	jump(0x400, gone.list[0].end-1)        // at the head
+	jump(0x500+40, gone.list[0].start+0x8) // too far from the head to be a redirection
 	names := []string{"past", "own", "head", "ftrace", "far", "two"}
 	syms := &kernelSymbols{byName: map[string][]uint64{"ftrace": {base + 0x100}, "past": {base + 0x200}, "own": {base + 0x300}, "head": {base + 0x400}, "far": {base + 0x500},
 		"two": {base + 0x800, base + 0x400}}}
@@ -72,7 +72,7 @@ func TestHeads(t *testing.T) {
 func TestScan(t *testing.T) {
 	const base, size, shift = 0xffffffff82000000, 1<<18 + 4096, 0x1000
 	memory := make([]byte, size)
-	for at, v := range map[int]uint64{0: gone.start, 1 << 18: gone.end - 1, size - 8: gone.start + 5, 64: gone.end, 72: gone.start - 1, 0x808: gone.start} {
+	for at, v := range map[int]uint64{0: gone.list[0].start, 1 << 18: gone.list[0].end - 1, size - 8: gone.list[0].start + 5, 64: gone.list[0].end, 72: gone.list[0].start - 1, 0x808: gone.list[0].start} {
 		binary.LittleEndian.PutUint64(memory[at:], v)
 	}
 	syms := &kernelSymbols{sorted: []namedAddr{{base - shift, "first"}, {base - shift, "alias"}, {base - shift + 0x800, "cur_orc_table"}, {base - shift + 0x900, "last"}}}

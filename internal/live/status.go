@@ -3,23 +3,19 @@
 package live
 
 import (
-	"errors"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
-
-// sysfs is where the module shows itself.
-const sysfs = "/sys/kernel/plugsched"
 
 // Timings are the figures of the last update, in nanoseconds, read from the
 // module. Downtime is StopMachine: from the call of stop_machine() to its return.
 type Timings struct {
-	Direction   string `json:"direction,omitempty"` // "install" or "remove"
+	Direction   string `json:"direction,omitempty"` // "install", "replace" or "remove"
 	CPUs        int    `json:"cpus"`
-	Threads     int    `json:"threads"` // whose stacks were inspected
-	Init        int64  `json:"init_ns"`
+	Threads     int    `json:"threads"`         // whose stacks were inspected
+	Stopped     int    `json:"threads_stopped"` // of them, while the machine was stopped
+	Scan        int64  `json:"scan_ns"`         // inspection before the stop
 	StopMachine int64  `json:"stop_machine_ns"`
 	Handler     int64  `json:"handler_ns"`
 	StackCheck  int64  `json:"stack_check_ns"`
@@ -30,12 +26,23 @@ type Timings struct {
 
 // Status is what the kernel says about its scheduler.
 type Status struct {
-	Loaded    bool     `json:"loaded"`
-	Active    bool     `json:"active"`
-	Release   string   `json:"release"`
-	BuildID   string   `json:"build_id"`
-	Timings   *Timings `json:"timings,omitempty"`
-	Functions []string `json:"functions,omitempty"` // redirected ones, in order of address
+	Active  bool   `json:"active"`         // a module's scheduler runs
+	Name    string `json:"name,omitempty"` // of that module
+	Release string `json:"release"`
+	BuildID string `json:"build_id"`
+	// Modules are all scheduler modules that are loaded.
+	Modules []Loaded `json:"modules,omitempty"`
+	// TrialLeft is how long the trial goes on, 0 when none runs; Watchdog how long a
+	// task may wait for a CPU, 0 when it is off.
+	TrialLeft time.Duration `json:"trial_left_ns,omitempty"`
+	Watchdog  time.Duration `json:"watchdog_ns,omitempty"`
+	Timings   *Timings      `json:"timings,omitempty"`
+	Functions []string      `json:"functions,omitempty"` // redirected ones, in order of address
+	// TakenOver are redirected functions that a livepatch has replaced since: the
+	// module's version of them does not run.
+	TakenOver []string `json:"taken_over,omitempty"`
+	// Report says why a module went back by itself; only root may read it.
+	Report string `json:"report,omitempty"`
 	// Leftovers is what Uninstall with Options.Verify found.
 	Leftovers *Leftovers `json:"leftovers,omitempty"`
 }
@@ -50,28 +57,41 @@ func Read() (*Status, error) {
 	if s.BuildID, err = BuildID(); err != nil {
 		return nil, err
 	}
-	state, err := os.ReadFile(filepath.Join(sysfs, "state"))
-	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
-	}
+	list, err := loadedModules()
 	if err != nil {
 		return nil, err
 	}
-	s.Loaded = true
-	s.Active = strings.TrimSpace(string(state)) == "active"
-	if text, err := os.ReadFile(filepath.Join(sysfs, "timings")); err == nil {
-		s.Timings = parseTimings(string(text))
+	s.Modules = list
+	for i := range list {
+		if list[i].State == stateRolledBack {
+			s.Report, _ = list[i].read("report")
+			s.Timings = list[i].timings()
+		}
 	}
-	if text, err := os.ReadFile(filepath.Join(sysfs, "functions")); err == nil {
-		s.Functions = strings.Fields(string(text))
+	if active := list.active(); active != nil {
+		s.Active, s.Name = true, active.Name
+		s.TrialLeft, s.Watchdog = active.trialLeft(), active.milliseconds("watchdog")
+		s.Timings = active.timings()
+		text, _ := active.read("functions")
+		s.Functions = strings.Fields(text)
+		s.TakenOver = livepatched(s.Functions)
 	}
 	return s, nil
+}
+
+// timings returns the figures of the module's last update, nil when there was none.
+func (l *Loaded) timings() *Timings {
+	text, err := l.read("timings")
+	if err != nil || text == "" {
+		return nil
+	}
+	return parseTimings(text)
 }
 
 func parseTimings(text string) *Timings {
 	t := &Timings{}
 	numbers := map[string]*int64{
-		"init_ns": &t.Init, "stop_machine_ns": &t.StopMachine, "handler_ns": &t.Handler,
+		"scan_ns": &t.Scan, "stop_machine_ns": &t.StopMachine, "handler_ns": &t.Handler,
 		"stack_check_ns": &t.StackCheck, "clear_ns": &t.Clear, "redirect_ns": &t.Redirect, "rebuild_ns": &t.Rebuild,
 	}
 	for _, l := range strings.Split(text, "\n") {
@@ -84,6 +104,8 @@ func parseTimings(text string) *Timings {
 			t.CPUs = int(n)
 		case "threads":
 			t.Threads = int(n)
+		case "threads_stopped":
+			t.Stopped = int(n)
 		default:
 			if p := numbers[k]; p != nil {
 				*p = n

@@ -14,6 +14,7 @@ import (
 
 	"plugsched/internal/boundary"
 	"plugsched/internal/image"
+	"plugsched/internal/symbols"
 )
 
 // TestPrepare: what was built is kept until the tool or the kernel is another.
@@ -122,8 +123,12 @@ func TestConfigHeader(t *testing.T) {
 	types := &image.Types{Layouts: map[string]image.Layout{
 		"struct cpu_stop_work": {Members: []image.Member{{Name: "fn"}, {Name: "caller"}}},
 	}}
-	got := configHeader(types)
-	if !strings.Contains(got, "#define PLUGSCHED_HAVE_STOP_WORK_CALLER 1") || strings.Contains(got, "DL_SERVER") {
+	got := configHeader(types, &symbols.Table{})
+	if !strings.Contains(got, "#define PLUGSCHED_HAVE_STOP_WORK_CALLER 1") || strings.Contains(got, "DL_SERVER") || strings.Contains(got, "HRTIMER") {
+		t.Error(got)
+	}
+	kernel := &symbols.Table{Symbols: []symbols.Symbol{{Name: "hrtimer_setup", Addr: 1, Kind: symbols.Func, Global: true}}}
+	if got := configHeader(types, kernel); !strings.Contains(got, "#define PLUGSCHED_HAVE_HRTIMER_SETUP 1") {
 		t.Error(got)
 	}
 }

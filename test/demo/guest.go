@@ -186,14 +186,15 @@ func (s *session) timings(group string, t *live.Timings) {
 	}
 	s.table.add(group, "CPUs", fmt.Sprint(t.CPUs))
 	s.table.add(group, "threads", fmt.Sprint(t.Threads))
-	add("initialization", t.Init)
+	s.table.add(group, "threads inspected in the stop", fmt.Sprint(t.Stopped))
+	add("inspection before the stop", t.Scan)
 	add("stop_machine", t.StopMachine)
 	add("handler", t.Handler)
 	add("stack inspection", t.StackCheck)
 	add("clear", t.Clear)
 	add("redirection", t.Redirect)
 	add("rebuild", t.Rebuild)
-	add("total", t.Init+t.StopMachine)
+	add("total", t.Scan+t.StopMachine)
 }
 
 func (s *session) newFeature(ctx context.Context) (string, error) {
@@ -261,7 +262,7 @@ func (s *session) remove(ctx context.Context) (string, error) {
 		return "", err
 	}
 	l := st.Leftovers
-	if st.Loaded || st.Timings == nil || l == nil || l.Deadly() || len(l.Pointers) > 0 || l.Functions == 0 || l.Tasks < 700 {
+	if len(st.Modules) > 0 || st.Timings == nil || l == nil || l.Deadly() || len(l.Pointers) > 0 || l.Functions == 0 || l.Tasks < 700 {
 		return "", fmt.Errorf("not gone without a trace: %s", text)
 	}
 	s.timings("downtime of removal", st.Timings)

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import "strings"
+
+// Check finds out whether a module could be installed on this machine now. It
+// changes nothing. Errors are *PreconditionError.
+func Check(m *Module, o Options) error {
+	if !maySysModule() {
+		return precondition("loading a scheduler needs root (CAP_SYS_MODULE)")
+	}
+	release, err := Release()
+	if err != nil {
+		return err
+	}
+	if m.Desc.Release != release {
+		return precondition("%s is for kernel %s, but %s is running: build it for this kernel", m.Path, m.Desc.Release, release)
+	}
+	id, err := BuildID()
+	if err != nil {
+		return &PreconditionError{err}
+	}
+	if m.Desc.BuildID != id {
+		return precondition("%s is for the %s with build-id %s, but the running one's is %s: build it for this kernel", m.Path, release, m.Desc.BuildID, id)
+	}
+	if err := checkLoaded(m, o); err != nil {
+		return err
+	}
+	if l := lockdown(); l != "none" {
+		return precondition("the kernel is locked down (%s): it does not take modules that are bound at install", l)
+	}
+	if signaturesForced() {
+		return precondition("the kernel only takes signed modules (module.sig_enforce=1), and binding a module breaks its signature")
+	}
+	if f := livepatched(m.Desc.Replaced); len(f) > 0 {
+		return precondition("a livepatch has replaced %s already: disable it first (/sys/kernel/livepatch)", strings.Join(f, ", "))
+	}
+	if modulesDisabled() {
+		return precondition("the kernel takes no modules any more (kernel.modules_disabled=1) until the next boot")
+	}
+	return nil
+}
+
+// checkLoaded looks at the schedulers that the kernel has already.
+func checkLoaded(m *Module, o Options) error {
+	list, err := loadedModules()
+	if err != nil {
+		return &PreconditionError{err}
+	}
+	active := list.active()
+	switch {
+	case active == nil:
+		return nil
+	case active.Name == m.Desc.Name:
+		return precondition("%s is the running scheduler already (%s)", m.Path, active.Name)
+	case !o.Replace:
+		return precondition("a scheduler is installed already (%s): `--replace` takes over from it, `plugsched uninstall` removes it", active.Name)
+	case active.trialLeft() > 0:
+		return precondition("the running scheduler (%s) is on trial: run `plugsched confirm` or `plugsched uninstall` first", active.Name)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"plugsched/internal/desc"
+
+	"golang.org/x/sys/unix"
+)
+
+// The states of a module, as its file "state" has them (runtime/sysfs.c).
+const (
+	stateActive     = "active"
+	stateInactive   = "inactive"
+	stateRolledBack = "rolled back" // by itself; its file "report" says why
+)
+
+// Loaded is a scheduler module that the kernel has loaded.
+type Loaded struct {
+	Name  string `json:"name"`
+	State string `json:"state"` // "active", "inactive" or "rolled back"
+}
+
+type loadedList []Loaded
+
+// loadedModules asks the kernel for the scheduler modules that it has.
+func loadedModules() (loadedList, error) {
+	dirs, err := filepath.Glob("/sys/module/" + desc.NamePrefix + "*/plugsched")
+	if err != nil {
+		return nil, err
+	}
+	var list loadedList
+	for _, d := range dirs {
+		l := Loaded{Name: filepath.Base(filepath.Dir(d))}
+		l.State, err = l.read("state")
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			continue // it is being unloaded
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// active returns the module whose scheduler runs, or nil.
+func (list loadedList) active() *Loaded {
+	for i := range list {
+		if list[i].State == stateActive {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+func (l *Loaded) file(name string) string {
+	return filepath.Join("/sys/module", l.Name, "plugsched", name)
+}
+
+func (l *Loaded) read(name string) (string, error) {
+	text, err := os.ReadFile(l.file(name))
+	return strings.TrimSpace(string(text)), err
+}
+
+func (l *Loaded) write(name, value string) error {
+	return os.WriteFile(l.file(name), []byte(value), 0)
+}
+
+// milliseconds reads a file that holds a time, 0 when it cannot be read.
+func (l *Loaded) milliseconds(name string) time.Duration {
+	text, _ := l.read(name)
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return time.Duration(n) * time.Millisecond
+}
+
+// trialLeft is how long the module's trial goes on, 0 when none runs.
+func (l *Loaded) trialLeft() time.Duration { return l.milliseconds("try") }
+
+// used reports whether something holds the module, such as the one on trial that
+// would go back to it.
+func (l *Loaded) used() bool {
+	text, err := os.ReadFile(filepath.Join("/sys/module", l.Name, "refcnt"))
+	return err == nil && strings.TrimSpace(string(text)) != "0"
+}
+
+// unloadIdle removes every module that is not the running scheduler, nor what it
+// would go back to.
+func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
+	for i := range list {
+		l := &list[i]
+		if l.State == stateActive || l.State == stateInactive && l.used() {
+			continue
+		}
+		o.say("removing %s, which is %s", l.Name, l.State)
+		if err := unload(ctx, l.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unload removes the inactive module.
+func unload(ctx context.Context, name string) error {
+	var err error
+	for i := 0; i < 50; i++ {
+		if err = unix.DeleteModule(name, unix.O_NONBLOCK); err == nil || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("the module cannot be unloaded: %w", err)
+}
+

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import (
+	"context"
+	"fmt"
+)
+
+// Uninstall gives the kernel its own scheduler back and unloads the module. On
+// an error the module's scheduler goes on running.
+func Uninstall(ctx context.Context, o Options) (*Status, error) {
+	if !maySysModule() {
+		return nil, precondition("removing a scheduler needs root (CAP_SYS_MODULE)")
+	}
+	unlock, err := lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	before, err := Read()
+	if err != nil {
+		return nil, err
+	}
+	if len(before.Modules) == 0 {
+		return nil, precondition("no scheduler is installed: the kernel runs its own")
+	}
+	defer hurry()()
+	log := openLog()
+	defer log.close()
+	gone, goneErr := moduleSpans(before.Modules)
+	list := loadedList(before.Modules)
+	timings := before.Timings
+	if active := list.active(); active != nil {
+		if err := active.update(ctx, "enable", "0", &o); err != nil {
+			return nil, err
+		}
+		timings = active.timings()
+	}
+	if list, err = loadedModules(); err == nil {
+		err = list.unloadIdle(context.WithoutCancel(ctx), &o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := finish(log)
+	if s == nil || err != nil {
+		return s, err
+	}
+	s.Timings = timings
+	if !o.Verify {
+		return s, nil
+	}
+	if goneErr != nil {
+		return s, fmt.Errorf("removed, but not verified: %w", goneErr)
+	}
+	s.Leftovers, err = findLeftovers(gone, before.Functions)
+	if err != nil {
+		return s, fmt.Errorf("removed, but not verified: %w", err)
+	}
+	if s.Leftovers.Deadly() {
+		return s, &LeftoverError{s.Leftovers}
+	}
+	return s, nil
+}
+
+// Confirm ends the trial of the running scheduler: it stays. What it would have
+// gone back to is unloaded.
+func Confirm(ctx context.Context, o Options) (*Status, error) {
+	if !maySysModule() {
+		return nil, precondition("confirming a scheduler needs root (CAP_SYS_MODULE)")
+	}
+	unlock, err := lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	list, err := loadedModules()
+	if err != nil {
+		return nil, err
+	}
+	active := list.active()
+	if active == nil {
+		return nil, precondition("there is nothing to confirm: the kernel runs its own scheduler%s", list.whyBack())
+	}
+	if active.trialLeft() == 0 {
+		return nil, precondition("there is nothing to confirm: %s is not on trial", active.Name)
+	}
+	if err := active.write("try", "0"); err != nil {
+		return nil, fmt.Errorf("%s: %w", active.file("try"), err)
+	}
+	if list, err = loadedModules(); err == nil {
+		err = list.unloadIdle(context.WithoutCancel(ctx), &o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Read()
+}
+
+// whyBack says why a module is not the running scheduler any more, "" when none
+// has gone back.
+func (list loadedList) whyBack() string {
+	for i := range list {
+		if list[i].State == stateRolledBack {
+			return fmt.Sprintf(" (%s went back: see `plugsched status`)", list[i].Name)
+		}
+	}
+	return ""
+}

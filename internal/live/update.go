@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package live
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// update asks a module for an update and repeats while tasks are in the way. Once
+// the kernel has begun it is not interrupted: either answer is final.
+func (l *Loaded) update(ctx context.Context, file, value string, o *Options) error {
+	tries := o.Tries
+	if tries <= 0 {
+		tries = 10
+	}
+	pause := 10 * time.Millisecond
+	for try := 1; ; try++ {
+		err := l.write(file, value)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EBUSY):
+			if try >= tries {
+				report, _ := l.read("busy")
+				return &BusyError{Tries: try, Report: report}
+			}
+			o.say("busy, trying again in %v (%d of %d)", pause, try, tries)
+		case errors.Is(err, unix.EEXIST):
+			report, _ := l.read("busy")
+			first, _, _ := strings.Cut(report, "\n")
+			return precondition("%s (a kprobe, or another module): remove the hook first; nothing was changed", first)
+		case errors.Is(err, unix.EALREADY):
+			return precondition("somebody else has just made this change")
+		case errors.Is(err, unix.EPROTO):
+			return precondition("the running scheduler was built by another version of plugsched: uninstall it first")
+		case errors.Is(err, unix.ENOMEM):
+			return precondition("the kernel is out of memory; nothing was changed")
+		default:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		pause = min(pause*2, time.Second)
+	}
+}
+
+// finish verifies that every CPU schedules and that the kernel did not complain.
+func finish(log *kernelLog) (*Status, error) {
+	if err := everyCPU(); err != nil {
+		return nil, err
+	}
+	s, err := Read()
+	if err != nil {
+		return nil, err
+	}
+	if lines := log.complaints(); len(lines) > 0 {
+		return s, &KernelFault{lines}
+	}
+	return s, nil
+}
+
