@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"plugsched/internal/desc"
@@ -57,11 +58,8 @@ func Check(m *Module) error {
 	} else if s.Active {
 		return precondition("a scheduler is installed already: run `plugsched uninstall` first")
 	}
-	if l := lockdown(); l != "none" {
-		return precondition("the kernel is locked down (%s): it does not take modules that are bound at install", l)
-	}
-	if signaturesForced() {
-		return precondition("the kernel only takes signed modules (module.sig_enforce=1), and binding a module breaks its signature")
+	if err := checkSignature(m.Signed, lockdown(), signaturesForced()); err != nil {
+		return err
 	}
 	if f := livepatched(m.Desc.Replaced); f != "" {
 		return precondition("a livepatch has replaced %s already: disable it first (/sys/kernel/livepatch)", f)
@@ -255,10 +253,17 @@ func finish(log *kernelLog) (*Status, error) {
 	return s, nil
 }
 
+// loadError explains why the module loader refused.
 func loadError(m *Module, err error, log *kernelLog) error {
+	said := log.lines()
+	if why := signatureError(m.Signed, err, lockdown(), said); why != "" {
+		return precondition("%s: %s", m.Path, why)
+	}
 	hint := ""
-	if l := log.lastAbout(m.Desc.Name + ":"); l != "" {
-		hint = " (the kernel says: " + l + ")"
+	for _, l := range said {
+		if strings.Contains(l, m.Desc.Name+":") {
+			hint = " (the kernel says: " + l + ")"
+		}
 	}
 	return precondition("%s: the kernel does not load it: %v%s", m.Path, err, hint)
 }
