@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,18 +12,27 @@ import (
 )
 
 func newBuild() *cobra.Command {
-	return &cobra.Command{
+	var key, cert string
+	c := &cobra.Command{
 		Use:   "build WORKDIR",
 		Short: "Build the changed scheduler into a module",
 		Long: `Build compiles the scheduler in WORKDIR, applies the boundary, and makes
 WORKDIR/scheduler.ko with its description scheduler.yaml. A change that could not
-take effect is refused: the message names it, says why, and what to do.`,
+take effect is refused: the message names it, says why, and what to do.
+
+With --sign-key and --sign-cert the module is signed, for kernels that only take
+signed modules. The passphrase of an encrypted key is read from the environment
+variable KBUILD_SIGN_PIN.`,
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
+			if (key == "") != (cert == "") {
+				return &usageError{errors.New("--sign-key and --sign-cert go together")}
+			}
 			p, err := project.Open(a[0])
 			if err != nil {
 				return err
 			}
+			p.SignKey, p.SignCert = key, cert
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			p.Progress = out.stage
@@ -38,4 +48,7 @@ take effect is refused: the message names it, says why, and what to do.`,
 			return nil
 		},
 	}
+	c.Flags().StringVar(&key, "sign-key", "", "sign the module with this private key (PEM)")
+	c.Flags().StringVar(&cert, "sign-cert", "", "the key's certificate (X.509, PEM or DER)")
+	return c
 }

@@ -43,6 +43,7 @@ func exitCode(err error) int {
 		refused  *project.RefusedError
 		compile  *module.CompileError
 		mistake  *project.Error
+		sign     *module.SignError
 		mismatch *project.MismatchError
 		artefact *target.MismatchError
 		missing  *target.UnavailableError
@@ -56,7 +57,7 @@ func exitCode(err error) int {
 		return exitKernelFault
 	case errors.As(err, &refused), errors.As(err, &compile):
 		return exitRefused
-	case errors.As(err, &pre), errors.As(err, &mistake), errors.As(err, &mismatch), errors.As(err, &artefact), errors.As(err, &missing), errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &pre), errors.As(err, &mistake), errors.As(err, &sign), errors.As(err, &mismatch), errors.As(err, &artefact), errors.As(err, &missing), errors.Is(err, fs.ErrNotExist):
 		return exitPrecondition
 	}
 	return exitFailure

@@ -27,11 +27,8 @@ func Check(m *Module, o Options) error {
 	if err := checkLoaded(m, o); err != nil {
 		return err
 	}
-	if l := lockdown(); l != "none" {
-		return precondition("the kernel is locked down (%s): it does not take modules that are bound at install", l)
-	}
-	if signaturesForced() {
-		return precondition("the kernel only takes signed modules (module.sig_enforce=1), and binding a module breaks its signature")
+	if err := checkSignature(m.Signed, lockdown(), signaturesForced()); err != nil {
+		return err
 	}
 	if f := livepatched(m.Desc.Replaced); len(f) > 0 {
 		return precondition("a livepatch has replaced %s already: disable it first (/sys/kernel/livepatch)", strings.Join(f, ", "))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -104,10 +105,17 @@ func takeOver(ctx context.Context, l, from *Loaded, o *Options) error {
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
+// loadError explains why the module loader refused.
 func loadError(m *Module, err error, log *kernelLog) error {
+	said := log.lines()
+	if why := signatureError(m.Signed, err, lockdown(), said); why != "" {
+		return precondition("%s: %s", m.Path, why)
+	}
 	hint := ""
-	if l := log.lastAbout(m.Desc.Name + ":"); l != "" {
-		hint = " (the kernel says: " + l + ")"
+	for _, l := range said {
+		if strings.Contains(l, m.Desc.Name+":") {
+			hint = " (the kernel says: " + l + ")"
+		}
 	}
 	return precondition("%s: the kernel does not load it: %v%s", m.Path, err, hint)
 }

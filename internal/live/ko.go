@@ -19,11 +19,11 @@ const maxModule = 256 << 20
 
 // Module is a scheduler module read from a file.
 type Module struct {
-	Path string
-	Desc *desc.Description
+	Path   string
+	Desc   *desc.Description
+	Signed bool // has a signature; the kernel decides what it is worth
 
 	image []byte
-	file  *elf.File
 }
 
 // Open reads and checks a module. The file is read once: what was checked is
@@ -50,7 +50,11 @@ func Open(path string) (*Module, error) {
 }
 
 func parse(image []byte) (*Module, error) {
-	f, err := elf.NewFile(bytes.NewReader(image))
+	size, err := unsignedSize(image)
+	if err != nil {
+		return nil, err
+	}
+	f, err := elf.NewFile(bytes.NewReader(image[:size]))
 	if err != nil {
 		return nil, fmt.Errorf("not a kernel module (%v): the file is truncated or something else", err)
 	}
@@ -65,7 +69,7 @@ func parse(image []byte) (*Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("truncated: %v", err)
 	}
-	m := &Module{image: image, file: f, Desc: &desc.Description{}}
+	m := &Module{image: image, Desc: &desc.Description{}, Signed: size < len(image)}
 	if err := json.Unmarshal(text, m.Desc); err != nil {
 		return nil, fmt.Errorf("its description is damaged: %v", err)
 	}
@@ -73,9 +77,31 @@ func parse(image []byte) (*Module, error) {
 		return nil, fmt.Errorf("its description has format %d, this plugsched reads %d: build the module again", m.Desc.Format, desc.Version)
 	}
 	for _, s := range f.Sections {
-		if s.Type != elf.SHT_NOBITS && s.Type != elf.SHT_NULL && (s.Offset > uint64(len(image)) || s.FileSize > uint64(len(image))-s.Offset) {
+		if s.Type != elf.SHT_NOBITS && s.Type != elf.SHT_NULL && (s.Offset > uint64(size) || s.FileSize > uint64(size)-s.Offset) {
 			return nil, fmt.Errorf("truncated: section %s ends behind the end of the file", s.Name)
 		}
 	}
 	return m, nil
+}
+
+// signatureMark ends a signed module (include/linux/module_signature.h).
+const signatureMark = "~Module signature appended~\n"
+
+// unsignedSize returns the size of a module without its signature: the signature, struct
+// module_signature and the mark (kernel/module_signature.c, mod_check_sig).
+func unsignedSize(image []byte) (int, error) {
+	rest, ok := bytes.CutSuffix(image, []byte(signatureMark))
+	if !ok {
+		return len(image), nil
+	}
+	const size, idType, pkcs7, length = 12, 2, 2, 8
+	if len(rest) < size {
+		return 0, fmt.Errorf("its signature is damaged")
+	}
+	rest, info := rest[:len(rest)-size], rest[len(rest)-size:]
+	n := binary.BigEndian.Uint32(info[length:])
+	if info[idType] != pkcs7 || n == 0 || uint64(n) >= uint64(len(rest)) {
+		return 0, fmt.Errorf("its signature is damaged")
+	}
+	return len(rest) - int(n), nil
 }

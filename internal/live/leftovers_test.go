@@ -51,7 +51,7 @@ func TestHeads(t *testing.T) {
 	}
 	jump(0x105, gone.list[0].start+0x10)   // behind an ftrace site
 	jump(0x200, gone.list[0].end)          // just past the module
-	jump(0x300, base+0x800)        // the kernel's own
+	jump(0x300, base+0x800)                // the kernel's own
 	jump(0x400, gone.list[0].end-1)        // at the head
 	jump(0x500+40, gone.list[0].start+0x8) // too far from the head to be a redirection
 	names := []string{"past", "own", "head", "ftrace", "far", "two"}

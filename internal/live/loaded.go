@@ -124,4 +124,3 @@ func unload(ctx context.Context, name string) error {
 	}
 	return fmt.Errorf("the module cannot be unloaded: %w", err)
 }
-

@@ -66,14 +66,3 @@ func (l *kernelLog) complaints() []string {
 	}
 	return out
 }
-
-// lastAbout returns the last message that contains a word.
-func (l *kernelLog) lastAbout(word string) string {
-	last := ""
-	for _, line := range l.lines() {
-		if strings.Contains(line, word) {
-			last = line
-		}
-	}
-	return last
-}

@@ -66,4 +66,3 @@ func finish(log *kernelLog) (*Status, error) {
 	}
 	return s, nil
 }
-

@@ -127,7 +127,14 @@ func TestConfigHeader(t *testing.T) {
 	if !strings.Contains(got, "#define PLUGSCHED_HAVE_STOP_WORK_CALLER 1") || strings.Contains(got, "DL_SERVER") || strings.Contains(got, "HRTIMER") {
 		t.Error(got)
 	}
-	kernel := &symbols.Table{Symbols: []symbols.Symbol{{Name: "hrtimer_setup", Addr: 1, Kind: symbols.Func, Global: true}}}
+	path := filepath.Join(t.TempDir(), "symbols") // a table is indexed when it is loaded
+	if err := (&symbols.Table{Symbols: []symbols.Symbol{{Name: "hrtimer_setup", Addr: 1, Kind: symbols.Func, Global: true}}}).Save(path); err != nil {
+		t.Fatal(err)
+	}
+	kernel, err := symbols.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got := configHeader(types, kernel); !strings.Contains(got, "#define PLUGSCHED_HAVE_HRTIMER_SETUP 1") {
 		t.Error(got)
 	}

@@ -45,6 +45,11 @@ func (p *Project) Build(ctx context.Context) (*desc.Description, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.SignKey != "" {
+		if b.signer, err = module.NewSigner(ctx, b.tree, p.SignKey, p.SignCert); err != nil {
+			return nil, err
+		}
+	}
 	key, err := b.sourceKey()
 	if err != nil {
 		return nil, err
@@ -80,6 +85,7 @@ type build struct {
 	ko       string
 	places   map[string]module.Place // of the module's undefined names
 	desc     *desc.Description
+	signer   *module.Signer // nil: the module is not signed
 }
 
 func (p *Project) newBuild() (*build, error) {
@@ -238,6 +244,12 @@ func (b *build) finish(ctx context.Context) (string, error) {
 		os.Remove(tmp)
 		return "", err
 	}
+	if b.signer != nil {
+		if err := b.signer.Sign(ctx, tmp); err != nil {
+			os.Remove(tmp)
+			return "", err
+		}
+	}
 	text, err := yaml.Marshal(b.desc)
 	if err != nil {
 		return "", err
@@ -252,7 +264,11 @@ func (b *build) finish(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s: %d symbols bound by %s, %d bytes", b.desc.Name, len(b.places), binding.Anchor, st.Size()), nil
+	signed := ""
+	if b.signer != nil {
+		signed = ", signed"
+	}
+	return fmt.Sprintf("%s: %d symbols bound by %s, %d bytes%s", b.desc.Name, len(b.places), binding.Anchor, st.Size(), signed), nil
 }
 
 // resolve finds the kernel's symbol for every undefined name.

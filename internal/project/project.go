@@ -40,6 +40,9 @@ type Project struct {
 	// Self is the plugsched binary, which the kernel's build runs as compiler
 	// wrapper.
 	Self string
+	// SignKey and SignCert, when set, are the private key and the certificate that
+	// Build signs the module with.
+	SignKey, SignCert string
 	// Progress, when set, is told about every stage: when it begins (took 0) and
 	// when it ends.
 	Progress func(Event)
