@@ -27,6 +27,7 @@ struct ran {
 };
 
 struct plugsched_scan {
+	bool recording;
 	struct ran *ran;		/* by CPU number */
 	struct task_struct **awake;	/* to be looked at while the machine is stopped */
 	unsigned int nr_awake, max_awake;
@@ -45,7 +46,7 @@ static void note_switch(void *data, bool preempt, struct task_struct *prev,
 	struct ran *ran = &s->ran[raw_smp_processor_id()];
 	unsigned int slot = hash_ptr(next, RAN_BITS), i;
 
-	if (is_idle_task(next))
+	if (is_idle_task(next) || !READ_ONCE(s->recording))
 		return;
 	for (i = 0; i < RAN_PROBES; i++, slot = (slot + 1) % RAN_SIZE) {
 		if (ran->task[slot] == next)
@@ -154,6 +155,12 @@ int plugsched_scan_begin(struct plugsched_update *u)
 	}
 	/* When others use the event too, a CPU may still work on the old list of probes. */
 	tracepoint_synchronize_unregister();
+	WRITE_ONCE(u->scan->recording, true);
+	/*
+	 * A CPU that has just missed this switches to a task that is still queued, and
+	 * so is not taken for a sleeper, or has gone to sleep again before the look.
+	 */
+	smp_mb();
 	err = plugsched_for_each_task(scan_task, u->scan);
 	u->scan_ns = ktime_get_mono_fast_ns() - start;
 	return err;

@@ -204,14 +204,13 @@ static int update_try(struct plugsched_update *u)
 	err = plugsched_text_prepare(u);
 	if (err)
 		goto out;
+	plugsched_carry_features(u->from, u->to, false);
 	err = plugsched_scan_begin(u);
-	if (!err) {
-		plugsched_carry_features(u->from, u->to, false);
+	if (!err)
 		err = update_run(u);
-		/* What was toggled between the copy and the stop. */
-		if (!err)
-			plugsched_carry_features(u->from, u->to, true);
-	}
+	/* What was toggled between the copy and the stop. */
+	if (!err)
+		plugsched_carry_features(u->from, u->to, true);
 	plugsched_scan_end(u);
 out:
 	plugsched_update_publish(u, err);
