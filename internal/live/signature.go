@@ -12,7 +12,7 @@ import (
 // checkSignature refuses an unsigned module where the kernel only takes signed ones:
 // under lockdown, or when signatures are forced.
 func checkSignature(signed bool, lockdown string, forced bool) error {
-	const remedy = "build it with --sign-key and --sign-cert, and enroll the certificate (docs/limits.md)"
+	const remedy = "build it with --sign-key and --sign-cert, and enroll the certificate (docs/commands.md)"
 	switch {
 	case signed:
 		return nil

@@ -144,6 +144,10 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, signError("%s: not an X.509 certificate in PEM or DER form", path)
 	}
+	if len(cert.Issuer.Names) == 0 {
+		// The loader answers EBADMSG, even where signatures are not forced.
+		return nil, signError("%s: the certificate's issuer has no name, by which the kernel would find it: make one with a subject", path)
+	}
 	return cert, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -18,14 +19,16 @@ import (
 	"testing"
 )
 
+var test = pkix.Name{CommonName: "test"}
+
 // pair makes a private key and its certificate, in DER.
-func pair(t *testing.T) (key *ecdsa.PrivateKey, pkcs8, cert []byte) {
+func pair(t *testing.T, subject pkix.Name) (key *ecdsa.PrivateKey, pkcs8, cert []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: subject}
 	if cert, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), crypto.Signer(key)); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +65,7 @@ const hashConfig = "CONFIG_MODULE_SIG=y\nCONFIG_MODULE_SIG_HASH=\"sha384\"\n"
 
 func TestSign(t *testing.T) {
 	dir := t.TempDir()
-	key, pkcs8, cert := pair(t)
+	key, pkcs8, cert := pair(t, test)
 	sec1, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
@@ -102,8 +105,9 @@ func TestSign(t *testing.T) {
 
 func TestSignMistakes(t *testing.T) {
 	dir := t.TempDir()
-	_, key, cert := pair(t)
-	_, _, other := pair(t)
+	_, key, cert := pair(t, test)
+	_, _, other := pair(t, test)
+	_, _, nameless := pair(t, pkix.Name{})
 	encode := func(b *pem.Block) string { return string(pem.EncodeToMemory(b)) }
 	path := func(name string) string { return filepath.Join(dir, name) }
 	for name, text := range map[string]string{
@@ -112,6 +116,7 @@ func TestSignMistakes(t *testing.T) {
 		"encrypted.pem": encode(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: key}),
 		"old.pem":       encode(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"}, Bytes: key}),
 		"cert.pem":      encode(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), "other.pem": encode(&pem.Block{Type: "CERTIFICATE", Bytes: other}),
+		"nameless.der": string(nameless),
 	} {
 		write(t, path(name), text)
 	}
@@ -124,6 +129,7 @@ func TestSignMistakes(t *testing.T) {
 		{"damaged.pem", "cert.pem", hashConfig, "damaged.pem: not a private key that can be read"},
 		{"key.pem", "key.pem", hashConfig, "key.pem: not an X.509 certificate"},
 		{"key.pem", "other.pem", hashConfig, "other.pem is not the certificate of the private key"},
+		{"key.pem", "nameless.der", hashConfig, "nameless.der: the certificate's issuer has no name"},
 		{"encrypted.pem", "cert.pem", hashConfig, "is encrypted: give its passphrase in the environment variable KBUILD_SIGN_PIN"},
 		{"old.pem", "cert.pem", hashConfig, "is encrypted"},
 		{"bad.pem", "cert.pem", hashConfig, "cert.pem do not sign: bad decrypt"},
