@@ -48,6 +48,7 @@ static bool rescued;
 static bool sick;			/* it was not a trial's end */
 static unsigned int tries;
 static u64 not_before;			/* the next try */
+static int absent;			/* a CPU that did not come to the last try, or -1 */
 
 /* kernel/stop_machine.c: who holds it has all stoppers to itself. */
 extern struct mutex stop_cpus_mutex;
@@ -106,15 +107,16 @@ static int follow(void *unused)
 	return 0;
 }
 
-static bool all_arrived(void)
+/* Return the first CPU that has not come, or -1. */
+static int missing_cpu(void)
 {
 	int cpu;
 
 	for_each_online_cpu(cpu)
 		if (cpu != smp_processor_id() &&
 		    smp_load_acquire(per_cpu_ptr(&arrived, cpu)) != attempt)
-			return false;
-	return true;
+			return cpu;
+	return -1;
 }
 
 /* Context: stopper, stop_cpus_mutex held. */
@@ -143,7 +145,7 @@ static bool gather(void)
 
 	smp_store_release(&gathering, ++attempt);
 	call_followers();
-	while (!all_arrived()) {
+	while ((absent = missing_cpu()) >= 0) {
 		if (ktime_get_mono_fast_ns() > end) {
 			WRITE_ONCE(gathering, 0);
 			smp_store_release(&given_up, attempt);
@@ -160,6 +162,8 @@ static bool gather(void)
 /* Context: as above, and CPU hotplug is frozen. */
 static int stop_and_go(void)
 {
+	int err;
+
 	plugsched_update_reset(&rescue);
 	rescue.from = &plugsched_self;
 	rescue.to = plugsched_self.previous;
@@ -168,7 +172,9 @@ static int stop_and_go(void)
 	rescue.time[PLUGSCHED_T_ENTER] = ktime_get_mono_fast_ns();
 	if (!gather())
 		return -ETIMEDOUT;
-	return run_update();
+	err = run_update();
+	rescue.time[PLUGSCHED_T_LEFT] = ktime_get_mono_fast_ns();
+	return err;
 }
 
 static int freeze_and_go(void)
@@ -185,23 +191,37 @@ static int freeze_and_go(void)
 	return err;
 }
 
-static void finished(int err)
+/* Say once for each reason why it does not go back yet. */
+static void tell(int err)
 {
 	static int last;
 
+	if (err == last || err == -EAGAIN)
+		return;
+	last = err;
+	if (err == -ETIMEDOUT)
+		plugsched_note("going back has to wait: CPU %d does not answer\n", absent);
+	else if (err == -EEXIST)
+		plugsched_note("going back has to wait: something has hooked %s\n",
+			       rescue.conflict);
+	else
+		plugsched_note("going back has to wait: tasks are in the way (%d)\n", err);
+	pr_err("%s is to be left, but that has to wait (%d), see its report\n",
+	       THIS_MODULE->name, err);
+}
+
+static void finished(int err)
+{
 	if (!err) {
 		if (rescue.forced)
-			plugsched_note("tasks that were in the way of it were ignored\n");
+			plugsched_note("tasks in the way were ignored: the module stays loaded\n");
+		deadline = 0;
 		WRITE_ONCE(rescued, true);
 		atomic_set(&wanted, 0);
 		schedule_work(&aftermath_work);
 		return;
 	}
-	if (err != last && err != -EAGAIN)
-		plugsched_note("going back failed for now (%d)%s%s\n", err,
-			       rescue.conflict ? ", something has hooked " : "",
-			       rescue.conflict ?: "");
-	last = err;
+	tell(err);
 	if (err == -EBUSY || err == -ETIMEDOUT)
 		tries++;
 	not_before = ktime_get_mono_fast_ns() +
@@ -285,7 +305,8 @@ void plugsched_rescue(bool is_sick, const char *fmt, ...)
 	char reason[200];
 	va_list args;
 
-	if (!READ_ONCE(armed) || atomic_cmpxchg(&wanted, 0, 1))
+	if (!READ_ONCE(armed) || !READ_ONCE(plugsched_self.active) ||
+	    atomic_cmpxchg(&wanted, 0, 1))
 		return;
 	sick = is_sick;
 	va_start(args, fmt);
@@ -370,8 +391,6 @@ static void aftermath(struct work_struct *work)
 
 	mutex_lock(plugsched_self.lock);
 	plugsched_rescue_disarm();
-	deadline = 0;
-	rescue.time[PLUGSCHED_T_LEFT] = ktime_get_mono_fast_ns();
 	plugsched_update_publish(&rescue, 0);
 	plugsched_carry_features(&plugsched_self, to, false);
 	if (sick)
@@ -380,7 +399,9 @@ static void aftermath(struct work_struct *work)
 	plugsched_self.previous = NULL;
 	if (to)
 		to->started(true);
-	module_put(THIS_MODULE);
+	/* Over a task that was inside of it, it must never be unloaded. */
+	if (!rescue.forced)
+		module_put(THIS_MODULE);
 	mutex_unlock(plugsched_self.lock);
 }
 

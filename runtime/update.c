@@ -192,7 +192,8 @@ void plugsched_update_publish(struct plugsched_update *u, int err)
 		return;
 	plugsched_sysfs_link(u->to);
 	pr_info("%s took over from %s: %u CPUs, %d threads, stopped for %llu ns\n",
-		name_of(u->to), name_of(u->from), u->cpus, atomic_read(&u->threads),
+		name_of(u->to), name_of(u->from), u->cpus,
+		atomic_read(&u->threads) + atomic_read(&u->stopped),
 		u->time[PLUGSCHED_T_LEFT] - u->time[PLUGSCHED_T_ENTER]);
 }
 

@@ -102,7 +102,12 @@ func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
 			continue
 		}
 		o.say("removing %s, which is %s", l.Name, l.State)
-		if err := unload(ctx, l.Name); err != nil {
+		err := unload(ctx, l.Name)
+		if l.State == stateRolledBack && errors.Is(err, unix.EWOULDBLOCK) {
+			o.say("%s stays loaded: it went back over a task that was inside of it", l.Name)
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -103,7 +103,9 @@ func linkKbuild(t *Tree, objects []string) string {
 	b.WriteString(Name + "-y := $(filter %.o,$(obj-y)) \\\n\t" + strings.Join(objects, " \\\n\t") + "\n")
 	b.WriteString("obj-y :=\nobj-m := " + Name + ".o\n")
 	for _, o := range objects {
-		b.WriteString("CFLAGS_" + o + " := -I" + filepath.Join(t.WorkDir, t.SchedDir) + "\n")
+		// The maps keep the names of directories out of the module.
+		b.WriteString("CFLAGS_" + o + " := -I" + filepath.Join(t.WorkDir, t.SchedDir) +
+			" -fmacro-prefix-map=" + t.WorkDir + "/= -fmacro-prefix-map=$(src)/=\n")
 	}
 	return b.String()
 }

@@ -17,6 +17,12 @@ const unnamed = desc.NamePrefix + "00000000"
 // nameSize is MODULE_NAME_LEN of a 64-bit kernel (include/linux/moduleparam.h).
 const nameSize = 64 - 8
 
+// A GNU build-id note: its header with the owner's name, and the linker's SHA-1.
+const (
+	noteHeader  = 16
+	buildIDSize = 20
+)
+
 // setName gives a finished module, in place, a name by its contents, so that the
 // kernel can have two different ones at the same time. It returns the name.
 func setName(image []byte) (string, error) {
@@ -39,7 +45,15 @@ func setName(image []byte) (string, error) {
 	if info, err := find(f, image, ".modinfo", []byte("name="+Name+"\x00")); err == nil {
 		clear(info)
 	}
+	// The linker's build-id covers the debug information, which is gone, and with it
+	// the names of directories.
+	var id []byte
+	if s := f.Section(".note.gnu.build-id"); s != nil && s.FileSize == noteHeader+buildIDSize {
+		id = image[s.Offset+noteHeader:][:buildIDSize]
+		clear(id)
+	}
 	sum := sha256.Sum256(image)
+	copy(id, sum[:])
 	name := fmt.Sprintf("%s%x", desc.NamePrefix, sum[:4])
 	copy(this, name)
 	copy(described, name)
