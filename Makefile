@@ -14,7 +14,7 @@ export CGO_ENABLED = 0
 all: build
 
 build:
-	$(GO) build -o bin/ ./cmd/plugsched ./test/demo
+	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/living
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
 

@@ -7,6 +7,7 @@
 #define pr_fmt(fmt) "schedtest: fail: " fmt
 
 #include <linux/debugfs.h>
+#include <linux/kernel.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -51,8 +52,8 @@ static char comm[TASK_COMM_LEN];
 static bool active;
 
 static atomic_t seen;
-static const char *failed;	/* the function whose call failed */
-static unsigned long failed_at;	/* its return address */
+/* Which call failed, in words, because the module may be gone when they are read. */
+static char failed[128] = "none";
 
 static struct module *(*module_at)(unsigned long addr);
 
@@ -80,8 +81,7 @@ static int fail_entry(struct kprobe *p, struct pt_regs *regs)
 		return 0;
 	if (atomic_inc_return(&seen) != nth)
 		return 0;
-	failed = p->symbol_name;
-	failed_at = caller;
+	snprintf(failed, sizeof(failed), "%s called from %pS", p->symbol_name, (void *)caller);
 	instruction_pointer_set(regs, (unsigned long)return_null);
 	return 1;
 }
@@ -141,7 +141,7 @@ static int configure(char *line)
 		return -EINVAL;
 	strscpy(comm, line, sizeof(comm));
 	nth = n;
-	failed = NULL;
+	strscpy(failed, "none", sizeof(failed));
 	atomic_set(&seen, 0);
 	return start();
 }
@@ -168,10 +168,7 @@ static int fail_show(struct seq_file *m, void *unused)
 
 	mutex_lock(&fail_mutex);
 	seq_printf(m, "seen %d\n", atomic_read(&seen));
-	if (failed)
-		seq_printf(m, "failed %s called from %pS\n", failed, (void *)failed_at);
-	else
-		seq_puts(m, "failed none\n");
+	seq_printf(m, "failed %s\n", failed);
 	if (active) {
 		seq_puts(m, "watching");
 		for (i = 0; i < ARRAY_SIZE(names); i++)

@@ -11,6 +11,7 @@
 #include <linux/cpu.h>
 #include <linux/debugfs.h>
 #include <linux/kdebug.h>
+#include <linux/kernel.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -63,14 +64,9 @@ struct trap {
 	atomic_t written;
 };
 
+/* Words, because a module may be gone when they are read. */
 struct hit {
-	char func[64];
-	unsigned long ip;
-	char comm[TASK_COMM_LEN];
-	pid_t pid;
-	int cpu;
-	unsigned int nr_stack;
-	unsigned long stack[STACK_MAX];
+	char text[128 + STACK_MAX * 64];
 	atomic_t complete;
 };
 
@@ -134,22 +130,28 @@ static struct trap_range *find_range(const struct trap *t, unsigned long addr)
 	return NULL;
 }
 
-/* Any context, NMIs included. A hit while one is recorded takes the next place. */
+/* Any context, NMIs included: finding symbols takes no locks. */
+static void describe(struct hit *h, const struct func *f, unsigned long ip, struct pt_regs *regs)
+{
+	unsigned long stack[STACK_MAX];
+	unsigned int nr = save_stack_regs(regs, stack, STACK_MAX, 0), i;
+	size_t n;
+
+	n = scnprintf(h->text, sizeof(h->text), "hit %s at %pS by %s[%d] on cpu %d\n", f->name,
+		      (void *)ip, current->comm, current->pid, raw_smp_processor_id());
+	for (i = 0; i < nr; i++)
+		n += scnprintf(h->text + n, sizeof(h->text) - n, "\t%pS\n", (void *)stack[i]);
+}
+
+/* A hit while another is recorded, even below it on the stack, takes the next place. */
 static void record(const struct func *f, unsigned long ip, struct pt_regs *regs)
 {
 	unsigned int i = atomic_inc_return(&nr_hits) - 1;
-	struct hit *h;
 
 	if (i >= HITS_MAX)
 		return;
-	h = &hits[i];
-	h->ip = ip;
-	h->pid = current->pid;
-	h->cpu = raw_smp_processor_id();
-	strscpy(h->func, f->name, sizeof(h->func));
-	strscpy(h->comm, current->comm, sizeof(h->comm));
-	h->nr_stack = save_stack_regs(regs, h->stack, STACK_MAX, 0);
-	atomic_set_release(&h->complete, 1);
+	describe(&hits[i], f, ip, regs);
+	atomic_set_release(&hits[i].complete, 1);
 }
 
 /*
@@ -421,18 +423,6 @@ static ssize_t untrap_write(struct file *file, const char __user *buf, size_t co
 	return count;
 }
 
-static void show_hit(struct seq_file *m, struct hit *h)
-{
-	unsigned int i;
-
-	if (!atomic_read_acquire(&h->complete))
-		return;
-	seq_printf(m, "hit %s at %pS by %s[%d] on cpu %d\n", h->func, (void *)h->ip,
-		   h->comm, h->pid, h->cpu);
-	for (i = 0; i < h->nr_stack; i++)
-		seq_printf(m, "\t%pS\n", (void *)h->stack[i]);
-}
-
 static int hits_show(struct seq_file *m, void *unused)
 {
 	unsigned int total, i;
@@ -443,7 +433,8 @@ static int hits_show(struct seq_file *m, void *unused)
 	seq_printf(m, "trapped %u functions, %lu bytes%s\n", last_funcs, last_bytes,
 		   trap ? "" : ", restored");
 	for (i = 0; i < min_t(unsigned int, total, HITS_MAX); i++)
-		show_hit(m, &hits[i]);
+		if (atomic_read_acquire(&hits[i].complete))
+			seq_puts(m, hits[i].text);
 	mutex_unlock(&trap_mutex);
 	return 0;
 }
