@@ -54,25 +54,55 @@ func testTrap(t *testing.T) {
 		}
 	}
 	list := oldCode(t)
-	for range 3 {
+	for range 2 {
 		trap(t, m, list)
 		time.Sleep(3 * time.Second)
 		n, report := hits(t, m)
 		if n < 50 || strings.Count(report, "\nhit ") != 32 || !strings.Contains(report, "hit try_to_wake_up at ") {
 			t.Errorf("the scheduler ran into %d traps:\n%s", n, report)
 		}
-		ok(t, m, "schedload check --seconds 3")
+		ok(t, m, "schedload check --seconds 15")
 		ok(t, m, "echo 1 > "+schedtest+"/untrap")
 	}
-	trap(t, m, slices.DeleteFunc(slices.Clone(list), func(r oldcode.Range) bool { return r.Name != "__schedule" }))
+	schedule := only(list, "__schedule")
+	trap(t, m, schedule)
 	time.Sleep(time.Second)
 	if n, report := hits(t, m); n != 1 || !strings.Contains(report, "hit __schedule at __schedule+") || !strings.Contains(report, "\n\tschedule") {
 		t.Errorf("__schedule alone:\n%s", report)
 	}
+	if err := tryTrap(t, m, schedule); err == nil {
+		t.Error("trapped twice")
+	}
 	ok(t, m, "echo 1 > "+schedtest+"/untrap")
-	// What was not hit must be as it was, too: the module checks nothing itself.
+
+	probed := only(list, "nr_iowait")
+	const events = "/sys/kernel/tracing/kprobe_events"
+	ok(t, m, fmt.Sprintf("echo p:there nr_iowait+%d > %s", probed[0].Addr-address(t, "nr_iowait"), events))
+	if err := tryTrap(t, m, probed); err == nil || !strings.Contains(ok(t, m, "dmesg"), "a kprobe is at nr_iowait+") {
+		t.Errorf("trapped over a kprobe: %v", err)
+	}
+	ok(t, m, "echo > "+events)
+	// rmmod restores as well.
 	trap(t, m, list)
-	ok(t, m, "rmmod schedtest && schedload check --seconds 3 && schedload stop")
+	ok(t, m, "rmmod schedtest && schedload check --seconds 15 && schedload stop")
+}
+
+func only(list []oldcode.Range, name string) []oldcode.Range {
+	return slices.DeleteFunc(slices.Clone(list), func(r oldcode.Range) bool { return r.Name != name })
+}
+
+// address is where a function of the scheduler was linked.
+func address(t *testing.T, name string) uint64 {
+	t.Helper()
+	b, err := shared.project.Boundary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := b.Find(name)
+	if len(list) != 1 {
+		t.Fatalf("%d functions are named %s", len(list), name)
+	}
+	return list[0].Addr
 }
 
 // testFail: allocations of others neither count nor fail; the scheduler module's
@@ -150,7 +180,7 @@ func alive(t *testing.T, counts map[string][]int, seconds int, hooks ...string) 
 }
 
 func testFentry(t *testing.T, m *vm.Machine) {
-	alive(t, living(t, m, "fentry -n 3 wake_up_process scheduler_tick"), 3, "wake_up_process", "scheduler_tick")
+	alive(t, living(t, m, "fentry -n 3 wake_up_process schedule"), 3, "wake_up_process", "schedule")
 	if c := living(t, m, "fentry -n 1 sched_show_task"); !slices.Equal(c["sched_show_task"], []int{0}) {
 		t.Errorf("sched_show_task, which nobody calls: %v", c)
 	}

@@ -38,7 +38,7 @@ static const char * const names[] = {
 	"kmemdup", "kmemdup_noprof", "kstrdup", "kstrdup_noprof",
 	"vmalloc", "vmalloc_noprof", "vzalloc", "vzalloc_noprof",
 	"__vmalloc", "__vmalloc_noprof", "vmap",
-	"__alloc_percpu", "alloc_cpumask_var_node",
+	"__alloc_percpu", "pcpu_alloc_noprof", "alloc_cpumask_var_node",
 	"kobject_create_and_add",
 };
 
