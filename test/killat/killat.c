@@ -226,6 +226,19 @@ static void entry(pid_t tid, uint64_t nr, const uint64_t *args)
 	t->counted = !only_effective || effective(c, args, subject);
 }
 
+/*
+ * A process that is killed at the entry of a call does not make it: all that are
+ * known go together. Those not seen yet are killed at their next stop.
+ */
+static void kill_all(void)
+{
+	killed = true;
+	kill(root, SIGKILL);
+	for (size_t i = 0; i < nr_threads; i++)
+		if (threads[i].tid)
+			kill(threads[i].tid, SIGKILL);
+}
+
 /* One stop at a system call. Kills the command if it is the one to do so. */
 static void syscall_stop(pid_t tid)
 {
@@ -244,7 +257,7 @@ static void syscall_stop(pid_t tid)
 	}
 	t = find_thread(tid);
 	/* The exit of a call whose entry was not seen, such as clone or execve, is none. */
-	if (!started || killed || !t || !t->counted)
+	if (!started || !t || !t->counted)
 		return;
 	if (info.op != PTRACE_SYSCALL_INFO_ENTRY)
 		t->counted = false;
@@ -252,9 +265,7 @@ static void syscall_stop(pid_t tid)
 	if (list)
 		fprintf(stderr, "killat: stop %lu: %s of %s by thread %d\n", stops, phase, t->text, tid);
 	if (stops == stop_at) {
-		if (kill(root, SIGKILL))
-			die("kill");
-		killed = true;
+		kill_all();
 		fprintf(stderr, "killat: killed at stop %lu: %s of %s by thread %d\n", stops, phase, t->text, tid);
 	}
 }
@@ -265,6 +276,10 @@ static void stopped(pid_t tid, int status)
 	int sig = WSTOPSIG(status), event = status >> 16;
 	int request = PTRACE_SYSCALL, deliver = 0;
 
+	if (killed) {
+		kill(tid, SIGKILL);	/* ends the stop, too */
+		return;
+	}
 	if (sig == (SIGTRAP | 0x80)) {
 		syscall_stop(tid);
 	} else if (event == PTRACE_EVENT_EXEC) {
@@ -275,7 +290,7 @@ static void stopped(pid_t tid, int status)
 	} else if (!event) {
 		deliver = sig;
 	}
-	if (ptrace(request, tid, 0, deliver) && errno != ESRCH)
+	if (!killed && ptrace(request, tid, 0, deliver) && errno != ESRCH)
 		die("ptrace of thread %d", tid);
 }
 
