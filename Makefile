@@ -14,8 +14,9 @@ export CGO_ENABLED = 0
 all: build
 
 build:
-	$(GO) build -o bin/ ./cmd/plugsched ./test/demo
+	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/living
 	$(MAKE) -s -C test/load
+	$(MAKE) -s -C test/killat
 
 setup:
 	./scripts/setup
@@ -41,3 +42,4 @@ test-guest: build
 clean:
 	rm -rf bin build
 	$(MAKE) -s -C test/load clean
+	$(MAKE) -s -C test/killat clean

@@ -39,7 +39,7 @@ func TestLicences(t *testing.T) {
 			continue // removed, not yet committed
 		}
 		want := "SPDX-License-Identifier: BSD-3-Clause"
-		if strings.HasPrefix(path, "runtime/") {
+		if strings.HasPrefix(path, "runtime/") || strings.HasPrefix(path, "test/kmod/") {
 			want = "SPDX-License-Identifier: GPL-2.0-only"
 		}
 		head := strings.Join(strings.SplitN(string(text), "\n", 4)[:min(3, strings.Count(string(text), "\n")+1)], "\n")

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Command living hooks a kernel as monitoring tools do, and tells once a second
+// how often each hook was reached. What lives in a kernel must go on living
+// through a live update of its scheduler.
+//
+//	living fentry [-n SECONDS] FUNCTION...   BPF programs at the heads of kernel functions
+//	living perf [-n SECONDS]                 cpu-clock samples and sched:sched_switch, all CPUs
+//
+// A line is "NAME COUNT": of the second that just passed. Without -n it goes on
+// until it is killed. Exit status: 0, 1 a hook cannot be set or read, 2 usage.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+)
+
+// hook is something whose events are counted.
+type hook struct {
+	name string
+	// total is the number of events so far.
+	total func() (uint64, error)
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		usage()
+	}
+	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
+	seconds := flags.Int("n", 0, "seconds to run (0: until killed)")
+	flags.Parse(os.Args[2:])
+	hooks, err := attach(os.Args[1], flags.Args())
+	if err == nil {
+		err = watch(hooks, *seconds)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "living:", err)
+		os.Exit(1)
+	}
+}
+
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: living fentry [-n SECONDS] FUNCTION... | living perf [-n SECONDS]")
+	os.Exit(2)
+}
+
+func attach(kind string, args []string) ([]hook, error) {
+	switch {
+	case kind == "fentry" && len(args) > 0:
+		return attachFentry(args)
+	case kind == "perf" && len(args) == 0:
+		return openPerf()
+	}
+	usage()
+	return nil, nil
+}
+
+// watch prints what every hook counted in each second.
+func watch(hooks []hook, seconds int) error {
+	last := make([]uint64, len(hooks))
+	for n := 0; ; n++ {
+		for i, h := range hooks {
+			total, err := h.total()
+			if err != nil {
+				return fmt.Errorf("%s: %w", h.name, err)
+			}
+			if n > 0 {
+				fmt.Println(h.name, total-last[i])
+			}
+			last[i] = total
+		}
+		if seconds > 0 && n == seconds {
+			return nil
+		}
+		time.Sleep(time.Second)
+	}
+}
