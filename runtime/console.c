@@ -28,12 +28,14 @@ static const char * const alarms[] = {
 };
 
 /* What begins a report that names a function later on. */
-static const char * const openings[] = { "WARNING: ", "BUG: ", "Oops: ", "general protection fault" };
+static const char * const openings[] = {
+	"WARNING: ", "BUG: ", "Oops: ", "general protection fault",
+};
 
 /* A report's lines follow each other; another one's do not take this long to begin. */
 #define REPORT_JIFFIES	HZ
 
-static char opening[80];
+static char opening[100];
 static unsigned long opened;
 static bool probing;
 
@@ -46,11 +48,12 @@ static bool holds(const char *text, size_t len, const char *part)
 static void read_along(void *data, const char *text, size_t len)
 {
 	char name[MODULE_NAME_LEN + 3];
+	bool fresh = false;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(alarms); i++) {
 		if (holds(text, len, alarms[i])) {
-			plugsched_rescue(true, "the kernel says: %.*s", (int)min_t(size_t, len, 120), text);
+			plugsched_rescue(true, "the kernel says: %.*s", (int)len, text);
 			return;
 		}
 	}
@@ -58,14 +61,19 @@ static void read_along(void *data, const char *text, size_t len)
 		if (holds(text, len, openings[i])) {
 			scnprintf(opening, sizeof(opening), "%.*s", (int)len, text);
 			opened = jiffies;
+			fresh = true;
 		}
 	}
 	if (!opening[0] || time_after(jiffies, opened + REPORT_JIFFIES))
 		return;
 	scnprintf(name, sizeof(name), "[%s]", THIS_MODULE->name);
-	if (holds(text, len, name))
-		plugsched_rescue(true, "the kernel says: %s, in %.*s", opening,
-				 (int)min_t(size_t, len, 80), text);
+	if (!holds(text, len, name))
+		return;
+	if (fresh)
+		plugsched_rescue(true, "the kernel says: %.*s", (int)len, text);
+	else
+		plugsched_rescue(true, "the kernel says: %s, below %.*s", opening, (int)len,
+				 skip_spaces(text));
 }
 
 /* Context: process. */

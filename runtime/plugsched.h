@@ -142,6 +142,7 @@ struct plugsched_update {
 	unsigned int cpus;		/* online, fixed while hotplug is frozen */
 	const struct task_struct *initiator;	/* whose frames in the runtime are no obstacle */
 	bool forced;			/* go ahead over stacks that are in the way */
+	bool heal;			/* the scheduler that is left is not to be trusted */
 	struct plugsched_scan *scan;	/* what was inspected before, NULL: nothing */
 	atomic_t ids;			/* hands out CPU numbers 0 .. cpus - 1 */
 	atomic_t arrived;		/* rendezvous counter, only grows */
@@ -197,8 +198,12 @@ int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *
 
 /* rebuild.c: context of both: stopped machine, IRQs off, each CPU for itself. */
 void plugsched_clear_rq(int cpu, const struct plugsched_module *from);
-void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to);
+void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
+
+/* heal.c: see there for the contexts. */
+void plugsched_heal_queued(struct task_struct *p);
+void plugsched_heal_sleeper(struct task_struct *p);
 
 /* features.c: process context, may sleep. */
 void plugsched_carry_features(const struct plugsched_module *from,

@@ -131,7 +131,7 @@ void plugsched_clear_rq(int cpu, const struct plugsched_module *from)
 	printk_deferred_exit();
 }
 
-void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to)
+void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal)
 {
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
@@ -144,6 +144,8 @@ void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to)
 	ops_of(to)->set_online(rq);
 	list_for_each_entry_safe(p, n, list, se.group_node) {
 		list_del_init(&p->se.group_node);
+		if (heal && p->sched_class == &fair_sched_class)
+			plugsched_heal_queued(p);
 		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS | move_flag(p, ENQUEUE_MOVE));
 	}
 	rq_unlock(rq, &rf);

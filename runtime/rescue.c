@@ -169,6 +169,7 @@ static int stop_and_go(void)
 	rescue.to = plugsched_self.previous;
 	rescue.cpus = num_online_cpus();
 	rescue.forced = tries >= FORCE_AFTER;
+	rescue.heal = sick;
 	rescue.time[PLUGSCHED_T_ENTER] = ktime_get_mono_fast_ns();
 	if (!gather())
 		return -ETIMEDOUT;

@@ -122,7 +122,7 @@ int plugsched_update_stopped(void *data)
 	redirect(u, id, &round);
 	stamp(u, id, PLUGSCHED_T_REDIRECTED);
 
-	plugsched_rebuild_rq(cpu, u->to);
+	plugsched_rebuild_rq(cpu, u->to, u->heal);
 	if (!id) {
 		if (u->from)
 			WRITE_ONCE(u->from->active, false);

@@ -328,6 +328,7 @@ static void wake_forgotten(struct waiting *w)
  */
 static int wake_sleeper(struct task_struct *p, void *unused)
 {
+	plugsched_heal_sleeper(p);
 	if (!(p->flags & PF_KTHREAD) || switches_of(p) > 1)
 		wake_up_process(p);
 	return 0;

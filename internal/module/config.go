@@ -13,6 +13,7 @@ import (
 // information says so; version numbers do not, because distributions backport.
 var probes = []struct{ macro, structure, member, why string }{
 	{"PLUGSCHED_HAVE_STOP_WORK_CALLER", "struct cpu_stop_work", "caller", "a recorded return address, which must not outlive the module"},
+	{"PLUGSCHED_HAVE_VLAG", "struct sched_entity", "vlag", "EEVDF: a dequeued task keeps its lag, not its virtual time"},
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
 }
 
