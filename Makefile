@@ -6,10 +6,11 @@
 GO      ?= go
 RELEASE ?=
 CYCLES  ?= 20
+FUZZTIME ?= 1m
 
 export CGO_ENABLED = 0
 
-.PHONY: all build setup demo test test-quick test-guest lint clean
+.PHONY: all build setup demo test test-quick test-guest fuzz lint clean
 
 all: build
 
@@ -33,6 +34,10 @@ lint:
 # No kernel, no network.
 test-quick:
 	$(GO) test ./...
+
+# Every fuzz target for FUZZTIME, one after the other.
+fuzz:
+	GO="$(GO)" ./scripts/fuzz $(FUZZTIME)
 
 # The whole thing: a kernel's packages, builds that must be refused, guests.
 test-guest: build
