@@ -71,11 +71,19 @@ func (s debugSections) open() (*debugInfo, error) {
 // langAssembler is DW_LANG_Mips_Assembler, which all assemblers use.
 const langAssembler = 0x8001
 
+// maxPadding is far more null entries than anybody puts between units.
+const maxPadding = 1 << 12
+
+func isUnit(t dwarf.Tag) bool {
+	return t == dwarf.TagCompileUnit || t == dwarf.TagPartialUnit || t == dwarf.TagTypeUnit || t == dwarf.TagSkeletonUnit
+}
+
 // readUnits finds the units and derives the tree from their names.
 func readUnits(d *dwarf.Data) (*debugInfo, error) {
 	di := &debugInfo{data: d}
 	var paths []unitPath
 	r := d.Reader()
+	padding := 0
 	for {
 		e, err := r.Next()
 		if err != nil {
@@ -83,6 +91,17 @@ func readUnits(d *dwarf.Data) (*debugInfo, error) {
 		}
 		if e == nil {
 			break
+		}
+		if e.Tag == 0 {
+			// debug/dwarf does not get past a number that the section's end cuts
+			// off: it returns null entries for ever.
+			if padding++; padding > maxPadding {
+				return nil, errors.New("debug information: is cut off, or padded without end")
+			}
+			continue
+		}
+		if !isUnit(e.Tag) {
+			return nil, fmt.Errorf("debug information: entry %#x is outside of any unit", e.Offset)
 		}
 		if n := len(di.units); n > 0 {
 			di.units[n-1].end = e.Offset
