@@ -3,7 +3,7 @@
 package live
 
 import (
-	"os"
+	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +19,7 @@ func openLog() *kernelLog {
 	if err != nil {
 		return &kernelLog{-1}
 	}
-	unix.Seek(fd, 0, os.SEEK_END)
+	unix.Seek(fd, 0, io.SeekEnd)
 	return &kernelLog{fd}
 }
 
