@@ -6,10 +6,15 @@
 GO      ?= go
 RELEASE ?=
 CYCLES  ?= 20
+FUZZTIME ?= 1m
+
+# Of the linters; `go run` keeps their dependencies out of go.mod.
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB),-db $(GOVULNDB))
 
 export CGO_ENABLED = 0
 
-.PHONY: all build setup demo test test-quick test-guest lint clean
+.PHONY: all build setup demo test test-quick test-race test-guest fuzz lint clean
 
 all: build
 
@@ -24,16 +29,29 @@ setup:
 demo: setup build
 	bin/demo -cycles $(CYCLES) $(if $(RELEASE),-release $(RELEASE))
 
-test: setup build lint test-quick test-guest
+test: setup build lint test-quick test-race test-guest
 
 lint:
 	@test -z "$$(gofmt -l cmd internal kernels test *.go)" || { gofmt -l cmd internal kernels test *.go; echo "run gofmt"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags guest ./test/...
+	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags guest ./test/...
+	./scripts/vulncheck $(GOVULNCHECK) -tags guest -test ./...
 
 # No kernel, no network.
 test-quick:
 	$(GO) test ./...
+
+# The packages with goroutines, under the race detector. It needs cgo.
+RACY = ./internal/vm/... ./internal/target ./internal/image ./internal/guest ./internal/project ./cmd/plugsched
+
+test-race:
+	CGO_ENABLED=1 $(GO) test -race $(RACY)
+
+# Every fuzz target for FUZZTIME, one after the other.
+fuzz:
+	GO="$(GO)" ./scripts/fuzz $(FUZZTIME)
 
 # The whole thing: a kernel's packages, builds that must be refused, guests.
 test-guest: build

@@ -6,6 +6,7 @@
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
+#include <linux/ctype.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
 #include <linux/printk.h>
@@ -16,64 +17,88 @@
 
 extern struct tracepoint __tracepoint_console;
 
-/* Said by a kernel whose scheduler is broken, wherever the code is. */
+/*
+ * Said by a kernel whose scheduler is broken, wherever the code is. A message may
+ * begin with the name of a program that crashed, at most 15 characters that a user
+ * chose: whatever is looked for at the beginning is longer.
+ */
 static const char * const alarms[] = {
-	"BUG: scheduling while atomic",			/* __schedule_bug() */
-	"BUG: sleeping function called from invalid",	/* __might_resched() */
-	"BUG: soft lockup",				/* watchdog_timer_fn() */
-	"BUG: workqueue lockup",			/* wq_watchdog_timer_fn() */
-	"Watchdog detected hard LOCKUP",
-	"rcu: INFO: rcu_",				/* stalls */
-	"sched: Unexpected reschedule of offline CPU",
+	"BUG: scheduling while atomic: ",			/* __schedule_bug() */
+	"BUG: sleeping function called from invalid context",	/* __might_resched() */
+	"watchdog: BUG: soft lockup - CPU#",			/* watchdog_timer_fn() */
+	"watchdog: Watchdog detected hard LOCKUP",		/* watchdog_hardlockup_check() */
+	"NMI watchdog: Watchdog detected hard LOCKUP",		/* before 6.5 */
+	"BUG: workqueue lockup - pool",				/* wq_watchdog_timer_fn() */
+	"rcu: INFO: rcu_sched ",				/* stalls */
+	"rcu: INFO: rcu_preempt ",
 };
 
-/* What begins a report that names a function later on. */
+/* What begins a report that names functions later on. */
 static const char * const openings[] = {
-	"WARNING: ", "BUG: ", "Oops: ", "general protection fault",
+	"BUG: unable to handle page fault",
+	"BUG: kernel NULL pointer dereference",
+	"general protection fault, ",
+	"kernel BUG at ",
 };
 
 /* A report's lines follow each other; another one's do not take this long to begin. */
 #define REPORT_JIFFIES	HZ
 
-static char opening[100];
+static char opening[128];
 static unsigned long opened;
 static bool probing;
 
-static bool holds(const char *text, size_t len, const char *part)
+static bool starts(const char *text, size_t len, const char *part)
 {
-	return strnstr(text, part, len);
+	return len >= strlen(part) && !memcmp(text, part, strlen(part));
+}
+
+static bool starts_any(const char *text, size_t len, const char * const *parts, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (starts(text, len, parts[i]))
+			return true;
+	return false;
+}
+
+/*
+ * The first line of WARN(): "WARNING: CPU: 1 PID: 2 at " and, from 6.19 on,
+ * "WARNING: file.c:3 at ". Behind a program's name there would be a bracket first.
+ */
+static bool is_warning(const char *text, size_t len)
+{
+	const char *at = strnstr(text, " at ", len);
+
+	return starts(text, len, "WARNING: ") && at && at - text >= TASK_COMM_LEN &&
+	       isdigit(at[-1]) && !memchr(text, '[', at - text);
 }
 
 /* Context: any that prints, NMI included. */
 static void read_along(void *data, const char *text, size_t len)
 {
 	char name[MODULE_NAME_LEN + 3];
-	bool fresh = false;
-	unsigned int i;
+	bool first = false;
 
-	for (i = 0; i < ARRAY_SIZE(alarms); i++) {
-		if (holds(text, len, alarms[i])) {
-			plugsched_rescue(true, "the kernel says: %.*s", (int)len, text);
-			return;
-		}
+	if (starts_any(text, len, alarms, ARRAY_SIZE(alarms))) {
+		plugsched_rescue(true, "the kernel says: %.*s", (int)len, text);
+		return;
 	}
-	for (i = 0; i < ARRAY_SIZE(openings); i++) {
-		if (holds(text, len, openings[i])) {
-			scnprintf(opening, sizeof(opening), "%.*s", (int)len, text);
-			opened = jiffies;
-			fresh = true;
-		}
+	if (is_warning(text, len) || starts_any(text, len, openings, ARRAY_SIZE(openings))) {
+		scnprintf(opening, sizeof(opening), "%.*s", (int)len, text);
+		opened = jiffies;
+		first = true;
 	}
 	if (!opening[0] || time_after(jiffies, opened + REPORT_JIFFIES))
 		return;
 	scnprintf(name, sizeof(name), "[%s]", THIS_MODULE->name);
-	if (!holds(text, len, name))
+	if (!strnstr(text, name, len))
 		return;
-	if (fresh)
-		plugsched_rescue(true, "the kernel says: %.*s", (int)len, text);
+	if (first)
+		plugsched_rescue(true, "the kernel says: %s", opening);
 	else
-		plugsched_rescue(true, "the kernel says: %s, below %.*s", opening, (int)len,
-				 skip_spaces(text));
+		plugsched_rescue(true, "the kernel says: %s, below %.*s", opening, (int)len, text);
 }
 
 /* Context: process. */

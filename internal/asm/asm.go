@@ -143,6 +143,9 @@ func debugSection(name string) bool { return strings.HasPrefix(name, ".debug_") 
 func (p *parser) line(text string) error {
 	word, rest := firstWord(text)
 	if p.sectionDirective(word, rest) {
+		if !sectionNameOK(p.cur) {
+			return fmt.Errorf("unreadable directive %q", strings.TrimSpace(text))
+		}
 		return nil
 	}
 	if debugSection(p.cur) || dropDirective(word) || isComment(text) {
@@ -339,6 +342,11 @@ func firstWord(text string) (word, rest string) {
 func sectionName(rest string) (name, flags string) {
 	name, flags, _ = strings.Cut(rest, ",")
 	return strings.Trim(strings.TrimSpace(name), `"`), strings.TrimSpace(flags)
+}
+
+// sectionNameOK reports a name that Write can give back as it was read.
+func sectionNameOK(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == '"' || r == '\\' || r == ';' || r == '#' })
 }
 
 func labelOf(text string) (string, bool) {

@@ -13,7 +13,7 @@ import (
 // __bug_table, the numbers that gcc gives to static locals) is left out.
 func (u *Unit) Normal(d *Def) string {
 	var out strings.Builder
-	n := normaliser{unit: u, labels: map[string]string{}}
+	n := normaliser{unit: u, labels: map[string]string{}, tables: map[*Def]string{}}
 	words := 0 // .word directives since the entry in __bug_table began
 	for i := d.first; i <= d.last; i++ {
 		l := &u.lines[i]
@@ -52,18 +52,22 @@ func (u *Unit) Normal(d *Def) string {
 type normaliser struct {
 	unit   *Unit
 	labels map[string]string
-	depth  int
+	tables map[*Def]string // those shown, by what stands for them from then on
 }
 
 // table shows a numbered constant by content: what gcc makes of a switch
 // (CSWTCH.5), or a static const local, is part of the functions that use it.
+// Another mention of the same one, be it in itself, only shows which it is:
+// tables that refer to each other would fill all memory.
 func (n *normaliser) table(word string) (string, bool) {
 	d := n.unit.Lookup(word)
-	if d == nil || d.Kind != Object || n.depth > 4 || Stem(word) == word || !strings.HasPrefix(d.Section, ".rodata") {
+	if d == nil || d.Kind != Object || Stem(word) == word || !strings.HasPrefix(d.Section, ".rodata") {
 		return "", false
 	}
-	n.depth++
-	defer func() { n.depth-- }()
+	if s, ok := n.tables[d]; ok {
+		return s, true
+	}
+	n.tables[d] = strconv.Itoa(len(n.tables))
 	var b strings.Builder
 	for i := d.first + 1; i <= d.last; i++ {
 		b.WriteString(n.line(strings.TrimSpace(n.unit.lines[i].text)) + ";")

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"plugsched/internal/fuzzing"
+
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // warn is the kernel's WARN_ON: struct bug_entry holds the line in its first word.
@@ -124,8 +127,25 @@ func TestNormalData(t *testing.T) {
 	}
 }
 
-// FuzzParse: Parse takes anything without a panic, and what it takes, the other
-// functions take too.
+// TestTablesOfTables: tables that refer to each other, and to themselves, are
+// shown once each.
+func TestTablesOfTables(t *testing.T) {
+	const tables = 40
+	text := "\t.text\n\t.type f,@function\nf:\n\tleaq t.1(%rip), %rax\n\tret\n\t.size f,.-f\n\t.section .rodata\n"
+	for i := range tables {
+		text += fmt.Sprintf("\t.type t.%d,@object\nt.%[1]d:\n", i)
+		for j := range tables {
+			text += fmt.Sprintf("\t.quad t.%d\n", j)
+		}
+	}
+	u := parse(t, []byte(text))
+	if n := len(u.Normal(u.Lookup("f"))); n > 100*tables*tables {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+// FuzzParse: Parse takes anything, what it takes the other functions take too,
+// and what Write writes means the same when it is read again.
 func FuzzParse(f *testing.F) {
 	for _, c := range samples {
 		f.Add(compile(f, c))
@@ -135,19 +155,41 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("\t.section\n\t.pushsection \"\n:\n: x\n#\n\t.comm a,b\n\t.globl\n\t.type\n\t.size\n"))
 	f.Add([]byte("\t.type f,@function\nf:\n\t.type f.cold,@function\nf.cold:\n\t.size f,.-f\n\t.size f.cold,.-f.cold\nf:\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		u, err := Parse("fuzz.s", text)
-		if err != nil {
-			return
-		}
-		for _, d := range u.Defs {
-			if u.Lookup(d.Name) == nil {
-				t.Errorf("%q is not found", d.Name)
-			}
-			u.Normal(d)
-			u.Refs(d, func(string, bool) {})
-		}
-		u.Write(Edit{})
-		u.Write(Edit{Drop: func(d *Def) bool { return d.Kind == Func }, Refer: func(_ *Def, name string, _ bool) string { return name + "x" },
-			Rename: func(d *Def) (string, string) { return d.Name + "y", "z" }})
+		fuzzing.Bounded(t, func() { parseAndUse(t, text) })
 	})
+}
+
+func parseAndUse(t *testing.T, text []byte) {
+	u, err := Parse("fuzz.s", text)
+	if err != nil {
+		return
+	}
+	for _, d := range u.Defs {
+		if u.Lookup(d.Name) == nil {
+			t.Errorf("%q is not found", d.Name)
+		}
+		u.Refs(d, func(string, bool) {})
+		u.Normal(d)
+	}
+	u.Write(Edit{Drop: func(d *Def) bool { return d.Kind == Func }, Refer: func(_ *Def, name string, _ bool) string { return name + "x" },
+		Rename: func(d *Def) (string, string) { return d.Name + "y", "z" }})
+	out := u.Write(Edit{})
+	again, err := Parse("again.s", out)
+	if err != nil {
+		t.Fatalf("what was written is refused: %v\n%s", err, out)
+	}
+	if diff := cmp.Diff(defs(u), defs(again), cmpopts.IgnoreUnexported(Def{})); diff != "" {
+		t.Errorf("other definitions after writing and reading:\n%s", diff)
+	}
+}
+
+// defs are the definitions, without their places.
+func defs(u *Unit) []Def {
+	var out []Def
+	for _, d := range u.Defs {
+		c := *d
+		c.first, c.last = 0, 0
+		out = append(out, c)
+	}
+	return out
 }

@@ -17,6 +17,7 @@ type debugInfo struct {
 	data  *dwarf.Data
 	tree  *tree
 	units []unit
+	line  []byte // .debug_line, where it has to be checked
 }
 
 // unit is one compilation unit.
@@ -30,47 +31,59 @@ type unit struct {
 
 // openDWARF reads the debug sections of a vmlinux.
 func (v *vmlinux) openDWARF() (*debugInfo, error) {
-	var err error
-	get := func(name string) []byte {
-		b, e := v.named(name)
-		if e != nil && err == nil {
-			err = e
+	s := debugSections{}
+	for _, name := range []string{"abbrev", "info", "str", "line", "ranges", "line_str", "rnglists", "addr", "str_offsets"} {
+		b, err := v.named(".debug_" + name)
+		if err != nil {
+			return nil, err
 		}
-		return b
+		s[name] = b
 	}
-	abbrev, info, str := get(".debug_abbrev"), get(".debug_info"), get(".debug_str")
-	line, ranges := get(".debug_line"), get(".debug_ranges")
-	if err != nil {
-		return nil, err
-	}
-	if len(info) == 0 || len(abbrev) == 0 {
+	return s.open()
+}
+
+func (s debugSections) open() (*debugInfo, error) {
+	if len(s["info"]) == 0 || len(s["abbrev"]) == 0 {
 		return nil, ErrNoDWARF
 	}
-	d, err := dwarf.New(abbrev, nil, nil, info, line, nil, ranges, str)
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	d, err := dwarf.New(s["abbrev"], nil, nil, s["info"], s["line"], nil, s["ranges"], s["str"])
 	if err != nil {
 		return nil, fmt.Errorf("debug information: %w", err)
 	}
-	for _, name := range []string{".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets"} {
-		if b := get(name); len(b) > 0 {
-			if err := d.AddSection(name, b); err != nil {
+	for _, name := range []string{"line_str", "rnglists", "addr", "str_offsets"} {
+		if b := s[name]; len(b) > 0 {
+			if err := d.AddSection(".debug_"+name, b); err != nil {
 				return nil, fmt.Errorf("debug information: %w", err)
 			}
 		}
 	}
+	di, err := readUnits(d)
 	if err != nil {
 		return nil, err
 	}
-	return readUnits(d)
+	di.line = s["line"]
+	return di, nil
 }
 
 // langAssembler is DW_LANG_Mips_Assembler, which all assemblers use.
 const langAssembler = 0x8001
+
+// maxPadding is far more null entries than anybody puts between units.
+const maxPadding = 1 << 12
+
+func isUnit(t dwarf.Tag) bool {
+	return t == dwarf.TagCompileUnit || t == dwarf.TagPartialUnit || t == dwarf.TagTypeUnit || t == dwarf.TagSkeletonUnit
+}
 
 // readUnits finds the units and derives the tree from their names.
 func readUnits(d *dwarf.Data) (*debugInfo, error) {
 	di := &debugInfo{data: d}
 	var paths []unitPath
 	r := d.Reader()
+	padding := 0
 	for {
 		e, err := r.Next()
 		if err != nil {
@@ -78,6 +91,17 @@ func readUnits(d *dwarf.Data) (*debugInfo, error) {
 		}
 		if e == nil {
 			break
+		}
+		if e.Tag == 0 {
+			// debug/dwarf does not get past a number that the section's end cuts
+			// off: it returns null entries for ever.
+			if padding++; padding > maxPadding {
+				return nil, errors.New("debug information: is cut off, or padded without end")
+			}
+			continue
+		}
+		if !isUnit(e.Tag) {
+			return nil, fmt.Errorf("debug information: entry %#x is outside of any unit", e.Offset)
 		}
 		if n := len(di.units); n > 0 {
 			di.units[n-1].end = e.Offset
@@ -102,6 +126,11 @@ func readUnits(d *dwarf.Data) (*debugInfo, error) {
 // files returns the unit's table of source files, relative to the kernel tree,
 // by the number that DW_AT_decl_file uses. It is empty if the unit has none.
 func (di *debugInfo) files(u *unit) ([]string, error) {
+	if at, ok := u.entry.Val(dwarf.AttrStmtList).(int64); ok {
+		if err := checkLineTable(di.line, at); err != nil {
+			return nil, err
+		}
+	}
 	r, err := di.data.LineReader(u.entry)
 	if err != nil || r == nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"plugsched/internal/buildid"
+	"plugsched/internal/elfcheck"
 )
 
 // Section is an allocated section of the vmlinux.
@@ -60,7 +61,7 @@ func (v *vmlinux) read() error {
 		return errors.New("not a regular file")
 	}
 	v.size = uint64(st.Size())
-	if v.elf, err = elf.NewFile(v.file); err != nil {
+	if v.elf, err = elfcheck.NewFile(v.file, st.Size()); err != nil {
 		return fmt.Errorf("not a vmlinux, or truncated: %w", err)
 	}
 	if v.mach, err = machineOf(v.elf.Machine); err != nil {

@@ -57,12 +57,17 @@ type Prototype struct {
 
 // ReadTypes reads the types and functions of the units that keepUnit accepts, by
 // their paths relative to the kernel tree. d may be a vmlinux's, or an object
-// file's.
+// file's. It is trusted not to be made to exhaust memory.
 func ReadTypes(d *dwarf.Data, keepUnit func(unit string) bool) (*Types, error) {
 	di, err := readUnits(d)
 	if err != nil {
 		return nil, err
 	}
+	return di.readTypes(keepUnit)
+}
+
+func (di *debugInfo) readTypes(keepUnit func(unit string) bool) (*Types, error) {
+	var err error
 	tr := &typesReader{out: &Types{Layouts: map[string]Layout{}, Prototypes: map[string]Prototype{}}}
 	for i := range di.units {
 		u := &di.units[i]

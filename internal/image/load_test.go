@@ -429,30 +429,3 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("%d goroutines are left", after-before)
 	}
 }
-
-func FuzzLoad(f *testing.F) {
-	b, err := os.ReadFile(tinyKernel(f))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(uint32(0), []byte(nil))
-	for _, at := range []int{0, 16, 24, 40, len(b) / 3, len(b) / 2, len(b) - 200} {
-		f.Add(uint32(at), []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0x80})
-	}
-	path := filepath.Join(f.TempDir(), "vmlinux")
-	f.Fuzz(func(t *testing.T, at uint32, patch []byte) {
-		m := append([]byte(nil), b...)
-		copy(m[int(at)%len(m):], patch)
-		if err := os.WriteFile(path, m, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p, err := Load(context.Background(), path, Options{})
-		if err != nil {
-			return
-		}
-		for _, fn := range p.Functions {
-			p.Callers(fn)
-			p.NextFunction(fn)
-		}
-	})
-}

@@ -151,15 +151,6 @@ func (t *unitTypes) name(off dwarf.Offset) (string, error) {
 	return s, err
 }
 
-// typeOf is name for the type of an entry; "void" without one.
-func (t *unitTypes) typeOf(e *dwarf.Entry) (string, error) {
-	off, ok := e.Val(dwarf.AttrType).(dwarf.Offset)
-	if !ok {
-		return "void", nil
-	}
-	return t.name(off)
-}
-
 // declarator builds the notation from the inside out: inner is what has been
 // read of the declarator so far.
 func (t *unitTypes) declarator(off dwarf.Offset, inner string, depth int) (string, error) {

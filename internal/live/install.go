@@ -107,7 +107,10 @@ func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(),
 
 // loadError explains why the module loader refused.
 func loadError(m *Module, err error, log *kernelLog) error {
-	said := log.lines()
+	var said []string
+	for _, r := range log.records() {
+		said = append(said, r.text)
+	}
 	if why := signatureError(m.Signed, err, lockdown(), said); why != "" {
 		return precondition("%s: %s", m.Path, why)
 	}

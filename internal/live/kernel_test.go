@@ -69,16 +69,6 @@ func TestGNUBuildID(t *testing.T) {
 	}
 }
 
-func FuzzGNUBuildID(f *testing.F) {
-	f.Add(note("GNU\x00", 3, 1, 2, 3))
-	f.Add(append(note("Xen\x00", 7, 1), note("GNU\x00", 3, 1, 2, 3)...))
-	f.Fuzz(func(t *testing.T, notes []byte) {
-		if id, ok := buildid.Parse(notes, binary.LittleEndian); len(id) > 2*len(notes) || !ok && id != "" {
-			t.Errorf("%q, %v", id, ok)
-		}
-	})
-}
-
 func TestMatchWitnesses(t *testing.T) {
 	link := map[string]uint64{"a": 0xffffffff81000000, "b": 0xffffffff81000100, "c": 0xffffffff82000000}
 	moved := func(by uint64, changes map[string]uint64) map[string]uint64 {

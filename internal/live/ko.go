@@ -12,6 +12,9 @@ import (
 	"os"
 
 	"plugsched/internal/desc"
+	"plugsched/internal/elfcheck"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxModule bounds what is read as a module, in bytes.
@@ -29,11 +32,15 @@ type Module struct {
 // Open reads and checks a module. The file is read once: what was checked is
 // what is loaded.
 func Open(path string) (*Module, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK a FIFO would keep us here.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &PreconditionError{Err: err}
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, precondition("%s: not a regular file", path)
+	}
 	image, err := io.ReadAll(io.LimitReader(f, maxModule+1))
 	if err != nil {
 		return nil, &PreconditionError{Err: err}
@@ -54,7 +61,7 @@ func parse(image []byte) (*Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := elf.NewFile(bytes.NewReader(image[:size]))
+	f, err := elfcheck.NewFile(bytes.NewReader(image[:size]), int64(size))
 	if err != nil {
 		return nil, fmt.Errorf("not a kernel module (%v): the file is truncated or something else", err)
 	}

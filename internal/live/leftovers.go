@@ -159,7 +159,7 @@ func readKernelSymbols() (*kernelSymbols, error) {
 		}
 		addr, err := strconv.ParseUint(w[0], 16, 64)
 		if err != nil {
-			return nil, fmt.Errorf("/proc/kallsyms: unreadable line %q", in.Text())
+			return nil, errors.New("/proc/kallsyms: unreadable line")
 		}
 		s.sorted = append(s.sorted, namedAddr{addr, w[2]})
 		s.byName[w[2]] = append(s.byName[w[2]], addr)

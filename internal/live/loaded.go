@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"plugsched/internal/desc"
 
@@ -70,6 +72,21 @@ func (l *Loaded) file(name string) string {
 func (l *Loaded) read(name string) (string, error) {
 	text, err := os.ReadFile(l.file(name))
 	return strings.TrimSpace(string(text)), err
+}
+
+var address = regexp.MustCompile(`0x[0-9a-f]{9,16}\b`)
+
+// report reads a file about tasks. Their names are anybody's choice, and where the
+// kernel finds no symbol it prints an address: neither goes to a terminal or a log.
+func (l *Loaded) report(name string) (string, error) {
+	text, err := l.read(name)
+	text = strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	return address.ReplaceAllString(text, "(address)"), err
 }
 
 func (l *Loaded) write(name, value string) error {

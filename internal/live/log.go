@@ -3,7 +3,9 @@
 package live
 
 import (
-	"os"
+	"io"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +21,7 @@ func openLog() *kernelLog {
 	if err != nil {
 		return &kernelLog{-1}
 	}
-	unix.Seek(fd, 0, os.SEEK_END)
+	unix.Seek(fd, 0, io.SeekEnd)
 	return &kernelLog{fd}
 }
 
@@ -29,9 +31,28 @@ func (l *kernelLog) close() {
 	}
 }
 
-// lines returns the messages since the last call.
-func (l *kernelLog) lines() []string {
-	var out []string
+// record is one message of the kernel's.
+type record struct {
+	level int // as in include/linux/kern_levels.h: 0 is an emergency, 7 debugging
+	text  string
+}
+
+const levelWarning = 4
+
+// parseRecord reads "PRIORITY,...;TEXT\n ..." (Documentation/ABI/testing/dev-kmsg).
+// What user space wrote has a facility in the priority's upper bits and is no
+// message of the kernel's.
+func parseRecord(text string) (record, bool) {
+	head, text, _ := strings.Cut(text, ";")
+	text, _, _ = strings.Cut(text, "\n")
+	number, _, _ := strings.Cut(head, ",")
+	priority, err := strconv.Atoi(number)
+	return record{priority & 7, text}, err == nil && priority>>3 == 0
+}
+
+// records returns the messages since the last call.
+func (l *kernelLog) records() []record {
+	var out []record
 	buf := make([]byte, 8192)
 	for l.fd >= 0 {
 		n, err := unix.Read(l.fd, buf)
@@ -41,9 +62,9 @@ func (l *kernelLog) lines() []string {
 		if err != nil || n <= 0 {
 			break
 		}
-		_, text, _ := strings.Cut(string(buf[:n]), ";")
-		text, _, _ = strings.Cut(text, "\n")
-		out = append(out, text)
+		if r, ok := parseRecord(string(buf[:n])); ok {
+			out = append(out, r)
+		}
 	}
 	return out
 }
@@ -52,16 +73,20 @@ func (l *kernelLog) lines() []string {
 var complaintMarks = []string{"BUG:", "WARNING:", "Oops", "general protection fault", "rcu_sched self-detected", "rcu_preempt self-detected",
 	"soft lockup", "hard LOCKUP", "scheduling while atomic", "unable to handle"}
 
-// complaints returns the messages since openLog that a kernel in order does not
-// print.
+// complains reports a message that a kernel in order does not print. Messages of
+// a lower level begin with what a user chose, such as the name of a program that
+// crashed (arch/x86/mm/fault.c, show_signal_msg).
+func (r record) complains() bool {
+	return r.level <= levelWarning &&
+		slices.ContainsFunc(complaintMarks, func(m string) bool { return strings.Contains(r.text, m) })
+}
+
+// complaints returns the complaints since openLog.
 func (l *kernelLog) complaints() []string {
 	var out []string
-	for _, line := range l.lines() {
-		for _, m := range complaintMarks {
-			if strings.Contains(line, m) {
-				out = append(out, line)
-				break
-			}
+	for _, r := range l.records() {
+		if r.complains() {
+			out = append(out, r.text)
 		}
 	}
 	return out

@@ -64,7 +64,7 @@ func Read() (*Status, error) {
 	s.Modules = list
 	for i := range list {
 		if list[i].State == stateRolledBack {
-			s.Report, _ = list[i].read("report")
+			s.Report, _ = list[i].report("report")
 			s.Timings = list[i].timings()
 		}
 	}

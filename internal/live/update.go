@@ -26,12 +26,12 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 			return nil
 		case errors.Is(err, unix.EBUSY):
 			if try >= tries {
-				report, _ := l.read("busy")
+				report, _ := l.report("busy")
 				return &BusyError{Tries: try, Report: report}
 			}
 			o.say("busy, trying again in %v (%d of %d)", pause, try, tries)
 		case errors.Is(err, unix.EEXIST):
-			report, _ := l.read("busy")
+			report, _ := l.report("busy")
 			first, _, _ := strings.Cut(report, "\n")
 			return precondition("%s (a kprobe, or another module): remove the hook first; nothing was changed", first)
 		case errors.Is(err, unix.EALREADY):

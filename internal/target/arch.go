@@ -34,16 +34,6 @@ func archOfMachine(m elf.Machine) (*arch, error) {
 	return nil, fmt.Errorf("architecture %v is not supported (supported: %s)", m, archNames())
 }
 
-// archOfRelease finds the architecture a Debian release name ends in.
-func archOfRelease(release string) (*arch, error) {
-	for i := range arches {
-		if strings.HasSuffix(release, "-"+arches[i].deb) {
-			return &arches[i], nil
-		}
-	}
-	return nil, fmt.Errorf("release %q does not end in a supported architecture (%s)", release, archNames())
-}
-
 func archNames() string {
 	var n []string
 	for _, a := range arches {

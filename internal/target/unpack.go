@@ -216,6 +216,9 @@ func (x *extractor) member(r io.Reader, h *tar.Header, to string) error {
 	if h.Typeflag == tar.TypeDir {
 		return nil // made when something goes into it
 	}
+	if isSparse(h) {
+		return fmt.Errorf("%s: archive member with holes (sparse)", h.Name)
+	}
 	if err := x.mkdir(path.Dir(to)); err != nil {
 		return err
 	}
@@ -228,6 +231,17 @@ func (x *extractor) member(r io.Reader, h *tar.Header, to string) error {
 	default:
 		return fmt.Errorf("%s: archive member of unexpected type %q", h.Name, h.Typeflag)
 	}
+}
+
+// isSparse reports a member whose holes take no room in the archive: its size
+// bounds nothing. Kernel packages have none.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
 }
 
 func (x *extractor) mkdir(dir string) error {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"plugsched/internal/buildid"
+	"plugsched/internal/elfcheck"
 )
 
 // vmlinuxInfo is what a vmlinux says about itself.
@@ -89,7 +90,7 @@ func readVmlinux(path, release string) (*vmlinuxInfo, error) {
 	if !st.Mode().IsRegular() {
 		return nil, bad("file type", "an uncompressed ELF vmlinux", st.Mode().Type().String())
 	}
-	e, err := elf.NewFile(f)
+	e, err := elfcheck.NewFile(f, st.Size())
 	if err != nil {
 		return nil, bad("format", "an uncompressed ELF vmlinux", elfFault(err))
 	}

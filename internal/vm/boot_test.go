@@ -398,6 +398,7 @@ func load() {
 					os.Exit(1)
 				}
 			}
+			//lint:ignore SA5002 it is the load
 			for {
 			}
 		}()

@@ -267,11 +267,3 @@ func TestSpringboardAssembly(t *testing.T) {
 		}
 	}
 }
-
-// FuzzProve: no code makes the proof panic or run on.
-func FuzzProve(f *testing.F) {
-	f.Add([]byte{0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x20, 0xe8, 0, 0, 0, 0, 0xc9, 0xc3})
-	f.Fuzz(func(t *testing.T, code []byte) {
-		ProveSpringboard(code, 0xffffffff81000000, func(uint64) string { return "__switch_to_asm" })
-	})
-}
