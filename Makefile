@@ -14,12 +14,12 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB
 
 export CGO_ENABLED = 0
 
-.PHONY: all build setup demo test test-quick test-race test-guest fuzz lint clean
+.PHONY: all build setup demo soak test test-quick test-race test-guest fuzz lint clean
 
 all: build
 
 build:
-	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/living
+	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/soak ./test/living
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
 
@@ -28,6 +28,10 @@ setup:
 
 demo: setup build
 	bin/demo -cycles $(CYCLES) $(if $(RELEASE),-release $(RELEASE))
+
+# A thousand installs and removals; the figures go into docs/reliability.md.
+soak: setup build
+	bin/soak $(if $(RELEASE),-release $(RELEASE)) $(SOAKFLAGS)
 
 test: setup build lint test-quick test-race test-guest
 

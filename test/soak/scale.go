@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"plugsched/internal/live"
+)
+
+// The numbers of sleeping threads that downtime is compared at.
+var sizes = []int{100, 1000, 4000}
+
+const perSize = 10 // installs and removals
+
+// point is what was measured with so many threads: medians.
+type point struct {
+	threads, stopped    int
+	scan, down, inspect time.Duration
+}
+
+// scale measures how downtime depends on the number of sleeping threads.
+func (s *soak) scale(ctx context.Context) error {
+	for _, n := range sizes {
+		p, err := s.measure(ctx, n)
+		if err != nil {
+			return fmt.Errorf("%d threads: %w", n, err)
+		}
+		s.points = append(s.points, p)
+	}
+	return nil
+}
+
+func (s *soak) measure(ctx context.Context, n int) (point, error) {
+	g, err := s.boot(ctx, fmt.Sprintf("threads-%d", n), 4096)
+	if err != nil {
+		return point{}, err
+	}
+	defer g.Close()
+	if _, err := g.sh(ctx, fmt.Sprintf("schedload start --spec none,sleeper=%d/20000", n)); err != nil {
+		return point{}, err
+	}
+	var all []*live.Timings
+	for range perSize {
+		for _, c := range []string{"install /a.ko", "uninstall --verify=false"} {
+			t, err := g.change(ctx, c)
+			if err != nil {
+				return point{}, err
+			}
+			all = append(all, t)
+		}
+	}
+	p := point{
+		threads: int(median(all, func(t *live.Timings) int64 { return int64(t.Threads) })),
+		stopped: int(median(all, func(t *live.Timings) int64 { return int64(t.Stopped) })),
+		scan:    time.Duration(median(all, func(t *live.Timings) int64 { return t.Scan })),
+		down:    time.Duration(median(all, func(t *live.Timings) int64 { return t.StopMachine })),
+		inspect: time.Duration(median(all, func(t *live.Timings) int64 { return t.StackCheck })),
+	}
+	fmt.Printf("%d threads: %+v\n", n, p)
+	return p, g.healthy(ctx)
+}
