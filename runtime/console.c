@@ -13,9 +13,8 @@
 #include <linux/string.h>
 #include <linux/tracepoint.h>
 
+#include "kernel.h"
 #include "plugsched.h"
-
-extern struct tracepoint __tracepoint_console;
 
 /*
  * Said by a kernel whose scheduler is broken, wherever the code is. A message may

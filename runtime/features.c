@@ -22,7 +22,8 @@ static unsigned long find_feature(const struct plugsched_features *f, const char
  * Give the features in mask, numbered as in from, the same setting in to.
  * Context: process; takes the CPU hotplug and jump label locks.
  */
-static void carry(const struct plugsched_features *from, const struct plugsched_features *to, unsigned int mask)
+static void carry(const struct plugsched_features *from,
+		  const struct plugsched_features *to, unsigned int mask)
 {
 	unsigned long i, j;
 

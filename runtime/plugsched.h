@@ -89,7 +89,8 @@ struct plugsched_module {
 	void (*started)(bool fresh);	/* it runs; not @fresh: after an update that failed */
 	void (*stopped)(void);		/* it is about to be left */
 	struct kobject *files;
-	bool active;			/* only changes while the machine is stopped */
+	bool active;			/* both only change while the machine is stopped */
+	bool poking;			/* its jumps are being written or taken away */
 	struct plugsched_module *previous;	/* what a rescue goes back to; referenced */
 };
 

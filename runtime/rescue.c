@@ -26,6 +26,7 @@
 #include <linux/workqueue.h>
 
 #include "config.h"
+#include "kernel.h"
 #include "plugsched.h"
 
 #define TICK_MS		1000	/* between two looks, at most */
@@ -49,10 +50,6 @@ static bool sick;			/* it was not a trial's end */
 static unsigned int tries;
 static u64 not_before;			/* the next try */
 static int absent;			/* a CPU that did not come to the last try, or -1 */
-
-/* kernel/stop_machine.c: who holds it has all stoppers to itself. */
-extern struct mutex stop_cpus_mutex;
-extern bool stop_cpus_in_progress;
 
 enum { IDLE, QUEUED, LEADING };
 static atomic_t stage;
@@ -93,12 +90,13 @@ static int follow(void *unused)
 
 	this_cpu_write(follow_queued, false);
 	smp_mb();	/* pairs with call_followers(): queued anew, or seen here */
-	mine = smp_load_acquire(&gathering);
+	mine = smp_load_acquire(&gathering);	/* pairs with gather() */
 	if (!mine)
 		return 0;
+	/* Pairs with missing_cpu(); the decisions pair with gather(). */
 	smp_store_release(this_cpu_ptr(&arrived), mine);
-	while (smp_load_acquire(&going) != mine) {
-		if (smp_load_acquire(&given_up) >= mine)
+	while (smp_load_acquire(&going) != mine) { /* the update is set up */
+		if (smp_load_acquire(&given_up) >= mine) /* nothing to see */
 			return 0;
 		touch_nmi_watchdog();
 		cpu_relax();
@@ -113,7 +111,7 @@ static int missing_cpu(void)
 	int cpu;
 
 	for_each_online_cpu(cpu)
-		if (cpu != smp_processor_id() &&
+		if (cpu != smp_processor_id() && /* pairs with follow() */
 		    smp_load_acquire(per_cpu_ptr(&arrived, cpu)) != attempt)
 			return cpu;
 	return -1;
@@ -143,19 +141,19 @@ static bool gather(void)
 {
 	u64 end = ktime_get_mono_fast_ns() + GATHER_NS;
 
-	smp_store_release(&gathering, ++attempt);
+	smp_store_release(&gathering, ++attempt);	/* pairs with follow() */
 	call_followers();
 	while ((absent = missing_cpu()) >= 0) {
 		if (ktime_get_mono_fast_ns() > end) {
 			WRITE_ONCE(gathering, 0);
-			smp_store_release(&given_up, attempt);
+			smp_store_release(&given_up, attempt);	/* pairs with follow() */
 			return false;
 		}
 		touch_nmi_watchdog();
 		cpu_relax();
 	}
 	WRITE_ONCE(gathering, 0);
-	smp_store_release(&going, attempt);
+	smp_store_release(&going, attempt);	/* pairs with follow() */
 	return true;
 }
 
@@ -276,6 +274,7 @@ static void kicked(struct irq_work *work)
 {
 	look();
 }
+
 static struct irq_work kick = IRQ_WORK_INIT_HARD(kicked);
 
 static unsigned int tick_length(void)

@@ -14,10 +14,11 @@
 #include <linux/timekeeping.h>
 #include <linux/tracepoint.h>
 
+#include "kernel.h"
 #include "plugsched.h"
 
 #define RAN_BITS	10
-#define RAN_SIZE	(1 << RAN_BITS)
+#define RAN_SIZE	BIT(RAN_BITS)
 #define RAN_PROBES	16		/* places that are tried for one task */
 
 /* The tasks that were switched to on one CPU, hashed. Written by that CPU only. */
@@ -35,8 +36,6 @@ struct plugsched_scan {
 	struct plugsched_update *update;
 	unsigned long *stack;
 };
-
-extern struct tracepoint __tracepoint_sched_switch;
 
 /* Context: __schedule(), IRQs off, run queue locked. */
 static void note_switch(void *data, bool preempt, struct task_struct *prev,

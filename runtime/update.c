@@ -76,10 +76,22 @@ static void check(struct plugsched_update *u, unsigned int id)
 		atomic_cmpxchg(&u->verdict, 0, err);
 }
 
+/* An INT3 is a module's own only meanwhile. */
+static void set_poking(struct plugsched_update *u, unsigned int id, bool poking)
+{
+	if (id)
+		return;
+	if (u->from)
+		WRITE_ONCE(u->from->poking, poking);
+	if (u->to)
+		WRITE_ONCE(u->to->poking, poking);
+}
+
 static void redirect(struct plugsched_update *u, unsigned int id, unsigned int *round)
 {
 	unsigned int phase;
 
+	set_poking(u, id, true);
 	for (phase = 0; phase < plugsched_poke_phases; phase++) {
 		if (!id)
 			plugsched_text_poke(u, phase);
@@ -87,6 +99,7 @@ static void redirect(struct plugsched_update *u, unsigned int id, unsigned int *
 		plugsched_arch_sync();
 		rendezvous(u, round);
 	}
+	set_poking(u, id, false);
 	if (!id)
 		plugsched_tables_write(u);
 	rendezvous(u, round);

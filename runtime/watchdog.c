@@ -24,7 +24,7 @@
 
 #define DEFAULT_MS	30000
 #define WAIT_BITS	12
-#define WAIT_SIZE	(1 << WAIT_BITS)
+#define WAIT_SIZE	BIT(WAIT_BITS)
 #define WAIT_PROBES	16
 #define NICE_0_WEIGHT	1024
 
@@ -51,6 +51,7 @@ struct cpu_look {
 	u64 switches;
 	unsigned int stuck_ms;
 };
+
 static DEFINE_PER_CPU(struct cpu_look, cpu_look);
 
 static void scan_tasks(struct work_struct *work);
@@ -140,22 +141,21 @@ static struct waiting *place(struct waiting *table, const struct task_struct *p)
 	return NULL;
 }
 
-static void describe(struct task_struct *p, u64 waits)
+static void describe(struct task_struct *p)
 {
 	const struct rq *rq = task_rq(p);
 	unsigned long stack[16];
 	struct task_struct *curr;
 
-	plugsched_note("task %d (%s): state %#x, policy %u, priority %d, on_rq %d, CPU %d, waits %llu ms\n",
+	plugsched_note("task %d (%s): state %#x, policy %u, priority %d, on_rq %d, CPU %d\n",
 		       task_pid_nr(p), p->comm, READ_ONCE(p->__state), p->policy, p->prio,
-		       READ_ONCE(p->on_rq), task_cpu(p), waits);
+		       READ_ONCE(p->on_rq), task_cpu(p));
 	plugsched_note_stack(stack, stack_trace_save_tsk(p, stack, ARRAY_SIZE(stack), 0));
 	rcu_read_lock();
 	curr = rcu_dereference(rq->curr);
-	plugsched_note("run queue %d: %u running (%u fair, %u realtime, %lu deadline), %llu switches, current %d (%s)\n",
-		       cpu_of((struct rq *)rq), rq->nr_running, rq->cfs.h_nr_running,
-		       rq->rt.rt_nr_running, (unsigned long)rq->dl.dl_nr_running,
-		       rq->nr_switches, task_pid_nr(curr), curr->comm);
+	plugsched_note("run queue %d: %u running, %u of them realtime; %llu switches, now %d (%s)\n",
+		       task_cpu(p), rq->nr_running, rq->rt.rt_nr_running, rq->nr_switches,
+		       task_pid_nr(curr), curr->comm);
 	rcu_read_unlock();
 }
 
@@ -182,7 +182,7 @@ static int look_at(struct task_struct *p, void *unused)
 	plugsched_rescue(true, "task %d (%s) %s for %llu ms", task_pid_nr(p), p->comm,
 			 lost ? "is awake but in no queue" : "was not run",
 			 READ_ONCE(clock_ms) - now->since);
-	describe(p, READ_ONCE(clock_ms) - now->since);
+	describe(p);
 	return 1;
 }
 
@@ -319,7 +319,8 @@ static void wake_forgotten(struct waiting *w)
 	if (!lost)
 		return;
 	wake_up_process(p);
-	plugsched_note("task %d (%s) was in no queue and has been woken\n", task_pid_nr(p), p->comm);
+	plugsched_note("task %d (%s) was in no queue and has been woken\n", task_pid_nr(p),
+		       p->comm);
 }
 
 /*

@@ -42,6 +42,11 @@ func (s *soak) cycle(ctx context.Context) error {
 		if err := s.once(ctx, g, i); err != nil {
 			return fmt.Errorf("cycle %d: %w", i, err)
 		}
+		select {
+		case <-s.enough:
+			s.cycles = i
+		default:
+		}
 		if i%checkEvery == 0 || i == s.cycles {
 			if err := s.check(ctx, g, i); err != nil {
 				return fmt.Errorf("after cycle %d: %w", i, err)

@@ -33,6 +33,9 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	enough := make(chan os.Signal, 1)
+	signal.Notify(enough, syscall.SIGUSR1)
+	s.enough = enough
 	if err := s.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "soak: FAILED:", err)
 		os.Exit(1)
@@ -43,6 +46,8 @@ func main() {
 type soak struct {
 	release, tool, load, patch, dir, spec, report string
 	cycles, cpus                                  int
+
+	enough <-chan os.Signal // SIGUSR1: end after this cycle, and report
 
 	work    string
 	vmlinuz string

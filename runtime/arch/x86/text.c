@@ -26,13 +26,14 @@
 const unsigned int plugsched_jump_size = 5;
 const unsigned int plugsched_poke_phases = 3;
 
-/* Context: any, NMI included. */
+/* Others set INT3s too, also where a jump is or was. Context: any, NMI included. */
 static notrace int handle_int3(struct notifier_block *nb, unsigned long event, void *data)
 {
 	struct die_args *args = data;
 	const struct plugsched_redirect *r;
 
-	if (event != DIE_INT3 || !args->regs || user_mode(args->regs))
+	if (event != DIE_INT3 || !READ_ONCE(plugsched_self.poking) || !args->regs ||
+	    user_mode(args->regs))
 		return NOTIFY_DONE;
 	r = plugsched_find_site(args->regs->ip - 1);
 	if (!r)
