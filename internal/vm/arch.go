@@ -30,6 +30,8 @@ type arch struct {
 	// counter is the name under which QEMU's "info registers" prints the program
 	// counter.
 	counter string
+	// stack is QEMU's name of the stack pointer.
+	stack string
 }
 
 var arches = []arch{{
@@ -53,6 +55,7 @@ var arches = []arch{{
 		"unknown_nmi_panic",
 	},
 	counter: "RIP",
+	stack:   "rsp",
 }}
 
 // archOf finds the architecture of a kernel image.

@@ -50,6 +50,8 @@ type Config struct {
 	BootTimeout, HangTimeout time.Duration
 	// Debug receives progress and the QEMU command line.
 	Debug io.Writer
+
+	oneThread bool // tcg: all CPUs on one host thread, see tcg.go
 }
 
 // A File is put into the guest's initramfs, from HostPath or, if that is empty,
@@ -101,6 +103,9 @@ func (c *Config) complete() (*arch, error) {
 	}
 	if c.Accel == "kvm" && c.ICount {
 		return nil, fmt.Errorf("instruction counting needs the tcg accelerator")
+	}
+	if c.oneThread, err = oneThread(c.QEMU); err != nil {
+		return nil, err
 	}
 	setDefault(&c.CPUs, 4)
 	setDefault(&c.MemoryMiB, 1024)

@@ -321,19 +321,26 @@ func (m *Machine) declareHung() {
 	m.qemu.kill()
 }
 
-// whereabouts is the program counter of each CPU.
+// whereabouts is the program counter of each CPU, and the top of its stack.
 func (m *Machine) whereabouts() string {
-	text, err := m.monitor.human(m.ctx, "info registers -a")
-	if err != nil {
-		return err.Error()
-	}
+	const words = 96
 	var b strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "CPU#") || strings.HasPrefix(line, m.arch.counter+"=") {
-			pc, _, _ := strings.Cut(line, " ")
-			fmt.Fprintln(&b, pc)
+	for cpu := range m.cfg.CPUs {
+		text, err := m.monitor.humanOn(m.ctx, cpu, "info registers")
+		if err != nil {
+			return err.Error()
 		}
+		for line := range strings.Lines(text) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, m.arch.counter+"=") {
+				fmt.Fprintf(&b, "CPU#%d %s\n", cpu, line)
+			}
+		}
+		stack, err := m.monitor.humanOn(m.ctx, cpu, fmt.Sprintf("x /%dgx $%s", words, m.arch.stack))
+		if err != nil {
+			return err.Error()
+		}
+		b.WriteString(stack)
 	}
 	return b.String()
 }

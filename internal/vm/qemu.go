@@ -29,7 +29,7 @@ const (
 // inherited descriptor: no socket or file is left behind however it ends.
 func qemuArgs(c *Config, a *arch) []string {
 	accel := c.Accel
-	if c.ICount {
+	if c.Accel == "tcg" && (c.ICount || c.oneThread) {
 		accel = "tcg,thread=single"
 	}
 	args := append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"}, a.args...)

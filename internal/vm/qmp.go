@@ -89,9 +89,9 @@ func (m *monitor) do(ctx context.Context, command string, arguments map[string]a
 	}
 }
 
-// human runs a command of QEMU's interactive monitor.
-func (m *monitor) human(ctx context.Context, line string) (string, error) {
-	v, err := m.do(ctx, "human-monitor-command", map[string]any{"command-line": line})
+// humanOn runs a command of QEMU's interactive monitor, which looks at one CPU.
+func (m *monitor) humanOn(ctx context.Context, cpu int, line string) (string, error) {
+	v, err := m.do(ctx, "human-monitor-command", map[string]any{"command-line": line, "cpu-index": cpu})
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"plugsched/internal/target"
+	"plugsched/internal/vm"
 )
 
 func main() {
@@ -38,6 +40,12 @@ func main() {
 	s.enough = enough
 	if err := s.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "soak: FAILED:", err)
+		var fault *vm.KernelFault
+		if errors.As(err, &fault) {
+			for _, f := range fault.Faults {
+				fmt.Fprintln(os.Stderr, f.Excerpt)
+			}
+		}
 		os.Exit(1)
 	}
 }
