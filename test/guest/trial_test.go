@@ -95,7 +95,9 @@ func TestTrial(t *testing.T) {
 	ok(t, m, "plugsched confirm")
 	time.Sleep(5 * time.Second)
 	alone(t, m, name)
-	ok(t, m, "plugsched uninstall && schedload check --seconds 5 && schedload stop")
+	ok(t, m, "plugsched uninstall")
+	goesOn(t, m)
+	ok(t, m, "schedload stop")
 	stock(t, m)
 }
 
@@ -152,9 +154,11 @@ func TestRescue(t *testing.T) {
 		if s := status(t, m); s.Active {
 			t.Errorf("`%s`: %+v", c.command, s)
 		}
-		ok(t, m, "schedload check --seconds 5")
+		goesOn(t, m)
 	}
-	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall && schedload check --seconds 5 && schedload stop")
+	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
+	goesOn(t, m)
+	ok(t, m, "schedload stop")
 	// The key is free again.
 	ok(t, m, "dmesg -c > /dev/null; echo x > /proc/sysrq-trigger")
 	if log := ok(t, m, "dmesg"); strings.Contains(log, "previous scheduler") || !strings.Contains(log, "HELP") {
