@@ -46,7 +46,8 @@ func lasted(t *testing.T, m *vm.Machine, name string) time.Duration {
 	t.Helper()
 	at := func(pattern string) (seconds float64) {
 		t.Helper()
-		line := ok(t, m, "dmesg | grep '"+pattern+"' | tail -n 1")
+		// The kernel tells of a rescue a little later.
+		line := ok(t, m, "for i in $(seq 50); do dmesg | grep '"+pattern+"' > /run/line && break; sleep 0.1; done; tail -n 1 /run/line")
 		if _, err := fmt.Sscanf(strings.TrimLeft(line, "[ "), "%f", &seconds); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
