@@ -78,7 +78,7 @@ func TestBroken(t *testing.T) {
 			provoke:  "sh -c 'renice -n 3 -p $$; sleep 0.1; touch /run/lives'",
 			within:   2 * time.Second,
 			report:   []string{`^the kernel says: `},
-			expected: []complaint{{vm.Warning, "Voluntary context switch within RCU"}, {vm.Atomic, "scheduling while atomic"}}},
+			expected: []complaint{{vm.Warning, "rcu_note_context_switch"}, {vm.Atomic, "scheduling while atomic"}}},
 	} {
 		t.Run(b.name, func(t *testing.T) { testBroken(t, &b) })
 	}
