@@ -121,26 +121,32 @@ func testBroken(t *testing.T, b *broken) {
 }
 
 // TestBrokenLock: a CPU that takes no interrupts any more, because it spins on its own
-// run queue, cannot be survived. The others notice, say which it is, and go on trying.
+// run queue, cannot be survived. Either the watchdog still runs: then the report names
+// the CPU, and it goes on trying. Or its timer was on a CPU that spins: then only the
+// kernel's own stall detector says something.
 func TestBrokenLock(t *testing.T) {
 	ko := variant(t, "examples/broken/lock.patch")
 	m := boot(t, with("/broken.ko", ko),
 		// One of them at least: how the rest of such a machine ends is chance.
 		complaint{vm.Atomic, ""}, complaint{vm.Lockup, ""}, complaint{vm.Stall, ""},
-		complaint{vm.Warning, "NMI backtrace"}, complaint{vm.Warning, "printk_sprint"},
-		complaint{vm.Unresponsive, ""}, complaint{vm.Panic, ""})
+		complaint{vm.Warning, "printk_sprint"}, complaint{vm.Unresponsive, ""}, complaint{vm.Panic, ""})
 	defer m.Close() // it may never be idle again
 	name := installs(t, m, "plugsched install --watchdog 2s /broken.ko")
 	ok(t, m, inBackground("sh -c 'sleep 0.5; renice -n -20 -p $$'"))
 	const waits = "is to be left, but that has to wait (-110)"
-	for end := time.Now().Add(time.Minute); !strings.Contains(string(m.Console()), waits); time.Sleep(time.Second) {
+	said := regexp.MustCompile(regexp.QuoteMeta(waits) + `|detected stalls on CPUs/tasks:\s+.*rcu: +\d+-`)
+	for end := time.Now().Add(2 * time.Minute); !said.Match(m.Console()); time.Sleep(time.Second) {
 		if m.Err() != nil || time.Now().After(end) {
-			t.Fatalf("the kernel does not say that it cannot go back: %v", m.Err())
+			t.Fatalf("the kernel says nothing: %v", m.Err())
 		}
 	}
 	time.Sleep(5 * time.Second)
 	if strings.Contains(string(m.Console()), "took over from "+name) {
 		t.Error("it went back: is the CPU not stuck?")
+	}
+	if !strings.Contains(string(m.Console()), waits) {
+		t.Log("only the stall detector speaks")
+		return
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
