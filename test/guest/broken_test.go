@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"context"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched/internal/vm"
+)
+
+// addChrt puts the host's chrt, which busybox does not have, and its libraries into
+// a guest.
+func addChrt(t *testing.T, c *vm.Config) {
+	t.Helper()
+	const chrt = "/usr/bin/chrt"
+	out, err := exec.Command("ldd", chrt).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ldd %s: %v\n%s", chrt, err, out)
+	}
+	for _, f := range append(regexp.MustCompile(`/\S+`).FindAllString(string(out), -1), chrt) {
+		c.Files = append(c.Files, vm.File{GuestPath: f, HostPath: f, Mode: 0o755})
+	}
+}
+
+// A broken scheduler, of examples/broken.
+type broken struct {
+	name string
+	// provoke runs into the mistake, and makes the file /run/lives in the end.
+	provoke  string
+	within   time.Duration // of the provocation it must be gone
+	report   []string      // patterns
+	woken    bool          // who was lost
+	expected []complaint
+}
+
+// inBackground keeps a guest's command from being waited for.
+func inBackground(command string) string { return "(" + command + ") > /dev/null 2>&1 &" }
+
+// lives checks that the provocation comes to its end.
+func (b *broken) lives(t *testing.T, m *vm.Machine, when string) {
+	t.Helper()
+	if out, code := sh(t, m, "for i in $(seq 100); do [ -e /run/lives ] && exit; sleep 0.1; done; ps; exit 1"); code != 0 {
+		t.Errorf("%s: the victim does not go on:\n%s", when, out)
+	}
+	ok(t, m, "touch /run/enough; sleep 0.3; rm -f /run/lives /run/enough")
+}
+
+// TestBroken: the kernel leaves schedulers that are broken by itself, says why, and
+// all goes on: the victim, the load, and the next scheduler.
+func TestBroken(t *testing.T) {
+	const (
+		who   = `task \d+ \(\S+\)`
+		where = `(?m)^run queue \d+: \d+ running \(\d+ fair, \d+ realtime, \d+ deadline\), \d+ switches, current \d+ \(.*\)$`
+		batch = `(?m)^` + who + `: state 0x\d+, policy 3, priority 1\d\d, on_rq %, CPU \d+, waits \d+ ms$`
+	)
+	for _, b := range []broken{
+		{name: "starve",
+			provoke: "taskset 4 sh -c 'while [ ! -e /run/enough ]; do :; done' & chrt -b 0 taskset 4 sh -c 'sleep 0.1; touch /run/lives'",
+			within:  6 * time.Second,
+			report:  []string{`^` + who + ` was not run for \d+ ms`, strings.Replace(batch, "%", "1", 1), where}},
+		{name: "lost",
+			provoke: "chrt -b 0 sh -c 'i=0; while [ $i -lt 40 ]; do sleep 0.02; i=$((i+1)); done; touch /run/lives'",
+			within:  6 * time.Second,
+			report:  []string{`^` + who + ` is awake but in no queue for \d+ ms`, strings.Replace(batch, "%", "0", 1), where}, woken: true},
+		{name: "warn",
+			provoke:  "chrt -b 0 sh -c 'sleep 0.1; sleep 0.1; touch /run/lives'",
+			within:   2 * time.Second,
+			report:   []string{`^the kernel says: WARNING: CPU: \d+ PID: \d+ at \S*kernel/sched/core.c:\d+ sched_fork\+\S+ \[plugsched_`},
+			expected: []complaint{{vm.Warning, "sched_fork"}}},
+		{name: "sleep",
+			provoke:  "sh -c 'renice -n 3 -p $$; sleep 0.1; touch /run/lives'",
+			within:   2 * time.Second,
+			report:   []string{`^the kernel says: `},
+			expected: []complaint{{vm.Warning, "rcu_note_context_switch"}, {vm.Atomic, "scheduling while atomic"}}},
+	} {
+		t.Run(b.name, func(t *testing.T) { testBroken(t, &b) })
+	}
+}
+
+func testBroken(t *testing.T, b *broken) {
+	ko := variant(t, "examples/broken/"+b.name+".patch")
+	m := boot(t, func(c *vm.Config) { with("/broken.ko", ko)(c); addChrt(t, c) }, b.expected...)
+	ok(t, m, "schedload start --spec light")
+	ok(t, m, inBackground(b.provoke))
+	b.lives(t, m, "before")
+
+	// Its own changes of priority may be what the scheduler does not survive.
+	if out, code := sh(t, m, "plugsched install --watchdog 2s /broken.ko"); code != 0 && code != 5 {
+		t.Fatalf("install: %d\n%s", code, out)
+	}
+	name := strings.TrimSpace(ok(t, m, "ls /sys/module | grep ^plugsched_"))
+	start := time.Now()
+	ok(t, m, inBackground(b.provoke))
+	report := wentBack(t, m, name, b.within)
+	t.Logf("back after %v:\n%s", time.Since(start).Round(10*time.Millisecond), report)
+	for _, p := range b.report {
+		if !regexp.MustCompile(p).MatchString(report) {
+			t.Errorf("%q is not in the report", p)
+		}
+	}
+	b.lives(t, m, "after")
+	goesOn(t, m)
+	s := status(t, m)
+	if s.Active || !strings.HasPrefix(s.Report, strings.SplitN(report, "\n", 2)[0]) {
+		t.Errorf("afterwards: %+v", s)
+	}
+	if b.woken && !regexp.MustCompile(`(?m)^task \d+ \(\S+\) was in no queue and has been woken$`).MatchString(s.Report) {
+		t.Errorf("nobody was woken:\n%s", s.Report)
+	}
+	ok(t, m, "plugsched install /scheduler.ko")
+	goesOn(t, m)
+	ok(t, m, "plugsched uninstall && schedload stop")
+	stock(t, m)
+}
+
+// TestBrokenLock: a CPU that takes no interrupts any more, because it spins on its own
+// run queue, cannot be survived. Either the watchdog still runs: then the report names
+// the CPU, and it goes on trying. Or its timer was on a CPU that spins: then only the
+// kernel's own stall detector says something.
+func TestBrokenLock(t *testing.T) {
+	ko := variant(t, "examples/broken/lock.patch")
+	m := boot(t, with("/broken.ko", ko),
+		// One of them at least: how the rest of such a machine ends is chance.
+		complaint{vm.Atomic, ""}, complaint{vm.Lockup, ""}, complaint{vm.Stall, ""},
+		complaint{vm.Warning, "printk_sprint"}, complaint{vm.Unresponsive, ""}, complaint{vm.Panic, ""})
+	defer m.Close() // it may never be idle again
+	name := installs(t, m, "plugsched install --watchdog 2s /broken.ko")
+	ok(t, m, inBackground("sh -c 'sleep 0.5; renice -n -20 -p $$'"))
+	const waits = "is to be left, but that has to wait (-110)"
+	said := regexp.MustCompile(regexp.QuoteMeta(waits) + `|detected stalls on CPUs/tasks:\s+.*rcu: +\d+-`)
+	for end := time.Now().Add(2 * time.Minute); !said.Match(m.Console()); time.Sleep(time.Second) {
+		if m.Err() != nil || time.Now().After(end) {
+			t.Fatalf("the kernel says nothing: %v", m.Err())
+		}
+	}
+	time.Sleep(5 * time.Second)
+	if strings.Contains(string(m.Console()), "took over from "+name) {
+		t.Error("it went back: is the CPU not stuck?")
+	}
+	if !strings.Contains(string(m.Console()), waits) {
+		t.Log("only the stall detector speaks")
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	report, err := m.ReadFile(ctx, "/sys/module/"+name+"/plugsched/report")
+	if err != nil {
+		t.Logf("the guest does not answer any more: %v", err)
+		return
+	}
+	t.Logf("report:\n%s", report)
+	if !regexp.MustCompile(`going back has to wait: CPU \d+ does not answer`).Match(report) {
+		t.Error("the report does not name the CPU")
+	}
+}
+
+// TestNoFalseAlarm: a good scheduler with a short watchdog stays, whatever the load:
+// throttled groups, realtime tasks that take all they get, deadlines.
+func TestNoFalseAlarm(t *testing.T) {
+	m := boot(t, nil)
+	ok(t, m, "schedload start --spec default,rthog=1")
+	name := installs(t, m, "plugsched install --watchdog 2s /scheduler.ko")
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Second) {
+		if s := status(t, m); s.Name != name {
+			t.Fatalf("false alarm: %+v\n%s", s, s.Report)
+		}
+	}
+	goesOn(t, m)
+	alone(t, m, name)
+	ok(t, m, "plugsched uninstall && schedload stop")
+}
