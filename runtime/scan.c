@@ -6,14 +6,17 @@
  * on. The stopped machine then only looks at those, and at who was not asleep:
  * downtime does not grow with the number of threads.
  */
+#include <linux/cpu.h>
 #include <linux/hash.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/timekeeping.h>
 #include <linux/tracepoint.h>
 
+#include "internal.h"
 #include "kernel.h"
 #include "plugsched.h"
 
@@ -21,14 +24,19 @@
 #define RAN_SIZE	BIT(RAN_BITS)
 #define RAN_PROBES	16		/* places that are tried for one task */
 
-/* The tasks that were switched to on one CPU, hashed. Written by that CPU only. */
+/*
+ * The tasks that were switched to on one CPU, hashed. Written by that CPU only. The
+ * trace event is called by the scheduler that is to be left, which somebody wrote:
+ * each switch must begin where the last one ended, else one was not noted.
+ */
 struct ran {
-	bool overflow;
+	bool recording;
+	bool incomplete;
+	const struct task_struct *last;	/* switched to */
 	struct task_struct *task[RAN_SIZE];
 };
 
 struct plugsched_scan {
-	bool recording;
 	struct ran *ran;		/* by CPU number */
 	struct task_struct **awake;	/* to be looked at while the machine is stopped */
 	unsigned int nr_awake, max_awake;
@@ -45,7 +53,12 @@ static void note_switch(void *data, bool preempt, struct task_struct *prev,
 	struct ran *ran = &s->ran[raw_smp_processor_id()];
 	unsigned int slot = hash_ptr(next, RAN_BITS), i;
 
-	if (is_idle_task(next) || !READ_ONCE(s->recording))
+	if (!ran->recording)
+		return;
+	if (ran->last != prev)
+		ran->incomplete = true;
+	ran->last = next;
+	if (is_idle_task(next))
 		return;
 	for (i = 0; i < RAN_PROBES; i++, slot = (slot + 1) % RAN_SIZE) {
 		if (ran->task[slot] == next)
@@ -56,7 +69,41 @@ static void note_switch(void *data, bool preempt, struct task_struct *prev,
 			return;
 		}
 	}
-	ran->overflow = true;
+	ran->incomplete = true;
+}
+
+/* Context: hard interrupt on the CPU, so between two switches. */
+static void record_here(void *data)
+{
+	struct plugsched_scan *s = data;
+	struct ran *ran = &s->ran[smp_processor_id()];
+
+	ran->last = current;
+	ran->recording = true;
+}
+
+/* A CPU that comes online begins with its idle task. Context: process, may sleep. */
+static void record_everywhere(struct plugsched_scan *s)
+{
+	unsigned int cpu;
+
+	cpus_read_lock();
+	for_each_possible_cpu(cpu) {
+		if (cpu_online(cpu))
+			continue;
+		s->ran[cpu].last = cpu_rq(cpu)->idle;
+		s->ran[cpu].recording = true;
+	}
+	on_each_cpu(record_here, s, 1);
+	cpus_read_unlock();
+}
+
+/* Whether every switch on a CPU was noted. Context: stopped machine. */
+static bool all_noted(const struct ran *ran, int cpu)
+{
+	const struct rq *rq = cpu_rq(cpu);
+
+	return !ran->incomplete && ran->last == (cpu_online(cpu) ? rq->stop : rq->idle);
 }
 
 static bool asleep(struct task_struct *p)
@@ -154,12 +201,7 @@ int plugsched_scan_begin(struct plugsched_update *u)
 	}
 	/* When others use the event too, a CPU may still work on the old list of probes. */
 	tracepoint_synchronize_unregister();
-	WRITE_ONCE(u->scan->recording, true);
-	/*
-	 * A CPU that has just missed this switches to a task that is still queued, and
-	 * so is not taken for a sleeper, or has gone to sleep again before the look.
-	 */
-	smp_mb();
+	record_everywhere(u->scan);
 	err = plugsched_for_each_task(scan_task, u->scan);
 	u->scan_ns = ktime_get_mono_fast_ns() - start;
 	return err;
@@ -176,15 +218,15 @@ void plugsched_scan_end(struct plugsched_update *u)
 	u->scan = NULL;
 }
 
-/* Whether the stopped machine may leave the sleepers out. */
+/* Whether the stopped machine may leave the sleepers out. All CPUs get the same answer. */
 bool plugsched_scan_complete(const struct plugsched_update *u)
 {
 	unsigned int cpu;
 
 	if (!u->scan || u->scan->overflow)
 		return false;
-	for (cpu = 0; cpu < nr_cpu_ids; cpu++)
-		if (u->scan->ran[cpu].overflow)
+	for_each_possible_cpu(cpu)
+		if (!all_noted(&u->scan->ran[cpu], cpu))
 			return false;
 	return true;
 }

@@ -57,8 +57,8 @@ func (b *broken) lives(t *testing.T, m *vm.Machine, when string) {
 func TestBroken(t *testing.T) {
 	const (
 		who   = `task \d+ \(\S+\)`
-		where = `(?m)^run queue \d+: \d+ running \(\d+ fair, \d+ realtime, \d+ deadline\), \d+ switches, current \d+ \(.*\)$`
-		batch = `(?m)^` + who + `: state 0x\d+, policy 3, priority 1\d\d, on_rq %, CPU \d+, waits \d+ ms$`
+		where = `(?m)^run queue \d+: \d+ running, \d+ of them realtime; \d+ switches, now \d+ \(.*\)$`
+		batch = `(?m)^` + who + `: state 0x\d+, policy 3, priority 1\d\d, on_rq %, CPU \d+$`
 	)
 	for _, b := range []broken{
 		{name: "starve",
