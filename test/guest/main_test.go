@@ -86,8 +86,9 @@ func plugsched(t *testing.T, args ...string) (out string, code int) {
 }
 
 // boot starts a guest with the tool, the load and the module. The console is
-// kept, and scanned when the test ends.
-func boot(t *testing.T, change func(*vm.Config)) *vm.Machine {
+// kept, and scanned when the test ends: the kernel must have had a complaint that is
+// expected, if any is, and no other.
+func boot(t *testing.T, change func(*vm.Config), expected ...complaint) *vm.Machine {
 	t.Helper()
 	dir := filepath.Join(shared.root, "build/test/console")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -113,8 +114,8 @@ func boot(t *testing.T, change func(*vm.Config)) *vm.Machine {
 		if err := m.Settle(ctx); err != nil && m.Err() == nil {
 			t.Errorf("console: %v", err)
 		}
-		for _, f := range m.Faults() {
-			t.Errorf("the guest's kernel complained: %s (console: %s)\n%s", f.Line, cfg.ConsoleLog, f.Excerpt)
+		for _, wrong := range judge(m.Faults(), expected) {
+			t.Errorf("%s (console: %s)", wrong, cfg.ConsoleLog)
 		}
 		m.Close()
 	})

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"plugsched/internal/vm"
+)
+
+// otherPatch makes a scheduler that differs from the shared one.
+const otherPatch = "test/guest/testdata/other.patch"
+
+// variants maps the names of patched schedulers that this process has built to
+// their modules.
+var variants = map[string]string{}
+
+// variant builds the pristine scheduler with patches, which are named relative to
+// the repository, and returns the module's path. The state of the shared working
+// directory is taken over, so that only compiling and linking is left to do.
+func variant(t *testing.T, patches ...string) (ko string) {
+	t.Helper()
+	var names []string
+	for _, p := range patches {
+		names = append(names, strings.TrimSuffix(filepath.Base(p), ".patch"))
+	}
+	name := strings.Join(names, "+")
+	if ko = variants[name]; ko != "" {
+		return ko
+	}
+	dir := filepath.Join(shared.root, "build/test/variant", shared.release, name)
+	run := func(command ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("variant %s: %s: %v\n%s", name, strings.Join(command, " "), err, out)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run("cp", "-a", shared.work, dir)
+	run("git", "-C", dir, "checkout", "-q", "-f", "pristine")
+	for _, p := range patches {
+		run("git", "-C", dir, "apply", filepath.Join(shared.root, p))
+	}
+	ko = filepath.Join(dir, "scheduler.ko")
+	if err := os.RemoveAll(ko); err != nil {
+		t.Fatal(err)
+	}
+	run(shared.tool, "build", dir)
+	if _, err := os.Stat(ko); err != nil {
+		t.Fatal(err)
+	}
+	variants[name] = ko
+	return ko
+}
+
+// with puts a module into a guest.
+func with(guestPath, ko string) func(*vm.Config) {
+	return func(c *vm.Config) {
+		c.Files = append(c.Files, vm.File{GuestPath: guestPath, HostPath: ko})
+	}
+}
+
+// complaint is a fault of the guest's kernel that a test provokes.
+type complaint struct {
+	kind vm.Kind
+	text string // in the report, "" is any
+}
+
+func (c complaint) is(f vm.Fault) bool {
+	return c.kind == f.Kind && strings.Contains(f.Excerpt, c.text)
+}
+
+// judge returns what is wrong with the faults of a guest: those that are not
+// expected, or that none of the expected ones is there.
+func judge(faults []vm.Fault, expected []complaint) (wrong []string) {
+	met := len(expected) == 0
+	for _, f := range faults {
+		if slices.ContainsFunc(expected, func(c complaint) bool { return c.is(f) }) {
+			met = true
+			continue
+		}
+		wrong = append(wrong, fmt.Sprintf("the guest's kernel complained: %s\n%s", f.Line, f.Excerpt))
+	}
+	if !met {
+		wrong = append(wrong, fmt.Sprintf("the guest's kernel did not complain, expected one of %v", expected))
+	}
+	return wrong
+}
+
+// TestJudge: what is expected must come, and nothing else may.
+func TestJudge(t *testing.T) {
+	warning := vm.Fault{Kind: vm.Warning, Excerpt: "WARNING: in a()"}
+	for _, c := range []struct {
+		faults   []vm.Fault
+		expected []complaint
+		wrong    int
+	}{
+		{nil, nil, 0},
+		{[]vm.Fault{warning}, nil, 1},
+		{nil, []complaint{{vm.Warning, ""}}, 1},
+		{[]vm.Fault{warning, warning}, []complaint{{vm.Warning, "a()"}}, 0},
+		{[]vm.Fault{warning}, []complaint{{vm.Warning, "b()"}}, 2},
+		{[]vm.Fault{warning}, []complaint{{vm.Atomic, ""}, {vm.Warning, ""}}, 0},
+		{[]vm.Fault{warning, {Kind: vm.Panic}}, []complaint{{vm.Warning, ""}}, 1},
+	} {
+		if wrong := judge(c.faults, c.expected); len(wrong) != c.wrong {
+			t.Errorf("%v, expected %v: %q", c.faults, c.expected, wrong)
+		}
+	}
+}
+
+// TestVariant: each name is built once, and differs from the others.
+func TestVariant(t *testing.T) {
+	other := variant(t, otherPatch)
+	if again := variant(t, otherPatch); again != other {
+		t.Errorf("%s, then %s", other, again)
+	}
+	a, err := os.ReadFile(shared.project.Module())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "I am the other scheduler"
+	if bytes.Contains(a, []byte(text)) || !bytes.Contains(b, []byte(text)) {
+		t.Errorf("%s is not what its patch makes", other)
+	}
+}
