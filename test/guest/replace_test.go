@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched/internal/live"
+	"plugsched/internal/vm"
+)
+
+const otherMessage = "I am the other scheduler"
+
+// status is what the tool says about a guest's kernel.
+func status(t *testing.T, m *vm.Machine) *live.Status {
+	t.Helper()
+	var s live.Status
+	if err := json.Unmarshal([]byte(ok(t, m, "plugsched status --json")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+// alone checks that the module, or the stock scheduler if the name is empty, runs
+// and that no other module is loaded.
+func alone(t *testing.T, m *vm.Machine, name string) {
+	t.Helper()
+	s := status(t, m)
+	loaded := ok(t, m, "ls /sys/module | grep ^plugsched_ || true")
+	if s.Name != name || s.Active != (name != "") || loaded != name {
+		t.Errorf("%q runs and %q is loaded, expected only %q", s.Name, strings.Fields(loaded), name)
+	}
+}
+
+// installs runs an install or a trial and returns the name of the module, which
+// must be the running scheduler then.
+func installs(t *testing.T, m *vm.Machine, command string) (name string) {
+	t.Helper()
+	ok(t, m, command)
+	s := status(t, m)
+	if !s.Active || !strings.HasPrefix(s.Name, "plugsched_") {
+		t.Fatalf("after `%s`: %+v", command, s)
+	}
+	return s.Name
+}
+
+// says waits until the kernel's log, which is cleared before, holds a text.
+func says(t *testing.T, m *vm.Machine, text string) {
+	t.Helper()
+	for range 50 {
+		if strings.Contains(ok(t, m, "dmesg"), text) {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("the kernel does not say %q:\n%s", text, ok(t, m, "dmesg"))
+}
+
+// set writes a word to the scheduler's features.
+func set(t *testing.T, m *vm.Machine, word string) {
+	t.Helper()
+	ok(t, m, "echo "+word+" > "+features)
+}
+
+// has checks how features are set: NAME or NO_NAME.
+func has(t *testing.T, m *vm.Machine, when string, words ...string) {
+	t.Helper()
+	list := strings.Fields(ok(t, m, "cat "+features))
+	for _, w := range words {
+		if !slices.Contains(list, w) {
+			t.Errorf("%s: no %s in %v", when, w, list)
+		}
+	}
+}
+
+// updates are the changes of the scheduler in the order in which the kernel made
+// them, as "NEW<OLD"; "" is the kernel's own.
+func updates(t *testing.T, m *vm.Machine) (list []string) {
+	t.Helper()
+	for line := range strings.Lines(ok(t, m, "dmesg | grep ' took over from ' || true")) {
+		_, line, _ = strings.Cut(line, "plugsched: ")
+		line, _, _ = strings.Cut(line, ": ")
+		line = strings.Replace(line, " took over from ", "<", 1)
+		list = append(list, strings.ReplaceAll(line, "the kernel's own scheduler", ""))
+	}
+	return list
+}
+
+// TestReplace: A to B to A and out, under load. Each says its own text while it is
+// installed, features keep their settings by name, and the kernel's own scheduler
+// never runs in between.
+func TestReplace(t *testing.T) {
+	other := variant(t, otherPatch)
+	for _, cpus := range []int{1, 8} {
+		t.Run(fmt.Sprintf("%d CPUs", cpus), func(t *testing.T) {
+			m := boot(t, func(c *vm.Config) { c.CPUs = cpus; with("/other.ko", other)(c) })
+			ok(t, m, "schedload start --spec light")
+			going := func() { t.Helper(); ok(t, m, "schedload check --seconds 5") }
+			if _, code := sh(t, m, "echo PLUGSCHED_OTHER > "+features); code == 0 {
+				t.Fatal("the stock kernel knows the new feature")
+			}
+			set(t, m, "NO_GENTLE_FAIR_SLEEPERS")
+
+			a := installs(t, m, "plugsched install /scheduler.ko")
+			has(t, m, "A", "NO_GENTLE_FAIR_SLEEPERS", "NO_PLUGSCHED_TEST")
+			set(t, m, "PLUGSCHED_TEST")
+			says(t, m, message)
+			if log := ok(t, m, "dmesg"); strings.Contains(log, otherMessage) {
+				t.Errorf("B says something before it is installed:\n%s", log)
+			}
+
+			b := installs(t, m, "plugsched install --replace /other.ko")
+			alone(t, m, b)
+			has(t, m, "B", "NO_GENTLE_FAIR_SLEEPERS", "PLUGSCHED_TEST", "NO_PLUGSCHED_OTHER")
+			says(t, m, otherMessage)
+			if d := status(t, m).Timings.Direction; d != "replace" {
+				t.Errorf("direction %q", d)
+			}
+			going()
+			set(t, m, "NO_PLUGSCHED_TEST")
+			set(t, m, "PLUGSCHED_OTHER")
+			set(t, m, "GENTLE_FAIR_SLEEPERS")
+			set(t, m, "NO_WAKEUP_PREEMPTION")
+
+			said := func() int {
+				t.Helper()
+				return strings.Count(ok(t, m, "dmesg"), message)
+			}
+			before := said()
+			if again := installs(t, m, "plugsched install --replace /scheduler.ko"); again != a || a == b {
+				t.Errorf("A is %s, B is %s, then A is %s", a, b, again)
+			}
+			alone(t, m, a)
+			has(t, m, "A again", "NO_PLUGSCHED_TEST", "GENTLE_FAIR_SLEEPERS", "NO_WAKEUP_PREEMPTION")
+			going()
+			if said() != before {
+				t.Error("A speaks though its feature is off")
+			}
+			set(t, m, "PLUGSCHED_TEST")
+			for range 50 {
+				if said() > before {
+					break
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			if said() == before {
+				t.Error("A does not speak again")
+			}
+			out := ok(t, m, "plugsched uninstall")
+			if !strings.Contains(out, "no pointer to it") {
+				t.Errorf("not verified:\n%s", out)
+			}
+			alone(t, m, "")
+			has(t, m, "stock", "GENTLE_FAIR_SLEEPERS", "NO_WAKEUP_PREEMPTION")
+			set(t, m, "WAKEUP_PREEMPTION")
+			if _, code := sh(t, m, "echo PLUGSCHED_TEST > "+features); code == 0 {
+				t.Error("the new feature is still known")
+			}
+			going()
+			if want, got := []string{a + "<", b + "<" + a, a + "<" + b, "<" + a}, updates(t, m); !slices.Equal(got, want) {
+				t.Errorf("the kernel made the updates %q, expected %q", got, want)
+			}
+			ok(t, m, "schedload stop")
+		})
+	}
+}
+
+// TestReplaceTrial: B on trial over A goes back to A, or stays; what makes no sense
+// is refused and changes nothing.
+func TestReplaceTrial(t *testing.T) {
+	m := boot(t, with("/other.ko", variant(t, otherPatch)))
+	ok(t, m, "schedload start --spec light")
+	a := installs(t, m, "plugsched install --replace /scheduler.ko") // over nothing
+	for _, r := range []refusal{
+		{"the same again", "plugsched install --replace /scheduler.ko", 3, "is the running scheduler already"},
+		{"the same on trial", "plugsched try --replace --for 5s /scheduler.ko", 3, "is the running scheduler already"},
+		{"without --replace", "plugsched install /other.ko", 3, "installed already (" + a + ")"},
+		{"a trial without --replace", "plugsched try --for 5s /other.ko", 3, "installed already (" + a + ")"},
+	} {
+		r.check(t, m)
+		alone(t, m, a)
+	}
+
+	set(t, m, "NO_GENTLE_FAIR_SLEEPERS")
+	b := installs(t, m, "plugsched try --replace --for 6s /other.ko")
+	s := status(t, m)
+	if len(s.Modules) != 2 || s.TrialLeft <= 0 || s.TrialLeft > 6*time.Second {
+		t.Errorf("on trial: %+v", s)
+	}
+	has(t, m, "B on trial", "NO_GENTLE_FAIR_SLEEPERS", "NO_PLUGSCHED_OTHER")
+	refusal{"--replace during a trial", "plugsched install --replace /scheduler.ko", 3, "is on trial"}.check(t, m)
+	if name := status(t, m).Name; name != b {
+		t.Errorf("%s runs after what was refused, not %s", name, b)
+	}
+	set(t, m, "GENTLE_FAIR_SLEEPERS")
+	set(t, m, "PLUGSCHED_TEST")
+	says(t, m, otherMessage)
+	if report := wentBack(t, m, b, 6*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
+		t.Errorf("report:\n%s", report)
+	}
+	if s := status(t, m); s.Name != a || s.TrialLeft != 0 {
+		t.Errorf("after the trial: %+v", s)
+	}
+	has(t, m, "A again", "GENTLE_FAIR_SLEEPERS", "PLUGSCHED_TEST")
+	says(t, m, message)
+	ok(t, m, "schedload check --seconds 5")
+
+	if again := installs(t, m, "plugsched try --replace --for 8s /other.ko"); again != b {
+		t.Errorf("B is %s, then %s", b, again)
+	}
+	ok(t, m, "plugsched confirm")
+	alone(t, m, b)
+	time.Sleep(9 * time.Second)
+	alone(t, m, b)
+	refusal{"confirmed twice", "plugsched confirm", 3, "not on trial"}.check(t, m)
+
+	installs(t, m, "plugsched try --replace --for 60s /scheduler.ko")
+	out := ok(t, m, "plugsched uninstall")
+	if !strings.Contains(out, "no function, no timer and no stack leads to the module") || !strings.Contains(out, "no pointer to it") {
+		t.Errorf("not verified:\n%s", out)
+	}
+	alone(t, m, "")
+	ok(t, m, "schedload check --seconds 5 && schedload stop")
+	want := []string{a + "<", b + "<" + a, a + "<" + b, b + "<" + a, a + "<" + b, "<" + a}
+	if got := updates(t, m); !slices.Equal(got, want) {
+		t.Errorf("the kernel made the updates %q, expected %q", got, want)
+	}
+}

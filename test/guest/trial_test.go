@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched/internal/vm"
+)
+
+// slack is what an emulated machine that shares its host may be late.
+const slack = 4 * time.Second
+
+// wentBack waits for a module to go back by itself and returns its report.
+func wentBack(t *testing.T, m *vm.Machine, name string, within time.Duration) (report string) {
+	t.Helper()
+	dir := "/sys/module/" + name + "/plugsched/"
+	end := time.Now().Add(within + slack)
+	for {
+		state, err := m.ReadFile(t.Context(), dir+"state")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if strings.TrimSpace(string(state)) == "rolled back" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s has not gone back in %v: %s", name, within, state)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	text, err := m.ReadFile(t.Context(), dir+"report")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// lasted is how long a scheduler ran, by the kernel's log.
+func lasted(t *testing.T, m *vm.Machine, name string) time.Duration {
+	t.Helper()
+	at := func(pattern string) (seconds float64) {
+		t.Helper()
+		line := ok(t, m, "dmesg | grep '"+pattern+"' | tail -n 1")
+		if _, err := fmt.Sscanf(strings.TrimLeft(line, "[ "), "%f", &seconds); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		return seconds
+	}
+	return time.Duration((at("took over from "+name) - at(name+" took over from")) * float64(time.Second))
+}
+
+// TestTrial: a trial ends by itself unless it is confirmed, whatever becomes of
+// the tool.
+func TestTrial(t *testing.T) {
+	m := boot(t, nil)
+	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
+	for _, r := range []refusal{
+		{"no time", "plugsched try --for 0s /scheduler.ko", 2, "from 1s to 24h"},
+		{"too short", "plugsched try --for 999ms /scheduler.ko", 2, "from 1s to 24h"},
+		{"too long", "plugsched try --for 24h1s /scheduler.ko", 2, "from 1s to 24h"},
+		{"in the past", "plugsched try --for -5s /scheduler.ko", 2, "from 1s to 24h"},
+		{"no number", "plugsched try --for soon /scheduler.ko", 2, "--for"},
+		{"no module", "plugsched try --for 5s", 2, "usage"},
+		{"nothing to confirm", "plugsched confirm", 3, "the kernel runs its own scheduler"},
+	} {
+		r.check(t, m)
+		stock(t, m)
+	}
+	ok(t, m, "schedload start --spec light")
+
+	const trial = 3 * time.Second
+	name := installs(t, m, "plugsched try --for 3s /scheduler.ko")
+	report := wentBack(t, m, name, trial)
+	if !strings.HasPrefix(report, "it was not confirmed in time") {
+		t.Errorf("report:\n%s", report)
+	}
+	if s := status(t, m); s.Active || len(s.Modules) != 1 || s.Modules[0].State != "rolled back" || s.Report != strings.TrimSpace(report) {
+		t.Errorf("after the trial: %+v", s)
+	}
+	if d := lasted(t, m, name); d < trial-500*time.Millisecond || d > trial+time.Second+slack {
+		t.Errorf("the trial of %v took %v", trial, d)
+	}
+	if out, code := sh(t, m, "su nobody -c 'cat /sys/module/"+name+"/plugsched/report' 2>&1"); code == 0 || !strings.Contains(out, "ermission denied") {
+		t.Errorf("a plain user reads the report: %d\n%s", code, out)
+	}
+	refusal{"too late", "plugsched confirm", 3, name + " went back"}.check(t, m)
+
+	installs(t, m, "plugsched try --for 3s /scheduler.ko")
+	ok(t, m, "plugsched confirm")
+	time.Sleep(5 * time.Second)
+	alone(t, m, name)
+	ok(t, m, "plugsched uninstall && schedload check --seconds 5 && schedload stop")
+	stock(t, m)
+}
+
+// TestTrialKilled: the tool is killed as soon as the trial has begun, with all that
+// runs in its session.
+func TestTrialKilled(t *testing.T) {
+	m := boot(t, nil)
+	for try := 1; ; try++ {
+		ok(t, m, `setsid sh -c 'echo $$ > /run/session; sh -c "sleep 1000" & plugsched try --for 2s /scheduler.ko; touch /run/ended' > /dev/null 2>&1 &
+			until grep -qx active /sys/kernel/plugsched/state 2> /dev/null; do :; done
+			kill -9 -- -$(cat /run/session)`)
+		name := status(t, m).Name
+		if name == "" {
+			t.Fatal("there was no trial")
+		}
+		if left := ok(t, m, "sleep 0.2; pidof plugsched sleep || true"); left != "" {
+			t.Fatalf("still runs: %s", left)
+		}
+		if report := wentBack(t, m, name, 2*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
+			t.Errorf("report:\n%s", report)
+		}
+		if d := lasted(t, m, name); d < 1500*time.Millisecond || d > 3*time.Second+slack {
+			t.Errorf("the trial of 2 s took %v", d)
+		}
+		if _, code := sh(t, m, "rm /run/ended"); code != 0 {
+			break
+		}
+		if try == 5 {
+			t.Fatal("the tool always ended before it could be killed")
+		}
+	}
+	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
+	stock(t, m)
+}
+
+// TestRescue: the administrator's ways back that need no scheduler, under load.
+func TestRescue(t *testing.T) {
+	m := boot(t, nil)
+	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
+	ok(t, m, "schedload start --spec light")
+	for _, c := range []struct{ command, report string }{
+		{"echo 'it feels slow' > /sys/kernel/plugsched/rescue", "asked for: it feels slow\n"},
+		{"echo x > /proc/sysrq-trigger", "SysRq\n"},
+	} {
+		name := installs(t, m, "plugsched install /scheduler.ko")
+		if out, code := sh(t, m, "su nobody -c 'echo x > /sys/kernel/plugsched/rescue' 2>&1"); code == 0 {
+			t.Errorf("a plain user may rescue:\n%s", out)
+		}
+		alone(t, m, name)
+		ok(t, m, c.command)
+		if report := wentBack(t, m, name, time.Second); !strings.HasPrefix(report, c.report) {
+			t.Errorf("`%s`: report:\n%s", c.command, report)
+		}
+		if s := status(t, m); s.Active {
+			t.Errorf("`%s`: %+v", c.command, s)
+		}
+		ok(t, m, "schedload check --seconds 5")
+	}
+	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall && schedload check --seconds 5 && schedload stop")
+	// The key is free again.
+	ok(t, m, "dmesg -c > /dev/null; echo x > /proc/sysrq-trigger")
+	if log := ok(t, m, "dmesg"); strings.Contains(log, "previous scheduler") || !strings.Contains(log, "HELP") {
+		t.Errorf("SysRq x without a module:\n%s", log)
+	}
+}
+
+// TestWatchdogTimes: which times the watchdog takes.
+func TestWatchdogTimes(t *testing.T) {
+	m := boot(t, nil)
+	const file = "/sys/kernel/plugsched/watchdog"
+	refusal{"too short", "plugsched install --watchdog 5ms /scheduler.ko", 3, "from 100 ms to 24 h"}.check(t, m)
+	refusal{"too long", "plugsched install --watchdog 25h /scheduler.ko", 3, "from 100 ms to 24 h"}.check(t, m)
+	stock(t, m)
+	installs(t, m, "plugsched install --watchdog 2s /scheduler.ko")
+	for _, bad := range []string{"5", "99", "86400001"} {
+		if out, code := sh(t, m, "echo "+bad+" > "+file); code == 0 || !strings.Contains(out, "out of range") {
+			t.Errorf("%s ms: %d\n%s", bad, code, out)
+		}
+	}
+	if ms := ok(t, m, "cat "+file); ms != "2000" {
+		t.Errorf("the watchdog is at %s ms, expected 2000", ms)
+	}
+	for _, good := range []string{"100", "86400000", "0"} {
+		ok(t, m, "echo "+good+" > "+file)
+		if ms := ok(t, m, "cat "+file); ms != good {
+			t.Errorf("the watchdog is at %s ms, expected %s", ms, good)
+		}
+	}
+	if s := status(t, m); s.Watchdog != 0 {
+		t.Errorf("off: %+v", s)
+	}
+	ok(t, m, "plugsched uninstall")
+}
