@@ -46,7 +46,7 @@ func TestTakesEffect(t *testing.T) {
 					t.Fatalf("the new scheduler says nothing:\n%s", log)
 				}
 				out := ok(t, m, "plugsched uninstall")
-				if !strings.Contains(out, "no function and no stack leads to the module") || !strings.Contains(out, "no pointer to it") {
+				if !strings.Contains(out, "no function, no timer and no stack leads to the module") || !strings.Contains(out, "no pointer to it") {
 					t.Fatalf("not verified:\n%s", out)
 				}
 				if _, code := sh(t, m, toggle); code == 0 {
@@ -99,8 +99,8 @@ func TestProbes(t *testing.T) {
 	}
 	stock(t, m)
 	ok(t, m, "echo > "+events)
-	ok(t, m, "plugsched install /scheduler.ko")
-	ok(t, m, "rmmod -f scheduler || true; sleep 1")
+	ok(t, m, "rmmod -f "+installs(t, m, "plugsched install /scheduler.ko"))
+	stock(t, m)
 	ok(t, m, "schedload start --spec light && schedload check --seconds 3 && schedload stop")
 }
 
