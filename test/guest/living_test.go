@@ -104,8 +104,8 @@ func TestLiving(t *testing.T) {
 	ok(t, m, "cd "+tracing+" && echo wake_up_process schedule > set_ftrace_filter && echo function_graph > current_tracer")
 	follow(t, m, tracing)
 	hooks = append(hooks,
-		watched{"function_graph on wake_up_process", ftraceCount(tracing, " wake_up_process();")},
-		watched{"function_graph on schedule", ftraceCount(tracing, " schedule();")},
+		watched{"function_graph on wake_up_process", ftraceCount(tracing, " wake_up_process()")},
+		watched{"function_graph on schedule", ftraceCount(tracing, " schedule()")},
 		kprobe(t, m, "moves", "wake_up_process"), kprobe(t, m, "stays", "schedule"))
 	hooks = append(hooks, background(t, m, "perf", "perf", "cpu-clock", "sched:sched_switch")...)
 	hooks = append(hooks, background(t, m, "fentry", "fentry wake_up_process", "wake_up_process")...)

@@ -38,12 +38,7 @@ func moduleName(t *testing.T, ko string) string {
 	return m.Desc.Name
 }
 
-// status is what the tool says about a guest.
-func status(t *testing.T, m *vm.Machine) *live.Status {
-	t.Helper()
-	return parseStatus(t, ok(t, m, "plugsched status --json"))
-}
-
+// parseStatus reads what a command says in JSON.
 func parseStatus(t *testing.T, text string) *live.Status {
 	t.Helper()
 	s := &live.Status{}
@@ -85,7 +80,10 @@ func TestOldCode(t *testing.T) {
 // TestNothingStays: after a removal nothing in the kernel leads to the module, as
 // the tool says with what it looked at, and nothing has its name.
 func TestNothingStays(t *testing.T) {
-	m := boot(t, other(t))
+	m := boot(t, func(c *vm.Config) {
+		other(t)(c)
+		c.Append = append(c.Append, "log_buf_len=8M")
+	})
 	ok(t, m, "schedload start --spec light")
 	ok(t, m, "plugsched install /scheduler.ko && plugsched install --replace /other.ko")
 	functions := len(status(t, m).Functions)
