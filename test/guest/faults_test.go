@@ -51,6 +51,11 @@ func (c change) begin(t *testing.T, m *vm.Machine) {
 	ok(t, m, command)
 }
 
+// oneCPU is for tests of what does not depend on the number of CPUs, and that update
+// often: QEMU 7.2 may go on running a breakpoint that the kernel's text patching has
+// taken away, when two virtual CPUs are at it together.
+func oneCPU(c *vm.Config) { c.CPUs = 1 }
+
 // runs checks which scheduler runs, and that no other module is loaded.
 func runs(t *testing.T, m *vm.Machine, when, name string) {
 	t.Helper()
@@ -82,7 +87,7 @@ func memory(t *testing.T, m *vm.Machine) (sum int) {
 // before; the user reads one line, and what was asked for works the next time.
 func TestOutOfMemory(t *testing.T) {
 	const fail = schedtest + "/fail"
-	m := boot(t, both(addSchedtest(t), other(t)))
+	m := boot(t, both(addSchedtest(t), other(t), oneCPU))
 	ok(t, m, "insmod /schedtest.ko")
 	list := changes(t)
 	for _, c := range list {
@@ -134,9 +139,10 @@ var stops = regexp.MustCompile(`after (\d+) stops`)
 // TestKilled: the tool is killed at every system call that has an effect, before and
 // after it. Status says which scheduler runs, and the next command works.
 func TestKilled(t *testing.T) {
-	m := boot(t, both(other(t), with("/bin/killat", filepath.Join(shared.root, "test/killat/killat"))))
+	m := boot(t, both(other(t), oneCPU, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat"))))
 	list := changes(t)
 	a, b := list[0].to, list[2].to
+	const samples = 6 // of each command
 	for _, c := range append(list, change{"try --replace --for 1h /other.ko", a, b}, change{"confirm", a, b}) {
 		begin := func() {
 			t.Helper()
@@ -154,7 +160,7 @@ func TestKilled(t *testing.T) {
 		total, _ := strconv.Atoi(found[1])
 		step := 1
 		if !full {
-			step = max(total/8, 1)
+			step = (total + samples - 1) / samples
 		}
 		killed := 0
 		for n := 1; n <= total; n += step {
@@ -230,7 +236,7 @@ func TestNMI(t *testing.T) {
 // TestSignals: a storm of signals at any moment of a command leaves one scheduler
 // whole, and the next command works.
 func TestSignals(t *testing.T) {
-	m := boot(t, other(t))
+	m := boot(t, both(other(t), oneCPU))
 	list := changes(t)
 	a := list[0].to
 	delays := []string{"0", "0.05", "0.2"}
@@ -297,13 +303,14 @@ func TestDamagedModules(t *testing.T) {
 	}{
 		{"cut", "truncated", ko[:len(ko)-100]},
 		{"vermagic", "version magic", damage(func(ko []byte) {
-			copy(ko, bytes.Replace(ko, []byte("vermagic=6."), []byte("vermagic=7."), 1))
+			// With symbol versions, the kernel's release is not compared.
+			copy(ko, bytes.Replace(ko, []byte(" mod_unload "), []byte(" mod_xnload "), 1))
 		})},
 		{"symbol", "Unknown symbol", damage(func(ko []byte) {
 			names := section(t, ko, ".strtab")
 			names[bytes.Index(names, append([]byte{0}, anchor...))+1] ^= 1
 		})},
-		{"relocation", "relocation", damage(func(ko []byte) {
+		{"relocation", "Unknown rela relocation", damage(func(ko []byte) {
 			const rela, info = 24, 8
 			list := section(t, ko, ".rela.text")
 			binary.LittleEndian.PutUint32(list[len(list)/rela/2*rela+info:], 250)
@@ -327,10 +334,7 @@ func TestDamagedModules(t *testing.T) {
 // TestLittleMemory: where the memory does not suffice, an update succeeds, fails or is
 // killed; the machine goes on with one scheduler, and the tool works again.
 func TestLittleMemory(t *testing.T) {
-	m := boot(t, func(c *vm.Config) {
-		other(t)(c)
-		c.MemoryMiB = 384
-	}, complaint{vm.OutOfMemory, ""})
+	m := boot(t, both(other(t), oneCPU, func(c *vm.Config) { c.MemoryMiB = 384 }), complaint{vm.OutOfMemory, ""})
 	list := changes(t)
 	a := list[0].to
 	ok(t, m, "mkdir /hog && mount -t tmpfs -o size=100% none /hog")
