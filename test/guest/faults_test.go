@@ -339,7 +339,7 @@ func TestLittleMemory(t *testing.T) {
 	a := list[0].to
 	ok(t, m, "mkdir /hog && mount -t tmpfs -o size=100% none /hog")
 	ended := map[int]int{}
-	for _, left := range []int{32, 16, 8, 4, 2} {
+	for _, left := range []int{32, 16, 10} {
 		for _, c := range list {
 			c.begin(t, m)
 			out, code := sh(t, m, fmt.Sprintf("echo 3 > /proc/sys/vm/drop_caches; n=$(awk '/MemAvailable/ { print int($2 / 1024) - %d }' /proc/meminfo); "+
