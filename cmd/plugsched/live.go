@@ -172,9 +172,8 @@ func show(w io.Writer, s *live.Status, asJSON bool) error {
 			fmt.Fprintf(w, "also loaded: %s, %s\n", m.Name, m.State)
 		}
 	}
-	if s.Report != "" {
-		fmt.Fprintf(w, "went back by itself:\n  %s\n", strings.ReplaceAll(s.Report, "\n", "\n  "))
-	}
+	showReport(w, "is to be left", s.GoingBack)
+	showReport(w, "went back by itself", s.Report)
 	if l := s.Leftovers; l != nil {
 		fmt.Fprintf(w, "verified:   no function, no timer and no stack leads to the module (%d function heads, stacks of %d tasks)\n", l.Functions, l.Tasks)
 		if len(l.Pointers) == 0 {
@@ -185,6 +184,12 @@ func show(w io.Writer, s *live.Status, asJSON bool) error {
 	}
 	showTimings(w, s.Timings)
 	return nil
+}
+
+func showReport(w io.Writer, title, text string) {
+	if text != "" {
+		fmt.Fprintf(w, "%s:\n  %s\n", title, strings.ReplaceAll(text, "\n", "\n  "))
+	}
 }
 
 func showActive(w io.Writer, s *live.Status) {

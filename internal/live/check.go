@@ -2,7 +2,10 @@
 
 package live
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Check finds out whether a module could be installed on this machine now. It
 // changes nothing. Errors are *PreconditionError.
@@ -24,14 +27,19 @@ func Check(m *Module, o Options) error {
 	if m.Desc.BuildID != id {
 		return precondition("%s is for the %s with build-id %s, but the running one's is %s: build it for this kernel", m.Path, release, m.Desc.BuildID, id)
 	}
-	if err := checkLoaded(m, o); err != nil {
+	list, err := loadedModules()
+	if err != nil {
+		return &PreconditionError{err}
+	}
+	active := list.active()
+	if err := checkActive(m, active, o); err != nil {
 		return err
 	}
 	if err := checkSignature(m.Signed, lockdown(), signaturesForced()); err != nil {
 		return err
 	}
-	if f := livepatched(m.Desc.Replaced); len(f) > 0 {
-		return precondition("a livepatch has replaced %s already: disable it first (/sys/kernel/livepatch)", strings.Join(f, ", "))
+	if err := checkLivepatches(m, active); err != nil {
+		return err
 	}
 	if modulesDisabled() {
 		return precondition("the kernel takes no modules any more (kernel.modules_disabled=1) until the next boot")
@@ -39,13 +47,25 @@ func Check(m *Module, o Options) error {
 	return nil
 }
 
-// checkLoaded looks at the schedulers that the kernel has already.
-func checkLoaded(m *Module, o Options) error {
-	list, err := loadedModules()
-	if err != nil {
-		return &PreconditionError{err}
+// checkLivepatches refuses what a livepatch would keep from taking effect. If that is
+// so with the running scheduler already, as status says, nothing is lost.
+func checkLivepatches(m *Module, active *Loaded) error {
+	patched := livepatched(m.Desc.Replaced)
+	if active != nil && len(patched) > 0 {
+		known, err := active.functions()
+		if err != nil {
+			return &PreconditionError{err}
+		}
+		patched = slices.DeleteFunc(patched, func(f string) bool { return slices.Contains(known, f) })
 	}
-	active := list.active()
+	if len(patched) > 0 {
+		return precondition("a livepatch has replaced %s already: disable it first (/sys/kernel/livepatch)", strings.Join(patched, ", "))
+	}
+	return nil
+}
+
+// checkActive looks at the running scheduler, nil is the kernel's own.
+func checkActive(m *Module, active *Loaded, o Options) error {
 	switch {
 	case active == nil:
 		return nil

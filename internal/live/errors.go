@@ -18,6 +18,10 @@ func precondition(format string, args ...any) error {
 	return &PreconditionError{fmt.Errorf(format, args...)}
 }
 
+func outOfMemory() error {
+	return precondition("the kernel is out of memory; nothing was changed")
+}
+
 // BusyError says that some task was in the way each time the update was tried.
 // Nothing changed.
 type BusyError struct {

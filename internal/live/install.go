@@ -39,9 +39,9 @@ func (o *Options) say(format string, args ...any) {
 }
 
 // Install makes the module's scheduler the running one, in one step also when it
-// takes over from another module. On an error the scheduler before runs and the
-// module is not loaded, unless the error is a *KernelFault: then the update was
-// made and the kernel complained, and Uninstall takes it back.
+// takes over from another module. On a *PreconditionError or *BusyError the scheduler
+// before runs and the module is not loaded. Another error may come after the update,
+// and then says so: Uninstall takes it back.
 func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 	if err := Check(m, o); err != nil {
 		return nil, err
@@ -74,9 +74,18 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 		}
 		return nil, err
 	}
-	// What was replaced goes, unless the trial may need it.
-	if list, err = loadedModules(); err == nil {
-		err = list.unloadIdle(context.WithoutCancel(ctx), &o)
+	s, err := cleanUp(ctx, log, &o)
+	if err != nil {
+		return s, fmt.Errorf("%s is installed, but: %w", m.Desc.Name, err)
+	}
+	return s, nil
+}
+
+// cleanUp unloads what is needed no more after an update, and verifies the update.
+func cleanUp(ctx context.Context, log *kernelLog, o *Options) (*Status, error) {
+	list, err := loadedModules()
+	if err == nil {
+		err = list.unloadIdle(context.WithoutCancel(ctx), o)
 	}
 	if err != nil {
 		return nil, err
@@ -113,6 +122,9 @@ func loadError(m *Module, err error, log *kernelLog) error {
 	}
 	if why := signatureError(m.Signed, err, lockdown(), said); why != "" {
 		return precondition("%s: %s", m.Path, why)
+	}
+	if errors.Is(err, unix.ENOMEM) {
+		return outOfMemory()
 	}
 	hint := ""
 	for _, l := range said {

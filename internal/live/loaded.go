@@ -93,6 +93,13 @@ func (l *Loaded) write(name, value string) error {
 	return os.WriteFile(l.file(name), []byte(value), 0)
 }
 
+// functions returns the names of the functions that the module redirects while it
+// is active.
+func (l *Loaded) functions() ([]string, error) {
+	text, err := l.read("functions")
+	return strings.Fields(text), err
+}
+
 // milliseconds reads a file that holds a time, 0 when it cannot be read.
 func (l *Loaded) milliseconds(name string) time.Duration {
 	text, _ := l.read(name)

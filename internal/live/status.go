@@ -41,6 +41,9 @@ type Status struct {
 	// TakenOver are redirected functions that a livepatch has replaced since: the
 	// module's version of them does not run.
 	TakenOver []string `json:"taken_over,omitempty"`
+	// GoingBack says why the running module is to be left, and what that waits for;
+	// only root may read it.
+	GoingBack string `json:"going_back,omitempty"`
 	// Report says why a module went back by itself; only root may read it.
 	Report string `json:"report,omitempty"`
 	// Leftovers is what Uninstall with Options.Verify found.
@@ -72,8 +75,10 @@ func Read() (*Status, error) {
 		s.Active, s.Name = true, active.Name
 		s.TrialLeft, s.Watchdog = active.trialLeft(), active.milliseconds("watchdog")
 		s.Timings = active.timings()
-		text, _ := active.read("functions")
-		s.Functions = strings.Fields(text)
+		s.GoingBack, _ = active.read("report")
+		if s.Functions, err = active.functions(); err != nil {
+			return nil, err
+		}
 		s.TakenOver = livepatched(s.Functions)
 	}
 	return s, nil

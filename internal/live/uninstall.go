@@ -7,8 +7,9 @@ import (
 	"fmt"
 )
 
-// Uninstall gives the kernel its own scheduler back and unloads the module. On
-// an error the module's scheduler goes on running.
+// Uninstall gives the kernel its own scheduler back and unloads the module. On a
+// *PreconditionError or *BusyError the module's scheduler goes on running. Another
+// error may come after the update, and then says so.
 func Uninstall(ctx context.Context, o Options) (*Status, error) {
 	if !maySysModule() {
 		return nil, precondition("removing a scheduler needs root (CAP_SYS_MODULE)")
@@ -37,15 +38,9 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 		}
 		timings = active.timings()
 	}
-	if list, err = loadedModules(); err == nil {
-		err = list.unloadIdle(context.WithoutCancel(ctx), &o)
-	}
+	s, err := cleanUp(ctx, log, &o)
 	if err != nil {
-		return nil, err
-	}
-	s, err := finish(log)
-	if s == nil || err != nil {
-		return s, err
+		return s, fmt.Errorf("the kernel runs its own scheduler, but: %w", err)
 	}
 	s.Timings = timings
 	if !o.Verify {

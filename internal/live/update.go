@@ -34,12 +34,14 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 			report, _ := l.report("busy")
 			first, _, _ := strings.Cut(report, "\n")
 			return precondition("%s (a kprobe, or another module): remove the hook first; nothing was changed", first)
+		case errors.Is(err, unix.ENOENT) && file == "replace":
+			return precondition("%s does not run any more; nothing was changed", value)
 		case errors.Is(err, unix.EALREADY):
 			return precondition("somebody else has just made this change")
 		case errors.Is(err, unix.EPROTO):
 			return precondition("the running scheduler was built by another version of plugsched: uninstall it first")
 		case errors.Is(err, unix.ENOMEM):
-			return precondition("the kernel is out of memory; nothing was changed")
+			return outOfMemory()
 		default:
 			return err
 		}

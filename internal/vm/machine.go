@@ -345,6 +345,15 @@ func (m *Machine) whereabouts() string {
 	return b.String()
 }
 
+// InjectNMI interrupts every CPU with an NMI that no device has asked for. The
+// kernel panics, unless kernel.unknown_nmi_panic is 0.
+func (m *Machine) InjectNMI(ctx context.Context) error {
+	if _, err := m.monitor.do(ctx, "inject-nmi", nil); err != nil {
+		return m.gone(err)
+	}
+	return nil
+}
+
 // Settle returns when everything that the kernel has logged before the call is
 // on the console, which lags behind. Call it before the verdict of Faults counts.
 func (m *Machine) Settle(ctx context.Context) error {

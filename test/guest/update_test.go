@@ -106,11 +106,12 @@ func TestProbes(t *testing.T) {
 
 // TestHotplug: CPUs come and go while schedulers change.
 func TestHotplug(t *testing.T) {
-	m := boot(t, nil)
+	m := boot(t, other(t))
 	ok(t, m, "schedload start --spec light,hotplug=1")
 	for range 5 {
 		ok(t, m, "plugsched install /scheduler.ko")
 		ok(t, m, "schedload check --seconds 3")
+		ok(t, m, "plugsched install --replace /other.ko")
 		ok(t, m, "plugsched uninstall --verify=false")
 	}
 	ok(t, m, "schedload check --seconds 5")
