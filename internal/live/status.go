@@ -75,7 +75,7 @@ func Read() (*Status, error) {
 		s.Active, s.Name = true, active.Name
 		s.TrialLeft, s.Watchdog = active.trialLeft(), active.milliseconds("watchdog")
 		s.Timings = active.timings()
-		s.GoingBack, _ = active.read("report")
+		s.GoingBack, _ = active.report("report")
 		if s.Functions, err = active.functions(); err != nil {
 			return nil, err
 		}
