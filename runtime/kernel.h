@@ -8,10 +8,8 @@
 
 /* kernel/stop_machine.c: who holds it has all stoppers to itself. */
 extern struct mutex stop_cpus_mutex;
-extern bool stop_cpus_in_progress;
 
-/* include/trace/events/sched.h, include/trace/events/printk.h */
+/* include/trace/events/sched.h */
 extern struct tracepoint __tracepoint_sched_switch;
-extern struct tracepoint __tracepoint_console;
 
 #endif /* PLUGSCHED_KERNEL_H */

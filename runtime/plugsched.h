@@ -246,9 +246,9 @@ void plugsched_watchdog_repair(void);
 extern unsigned int plugsched_watchdog_ms;
 extern struct task_struct *plugsched_watchdog_task;
 
-/* console.c: reads along what the kernel prints. */
-void plugsched_console_start(void);
-void plugsched_console_stop(void);
+/* kmsg.c: reads the kernel's log. */
+void plugsched_kmsg_start(void);
+void plugsched_kmsg_read(void);
 
 /* arch */
 DECLARE_PER_CPU(unsigned long, plugsched_frame);

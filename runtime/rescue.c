@@ -47,7 +47,8 @@ static bool armed;
 static atomic_t wanted;
 static bool rescued;
 static bool sick;			/* it was not a trial's end */
-static unsigned int tries;
+static unsigned int tries, busy_tries;
+static int told;			/* the last error that was told */
 static u64 not_before;			/* the next try */
 static int absent;			/* a CPU that did not come to the last try, or -1 */
 
@@ -68,6 +69,7 @@ static DEFINE_PER_CPU(struct cpu_stop_work, lead_work);
 static DEFINE_PER_CPU(struct cpu_stop_work, follow_work);
 static DEFINE_PER_CPU(bool, lead_queued);
 static DEFINE_PER_CPU(bool, follow_queued);
+static DEFINE_PER_CPU(struct irq_work, follow_kick);
 
 static void aftermath(struct work_struct *work);
 static DECLARE_WORK(aftermath_work, aftermath);
@@ -89,7 +91,6 @@ static int follow(void *unused)
 	unsigned int mine;
 
 	this_cpu_write(follow_queued, false);
-	smp_mb();	/* pairs with call_followers(): queued anew, or seen here */
 	mine = smp_load_acquire(&gathering);	/* pairs with gather() */
 	if (!mine)
 		return 0;
@@ -105,6 +106,15 @@ static int follow(void *unused)
 	return 0;
 }
 
+/* Context: hard interrupt. */
+static void ask_stopper(struct irq_work *work)
+{
+	if (this_cpu_xchg(follow_queued, true))
+		return;
+	if (!stop_one_cpu_nowait(smp_processor_id(), follow, NULL, this_cpu_ptr(&follow_work)))
+		this_cpu_write(follow_queued, false);
+}
+
 /* Return the first CPU that has not come, or -1. */
 static int missing_cpu(void)
 {
@@ -117,23 +127,18 @@ static int missing_cpu(void)
 	return -1;
 }
 
-/* Context: stopper, stop_cpus_mutex held. */
+/*
+ * Let each other CPU ask its own stopper: waking a stopper takes its CPU's run
+ * queue lock, which may be what a broken scheduler has kept.
+ * Context: stopper, stop_cpus_mutex held.
+ */
 static void call_followers(void)
 {
 	int cpu;
 
-	/* As queue_stop_cpus_work(): stop_two_cpus() must not interleave. */
-	stop_cpus_in_progress = true;
-	smp_mb();	/* pairs with follow() */
-	for_each_online_cpu(cpu) {
-		if (cpu == smp_processor_id() || per_cpu(follow_queued, cpu))
-			continue;
-		per_cpu(follow_queued, cpu) = true;
-		if (!stop_one_cpu_nowait(cpu, follow, NULL, per_cpu_ptr(&follow_work, cpu)))
-			per_cpu(follow_queued, cpu) = false;
-	}
-	barrier();
-	stop_cpus_in_progress = false;
+	for_each_online_cpu(cpu)
+		if (cpu != smp_processor_id())
+			irq_work_queue_on(per_cpu_ptr(&follow_kick, cpu), cpu);
 }
 
 /* Return whether all CPUs wait for the update. Context: as above. */
@@ -166,7 +171,7 @@ static int stop_and_go(void)
 	rescue.from = &plugsched_self;
 	rescue.to = plugsched_self.previous;
 	rescue.cpus = num_online_cpus();
-	rescue.forced = tries >= FORCE_AFTER;
+	rescue.forced = busy_tries >= FORCE_AFTER;
 	rescue.heal = sick;
 	rescue.time[PLUGSCHED_T_ENTER] = ktime_get_mono_fast_ns();
 	if (!gather())
@@ -190,23 +195,32 @@ static int freeze_and_go(void)
 	return err;
 }
 
+static void describe_obstacle(int err, char *text, size_t size)
+{
+	const struct plugsched_busy *b = &rescue.busy[0];
+
+	if (err == -ETIMEDOUT)
+		scnprintf(text, size, "CPU %d does not answer", absent);
+	else if (err == -EEXIST)
+		scnprintf(text, size, "something has hooked %s", rescue.conflict);
+	else if (b->err)
+		scnprintf(text, size, "the stack of task %d (%s) cannot be unwound", b->pid,
+			  b->comm);
+	else
+		scnprintf(text, size, "task %d (%s) is in %ps", b->pid, b->comm, (void *)b->frame);
+}
+
 /* Say once for each reason why it does not go back yet. */
 static void tell(int err)
 {
-	static int last;
+	char text[128];
 
-	if (err == last || err == -EAGAIN)
+	if (err == told || err == -EAGAIN)
 		return;
-	last = err;
-	if (err == -ETIMEDOUT)
-		plugsched_note("going back has to wait: CPU %d does not answer\n", absent);
-	else if (err == -EEXIST)
-		plugsched_note("going back has to wait: something has hooked %s\n",
-			       rescue.conflict);
-	else
-		plugsched_note("going back has to wait: tasks are in the way (%d)\n", err);
-	pr_err("%s is to be left, but that has to wait (%d), see its report\n",
-	       THIS_MODULE->name, err);
+	told = err;
+	describe_obstacle(err, text, sizeof(text));
+	plugsched_note("going back has to wait: %s\n", text);
+	pr_err("%s is to be left, but that has to wait: %s\n", THIS_MODULE->name, text);
 }
 
 static void finished(int err)
@@ -221,8 +235,9 @@ static void finished(int err)
 		return;
 	}
 	tell(err);
-	if (err == -EBUSY || err == -ETIMEDOUT)
-		tries++;
+	tries++;
+	if (err == -EBUSY)
+		busy_tries++;
 	not_before = ktime_get_mono_fast_ns() +
 		     min(TRIAL_TICK_MS << min(tries / 4, 7U), RETRY_MAX_MS) * NSEC_PER_MSEC;
 }
@@ -289,6 +304,7 @@ static unsigned int tick_length(void)
 static enum hrtimer_restart ticked(struct hrtimer *timer)
 {
 	plugsched_watchdog_tick(tick_ms);
+	plugsched_kmsg_read();
 	look();
 	tick_ms = tick_length();
 	hrtimer_forward_now(timer, ms_to_ktime(tick_ms));
@@ -354,6 +370,8 @@ void plugsched_rescue_arm(bool fresh)
 			ktime_get_mono_fast_ns() + plugsched_try_ms * NSEC_PER_MSEC : 0;
 		plugsched_try_ms = 0;
 		tries = 0;
+		busy_tries = 0;
+		told = 0;
 		not_before = 0;
 		rescued = false;
 		sick = false;
@@ -363,7 +381,8 @@ void plugsched_rescue_arm(bool fresh)
 	WRITE_ONCE(armed, true);
 	if (register_sysrq_key(SYSRQ_KEY, &key_op))
 		pr_warn("the SysRq key '%c' is taken\n", SYSRQ_KEY);
-	plugsched_console_start();
+	if (fresh)
+		plugsched_kmsg_start();
 	plugsched_watchdog_start();
 	tick_ms = tick_length();
 	hrtimer_start(&tick, ms_to_ktime(tick_ms), HRTIMER_MODE_REL_HARD);
@@ -380,7 +399,6 @@ void plugsched_rescue_disarm(void)
 	while (atomic_read_acquire(&stage) != IDLE)
 		msleep(20);
 	plugsched_watchdog_stop();
-	plugsched_console_stop();
 	unregister_sysrq_key(SYSRQ_KEY, &key_op);
 }
 
@@ -408,6 +426,10 @@ static void aftermath(struct work_struct *work)
 /* Everything that a rescue needs is allocated with the module. */
 int plugsched_rescue_init(void)
 {
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		per_cpu(follow_kick, cpu) = IRQ_WORK_INIT_HARD(ask_stopper);
 #ifdef PLUGSCHED_HAVE_HRTIMER_SETUP
 	hrtimer_setup(&tick, ticked, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
 #else
@@ -428,8 +450,10 @@ static void drain_stoppers(void)
 	int cpu;
 
 	cpus_read_lock();
-	for_each_online_cpu(cpu)
+	for_each_online_cpu(cpu) {
+		irq_work_sync(per_cpu_ptr(&follow_kick, cpu));
 		stop_one_cpu(cpu, nothing, NULL);
+	}
 	cpus_read_unlock();
 }
 

@@ -5,6 +5,7 @@ package live
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // Check finds out whether a module could be installed on this machine now. It
@@ -26,6 +27,9 @@ func Check(m *Module, o Options) error {
 	}
 	if m.Desc.BuildID != id {
 		return precondition("%s is for the %s with build-id %s, but the running one's is %s: build it for this kernel", m.Path, release, m.Desc.BuildID, id)
+	}
+	if w := o.Watchdog; w > 0 && (w < 100*time.Millisecond || w > 24*time.Hour) {
+		return precondition("a watchdog of %v: it must be from 100ms to 24h, or 0 for none", w)
 	}
 	list, err := loadedModules()
 	if err != nil {

@@ -98,7 +98,7 @@ func cleanUp(ctx context.Context, log *kernelLog, o *Options) (*Status, error) {
 func takeOver(ctx context.Context, l, from *Loaded, o *Options) error {
 	if o.Watchdog != 0 {
 		if err := l.write("watchdog", millis(max(o.Watchdog, 0))); err != nil {
-			return precondition("the watchdog's time must be from 100 ms to 24 h: %v", err)
+			return fmt.Errorf("%s: %w", l.file("watchdog"), err)
 		}
 	}
 	if o.Trial != 0 {

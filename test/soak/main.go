@@ -57,8 +57,7 @@ type soak struct {
 
 	enough <-chan os.Signal // SIGUSR1: end after this cycle, and report
 
-	work    string
-	vmlinuz string
+	work string
 	// The changed scheduler, and the kernel's own as a module.
 	a, b string
 	figures

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reads along what the kernel prints: a warning from the scheduler, or about what
- * only a scheduler can cause, is a reason to go back. The console trace event sees
- * every message, whatever the console's log level.
+ * Reads the kernel's log: a warning from the scheduler, or about what only a
+ * scheduler can cause, is a reason to go back. It is read from the timer, not
+ * where it is printed: that may be an NMI, and the console trace event warns there.
  */
-#define pr_fmt(fmt) "plugsched: " fmt
-
 #include <linux/ctype.h>
 #include <linux/jiffies.h>
+#include <linux/kmsg_dump.h>
 #include <linux/module.h>
-#include <linux/printk.h>
 #include <linux/string.h>
-#include <linux/tracepoint.h>
 
-#include "kernel.h"
 #include "plugsched.h"
 
 /*
@@ -41,11 +37,14 @@ static const char * const openings[] = {
 };
 
 /* A report's lines follow each other; another one's do not take this long to begin. */
-#define REPORT_JIFFIES	HZ
+#define REPORT_JIFFIES	(2 * HZ)
+
+/* At most so many lines a time: it is an interrupt. */
+#define LINES_MAX	200
 
 static char opening[128];
 static unsigned long opened;
-static bool probing;
+static struct kmsg_dump_iter position;
 
 static bool starts(const char *text, size_t len, const char *part)
 {
@@ -74,8 +73,7 @@ static bool is_warning(const char *text, size_t len)
 	       isdigit(at[-1]) && !memchr(text, '[', at - text);
 }
 
-/* Context: any that prints, NMI included. */
-static void read_along(void *data, const char *text, size_t len)
+static void judge(const char *text, size_t len)
 {
 	char name[MODULE_NAME_LEN + 3];
 	bool first = false;
@@ -100,20 +98,52 @@ static void read_along(void *data, const char *text, size_t len)
 		plugsched_rescue(true, "the kernel says: %s, below %.*s", opening, (int)len, text);
 }
 
-/* Context: process. */
-void plugsched_console_start(void)
+/*
+ * The text of a line "<4>[   12.345678] text", or NULL: what user space has written
+ * has a facility in the upper bits of the number. Behind the time there may be the
+ * caller, "[    T1]" (CONFIG_PRINTK_CALLER).
+ */
+static const char *text_of(const char *line)
 {
-	opening[0] = '\0';
-	probing = !tracepoint_probe_register(&__tracepoint_console, read_along, NULL);
-	if (!probing)
-		pr_warn("warnings of the kernel are not watched\n");
+	unsigned int priority;
+	int skip = 0;
+
+	if (sscanf(line, "<%u>%n", &priority, &skip) != 1 || !skip || priority > 7)
+		return NULL;
+	line += skip;
+	while (*line == '[') {
+		line = strchr(line, ']');
+		if (!line)
+			return NULL;
+		line++;
+	}
+	return *line == ' ' ? line + 1 : line;
 }
 
-void plugsched_console_stop(void)
+/* Look at what was printed since the last call. Context: hard interrupt, one at a time. */
+void plugsched_kmsg_read(void)
 {
-	if (!probing)
-		return;
-	probing = false;
-	tracepoint_probe_unregister(&__tracepoint_console, read_along, NULL);
-	tracepoint_synchronize_unregister();
+	static char line[256];
+	const char *text;
+	unsigned int i;
+	size_t len;
+
+	for (i = 0; i < LINES_MAX; i++) {
+		if (!kmsg_dump_get_line(&position, true, line, sizeof(line) - 1, &len))
+			return;
+		if (len && line[len - 1] == '\n')
+			len--;
+		line[len] = '\0';
+		text = text_of(line);
+		if (text)
+			judge(text, strlen(text));
+	}
+}
+
+/* From now on. Context: process, while nobody reads. */
+void plugsched_kmsg_start(void)
+{
+	opening[0] = '\0';
+	kmsg_dump_rewind(&position);
+	position.cur_seq = position.next_seq;
 }
