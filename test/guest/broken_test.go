@@ -132,7 +132,7 @@ func TestBrokenLock(t *testing.T) {
 		complaint{vm.Unresponsive, ""}, complaint{vm.Panic, ""})
 	defer m.Close() // it may never be idle again
 	name := installs(t, m, "plugsched install --watchdog 2s /broken.ko")
-	ok(t, m, inBackground("sh -c 'sleep 0.5; renice -n -20 -p $$'"))
+	ok(t, m, inBackground("sh -c 'sleep 0.5; renice -n 19 -p $$'"))
 	waits := regexp.MustCompile(`is to be left, but that has to wait: CPU \d+ does not answer`)
 	said := regexp.MustCompile(waits.String() + `|detected stalls on CPUs/tasks:\s+.*rcu:\s+\d+-`)
 	for end := time.Now().Add(2 * time.Minute); !said.Match(m.Console()); time.Sleep(time.Second) {
