@@ -334,7 +334,7 @@ func TestDamagedModules(t *testing.T) {
 // TestLittleMemory: where the memory does not suffice, an update succeeds, fails or is
 // killed; the machine goes on with one scheduler, and the tool works again.
 func TestLittleMemory(t *testing.T) {
-	m := boot(t, both(other(t), oneCPU, func(c *vm.Config) { c.MemoryMiB = 384 }), complaint{vm.OutOfMemory, ""})
+	m := boot(t, both(other(t), oneCPU, func(c *vm.Config) { c.MemoryMiB = 384 }), complaint{kind: vm.OutOfMemory})
 	list := changes(t)
 	a := list[0].to
 	ok(t, m, "mkdir /hog && mount -t tmpfs -o size=100% none /hog")
