@@ -54,6 +54,7 @@ func (b *broken) lives(t *testing.T, m *vm.Machine, when string) {
 // TestBroken: the kernel leaves schedulers that are broken by itself, says why, and
 // all goes on: the victim, the load, and the next scheduler.
 func TestBroken(t *testing.T) {
+	t.Parallel()
 	const (
 		who   = `task \d+ \(\S+\)`
 		where = `(?m)^run queue \d+: \d+ running, \d+ of them realtime; \d+ switches, now \d+ \(.*\)$`
@@ -124,6 +125,7 @@ func testBroken(t *testing.T, b *broken) {
 // log names the CPU, and it is tried again for ever. If not, the kernel's own stall
 // detector may say something, or the guest is dead without a word.
 func TestBrokenLock(t *testing.T) {
+	t.Parallel()
 	ko := variant(t, "examples/broken/lock.patch")
 	var complaints []complaint
 	for _, k := range []vm.Kind{vm.Atomic, vm.Lockup, vm.Stall, vm.Unresponsive, vm.Panic} {
@@ -154,6 +156,7 @@ func TestBrokenLock(t *testing.T) {
 // TestNoFalseAlarm: a good scheduler with a short watchdog stays, whatever the load:
 // throttled groups, realtime tasks that take all they get, deadlines.
 func TestNoFalseAlarm(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	ok(t, m, "schedload start --spec default,rthog=1")
 	name := installs(t, m, "plugsched install --watchdog 2s /scheduler.ko")

@@ -86,6 +86,7 @@ func memory(t *testing.T, m *vm.Machine) (sum int) {
 // TestOutOfMemory: an allocation that fails, whichever it is, leaves the scheduler
 // before; the user reads one line, and what was asked for works the next time.
 func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
 	const fail = schedtest + "/fail"
 	m := boot(t, both(addSchedtest(t), other(t), oneCPU))
 	ok(t, m, "insmod /schedtest.ko")
@@ -139,6 +140,7 @@ var stops = regexp.MustCompile(`after (\d+) stops`)
 // TestKilled: the tool is killed at every system call that has an effect, before and
 // after it. Status says which scheduler runs, and the next command works.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	m := boot(t, both(other(t), oneCPU, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat"))))
 	list := changes(t)
 	a, b := list[0].to, list[2].to
@@ -200,6 +202,7 @@ func next(t *testing.T, m *vm.Machine, after, running, a string) {
 
 // TestNMI: NMIs hit all CPUs at any moment of an update.
 func TestNMI(t *testing.T) {
+	t.Parallel()
 	m := boot(t, other(t))
 	ok(t, m, "echo 0 > /proc/sys/kernel/unknown_nmi_panic; schedload start --spec light")
 	stop, done := make(chan struct{}), make(chan error)
@@ -236,6 +239,7 @@ func TestNMI(t *testing.T) {
 // TestSignals: a storm of signals at any moment of a command leaves one scheduler
 // whole, and the next command works.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	m := boot(t, both(other(t), oneCPU))
 	list := changes(t)
 	a := list[0].to
@@ -280,6 +284,7 @@ func section(t *testing.T, ko []byte, name string) []byte {
 // TestDamagedModules: what the kernel's module loader finds out late leaves nothing
 // behind, and the user reads what the kernel said.
 func TestDamagedModules(t *testing.T) {
+	t.Parallel()
 	ko, err := os.ReadFile(shared.project.Module())
 	if err != nil {
 		t.Fatal(err)
@@ -334,6 +339,7 @@ func TestDamagedModules(t *testing.T) {
 // TestLittleMemory: where the memory does not suffice, an update succeeds, fails or is
 // killed; the machine goes on with one scheduler, and the tool works again.
 func TestLittleMemory(t *testing.T) {
+	t.Parallel()
 	m := boot(t, both(other(t), oneCPU, func(c *vm.Config) { c.MemoryMiB = 384 }), complaint{kind: vm.OutOfMemory})
 	list := changes(t)
 	a := list[0].to

@@ -20,10 +20,21 @@ import (
 	"plugsched/test/oldcode"
 )
 
+// building is held while something is built that several tests use.
+var (
+	building sync.Mutex
+	kmods    = map[string]string{} // what buildKmod has built
+)
+
 // buildKmod builds the one module that a directory's Kbuild describes, for the
-// guests' kernel. Nothing is written to the directory.
+// guests' kernel, once. Nothing is written to the directory.
 func buildKmod(t *testing.T, dir string) (ko string) {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
+	if kmods[dir] != "" {
+		return kmods[dir]
+	}
 	out := filepath.Join(shared.root, "build/test/kmod", shared.release, filepath.Base(dir))
 	if err := os.RemoveAll(out); err != nil {
 		t.Fatal(err)
@@ -41,6 +52,7 @@ func buildKmod(t *testing.T, dir string) (ko string) {
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%s: the build left %v, expected one module: %v", dir, list, err)
 	}
+	kmods[dir] = list[0]
 	return list[0]
 }
 

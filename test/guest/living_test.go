@@ -100,6 +100,7 @@ func addLiving(c *vm.Config) {
 // TestLiving: tracers, probes, BPF and perf that others have set up go on counting
 // while schedulers come and go; those set up later see the new scheduler's calls.
 func TestLiving(t *testing.T) {
+	t.Parallel()
 	m := boot(t, both(other(t), addLiving))
 	// No hogs: where they starve each other, every tracer waits long for RCU-tasks.
 	ok(t, m, "schedload start --spec none,ping_pipe=2,ping_futex=1,sleeper=64,timer=4,fork=1")
@@ -167,6 +168,7 @@ func jumpOf(t *testing.T, m *vm.Machine, function string) string {
 // TestProbedJump: a kprobe where a jump is or would go forbids every update, by
 // name, and changes nothing; without it the update works. A trial that ends waits.
 func TestProbedJump(t *testing.T) {
+	t.Parallel()
 	m := boot(t, other(t))
 	a, b := moduleName(t, shared.project.Module()), moduleName(t, variant(t, otherPatch))
 	const function = "wake_up_process"
@@ -218,6 +220,7 @@ func TestProbedJump(t *testing.T) {
 // TestLivepatch: what a livepatch has replaced is refused, or told if it comes
 // later; schedulers come and go all the same.
 func TestLivepatch(t *testing.T) {
+	t.Parallel()
 	livepatch := buildKmod(t, filepath.Join(shared.root, "test/kmod/livepatch"))
 	m := boot(t, both(other(t), with("/livepatch.ko", livepatch)))
 	a, b := moduleName(t, shared.project.Module()), moduleName(t, variant(t, otherPatch))

@@ -50,6 +50,7 @@ func parseStatus(t *testing.T, text string) *live.Status {
 
 // TestOldCode: while a scheduler is installed, no byte of what it replaced runs.
 func TestOldCode(t *testing.T) {
+	t.Parallel()
 	m := boot(t, both(addSchedtest(t), other(t)))
 	list := oldCode(t)
 	untouched := func(when string) {
@@ -80,6 +81,7 @@ func TestOldCode(t *testing.T) {
 // TestNothingStays: after a removal nothing in the kernel leads to the module, as
 // the tool says with what it looked at, and nothing has its name.
 func TestNothingStays(t *testing.T) {
+	t.Parallel()
 	m := boot(t, func(c *vm.Config) {
 		other(t)(c)
 		c.Append = append(c.Append, "log_buf_len=8M")

@@ -156,6 +156,7 @@ func TestBusy(t *testing.T) {
 // TestInterrupted: Ctrl-C at any moment leaves either scheduler whole, and the
 // next command works.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	for _, after := range []time.Duration{10, 50, 100, 200, 400, 800} {
 		p, err := m.Start(t.Context(), vm.Cmd{Argv: []string{"plugsched", "install", "/scheduler.ko"}})

@@ -113,6 +113,7 @@ func goesOn(t *testing.T, m *vm.Machine) {
 // installed, features keep their settings by name, and the kernel's own scheduler
 // never runs in between.
 func TestReplace(t *testing.T) {
+	t.Parallel()
 	other := variant(t, otherPatch)
 	for _, cpus := range []int{1, 8} {
 		t.Run(fmt.Sprintf("%d CPUs", cpus), func(t *testing.T) {
@@ -190,6 +191,7 @@ func TestReplace(t *testing.T) {
 // TestReplaceTrial: B on trial over A goes back to A, or stays; what makes no sense
 // is refused and changes nothing.
 func TestReplaceTrial(t *testing.T) {
+	t.Parallel()
 	m := boot(t, with("/other.ko", variant(t, otherPatch)))
 	ok(t, m, "schedload start --spec light")
 	a := installs(t, m, "plugsched install --replace /scheduler.ko") // over nothing

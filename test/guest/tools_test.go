@@ -19,6 +19,7 @@ import (
 // TestTools proves on the stock kernel that the tools with which other tests
 // judge an update see what they should.
 func TestTools(t *testing.T) {
+	t.Parallel()
 	t.Run("trap", testTrap)
 	t.Run("others", func(t *testing.T) {
 		withModule := addSchedtest(t)

@@ -59,6 +59,7 @@ func lasted(t *testing.T, m *vm.Machine, name string) time.Duration {
 // TestTrial: a trial ends by itself unless it is confirmed, whatever becomes of
 // the tool.
 func TestTrial(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
 	for _, r := range []refusal{
@@ -105,6 +106,7 @@ func TestTrial(t *testing.T) {
 // TestTrialKilled: the tool is killed as soon as the trial has begun, with all that
 // runs in its session.
 func TestTrialKilled(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	for try := 1; ; try++ {
 		ok(t, m, `setsid sh -c 'echo $$ > /run/session; sh -c "sleep 1000" & plugsched try --for 2s /scheduler.ko; touch /run/ended' > /dev/null 2>&1 &
@@ -136,6 +138,7 @@ func TestTrialKilled(t *testing.T) {
 
 // TestRescue: the administrator's ways back that need no scheduler, under load.
 func TestRescue(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
 	ok(t, m, "schedload start --spec light")
@@ -169,6 +172,7 @@ func TestRescue(t *testing.T) {
 
 // TestWatchdogTimes: which times the watchdog takes.
 func TestWatchdogTimes(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	const file = "/sys/kernel/plugsched/watchdog"
 	for _, bad := range []string{"5ms", "99ms", "25h"} {

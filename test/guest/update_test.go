@@ -32,6 +32,7 @@ func TestDemo(t *testing.T) {
 
 // TestTakesEffect: fails before, passes while loaded, fails after.
 func TestTakesEffect(t *testing.T) {
+	t.Parallel()
 	for _, cpus := range []int{1, 8} {
 		t.Run(fmt.Sprintf("%d CPUs", cpus), func(t *testing.T) {
 			m := boot(t, func(c *vm.Config) { c.CPUs = cpus })
@@ -61,6 +62,7 @@ func TestTakesEffect(t *testing.T) {
 // before, while and after; tracing that is set up while the module is live finds
 // the new scheduler's own calls under the kernel's names.
 func TestTracingSurvives(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	const dir = "/sys/kernel/tracing"
 	trace := func(function string) {
@@ -91,6 +93,7 @@ func TestTracingSurvives(t *testing.T) {
 // TestProbes: a kprobe where a jump would go is found before anything changes; a
 // forced unload takes the way of a removal.
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	m := boot(t, nil)
 	const events = "/sys/kernel/tracing/kprobe_events"
 	ok(t, m, "echo 'p:mine wake_up_process+5' > "+events)
@@ -106,6 +109,7 @@ func TestProbes(t *testing.T) {
 
 // TestHotplug: CPUs come and go while schedulers change.
 func TestHotplug(t *testing.T) {
+	t.Parallel()
 	m := boot(t, other(t))
 	ok(t, m, "schedload start --spec light,hotplug=1")
 	for range 5 {

@@ -28,6 +28,8 @@ const otherPatch = "test/guest/testdata/other.patch"
 // was built from the same patches by the same tool is used again.
 func variant(t *testing.T, patches ...string) (ko string) {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	var names []string
 	hash := sha256.New()
 	add := func(path string) {
