@@ -49,10 +49,13 @@ void plugsched_heal_sleeper(struct task_struct *p)
 	struct rq_flags rf;
 	struct rq *rq;
 
-	rq = task_rq_lock(p, &rf);
+	/* The scheduler that was left is not to be trusted with this. */
+	rq = __orig_task_rq_lock(p, &rf);
 	if (!p->on_rq && p->sched_class == &fair_sched_class &&
 	    (s64)(p->se.vruntime - p->se.cfs_rq->min_vruntime) > FAR_NS)
 		p->se.vruntime = p->se.cfs_rq->min_vruntime;
-	task_rq_unlock(rq, p, &rf);
+	rq_unpin_lock(rq, &rf);
+	__orig_raw_spin_rq_unlock(rq);
+	raw_spin_unlock_irqrestore(&p->pi_lock, rf.flags);
 #endif
 }

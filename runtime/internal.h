@@ -17,6 +17,9 @@
 #include "sched.h"
 
 /* The kernel's own copies of what the module has too; the plain names are its. */
+int __orig_wake_up_process(struct task_struct *p);
+struct rq *__orig_task_rq_lock(struct task_struct *p, struct rq_flags *rf);
+void __orig_raw_spin_rq_unlock(struct rq *rq);
 void __orig_update_rq_clock(struct rq *rq);
 void __orig_set_rq_online(struct rq *rq);
 void __orig_set_rq_offline(struct rq *rq);

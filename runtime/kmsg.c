@@ -33,11 +33,14 @@ static const char * const openings[] = {
 	"BUG: unable to handle page fault",
 	"BUG: kernel NULL pointer dereference",
 	"general protection fault, ",
-	"kernel BUG at ",
+	"------------[ cut here ]",	/* BUG(), WARN() */
 };
 
 /* A report's lines follow each other; another one's do not take this long to begin. */
 #define REPORT_JIFFIES	(2 * HZ)
+
+/* Notices are the least that count: what is below may repeat what a user wrote. */
+#define LEVEL_MAX	5
 
 /* At most so many lines a time: it is an interrupt. */
 #define LINES_MAX	200
@@ -45,6 +48,7 @@ static const char * const openings[] = {
 static char opening[128];
 static unsigned long opened;
 static struct kmsg_dump_iter position;
+static bool positioned;
 
 static bool starts(const char *text, size_t len, const char *part)
 {
@@ -90,7 +94,8 @@ static void judge(const char *text, size_t len)
 	if (!opening[0] || time_after(jiffies, opened + REPORT_JIFFIES))
 		return;
 	scnprintf(name, sizeof(name), "[%s]", THIS_MODULE->name);
-	if (!strnstr(text, name, len))
+	/* Behind a question mark: left on the stack by something earlier. */
+	if (!strnstr(text, name, len) || *skip_spaces(text) == '?')
 		return;
 	if (first)
 		plugsched_rescue(true, "the kernel says: %s", opening);
@@ -108,7 +113,7 @@ static const char *text_of(const char *line)
 	unsigned int priority;
 	int skip = 0;
 
-	if (sscanf(line, "<%u>%n", &priority, &skip) != 1 || !skip || priority > 7)
+	if (sscanf(line, "<%u>%n", &priority, &skip) != 1 || !skip || priority > LEVEL_MAX)
 		return NULL;
 	line += skip;
 	while (*line == '[') {
@@ -140,10 +145,19 @@ void plugsched_kmsg_read(void)
 	}
 }
 
-/* From now on. Context: process, while nobody reads. */
-void plugsched_kmsg_start(void)
+/* From now on, unless there is a position already. Context: process, nobody reads. */
+void plugsched_kmsg_start(bool anew)
 {
+	if (positioned && !anew)
+		return;
+	positioned = true;
 	opening[0] = '\0';
 	kmsg_dump_rewind(&position);
 	position.cur_seq = position.next_seq;
+}
+
+/* Context: process, nobody reads. */
+void plugsched_kmsg_stop(void)
+{
+	positioned = false;
 }

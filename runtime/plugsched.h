@@ -91,7 +91,7 @@ struct plugsched_module {
 	struct kobject *files;
 	bool active;			/* both only change while the machine is stopped */
 	bool poking;			/* its jumps are being written or taken away */
-	struct plugsched_module *previous;	/* what a rescue goes back to; referenced */
+	struct plugsched_module *previous;	/* what a rescue goes back to; two references */
 };
 
 extern struct plugsched_module plugsched_self;
@@ -227,6 +227,7 @@ void plugsched_rescue_arm(bool fresh);
 void plugsched_rescue_disarm(void);
 __printf(2, 3) void plugsched_rescue(bool sick, const char *fmt, ...);
 bool plugsched_rescued(void);
+bool plugsched_rescue_pending(void);
 unsigned int plugsched_try_left(void);
 extern unsigned int plugsched_try_ms;
 
@@ -247,7 +248,8 @@ extern unsigned int plugsched_watchdog_ms;
 extern struct task_struct *plugsched_watchdog_task;
 
 /* kmsg.c: reads the kernel's log. */
-void plugsched_kmsg_start(void);
+void plugsched_kmsg_start(bool anew);
+void plugsched_kmsg_stop(void);
 void plugsched_kmsg_read(void);
 
 /* arch */

@@ -46,6 +46,7 @@ static u64 deadline;			/* of the trial, 0: none */
 static bool armed;
 static atomic_t wanted;
 static bool rescued;
+static bool aftermath_due;		/* it went back, but is not done with it */
 static bool sick;			/* it was not a trial's end */
 static unsigned int tries, busy_tries;
 static int told;			/* the last error that was told */
@@ -141,15 +142,30 @@ static void call_followers(void)
 			irq_work_queue_on(per_cpu_ptr(&follow_kick, cpu), cpu);
 }
 
+/*
+ * Set the update up. Only when all have come: one of them may have been slow to
+ * leave the attempt before, which read the same.
+ */
+static void prepare(u64 begun)
+{
+	plugsched_update_reset(&rescue);
+	rescue.from = &plugsched_self;
+	rescue.to = plugsched_self.previous;
+	rescue.cpus = num_online_cpus();
+	rescue.forced = busy_tries >= FORCE_AFTER;
+	rescue.heal = sick;
+	rescue.time[PLUGSCHED_T_ENTER] = begun;
+}
+
 /* Return whether all CPUs wait for the update. Context: as above. */
 static bool gather(void)
 {
-	u64 end = ktime_get_mono_fast_ns() + GATHER_NS;
+	u64 begun = ktime_get_mono_fast_ns();
 
 	smp_store_release(&gathering, ++attempt);	/* pairs with follow() */
 	call_followers();
 	while ((absent = missing_cpu()) >= 0) {
-		if (ktime_get_mono_fast_ns() > end) {
+		if (ktime_get_mono_fast_ns() > begun + GATHER_NS) {
 			WRITE_ONCE(gathering, 0);
 			smp_store_release(&given_up, attempt);	/* pairs with follow() */
 			return false;
@@ -158,6 +174,7 @@ static bool gather(void)
 		cpu_relax();
 	}
 	WRITE_ONCE(gathering, 0);
+	prepare(begun);
 	smp_store_release(&going, attempt);	/* pairs with follow() */
 	return true;
 }
@@ -167,13 +184,6 @@ static int stop_and_go(void)
 {
 	int err;
 
-	plugsched_update_reset(&rescue);
-	rescue.from = &plugsched_self;
-	rescue.to = plugsched_self.previous;
-	rescue.cpus = num_online_cpus();
-	rescue.forced = busy_tries >= FORCE_AFTER;
-	rescue.heal = sick;
-	rescue.time[PLUGSCHED_T_ENTER] = ktime_get_mono_fast_ns();
 	if (!gather())
 		return -ETIMEDOUT;
 	err = run_update();
@@ -229,6 +239,7 @@ static void finished(int err)
 		if (rescue.forced)
 			plugsched_note("tasks in the way were ignored: the module stays loaded\n");
 		deadline = 0;
+		WRITE_ONCE(aftermath_due, true);
 		WRITE_ONCE(rescued, true);
 		atomic_set(&wanted, 0);
 		schedule_work(&aftermath_work);
@@ -381,8 +392,7 @@ void plugsched_rescue_arm(bool fresh)
 	WRITE_ONCE(armed, true);
 	if (register_sysrq_key(SYSRQ_KEY, &key_op))
 		pr_warn("the SysRq key '%c' is taken\n", SYSRQ_KEY);
-	if (fresh)
-		plugsched_kmsg_start();
+	plugsched_kmsg_start(false);
 	plugsched_watchdog_start();
 	tick_ms = tick_length();
 	hrtimer_start(&tick, ms_to_ktime(tick_ms), HRTIMER_MODE_REL_HARD);
@@ -399,10 +409,30 @@ void plugsched_rescue_disarm(void)
 	while (atomic_read_acquire(&stage) != IDLE)
 		msleep(20);
 	plugsched_watchdog_stop();
+	plugsched_kmsg_stop();
 	unregister_sysrq_key(SYSRQ_KEY, &key_op);
 }
 
-/* What needs a process, once the other scheduler runs. */
+/* Until then the module takes part in no other update. Context: its lock is held. */
+bool plugsched_rescue_pending(void)
+{
+	return READ_ONCE(aftermath_due);
+}
+
+static void hand_over(struct plugsched_module *to)
+{
+	mutex_lock(to->lock);
+	/* Somebody may have been quick to leave it. */
+	if (to->active)
+		to->started(true);
+	mutex_unlock(to->lock);
+	module_put(to->owner);
+}
+
+/*
+ * What needs a process, once the other scheduler runs. Of the two references to the
+ * module before, one has become its own.
+ */
 static void aftermath(struct work_struct *work)
 {
 	struct plugsched_module *to = rescue.to;
@@ -413,10 +443,10 @@ static void aftermath(struct work_struct *work)
 	plugsched_carry_features(&plugsched_self, to, false);
 	if (sick)
 		plugsched_watchdog_repair();
-	/* The reference to it now is its own. */
 	plugsched_self.previous = NULL;
 	if (to)
-		to->started(true);
+		hand_over(to);
+	WRITE_ONCE(aftermath_due, false);
 	/* Over a task that was inside of it, it must never be unloaded. */
 	if (!rescue.forced)
 		module_put(THIS_MODULE);

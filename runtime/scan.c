@@ -45,31 +45,38 @@ struct plugsched_scan {
 	unsigned long *stack;
 };
 
+/* Context: on the CPU, IRQs off. */
+static void note_task(struct ran *ran, struct task_struct *p)
+{
+	unsigned int slot = hash_ptr(p, RAN_BITS), i;
+
+	ran->last = p;
+	if (is_idle_task(p))
+		return;
+	for (i = 0; i < RAN_PROBES; i++, slot = (slot + 1) % RAN_SIZE) {
+		if (ran->task[slot] == p)
+			return;
+		if (!ran->task[slot]) {
+			get_task_struct(p);
+			ran->task[slot] = p;
+			return;
+		}
+	}
+	ran->incomplete = true;
+}
+
 /* Context: __schedule(), IRQs off, run queue locked. */
 static void note_switch(void *data, bool preempt, struct task_struct *prev,
 			struct task_struct *next)
 {
 	struct plugsched_scan *s = data;
 	struct ran *ran = &s->ran[raw_smp_processor_id()];
-	unsigned int slot = hash_ptr(next, RAN_BITS), i;
 
 	if (!ran->recording)
 		return;
 	if (ran->last != prev)
 		ran->incomplete = true;
-	ran->last = next;
-	if (is_idle_task(next))
-		return;
-	for (i = 0; i < RAN_PROBES; i++, slot = (slot + 1) % RAN_SIZE) {
-		if (ran->task[slot] == next)
-			return;
-		if (!ran->task[slot]) {
-			get_task_struct(next);
-			ran->task[slot] = next;
-			return;
-		}
-	}
-	ran->incomplete = true;
+	note_task(ran, next);
 }
 
 /* Context: hard interrupt on the CPU, so between two switches. */
@@ -78,7 +85,7 @@ static void record_here(void *data)
 	struct plugsched_scan *s = data;
 	struct ran *ran = &s->ran[smp_processor_id()];
 
-	ran->last = current;
+	note_task(ran, current);
 	ran->recording = true;
 }
 

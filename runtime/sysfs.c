@@ -4,6 +4,7 @@
  * those of the module whose scheduler runs.
  */
 #include <linux/capability.h>
+#include <linux/kallsyms.h>
 #include <linux/kobject.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -22,7 +23,7 @@ static struct plugsched_update last;	/* the last finished update */
 static bool last_valid;
 static struct plugsched_busy busy[PLUGSCHED_BUSY_MAX];
 static unsigned int nr_busy;
-static const char *conflict;
+static char conflict[KSYM_NAME_LEN];	/* a copy: the module that named it may go */
 static struct kobject *files;
 
 /* Context: process. */
@@ -31,7 +32,7 @@ void plugsched_sysfs_publish(const struct plugsched_update *u, int err)
 	mutex_lock(&figures_lock);
 	nr_busy = min_t(unsigned int, atomic_read(&u->nr_busy), PLUGSCHED_BUSY_MAX);
 	memcpy(busy, u->busy, nr_busy * sizeof(*busy));
-	conflict = u->conflict;
+	strscpy(conflict, u->conflict ?: "", sizeof(conflict));
 	if (!err) {
 		last = *u;
 		last_valid = true;
@@ -216,7 +217,7 @@ static size_t show_busy(char *text, size_t size)
 	size_t n = 0;
 	unsigned int i, j;
 
-	if (conflict)
+	if (conflict[0])
 		n += scnprintf(text, size, "function %s is hooked by something else\n", conflict);
 	for (i = 0; i < nr_busy; i++) {
 		const struct plugsched_busy *b = &busy[i];

@@ -234,8 +234,10 @@ out:
 
 static void forget_previous(struct plugsched_module *m)
 {
-	if (m->previous)
+	if (m->previous) {
 		module_put(m->previous->owner);
+		module_put(m->previous->owner);
+	}
 	m->previous = NULL;
 }
 
@@ -254,6 +256,9 @@ static int update(struct plugsched_module *from, struct plugsched_module *to)
 	/* Its work must not be caught inside of the module. */
 	if (from)
 		from->stopped();
+	/* What the kernel says during the update counts. */
+	if (to == &plugsched_self)
+		plugsched_kmsg_start(true);
 	err = plugsched_update_alloc(&u);
 	if (!err)
 		err = update_try(&u);
@@ -282,7 +287,9 @@ int plugsched_enable(bool on)
 	/* Whoever waits here has a frame in this module, see sysfs.c. */
 	if (!mutex_trylock(&update_lock))
 		return -EBUSY;
-	if (on == plugsched_self.active)
+	if (plugsched_rescue_pending())
+		err = -EBUSY;
+	else if (on == plugsched_self.active)
 		err = -EALREADY;
 	else if (on)
 		err = update(NULL, &plugsched_self);
@@ -300,11 +307,15 @@ static int replace(struct plugsched_module *peer)
 {
 	int err;
 
+	if (plugsched_rescue_pending())
+		return -EBUSY;
 	if (plugsched_self.active)
 		return -EALREADY;
 	if (!READ_ONCE(peer->active))
 		return -ENOENT;
 	if (plugsched_try_ms) {
+		/* One for the way back, one for when it runs again. */
+		__module_get(peer->owner);
 		__module_get(peer->owner);
 		plugsched_self.previous = peer;
 	}
@@ -377,7 +388,8 @@ int plugsched_set_watchdog(unsigned int ms)
 		return -ERANGE;
 	if (!mutex_trylock(&update_lock))
 		return -EBUSY;
-	plugsched_rescue_disarm();
+	if (plugsched_self.active)
+		plugsched_rescue_disarm();
 	plugsched_watchdog_ms = ms;
 	rearm(false);
 	mutex_unlock(&update_lock);

@@ -26,7 +26,7 @@
 #define WAIT_BITS	12
 #define WAIT_SIZE	BIT(WAIT_BITS)
 #define WAIT_PROBES	16
-#define NICE_0_WEIGHT	1024
+#define PATIENCE_MAX_MS	(24ULL * 60 * 60 * MSEC_PER_SEC)
 
 unsigned int plugsched_watchdog_ms = DEFAULT_MS;	/* 0: off */
 
@@ -54,6 +54,9 @@ struct cpu_look {
 
 static DEFINE_PER_CPU(struct cpu_look, cpu_look);
 
+/* Its own: others' works may block the shared ones, memory pressure new workers. */
+static struct workqueue_struct *queue;
+
 static void scan_tasks(struct work_struct *work);
 static DECLARE_DELAYED_WORK(scan_work, scan_tasks);
 
@@ -76,23 +79,6 @@ static bool queued(struct task_struct *p)
 	return !READ_ONCE(p->on_cpu) && READ_ONCE(p->on_rq);
 }
 
-/* The least weight of the task and of the groups that it is in. */
-static unsigned long least_weight(struct task_struct *p)
-{
-	unsigned long weight = sched_prio_to_weight[p->static_prio - MAX_RT_PRIO];
-#ifdef CONFIG_FAIR_GROUP_SCHED
-	struct task_group *tg;
-
-	rcu_read_lock();
-	for (tg = task_group(p); tg && tg->parent; tg = tg->parent)
-		weight = min(weight, scale_load_down(READ_ONCE(tg->shares)));
-	rcu_read_unlock();
-#endif
-	if (task_has_idle_policy(p))
-		weight = WEIGHT_IDLEPRIO;
-	return max(weight, 1UL);
-}
-
 static bool throttled(struct task_struct *p)
 {
 #ifdef CONFIG_CFS_BANDWIDTH
@@ -102,9 +88,27 @@ static bool throttled(struct task_struct *p)
 #endif
 }
 
+/* A realtime burst may rightly take all but the last bit of a period. */
+static bool burst_allowed(void)
+{
+	return sysctl_sched_rt_runtime < 0 ||
+	       plugsched_watchdog_ms < 2 * sysctl_sched_rt_period / USEC_PER_MSEC;
+}
+
+/* Whether a realtime task runs that need not make room. */
+static bool outranked(const struct rq *rq, const struct task_struct *p)
+{
+	bool ret;
+
+	rcu_read_lock();
+	ret = rcu_dereference(rq->curr)->prio <= p->prio;
+	rcu_read_unlock();
+	return ret;
+}
+
 /*
  * Whether others rightly run instead, however long: what is throttled, what a
- * realtime task of higher priority keeps off the CPU.
+ * realtime task keeps off the CPU.
  */
 static bool may_starve(struct task_struct *p)
 {
@@ -112,21 +116,39 @@ static bool may_starve(struct task_struct *p)
 
 	if (dl_task(p))
 		return p->dl.dl_throttled || p->dl.dl_yielded;
-	if (READ_ONCE(rq->dl.dl_nr_running) && sysctl_sched_rt_runtime < 0)
-		return true;
 	if (rt_task(p))
-		return p->prio > READ_ONCE(rq->rt.highest_prio.curr) ||
-		       READ_ONCE(rq->rt.rt_throttled) || READ_ONCE(rq->dl.dl_nr_running);
-	return throttled(p) || (READ_ONCE(rq->rt.rt_nr_running) && sysctl_sched_rt_runtime < 0);
+		return outranked(rq, p) || READ_ONCE(rq->rt.rt_throttled) ||
+		       READ_ONCE(rq->dl.dl_nr_running);
+	return throttled(p) || (burst_allowed() && (READ_ONCE(rq->rt.rt_nr_running) ||
+						    READ_ONCE(rq->dl.dl_nr_running)));
 }
 
-/* How long a task may wait: the lighter, the longer. */
+/*
+ * How long a fair task may wait, in ms: twice a tick for each of its weight that
+ * competes, on every level of groups.
+ */
+static u64 fair_share_ms(struct task_struct *p)
+{
+	u64 ms = 2 * TICK_NSEC / NSEC_PER_MSEC;
+	struct sched_entity *se = &p->se;
+
+#ifdef CONFIG_FAIR_GROUP_SCHED
+	rcu_read_lock();
+	for (; se && ms < PATIENCE_MAX_MS; se = se->parent)
+		ms *= READ_ONCE(se->cfs_rq->load.weight) / max(se->load.weight, 1UL) + 1;
+	rcu_read_unlock();
+#else
+	ms *= READ_ONCE(task_rq(p)->cfs.load.weight) / max(se->load.weight, 1UL) + 1;
+#endif
+	return ms;
+}
+
 static u64 patience(struct task_struct *p)
 {
 	u64 ms = plugsched_watchdog_ms;
 
-	if (p->policy == SCHED_NORMAL || p->policy == SCHED_BATCH || task_has_idle_policy(p))
-		ms = max(ms, ms * NICE_0_WEIGHT / least_weight(p));
+	if (fair_policy(p->policy) || idle_policy(p->policy))
+		ms = max(ms, fair_share_ms(p));
 	return ms;
 }
 
@@ -210,7 +232,7 @@ static void scan_tasks(struct work_struct *work)
 	swap(waiting, waited);
 	forget(waiting);
 	WRITE_ONCE(scanned_at, READ_ONCE(clock_ms));
-	queue_delayed_work(system_unbound_wq, &scan_work, msecs_to_jiffies(scan_ms()));
+	queue_delayed_work(queue, &scan_work, msecs_to_jiffies(scan_ms()));
 }
 
 /* A CPU that is to switch, or has work and is idle, and does not switch. */
@@ -262,7 +284,7 @@ void plugsched_watchdog_start(void)
 	for_each_possible_cpu(cpu)
 		per_cpu(cpu_look, cpu).stuck_ms = 0;
 	WRITE_ONCE(scanned_at, READ_ONCE(clock_ms));
-	queue_delayed_work(system_unbound_wq, &scan_work, msecs_to_jiffies(scan_ms()));
+	queue_delayed_work(queue, &scan_work, msecs_to_jiffies(scan_ms()));
 }
 
 /* Context: process, may sleep. */
@@ -278,7 +300,8 @@ int plugsched_watchdog_init(void)
 {
 	waiting = kvcalloc(WAIT_SIZE, sizeof(*waiting), GFP_KERNEL);
 	waited = kvcalloc(WAIT_SIZE, sizeof(*waited), GFP_KERNEL);
-	if (waiting && waited)
+	queue = alloc_workqueue("plugsched", WQ_UNBOUND | WQ_MEM_RECLAIM, 1);
+	if (waiting && waited && queue)
 		return 0;
 	plugsched_watchdog_exit();
 	return -ENOMEM;
@@ -286,6 +309,8 @@ int plugsched_watchdog_init(void)
 
 void plugsched_watchdog_exit(void)
 {
+	if (queue)
+		destroy_workqueue(queue);
 	kvfree(waiting);
 	kvfree(waited);
 	waiting = NULL;
@@ -318,7 +343,7 @@ static void wake_forgotten(struct waiting *w)
 	raw_spin_unlock_irqrestore(&p->pi_lock, flags);
 	if (!lost)
 		return;
-	wake_up_process(p);
+	__orig_wake_up_process(p);
 	plugsched_note("task %d (%s) was in no queue and has been woken\n", task_pid_nr(p),
 		       p->comm);
 }
@@ -331,7 +356,7 @@ static int wake_sleeper(struct task_struct *p, void *unused)
 {
 	plugsched_heal_sleeper(p);
 	if (!(p->flags & PF_KTHREAD) || switches_of(p) > 1)
-		wake_up_process(p);
+		__orig_wake_up_process(p);
 	return 0;
 }
 
