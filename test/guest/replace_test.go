@@ -206,9 +206,9 @@ func TestReplaceTrial(t *testing.T) {
 	}
 
 	set(t, m, "NO_GENTLE_FAIR_SLEEPERS")
-	b := installs(t, m, "plugsched try --replace --for 6s /other.ko")
+	b := installs(t, m, "plugsched try --replace --for 40s /other.ko")
 	s := status(t, m)
-	if len(s.Modules) != 2 || s.TrialLeft <= 0 || s.TrialLeft > 6*time.Second {
+	if len(s.Modules) != 2 || s.TrialLeft <= 0 || s.TrialLeft > 40*time.Second {
 		t.Errorf("on trial: %+v", s)
 	}
 	has(t, m, "B on trial", "NO_GENTLE_FAIR_SLEEPERS", "NO_PLUGSCHED_OTHER")
@@ -219,7 +219,7 @@ func TestReplaceTrial(t *testing.T) {
 	set(t, m, "GENTLE_FAIR_SLEEPERS")
 	set(t, m, "PLUGSCHED_TEST")
 	says(t, m, otherMessage)
-	if report := wentBack(t, m, b, 6*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
+	if report := wentBack(t, m, b, 40*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
 		t.Errorf("report:\n%s", report)
 	}
 	if s := status(t, m); s.Name != a || s.TrialLeft != 0 {
