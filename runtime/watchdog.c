@@ -300,7 +300,7 @@ int plugsched_watchdog_init(void)
 {
 	waiting = kvcalloc(WAIT_SIZE, sizeof(*waiting), GFP_KERNEL);
 	waited = kvcalloc(WAIT_SIZE, sizeof(*waited), GFP_KERNEL);
-	queue = alloc_workqueue("plugsched", WQ_UNBOUND | WQ_MEM_RECLAIM, 1);
+	queue = alloc_workqueue("plugsched_watch", WQ_UNBOUND | WQ_MEM_RECLAIM, 1);
 	if (waiting && waited && queue)
 		return 0;
 	plugsched_watchdog_exit();
