@@ -19,7 +19,7 @@ export CGO_ENABLED = 0
 all: build
 
 build:
-	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/soak ./test/living
+	$(GO) build -o bin/ ./cmd/plugsched ./cmd/plugsched-installer ./test/demo ./test/soak ./test/living
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
 

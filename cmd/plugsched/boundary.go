@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/boundary"
+	"plugsched/internal/cli"
 	"plugsched/internal/project"
 )
 
@@ -38,14 +39,14 @@ func newBoundaryShow() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show [--class CLASS] [--dir WORKDIR]",
 		Short: "List the classes and the functions in them",
-		Args:  args(0, 0),
+		Args:  cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			b, err := openBoundary(dir)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(c.OutOrStdout(), b)
+				return cli.PrintJSON(c.OutOrStdout(), b)
 			}
 			return showBoundary(c.OutOrStdout(), b, boundary.Class(class))
 		},
@@ -72,7 +73,7 @@ func showBoundary(w io.Writer, b *boundary.Boundary, class boundary.Class) error
 		}
 	}
 	if !found {
-		return &usageError{fmt.Errorf("no function is of class %q; classes: %v", class, classes)}
+		return cli.Usagef("no function is of class %q; classes: %v", class, classes)
 	}
 	return nil
 }
@@ -82,7 +83,7 @@ func newBoundaryWhy() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "why NAME [--dir WORKDIR]",
 		Short: "Say where a function or variable belongs, and the facts that put it there",
-		Args:  args(1, 1),
+		Args:  cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			b, err := openBoundary(dir)
 			if err != nil {

@@ -3,11 +3,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/cli"
 	"plugsched/internal/project"
 )
 
@@ -23,10 +23,10 @@ take effect is refused: the message names it, says why, and what to do.
 With --sign-key and --sign-cert the module is signed, for kernels that only take
 signed modules. The passphrase of an encrypted key is read from the environment
 variable KBUILD_SIGN_PIN.`,
-		Args: args(1, 1),
+		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if (key == "") != (cert == "") {
-				return &usageError{errors.New("--sign-key and --sign-cert go together")}
+				return cli.Usagef("--sign-key and --sign-cert go together")
 			}
 			p, err := project.Open(a[0])
 			if err != nil {

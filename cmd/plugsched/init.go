@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/cli"
 	"plugsched/internal/live"
 	"plugsched/internal/project"
 	"plugsched/internal/target"
@@ -23,7 +24,7 @@ pristine scheduler source. The pristine source is compiled and compared with the
 kernel's code function by function. No kernel is compiled, nothing is installed.
 
 Without --release the kernel that runs now is meant. An interrupted init resumes.`,
-		Args: args(1, 1),
+		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if o.Release == "" && o.Manual.Vmlinux == "" {
 				release, err := live.Release()

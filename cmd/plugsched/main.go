@@ -4,15 +4,12 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"plugsched/internal/cli"
 	"plugsched/internal/guest"
 	"plugsched/internal/module"
+	"plugsched/internal/operator"
 )
 
 func main() {
@@ -23,21 +20,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "cc" {
 		os.Exit(module.WrapCompiler(os.Args[2:]))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := newRoot().ExecuteContext(ctx)
-	interrupted := ctx.Err() != nil
-	stop()
-	if err == nil {
-		return
-	}
-	if interrupted {
-		fmt.Fprintln(os.Stderr, "plugsched: interrupted; nothing is half done, run the command again to resume")
-		os.Exit(exitInterrupted)
-	}
-	var quiet *exitError
-	if errors.As(err, &quiet) {
-		os.Exit(quiet.code)
-	}
-	fmt.Fprintln(os.Stderr, "plugsched:", err)
-	os.Exit(exitCode(err))
+	root := cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM())
+	root.AddCommand(operator.Commands()...)
+	cli.Main(root, exitCode)
 }

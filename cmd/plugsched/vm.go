@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/cli"
 	"plugsched/internal/project"
 	"plugsched/internal/target"
 	"plugsched/internal/vm"
@@ -88,7 +89,7 @@ func vmFiles(files []string, module string) ([]vm.File, error) {
 	for _, f := range files {
 		host, guest, ok := strings.Cut(f, ":")
 		if !ok || !strings.HasPrefix(guest, "/") {
-			return nil, &usageError{fmt.Errorf("--file %s: write HOST:GUEST, GUEST from the root", f)}
+			return nil, cli.Usagef("--file %s: write HOST:GUEST, GUEST from the root", f)
 		}
 		list = append(list, vm.File{GuestPath: guest, HostPath: host})
 	}
@@ -124,7 +125,7 @@ func runVM(c *cobra.Command, cfg vm.Config, argv []string) error {
 		return &vm.KernelFault{Faults: f, ConsolePath: m.ConsolePath()}
 	}
 	if code != 0 {
-		return &exitError{code}
+		return &cli.ExitError{Code: code}
 	}
 	return nil
 }

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package operator is the commands for a machine whose scheduler is updated. They
+// need neither a working directory nor a kernel's artefacts.
+package operator
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/cli"
+	"plugsched/internal/live"
+)
+
+// Commands returns all of them.
+func Commands() []*cobra.Command {
+	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newUninstall(), newStatus()}
+}
+
+// ExitCode is what a command exits with on an error.
+func ExitCode(err error) int {
+	var (
+		pre      *live.PreconditionError
+		busy     *live.BusyError
+		fault    *live.KernelFault
+		leftover *live.LeftoverError
+	)
+	switch {
+	case errors.As(err, &busy):
+		return cli.Busy
+	case errors.As(err, &fault), errors.As(err, &leftover):
+		return cli.KernelFault
+	case errors.As(err, &pre), errors.Is(err, fs.ErrNotExist):
+		return cli.Precondition
+	}
+	return cli.Failure
+}
