@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 )
 
 // Dir is where packages are, each in a directory that is named after its kernel's
@@ -25,6 +26,22 @@ const (
 	Boundary    = "boundary.json.gz"
 	Installer   = "plugsched"
 )
+
+// StateDir is what packages remember on a machine; only root may read it.
+const StateDir = "/var/lib/plugsched"
+
+// GuardFile is what is remembered about the scheduler for one kernel (internal/boot).
+func GuardFile(release string) string {
+	return filepath.Join(StateDir, "guard-"+release+".json")
+}
+
+var noUnitName = regexp.MustCompile(`[^A-Za-z0-9._-]`)
+
+// Unit is the systemd unit of the scheduler for one kernel. (A release may have
+// characters that a unit's name may not.)
+func Unit(release string) string {
+	return "plugsched-" + noUnitName.ReplaceAllString(release, "_") + ".service"
+}
 
 // Package is what an installed package says of itself.
 type Package struct {
