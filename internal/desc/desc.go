@@ -11,7 +11,7 @@ const Section = ".plugsched"
 const NamePrefix = "plugsched_"
 
 // Version is the format's version.
-const Version = 2
+const Version = 3
 
 // Description of one module.
 type Description struct {
@@ -32,4 +32,6 @@ type Description struct {
 	// Witnesses are symbols whose addresses the installer checks against the
 	// running kernel: the module is bound to their distances.
 	Witnesses map[string]uint64 `yaml:"-"`
+	// Jumps are the places of the redirected functions' jumps, as offsets in bytes.
+	Jumps map[string]uint64 `yaml:"-"`
 }

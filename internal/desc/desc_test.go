@@ -15,7 +15,7 @@ import (
 func TestEncodings(t *testing.T) {
 	want := Description{Format: Version, Name: "plugsched_01234567", Release: "6.1.0", BuildID: "abcd", Tool: "t", Commit: "c+", Boundary: map[string]int{"internal": 2},
 		Replaced: []string{"f"}, Changed: []string{"g"}, Added: []string{"h"}, Removed: []string{"i"}, Warnings: []string{"w"},
-		Witnesses: map[string]uint64{"a": 0xffffffff81000000}}
+		Witnesses: map[string]uint64{"a": 0xffffffff81000000}, Jumps: map[string]uint64{"f": 5}}
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -34,11 +34,11 @@ func TestEncodings(t *testing.T) {
 	if err := yaml.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	want.Witnesses = nil
+	want.Witnesses, want.Jumps = nil, nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("YAML: %s", diff)
 	}
-	for _, key := range []string{"format: 2\n", "name: plugsched_01234567\n", "release: 6.1.0\n", "build_id: abcd\n"} {
+	for _, key := range []string{"format: 3\n", "name: plugsched_01234567\n", "release: 6.1.0\n", "build_id: abcd\n"} {
 		if !strings.Contains(string(text), key) {
 			t.Errorf("no %q in\n%s", key, text)
 		}

@@ -43,15 +43,15 @@ func (o *Options) say(format string, args ...any) {
 // before runs and the module is not loaded. Another error may come after the update,
 // and then says so: Uninstall takes it back.
 func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
-	if err := Check(m, o); err != nil {
-		return nil, err
-	}
-	unlock, err := lock()
+	end, err := begin("loading")
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	list, err := loadedModules()
+	defer end()
+	if err := Check(m, o); err != nil {
+		return nil, err
+	}
+	list, err := Host{}.loadedModules()
 	if err != nil {
 		return nil, err
 	}
@@ -59,9 +59,6 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 		return nil, err
 	}
 	defer hurry()()
-	if err := checkAddresses(m.Desc.Witnesses); err != nil {
-		return nil, err
-	}
 	log := openLog()
 	defer log.close()
 	o.say("loading %s as %s (%d KiB)", m.Path, m.Desc.Name, len(m.image)>>10)
@@ -83,7 +80,7 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 
 // cleanUp unloads what is needed no more after an update, and verifies the update.
 func cleanUp(ctx context.Context, log *kernelLog, o *Options) (*Status, error) {
-	list, err := loadedModules()
+	list, err := Host{}.loadedModules()
 	if err == nil {
 		err = list.unloadIdle(context.WithoutCancel(ctx), o)
 	}
@@ -120,7 +117,7 @@ func loadError(m *Module, err error, log *kernelLog) error {
 	for _, r := range log.records() {
 		said = append(said, r.text)
 	}
-	if why := signatureError(m.Signed, err, lockdown(), said); why != "" {
+	if why := signatureError(m.Signed, err, Host{}.lockdown(), said); why != "" {
 		return precondition("%s: %s", m.Path, why)
 	}
 	if errors.Is(err, unix.ENOMEM) {

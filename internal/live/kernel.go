@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,18 +18,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Release returns the running kernel's release, as uname -r.
-func Release() (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", fmt.Errorf("uname: %w", err)
-	}
-	return unix.ByteSliceToString(u.Release[:]), nil
+// Host is where a machine's /proc, /sys and /run are below; "" is this machine. Tests
+// make one up.
+type Host struct{ Root string }
+
+func (h Host) path(name string) string { return h.Root + name }
+
+// text returns a file without the white space around it, "" when it cannot be read.
+func (h Host) text(name string) string {
+	text, _ := os.ReadFile(h.path(name))
+	return strings.TrimSpace(string(text))
 }
 
+// Release returns the running kernel's release, as uname -r.
+func Release() (string, error) { return Host{}.release() }
+
 // BuildID returns the running kernel's GNU build-id (/sys/kernel/notes).
-func BuildID() (string, error) {
-	notes, err := os.ReadFile("/sys/kernel/notes")
+func BuildID() (string, error) { return Host{}.buildID() }
+
+// (kernel/utsname_sysctl.c: osrelease.)
+func (h Host) release() (string, error) {
+	text, err := os.ReadFile(h.path("/proc/sys/kernel/osrelease"))
+	return strings.TrimSpace(string(text)), err
+}
+
+func (h Host) buildID() (string, error) {
+	notes, err := os.ReadFile(h.path("/sys/kernel/notes"))
 	if err != nil {
 		return "", err
 	}
@@ -41,10 +54,10 @@ func BuildID() (string, error) {
 	return id, nil
 }
 
-// checkAddresses makes sure that the running kernel's symbols are as far apart as at
+// matchAddresses makes sure that the running kernel's symbols are as far apart as at
 // link: witnesses maps names to link addresses.
-func checkAddresses(witnesses map[string]uint64) error {
-	f, err := os.Open("/proc/kallsyms")
+func (h Host) matchAddresses(witnesses map[string]uint64) error {
+	f, err := os.Open(h.path("/proc/kallsyms"))
 	if err != nil {
 		return err
 	}
@@ -81,7 +94,7 @@ func readKallsyms(in *bufio.Scanner, want map[string]uint64) (map[string]uint64,
 
 func matchWitnesses(running, witnesses map[string]uint64) error {
 	if len(witnesses) == 0 {
-		return precondition("the module names no symbol to check the kernel by: build it again")
+		return &Finding{Problem: "the module names no symbol to check the kernel by", Fix: "build it again"}
 	}
 	var offset uint64
 	first, firstName := true, ""
@@ -89,13 +102,13 @@ func matchWitnesses(running, witnesses map[string]uint64) error {
 		addr, ok := running[name]
 		switch {
 		case !ok:
-			return precondition("/proc/kallsyms has no %s: this is not the kernel that the module was built for", name)
+			return &Finding{Problem: "/proc/kallsyms has no " + name, Fix: "this is not the kernel that the module was built for"}
 		case addr == 0:
-			return precondition("/proc/kallsyms shows no addresses: set kernel.kptr_restrict to 0 or 1 for the time of the install")
+			return &Finding{Problem: "/proc/kallsyms shows no addresses", Fix: "set kernel.kptr_restrict to 0 or 1 for the time of the install"}
 		case first:
 			offset, first, firstName = addr-link, false, name
 		case addr-link != offset:
-			return precondition("%s and %s are not as far apart as in the kernel that the module was built for", name, firstName)
+			return &Finding{Problem: name + " and " + firstName + " are not as far apart as in the kernel that the module was built for", Fix: rebuild}
 		}
 	}
 	return nil
@@ -103,12 +116,8 @@ func matchWitnesses(running, witnesses map[string]uint64) error {
 
 // lockdown returns the kernel's lockdown mode: "none", "integrity" or
 // "confidentiality" (security/lockdown/lockdown.c).
-func lockdown() string {
-	text, err := os.ReadFile("/sys/kernel/security/lockdown")
-	if err != nil {
-		return "none"
-	}
-	for _, w := range strings.Fields(string(text)) {
+func (h Host) lockdown() string {
+	for _, w := range strings.Fields(h.text("/sys/kernel/security/lockdown")) {
 		if strings.HasPrefix(w, "[") {
 			return strings.Trim(w, "[]")
 		}
@@ -118,20 +127,18 @@ func lockdown() string {
 
 // signaturesForced reports whether only signed modules may be loaded
 // (kernel/module/signing.c, sig_enforce).
-func signaturesForced() bool {
-	text, err := os.ReadFile("/sys/module/module/parameters/sig_enforce")
-	return err == nil && strings.TrimSpace(string(text)) == "Y"
+func (h Host) signaturesForced() bool {
+	return h.text("/sys/module/module/parameters/sig_enforce") == "Y"
 }
 
 // modulesDisabled reports kernel.modules_disabled.
-func modulesDisabled() bool {
-	text, err := os.ReadFile("/proc/sys/kernel/modules_disabled")
-	return err == nil && strings.TrimSpace(string(text)) == "1"
+func (h Host) modulesDisabled() bool {
+	return h.text("/proc/sys/kernel/modules_disabled") == "1"
 }
 
 // maySysModule reports whether this process holds CAP_SYS_MODULE.
-func maySysModule() bool {
-	text, err := os.ReadFile("/proc/self/status")
+func (h Host) maySysModule() bool {
+	text, err := os.ReadFile(h.path("/proc/self/status"))
 	if err != nil {
 		return os.Geteuid() == 0
 	}
@@ -146,8 +153,8 @@ func maySysModule() bool {
 
 // livepatched returns the functions of the list that a livepatch replaces.
 // (Documentation/ABI/testing/sysfs-kernel-livepatch: PATCH/OBJECT/FUNCTION,POS.)
-func livepatched(functions []string) []string {
-	dirs, _ := filepath.Glob("/sys/kernel/livepatch/*/vmlinux/*")
+func (h Host) livepatched(functions []string) []string {
+	dirs, _ := filepath.Glob(h.path("/sys/kernel/livepatch/*/vmlinux/*"))
 	var out []string
 	for _, d := range dirs {
 		name, _, _ := strings.Cut(filepath.Base(d), ",")

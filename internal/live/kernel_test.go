@@ -98,8 +98,8 @@ func TestMatchWitnesses(t *testing.T) {
 	} {
 		for range 8 { // the order of a map
 			err := matchWitnesses(tt.running, tt.link)
-			var pre *PreconditionError
-			if tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &pre) || !strings.Contains(err.Error(), tt.err)) {
+			var f *Finding
+			if tt.err == "" && err != nil || tt.err != "" && (!errors.As(err, &f) || !strings.Contains(err.Error(), tt.err)) {
 				t.Fatalf("%s: %v; want %q", name, err, tt.err)
 			}
 		}
@@ -143,8 +143,8 @@ func TestOwnMachine(t *testing.T) {
 }
 
 func TestParseTimings(t *testing.T) {
-	want := &Timings{Direction: "install", CPUs: 4, Threads: 700, Stopped: 12, Scan: 1, StopMachine: 2, Handler: 3, StackCheck: 4, Clear: 5, Redirect: 6, Rebuild: 7}
-	text := "direction install\ncpus 4\nthreads 700\nthreads_stopped 12\nscan_ns 1\nstop_machine_ns 2\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\n"
+	want := &Timings{Direction: "install", CPUs: 4, Threads: 700, Stopped: 12, Scan: 1, StopMachine: 2, Handler: 3, StackCheck: 4, Clear: 5, Redirect: 6, Rebuild: 7, Finished: 8}
+	text := "direction install\ncpus 4\nthreads 700\nthreads_stopped 12\nscan_ns 1\nstop_machine_ns 2\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\nfinished_boottime_ns 8\n"
 	if diff := cmp.Diff(want, parseTimings(text)); diff != "" {
 		t.Error(diff)
 	}
@@ -156,7 +156,7 @@ func TestParseTimings(t *testing.T) {
 		t.Fatal(err)
 	}
 	const wantJSON = `{"active":true,"name":"n","release":"r","build_id":"b","timings":{"direction":"install","cpus":4,"threads":700,"threads_stopped":12,"scan_ns":1,"stop_machine_ns":2,` +
-		`"handler_ns":3,"stack_check_ns":4,"clear_ns":5,"redirect_ns":6,"rebuild_ns":7}}`
+		`"handler_ns":3,"stack_check_ns":4,"clear_ns":5,"redirect_ns":6,"rebuild_ns":7,"finished_boottime_ns":8}}`
 	if diff := cmp.Diff(wantJSON, string(encoded)); diff != "" {
 		t.Errorf("what programs read: %s", diff)
 	}
@@ -188,7 +188,7 @@ func TestCheckRefuses(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	want := "is for kernel 6.1.0, but"
-	if !maySysModule() {
+	if !(Host{}).maySysModule() {
 		want = "needs root"
 	}
 	if !strings.Contains(err.Error(), want) {

@@ -30,19 +30,21 @@ const (
 type Loaded struct {
 	Name  string `json:"name"`
 	State string `json:"state"` // "active", "inactive" or "rolled back"
+
+	host Host
 }
 
 type loadedList []Loaded
 
 // loadedModules asks the kernel for the scheduler modules that it has.
-func loadedModules() (loadedList, error) {
-	dirs, err := filepath.Glob("/sys/module/" + desc.NamePrefix + "*/plugsched")
+func (h Host) loadedModules() (loadedList, error) {
+	dirs, err := filepath.Glob(h.path("/sys/module/" + desc.NamePrefix + "*/plugsched"))
 	if err != nil {
 		return nil, err
 	}
 	var list loadedList
 	for _, d := range dirs {
-		l := Loaded{Name: filepath.Base(filepath.Dir(d))}
+		l := Loaded{Name: filepath.Base(filepath.Dir(d)), host: h}
 		l.State, err = l.read("state")
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			continue // it is being unloaded
@@ -66,7 +68,7 @@ func (list loadedList) active() *Loaded {
 }
 
 func (l *Loaded) file(name string) string {
-	return filepath.Join("/sys/module", l.Name, "plugsched", name)
+	return l.host.path(filepath.Join("/sys/module", l.Name, "plugsched", name))
 }
 
 func (l *Loaded) read(name string) (string, error) {
@@ -113,8 +115,8 @@ func (l *Loaded) trialLeft() time.Duration { return l.milliseconds("try") }
 // used reports whether something holds the module, such as the one on trial that
 // would go back to it.
 func (l *Loaded) used() bool {
-	text, err := os.ReadFile(filepath.Join("/sys/module", l.Name, "refcnt"))
-	return err == nil && strings.TrimSpace(string(text)) != "0"
+	n := l.host.text("/sys/module/" + l.Name + "/refcnt")
+	return n != "" && n != "0"
 }
 
 // unloadIdle removes every module that is not the running scheduler, nor what it

@@ -11,6 +11,15 @@ import (
 // lockFile keeps two installers apart. /run is root's alone, and empty at boot.
 const lockFile = "/run/plugsched.lock"
 
+// begin is the beginning of whatever changes schedulers: it takes the right to, and
+// nobody else meanwhile.
+func begin(doing string) (end func(), err error) {
+	if !(Host{}).maySysModule() {
+		return nil, precondition("%s a scheduler needs root (CAP_SYS_MODULE)", doing)
+	}
+	return lock()
+}
+
 func lock() (unlock func(), err error) {
 	fd, err := unix.Open(lockFile, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

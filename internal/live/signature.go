@@ -9,17 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkSignature refuses an unsigned module where the kernel only takes signed ones:
-// under lockdown, or when signatures are forced.
-func checkSignature(signed bool, lockdown string, forced bool) error {
+// signatureNeeded says why the kernel only takes signed modules: under lockdown, or
+// when signatures are forced. nil: it takes any.
+func signatureNeeded(lockdown string, forced bool) *Finding {
 	const remedy = "build it with --sign-key and --sign-cert, and enroll the certificate (docs/commands.md)"
 	switch {
-	case signed:
-		return nil
 	case lockdown != "none":
-		return precondition("the kernel is locked down (%s) and only takes signed modules: %s", lockdown, remedy)
+		return &Finding{Problem: "the kernel is locked down (" + lockdown + ") and only takes signed modules", Fix: remedy}
 	case forced:
-		return precondition("the kernel only takes signed modules (module.sig_enforce=1): %s", remedy)
+		return &Finding{Problem: "the kernel only takes signed modules (module.sig_enforce=1)", Fix: remedy}
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type Timings struct {
 	Clear       int64  `json:"clear_ns"`
 	Redirect    int64  `json:"redirect_ns"`
 	Rebuild     int64  `json:"rebuild_ns"`
+	Finished    int64  `json:"finished_boottime_ns"` // by CLOCK_BOOTTIME
 }
 
 // Status is what the kernel says about its scheduler.
@@ -41,6 +42,9 @@ type Status struct {
 	// TakenOver are redirected functions that a livepatch has replaced since: the
 	// module's version of them does not run.
 	TakenOver []string `json:"taken_over,omitempty"`
+	// Probes are kprobes in the kernel's versions of redirected functions. They see
+	// nothing of the module's, and one on a jump forbids to go back. Only root sees them.
+	Probes []string `json:"probes,omitempty"`
 	// GoingBack says why the running module is to be left, and what that waits for;
 	// only root may read it.
 	GoingBack string `json:"going_back,omitempty"`
@@ -51,16 +55,19 @@ type Status struct {
 }
 
 // Read asks the kernel.
-func Read() (*Status, error) {
+func Read() (*Status, error) { return Host{}.Read() }
+
+// Read asks the machine's kernel.
+func (h Host) Read() (*Status, error) {
 	s := &Status{}
 	var err error
-	if s.Release, err = Release(); err != nil {
+	if s.Release, err = h.release(); err != nil {
 		return nil, err
 	}
-	if s.BuildID, err = BuildID(); err != nil {
+	if s.BuildID, err = h.buildID(); err != nil {
 		return nil, err
 	}
-	list, err := loadedModules()
+	list, err := h.loadedModules()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +86,8 @@ func Read() (*Status, error) {
 		if s.Functions, err = active.functions(); err != nil {
 			return nil, err
 		}
-		s.TakenOver = livepatched(s.Functions)
+		s.TakenOver = h.livepatched(s.Functions)
+		s.Probes = h.probesOn(s.Functions)
 	}
 	return s, nil
 }
@@ -98,6 +106,7 @@ func parseTimings(text string) *Timings {
 	numbers := map[string]*int64{
 		"scan_ns": &t.Scan, "stop_machine_ns": &t.StopMachine, "handler_ns": &t.Handler,
 		"stack_check_ns": &t.StackCheck, "clear_ns": &t.Clear, "redirect_ns": &t.Redirect, "rebuild_ns": &t.Rebuild,
+		"finished_boottime_ns": &t.Finished,
 	}
 	for _, l := range strings.Split(text, "\n") {
 		k, v, _ := strings.Cut(l, " ")

@@ -11,14 +11,11 @@ import (
 // *PreconditionError or *BusyError the module's scheduler goes on running. Another
 // error may come after the update, and then says so.
 func Uninstall(ctx context.Context, o Options) (*Status, error) {
-	if !maySysModule() {
-		return nil, precondition("removing a scheduler needs root (CAP_SYS_MODULE)")
-	}
-	unlock, err := lock()
+	end, err := begin("removing")
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer end()
 	before, err := Read()
 	if err != nil {
 		return nil, err
@@ -62,15 +59,12 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 // Confirm ends the trial of the running scheduler: it stays. What it would have
 // gone back to is unloaded.
 func Confirm(ctx context.Context, o Options) (*Status, error) {
-	if !maySysModule() {
-		return nil, precondition("confirming a scheduler needs root (CAP_SYS_MODULE)")
-	}
-	unlock, err := lock()
+	end, err := begin("confirming")
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	list, err := loadedModules()
+	defer end()
+	list, err := Host{}.loadedModules()
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +78,7 @@ func Confirm(ctx context.Context, o Options) (*Status, error) {
 	if err := active.write("try", "0"); err != nil {
 		return nil, fmt.Errorf("%s: %w", active.file("try"), err)
 	}
-	if list, err = loadedModules(); err == nil {
+	if list, err = (Host{}).loadedModules(); err == nil {
 		err = list.unloadIdle(context.WithoutCancel(ctx), &o)
 	}
 	if err != nil {

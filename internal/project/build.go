@@ -108,13 +108,14 @@ func (p *Project) newBuild() (*build, error) {
 	for _, u := range units {
 		b.pristine[u.Name] = u
 	}
-	b.desc = &desc.Description{Format: desc.Version, Release: b.boundary.Release, BuildID: b.boundary.BuildID, Tool: version.String(), Boundary: map[string]int{}}
+	b.desc = &desc.Description{Format: desc.Version, Release: b.boundary.Release, BuildID: b.boundary.BuildID, Tool: version.String(), Boundary: map[string]int{}, Jumps: map[string]uint64{}}
 	for c, n := range b.boundary.Counts() {
 		b.desc.Boundary[string(c)] = n
 	}
 	for _, f := range b.boundary.Functions {
 		if f.Class.Border() {
 			b.desc.Replaced = append(b.desc.Replaced, f.Name)
+			b.desc.Jumps[f.Name] = uint64(f.Jump)
 		}
 	}
 	sort.Strings(b.desc.Replaced)
