@@ -10,6 +10,7 @@
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
+#include <linux/timekeeping.h>
 
 #include "plugsched.h"
 
@@ -20,7 +21,7 @@
  */
 static DEFINE_MUTEX(figures_lock);
 static struct plugsched_update last;	/* the last finished update */
-static bool last_valid;
+static u64 last_finished;		/* CLOCK_BOOTTIME, 0: there was none */
 static struct plugsched_busy busy[PLUGSCHED_BUSY_MAX];
 static unsigned int nr_busy;
 static char conflict[KSYM_NAME_LEN];	/* a copy: the module that named it may go */
@@ -35,7 +36,9 @@ void plugsched_sysfs_publish(const struct plugsched_update *u, int err)
 	strscpy(conflict, u->conflict ?: "", sizeof(conflict));
 	if (!err) {
 		last = *u;
-		last_valid = true;
+		/* A rescue is published later than it was. */
+		last_finished = ktime_get_boottime_ns() -
+				(ktime_get_ns() - u->time[PLUGSCHED_T_LEFT]);
 	}
 	mutex_unlock(&figures_lock);
 }
@@ -82,6 +85,20 @@ static ssize_t replace_store(struct kobject *kobj, struct kobj_attribute *attr,
 	return err ? err : count;
 }
 
+/* Milliseconds, for one of the below. */
+static ssize_t store_ms(const char *buf, size_t count, int (*set)(unsigned int ms))
+{
+	unsigned int ms;
+	int err;
+
+	if (!capable(CAP_SYS_MODULE))
+		return -EPERM;
+	err = kstrtouint(buf, 0, &ms);
+	if (!err)
+		err = set(ms);
+	return err ? err : count;
+}
+
 static ssize_t state_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
 	const char *state = "inactive";
@@ -111,15 +128,7 @@ static ssize_t try_show(struct kobject *kobj, struct kobj_attribute *attr, char 
 static ssize_t try_store(struct kobject *kobj, struct kobj_attribute *attr,
 			 const char *buf, size_t count)
 {
-	unsigned int ms;
-	int err;
-
-	if (!capable(CAP_SYS_MODULE))
-		return -EPERM;
-	err = kstrtouint(buf, 0, &ms);
-	if (!err)
-		err = plugsched_try(ms);
-	return err ? err : count;
+	return store_ms(buf, count, plugsched_try);
 }
 
 static ssize_t watchdog_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
@@ -131,15 +140,7 @@ static ssize_t watchdog_show(struct kobject *kobj, struct kobj_attribute *attr, 
 static ssize_t watchdog_store(struct kobject *kobj, struct kobj_attribute *attr,
 			      const char *buf, size_t count)
 {
-	unsigned int ms;
-	int err;
-
-	if (!capable(CAP_SYS_MODULE))
-		return -EPERM;
-	err = kstrtouint(buf, 0, &ms);
-	if (!err)
-		err = plugsched_set_watchdog(ms);
-	return err ? err : count;
+	return store_ms(buf, count, plugsched_set_watchdog);
 }
 
 /* Go back at once, without relying on the scheduler; the text is the reason. */
@@ -170,6 +171,7 @@ static ssize_t show_last(char *buf)
 		{ "clear_ns", span(PLUGSCHED_T_CHECKED, PLUGSCHED_T_CLEARED) },
 		{ "redirect_ns", span(PLUGSCHED_T_CLEARED, PLUGSCHED_T_REDIRECTED) },
 		{ "rebuild_ns", span(PLUGSCHED_T_REDIRECTED, PLUGSCHED_T_REBUILT) },
+		{ "finished_boottime_ns", last_finished },
 	};
 	unsigned int i;
 	ssize_t n;
@@ -186,7 +188,7 @@ static ssize_t timings_show(struct kobject *kobj, struct kobj_attribute *attr, c
 	ssize_t n;
 
 	mutex_lock(&figures_lock);
-	n = last_valid ? show_last(buf) : 0;
+	n = last_finished ? show_last(buf) : 0;
 	mutex_unlock(&figures_lock);
 	return n;
 }
