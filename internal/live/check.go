@@ -89,7 +89,7 @@ func warning(fix, format string, args ...any) []error {
 }
 
 func (h Host) checkPrivileges(*Module, Options) []error {
-	if !h.maySysModule() {
+	if !h.MaySysModule() {
 		return obstacle("run this as root", "loading a scheduler needs root (CAP_SYS_MODULE)")
 	}
 	return nil

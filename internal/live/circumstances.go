@@ -129,8 +129,7 @@ func (h Host) findRolledBack(m *Module, _ Options) []error {
 		if l.State != stateRolledBack {
 			continue
 		}
-		report, _ := l.report("report")
-		why, _, _ := strings.Cut(report, "\n")
+		why := l.whyBack()
 		switch {
 		case m != nil && l.Name == m.Desc.Name && l.used():
 			out = append(out, obstacle("restart this machine, or change the source: another module has another name", "%s went back over a task that was inside of it, and stays loaded for good", l.Name)...)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"plugsched/internal/buildid"
 
@@ -114,6 +115,19 @@ func matchWitnesses(running, witnesses map[string]uint64) error {
 	return nil
 }
 
+// BootID names the machine's present boot (drivers/char/random.c, proc_do_uuid).
+func (h Host) BootID() string { return h.text("/proc/sys/kernel/random/boot_id") }
+
+// Boottime is how long ago the machine booted, suspensions included: a clock that nobody
+// can set.
+func Boottime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return 0 // no kernel is without it
+	}
+	return time.Duration(t.Nano())
+}
+
 // lockdown returns the kernel's lockdown mode: "none", "integrity" or
 // "confidentiality" (security/lockdown/lockdown.c).
 func (h Host) lockdown() string {
@@ -136,8 +150,8 @@ func (h Host) modulesDisabled() bool {
 	return h.text("/proc/sys/kernel/modules_disabled") == "1"
 }
 
-// maySysModule reports whether this process holds CAP_SYS_MODULE.
-func (h Host) maySysModule() bool {
+// MaySysModule reports whether this process holds CAP_SYS_MODULE.
+func (h Host) MaySysModule() bool {
 	text, err := os.ReadFile(h.path("/proc/self/status"))
 	if err != nil {
 		return os.Geteuid() == 0

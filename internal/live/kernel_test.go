@@ -188,7 +188,7 @@ func TestCheckRefuses(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	want := "is for kernel 6.1.0, but"
-	if !(Host{}).maySysModule() {
+	if !(Host{}).MaySysModule() {
 		want = "needs root"
 	}
 	if !strings.Contains(err.Error(), want) {

@@ -14,7 +14,7 @@ const lockFile = "/run/plugsched.lock"
 // begin is the beginning of whatever changes schedulers: it takes the right to, and
 // nobody else meanwhile.
 func begin(doing string) (end func(), err error) {
-	if !(Host{}).maySysModule() {
+	if !(Host{}).MaySysModule() {
 		return nil, precondition("%s a scheduler needs root (CAP_SYS_MODULE)", doing)
 	}
 	return lock()

@@ -92,6 +92,35 @@ func (h Host) Read() (*Status, error) {
 	return s, nil
 }
 
+// WentBack is a module that went back by itself and is still loaded.
+type WentBack struct {
+	Name    string
+	Reason  string   // one line; only root may read it
+	Timings *Timings // of the way back, nil while it is not finished
+}
+
+// WentBack returns the modules that went back by themselves since they were loaded.
+func (h Host) WentBack() ([]WentBack, error) {
+	list, err := h.loadedModules()
+	if err != nil {
+		return nil, err
+	}
+	var out []WentBack
+	for i := range list {
+		if l := &list[i]; l.State == stateRolledBack {
+			out = append(out, WentBack{l.Name, l.whyBack(), l.timings()})
+		}
+	}
+	return out, nil
+}
+
+// whyBack is the first line of the module's report.
+func (l *Loaded) whyBack() string {
+	report, _ := l.report("report")
+	why, _, _ := strings.Cut(report, "\n")
+	return why
+}
+
 // timings returns the figures of the module's last update, nil when there was none.
 func (l *Loaded) timings() *Timings {
 	text, err := l.read("timings")

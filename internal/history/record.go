@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package history
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"plugsched/internal/installed"
+	"plugsched/internal/live"
+)
+
+// Record does something that may change the running scheduler, and writes down what
+// became of it: before, that it has begun, and afterwards how it ended. Module is the
+// one that is to run or, if "", the running one is meant. If the history cannot be
+// written, warn is told so, once; the update is not touched by it.
+func (l Log) Record(action, module string, warn func(string), do func() (*live.Status, error)) (*live.Status, error) {
+	if !l.Host.MaySysModule() {
+		return do() // which is refused
+	}
+	r := &recorder{log: l, warn: warn, begun: live.Boottime()}
+	r.begin(action, module)
+	s, err := do()
+	r.end(s, err)
+	return s, err
+}
+
+type recorder struct {
+	log   Log
+	warn  func(string) // nil when it was told
+	begun time.Duration
+	entry Entry
+}
+
+func (r *recorder) write(entries ...Entry) {
+	err := r.log.append(entries...)
+	if err != nil && r.warn != nil {
+		r.warn(fmt.Sprintf("warning: the history (%s) is not written: %v", r.log.path(file), err))
+		r.warn = nil
+	}
+}
+
+func (r *recorder) begin(action, module string) {
+	r.entry = Entry{Time: time.Now(), BootID: r.log.Host.BootID(), Boottime: int64(r.begun), Begun: int64(r.begun), Action: action, Result: Begun, Module: module}
+	if s, err := r.log.Host.Read(); err == nil {
+		r.entry.Before, r.entry.After = s.Name, s.Name
+	}
+	if module == "" {
+		r.entry.Module = r.entry.Before
+	}
+	r.entry.addPackage(r.log.Host.Root)
+	known, _, _ := r.log.Read()
+	r.write(append(r.log.unnoticed(known), r.entry)...)
+}
+
+func (e *Entry) addPackage(root string) {
+	if e.Module == "" {
+		return
+	}
+	if p, _ := installed.ForModule(root, e.Module); p != nil {
+		e.Package, e.Version = p.Name, p.Version
+	}
+}
+
+func (r *recorder) end(s *live.Status, err error) {
+	e := r.entry
+	e.Time, e.Boottime, e.Result = time.Now(), int64(live.Boottime()), resultOf(err)
+	if err != nil {
+		e.Error = shorten(err.Error())
+	}
+	if s == nil {
+		s, _ = r.log.Host.Read()
+	}
+	if s != nil {
+		e.After = s.Name
+		if t := s.Timings; t != nil && t.Finished >= int64(r.begun) {
+			e.Direction, e.Downtime = t.Direction, time.Duration(t.StopMachine)
+		}
+	}
+	r.write(e)
+}
+
+func resultOf(err error) string {
+	var (
+		pre      *live.PreconditionError
+		busy     *live.BusyError
+		fault    *live.KernelFault
+		leftover *live.LeftoverError
+	)
+	switch {
+	case err == nil:
+		return Done
+	case errors.As(err, &busy):
+		return Busy
+	case errors.As(err, &pre):
+		return Refused
+	case errors.As(err, &fault), errors.As(err, &leftover):
+		return Fault
+	}
+	return Failed
+}
+
+func shorten(text string) string {
+	if len(text) > maxError {
+		text = strings.ToValidUTF8(text[:maxError], "") + " ..."
+	}
+	return text
+}
+
+// unnoticed returns the updates that the kernel did by itself and that the known
+// entries do not have.
+func (l Log) unnoticed(known []Entry) []Entry {
+	list, err := l.Host.WentBack()
+	if err != nil {
+		return nil
+	}
+	boot, running := l.Host.BootID(), ""
+	if s, err := l.Host.Read(); err == nil {
+		running = s.Name
+	}
+	var out []Entry
+	for _, w := range list {
+		t := w.Timings
+		if t == nil {
+			continue // right now
+		}
+		e := Entry{Time: time.Now().Add(time.Duration(t.Finished) - live.Boottime()), BootID: boot, Boottime: t.Finished, Begun: t.Finished,
+			Action: WentBack, Result: Done, Before: w.Name, After: running, Module: w.Name,
+			Direction: t.Direction, Downtime: time.Duration(t.StopMachine), Error: shorten(w.Reason)}
+		e.addPackage(l.Host.Root)
+		if !slices.ContainsFunc(known, func(k Entry) bool {
+			return k.Action == WentBack && k.BootID == boot && k.Module == e.Module && k.Boottime == e.Boottime
+		}) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// All is Read, and what the kernel did by itself since the last entry.
+func (l Log) All() (entries []Entry, damaged int, err error) {
+	entries, damaged, err = l.Read()
+	return append(entries, l.unnoticed(entries)...), damaged, err
+}
