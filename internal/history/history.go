@@ -16,11 +16,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"plugsched/internal/installed"
 	"plugsched/internal/live"
 )
-
-// Dir is where the tool keeps what outlives a boot; root's alone.
-const Dir = "/var/lib/plugsched"
 
 const (
 	file = "history.jsonl"
@@ -47,7 +45,7 @@ const WentBack = "went back"
 type Entry struct {
 	Time     time.Time `json:"time"` // by the machine's wall clock
 	BootID   string    `json:"boot_id"`
-	Boottime int64     `json:"boottime_ns"`      // CLOCK_BOOTTIME when it ended, or began
+	Boottime int64     `json:"boottime_ns"`      // CLOCK_BOOTTIME of the update; of the end, or the beginning, without one
 	Begun    int64     `json:"begun_ns"`         // CLOCK_BOOTTIME; an end has that of its beginning
 	Action   string    `json:"action"`           // a command's name, or WentBack
 	Result   string    `json:"result"`           // one of the above
@@ -66,7 +64,7 @@ type Entry struct {
 // Log is the history of a machine.
 type Log struct{ Host live.Host }
 
-func (l Log) path(name string) string { return filepath.Join(l.Host.Root, Dir, name) }
+func (l Log) path(name string) string { return filepath.Join(l.Host.Root, installed.StateDir, name) }
 
 // append writes entries, each with one write, and makes sure that they are on the disk.
 func (l Log) append(entries ...Entry) error {

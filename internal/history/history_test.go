@@ -66,10 +66,11 @@ func TestRecord(t *testing.T) {
 		t.Fatalf("no log: %v, %d, %v", list, damaged, err)
 	}
 	put(t, l.Host.Root, installed.Dir+"/6.1.0-1/package.json", `{"name": "s", "version": "3", "release": "6.1.0-1", "module": "plugsched_aa"}`)
-	s, err := l.Record("install", "plugsched_aa", noWarning(t), func() (*live.Status, error) {
+	s, err := l.Record(Update{Action: "install", Module: "plugsched_aa"}, noWarning(t), func() (*live.Status, error) {
 		if list := read(t, l); len(list) != 1 || list[0].Result != Begun || list[0].Module != "plugsched_aa" {
 			t.Errorf("meanwhile: %+v", list)
 		}
+		time.Sleep(time.Millisecond)
 		l.loaded(t, "plugsched_aa", "active", live.Boottime())
 		return l.Host.Read()
 	})
@@ -90,7 +91,7 @@ func TestRecord(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	// What changes no scheduler has no downtime.
-	l.Record("confirm", "", noWarning(t), l.Host.Read)
+	l.Record(Update{Action: "confirm", Module: ""}, noWarning(t), l.Host.Read)
 	list = read(t, l)
 	if got := list[1]; got.Action != "confirm" || got.Downtime != 0 || got.Direction != "" || got.Module != "plugsched_aa" || got.Version != "3" {
 		t.Errorf("%+v", got)
@@ -111,7 +112,7 @@ func TestResults(t *testing.T) {
 		{&live.LeftoverError{Leftovers: &live.Leftovers{}}, Fault},
 		{errors.New("x"), Failed},
 	} {
-		_, err := l.Record("install", "m", noWarning(t), func() (*live.Status, error) { return nil, c.err })
+		_, err := l.Record(Update{Action: "install", Module: "m"}, noWarning(t), func() (*live.Status, error) { return nil, c.err })
 		if err != c.err {
 			t.Errorf("%v became %v", c.err, err)
 		}
@@ -131,7 +132,7 @@ func TestWentBack(t *testing.T) {
 		t.Errorf("before it is noted: %+v, %v", all, err)
 	}
 	for range 2 {
-		l.Record("install", "plugsched_bb", noWarning(t), func() (*live.Status, error) { return nil, errors.New("x") })
+		l.Record(Update{Action: "install", Module: "plugsched_bb"}, noWarning(t), func() (*live.Status, error) { return nil, errors.New("x") })
 	}
 	list, _, err := l.All()
 	if err != nil || len(list) != 3 {
@@ -167,7 +168,7 @@ func TestUnended(t *testing.T) {
 // TestDamaged: half a line, and worse, cost only themselves.
 func TestDamaged(t *testing.T) {
 	l := machine(t)
-	put(t, l.Host.Root, Dir+"/"+file, "{\"action\":\"install\",\"result\":\"done\"}\n\x00\x00\x00\n\n{}\n{\"action\":\"unins")
+	put(t, l.Host.Root, installed.StateDir+"/"+file, "{\"action\":\"install\",\"result\":\"done\"}\n\x00\x00\x00\n\n{}\n{\"action\":\"unins")
 	if err := l.append(Entry{Action: "confirm", Result: Done}); err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +214,7 @@ func TestModesAndRotation(t *testing.T) {
 // too.
 func TestTogether(t *testing.T) {
 	l := machine(t)
-	put(t, l.Host.Root, Dir+"/"+file, strings.Repeat("{\"action\":\"a\",\"result\":\"done\"}\n", maxSize/31-40))
+	put(t, l.Host.Root, installed.StateDir+"/"+file, strings.Repeat("{\"action\":\"a\",\"result\":\"done\"}\n", maxSize/31-40))
 	before := len(read(t, l))
 	var wg sync.WaitGroup
 	for range 8 {
@@ -239,7 +240,7 @@ func TestUnwritable(t *testing.T) {
 	l := machine(t)
 	put(t, l.Host.Root, "var/lib", "a file")
 	var said []string
-	s, err := l.Record("install", "m", func(s string) { said = append(said, s) }, l.Host.Read)
+	s, err := l.Record(Update{Action: "install", Module: "m"}, func(s string) { said = append(said, s) }, l.Host.Read)
 	if s == nil || err != nil {
 		t.Errorf("%v, %v", s, err)
 	}
@@ -265,7 +266,7 @@ func TestUnwritable(t *testing.T) {
 	// Whoever may not load modules writes nothing.
 	l = machine(t)
 	put(t, l.Host.Root, "proc/self/status", "CapEff:\t0\n")
-	l.Record("install", "m", noWarning(t), l.Host.Read)
+	l.Record(Update{Action: "install", Module: "m"}, noWarning(t), l.Host.Read)
 	if _, err := os.Stat(l.path("")); err == nil {
 		t.Error("a plain user left a directory")
 	}

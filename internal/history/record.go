@@ -13,16 +13,22 @@ import (
 	"plugsched/internal/live"
 )
 
+// Update is what is about to be done.
+type Update struct {
+	Action  string             // a command's name
+	Module  string             // that is to run; "": the running one is meant
+	Package *installed.Package // that it is from, nil when not known
+}
+
 // Record does something that may change the running scheduler, and writes down what
-// became of it: before, that it has begun, and afterwards how it ended. Module is the
-// one that is to run or, if "", the running one is meant. If the history cannot be
-// written, warn is told so, once; the update is not touched by it.
-func (l Log) Record(action, module string, warn func(string), do func() (*live.Status, error)) (*live.Status, error) {
+// became of it: before, that it has begun, and afterwards how it ended. If the history
+// cannot be written, warn is told so, once; the update is not touched by it.
+func (l Log) Record(u Update, warn func(string), do func() (*live.Status, error)) (*live.Status, error) {
 	if !l.Host.MaySysModule() {
 		return do() // which is refused
 	}
 	r := &recorder{log: l, warn: warn, begun: live.Boottime()}
-	r.begin(action, module)
+	r.begin(u)
 	s, err := do()
 	r.end(s, err)
 	return s, err
@@ -43,24 +49,25 @@ func (r *recorder) write(entries ...Entry) {
 	}
 }
 
-func (r *recorder) begin(action, module string) {
-	r.entry = Entry{Time: time.Now(), BootID: r.log.Host.BootID(), Boottime: int64(r.begun), Begun: int64(r.begun), Action: action, Result: Begun, Module: module}
+func (r *recorder) begin(u Update) {
+	r.entry = Entry{Time: time.Now(), BootID: r.log.Host.BootID(), Boottime: int64(r.begun), Begun: int64(r.begun), Action: u.Action, Result: Begun, Module: u.Module}
 	if s, err := r.log.Host.Read(); err == nil {
 		r.entry.Before, r.entry.After = s.Name, s.Name
 	}
-	if module == "" {
+	if u.Module == "" {
 		r.entry.Module = r.entry.Before
 	}
-	r.entry.addPackage(r.log.Host.Root)
+	r.entry.addPackage(r.log.Host.Root, u.Package)
 	known, _, _ := r.log.Read()
 	r.write(append(r.log.unnoticed(known), r.entry)...)
 }
 
-func (e *Entry) addPackage(root string) {
-	if e.Module == "" {
-		return
+// addPackage names the package that the module is from, if any is.
+func (e *Entry) addPackage(root string, p *installed.Package) {
+	if p == nil && e.Module != "" {
+		p, _ = installed.ForModule(root, e.Module)
 	}
-	if p, _ := installed.ForModule(root, e.Module); p != nil {
+	if p != nil {
 		e.Package, e.Version = p.Name, p.Version
 	}
 }
@@ -77,7 +84,7 @@ func (r *recorder) end(s *live.Status, err error) {
 	if s != nil {
 		e.After = s.Name
 		if t := s.Timings; t != nil && t.Finished >= int64(r.begun) {
-			e.Direction, e.Downtime = t.Direction, time.Duration(t.StopMachine)
+			e.Boottime, e.Direction, e.Downtime = t.Finished, t.Direction, time.Duration(t.StopMachine)
 		}
 	}
 	r.write(e)
@@ -130,7 +137,7 @@ func (l Log) unnoticed(known []Entry) []Entry {
 		e := Entry{Time: time.Now().Add(time.Duration(t.Finished) - live.Boottime()), BootID: boot, Boottime: t.Finished, Begun: t.Finished,
 			Action: WentBack, Result: Done, Before: w.Name, After: running, Module: w.Name,
 			Direction: t.Direction, Downtime: time.Duration(t.StopMachine), Error: shorten(w.Reason)}
-		e.addPackage(l.Host.Root)
+		e.addPackage(l.Host.Root, nil)
 		if !slices.ContainsFunc(known, func(k Entry) bool {
 			return k.Action == WentBack && k.BootID == boot && k.Module == e.Module && k.Boottime == e.Boottime
 		}) {

@@ -17,7 +17,9 @@ import (
 
 // Commands returns all of them.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newUninstall(), newStatus(),
+	var m machine
+	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newUninstall(),
+		newStatus(m), newList(m), newDoctor(m), newHistory(m), newMetrics(m),
 		newGuard(), newBoot(), newPackage()}
 }
 

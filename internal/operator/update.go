@@ -3,13 +3,18 @@
 package operator
 
 import (
+	"fmt"
+	"os"
+
+	"plugsched/internal/history"
 	"plugsched/internal/installed"
 	"plugsched/internal/live"
 )
 
 // update runs whatever changes the running scheduler: each such command goes through
-// here. Action is the command's name. Module and p, the package, are what it is about; "" and
-// nil when that is not known.
+// here, so that the history has it. Action is the command's name. Module and p, the
+// package, are what it is about; "" and nil when that is not known.
 func update(action, module string, p *installed.Package, f func() (*live.Status, error)) (*live.Status, error) {
-	return f()
+	warn := func(s string) { fmt.Fprintln(os.Stderr, s) }
+	return history.Log{}.Record(history.Update{Action: action, Module: module, Package: p}, warn, f)
 }
