@@ -14,7 +14,7 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB
 
 export CGO_ENABLED = 0
 
-.PHONY: all build setup demo soak test test-quick test-race test-guest fuzz lint clean
+.PHONY: all build man setup demo soak test test-quick test-race test-guest fuzz lint clean
 
 all: build
 
@@ -23,6 +23,10 @@ build:
 	$(GO) build -trimpath -ldflags=-s\ -w -o bin/ ./cmd/plugsched-installer
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
+
+# Manual pages and shell completions, as below /usr/share.
+man: build
+	bin/plugsched man build/share
 
 setup:
 	./scripts/setup

@@ -17,6 +17,10 @@ func newBoundary() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "boundary",
 		Short: "Show and explain what moves into the module",
+		Long: `The boundary divides the scheduler's functions and variables into what moves into
+the module and what stays in the kernel. It is derived from the kernel's image, and
+overridden in WORKDIR/plugsched.yaml.`,
+		Example: "  plugsched boundary show\n  plugsched boundary why __schedule",
 	}
 	c.AddCommand(newBoundaryShow(), newBoundaryWhy())
 	return c
@@ -39,7 +43,11 @@ func newBoundaryShow() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show [--class CLASS] [--dir WORKDIR]",
 		Short: "List the classes and the functions in them",
-		Args:  cli.Args(0, 0),
+		Long: `Show counts the functions of each class, or lists those of one: which are
+redirected, which move along, and which stay in the kernel.`,
+		Example: `  plugsched boundary show --dir work
+  plugsched boundary show --class interface --json`,
+		Args: cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			b, err := openBoundary(dir)
 			if err != nil {
@@ -83,7 +91,10 @@ func newBoundaryWhy() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "why NAME [--dir WORKDIR]",
 		Short: "Say where a function or variable belongs, and the facts that put it there",
-		Args:  cli.Args(1, 1),
+		Long: `Why names the class of a function or variable, and each fact from which that
+follows: who calls it, what it calls, how the kernel's compiler treated it.`,
+		Example: "  plugsched boundary why --dir work try_to_wake_up",
+		Args:    cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			b, err := openBoundary(dir)
 			if err != nil {

@@ -24,6 +24,8 @@ and what to do.
 With --sign-key and --sign-cert the module is signed, for kernels that only take
 signed modules. The passphrase of an encrypted key is read from the environment
 variable KBUILD_SIGN_PIN.`,
+		Example: `  plugsched build work
+  KBUILD_SIGN_PIN=secret plugsched build --sign-key key.pem --sign-cert cert.pem work`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if (key == "") != (cert == "") {

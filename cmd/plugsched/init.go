@@ -24,6 +24,8 @@ pristine scheduler source. The pristine source is compiled and compared with the
 kernel's code function by function. No kernel is compiled, nothing is installed.
 
 Without --release the kernel that runs now is meant. An interrupted init resumes.`,
+		Example: `  plugsched init work
+  plugsched init --release 6.1.0-56-cloud-amd64 work`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if o.Release == "" && o.Manual.Vmlinux == "" {

@@ -6,6 +6,8 @@ package main
 import (
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"plugsched/internal/cli"
 	"plugsched/internal/guest"
 	"plugsched/internal/module"
@@ -20,7 +22,12 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "cc" {
 		os.Exit(module.WrapCompiler(os.Args[2:]))
 	}
-	root := cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM())
+	root := developerRoot()
 	root.AddCommand(operator.Commands()...)
+	root.AddCommand(newMan())
 	cli.Main(root, exitCode)
+}
+
+func developerRoot() *cobra.Command {
+	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM())
 }

@@ -28,6 +28,8 @@ in it, or a shell. The module that build made is /scheduler.ko there, and
 plugsched is in the path. The guest sees nothing of this machine, and nothing is
 kept but the console log. The exit status is COMMAND's, or 5 when the guest's
 kernel complained.`,
+		Example: `  plugsched vm --dir work
+  plugsched vm --dir work -- /bin/sh -c 'plugsched install /scheduler.ko && plugsched status'`,
 		RunE: func(c *cobra.Command, a []string) error {
 			t, module, err := vmTarget(c, dir, release, cacheDir)
 			if err != nil {

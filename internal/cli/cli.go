@@ -41,11 +41,20 @@ type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return "" }
 
+const exitCodes = `
+
+It exits with 0 when it is done, 1 when a tool, the network or the disk failed, 2 when
+the command line is wrong, 3 when the input or the machine does not allow it and
+nothing was changed, 4 when tasks were in the way and nothing was changed, 5 when a
+kernel complained, 6 when a change of the source is refused, and 130 when interrupted.`
+
 // NewRoot returns the command plugsched with the given ones below it.
 func NewRoot(short string, commands ...*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "plugsched",
 		Short:         short,
+		Long:          short + "." + exitCodes,
+		Example:       "  plugsched COMMAND --help",
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

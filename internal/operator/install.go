@@ -25,6 +25,9 @@ tried again; if that does not help, they are named.
 
 With --replace it takes over from a module that is installed already, in one step:
 the kernel's own scheduler does not run in between.`,
+		Example: `  plugsched install --dry-run scheduler.ko
+  plugsched install scheduler.ko
+  plugsched install --replace --watchdog 10s next.ko`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if dryRun {

@@ -20,7 +20,8 @@ func newTry() *cobra.Command {
 		Long: `Try installs a module's scheduler for a time. If ` + "`plugsched confirm`" + ` does not come
 within it, the kernel goes back to the scheduler before, by itself: that does not
 depend on this program, on the terminal or on the connection.`,
-		Args: cli.Args(1, 1),
+		Example: "  plugsched try --for 5m scheduler.ko && ./benchmark && plugsched confirm",
+		Args:    cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if o.Trial < time.Second || o.Trial > 24*time.Hour {
 				return cli.Usagef("--for %v: a trial takes from 1s to 24h", o.Trial)
@@ -40,7 +41,10 @@ func newConfirm() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the scheduler that is on trial",
-		Args:  cli.Args(0, 0),
+		Long: `Confirm ends the trial that ` + "`plugsched try`" + ` began: the scheduler stays, and what it
+would have gone back to is unloaded. The watchdog goes on watching.`,
+		Example: "  plugsched confirm",
+		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			o.Progress = say(c.ErrOrStderr())
 			s, err := update("confirm", "", nil, func() (*live.Status, error) { return live.Confirm(c.Context(), o) })

@@ -15,7 +15,11 @@ func newUninstall() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Give the kernel its own scheduler back",
-		Args:  cli.Args(0, 0),
+		Long: `Uninstall switches the kernel back to its own scheduler and unloads the module. Either
+all of it happens or nothing does. Then the kernel is searched for whatever could
+still lead to the module: function heads, data, armed timers, stacks.`,
+		Example: "  plugsched uninstall\n  plugsched uninstall --verify=false",
+		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			o.Progress = say(c.ErrOrStderr())
 			s, err := update("uninstall", "", nil, func() (*live.Status, error) { return live.Uninstall(c.Context(), o) })

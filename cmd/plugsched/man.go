@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/cli"
+	"plugsched/internal/manual"
+)
+
+// newMan writes what packages of plugsched itself carry below /usr/share.
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIR",
+		Short:  "Write manual pages and shell completions",
+		Hidden: true, // for `make man`
+		Args:   cli.Args(1, 1),
+		RunE: func(c *cobra.Command, a []string) error {
+			now := time.Now()
+			developer, err := manual.Pages(developerRoot(), manual.Developer, now)
+			if err != nil {
+				return err
+			}
+			operator, err := manual.OperatorPages(now)
+			if err != nil {
+				return err
+			}
+			files, err := manual.Completions(c.Root())
+			if err != nil {
+				return err
+			}
+			for name, text := range developer {
+				files["man/man1/"+name] = text
+			}
+			for name, text := range operator {
+				files["man/man8/"+name] = text
+			}
+			for name, text := range files {
+				path := filepath.Join(a[0], name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					return err
+				}
+				if err := os.WriteFile(path, text, 0o644); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
