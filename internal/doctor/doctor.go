@@ -7,7 +7,6 @@ package doctor
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,22 +54,24 @@ func guard(h live.Host, p *installed.Package) *live.Finding {
 		return nil
 	}
 	g, err := boot.ReadGuard(h.Root, p.Release)
+	var damaged *boot.GuardError
 	why := ""
-	if err == nil {
+	switch {
+	case errors.As(err, &damaged):
+		why = damaged.Reason
+	case err == nil:
 		why = g.Tripped(p.Module, h.BootID())
-	} else if !errors.Is(err, fs.ErrPermission) {
-		why = err.Error()
 	}
 	if why == "" {
-		return nil
+		return nil // or its directory is not to be used, see state
 	}
 	return &live.Finding{Check: "boot guard", Problem: why, Fix: "install another version, or `plugsched guard --reset`"}
 }
 
 func disabled(h live.Host, p *installed.Package) *live.Finding {
 	text, _ := os.ReadFile(filepath.Join(h.Root, "/proc/cmdline"))
-	if p == nil || !slices.Contains(strings.Fields(string(text)), "plugsched.enable=0") {
+	if p == nil || !slices.Contains(strings.Fields(string(text)), boot.Disable) {
 		return nil
 	}
-	return &live.Finding{Check: "kernel command line", Problem: "plugsched.enable=0 keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or `plugsched install " + p.File(installed.Module) + "`", Warning: true}
+	return &live.Finding{Check: "kernel command line", Problem: boot.Disable + " keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or `plugsched install " + p.File(installed.Module) + "`", Warning: true}
 }

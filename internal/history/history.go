@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -133,19 +134,50 @@ func (l Log) Read() (entries []Entry, damaged int, err error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		for line := range bytes.Lines(text) {
-			line = bytes.TrimSpace(line)
-			var e Entry
-			switch {
-			case len(line) == 0:
-			case json.Unmarshal(line, &e) != nil || e.Action == "":
-				damaged++
-			default:
-				entries = append(entries, e)
-			}
-		}
+		list, bad := parse(text)
+		entries, damaged = append(entries, list...), damaged+bad
 	}
 	return ended(entries), damaged, nil
+}
+
+// recentSize is how many bytes of the log are looked at for what was just now.
+const recentSize = 32 << 10
+
+// Recent returns the last entries, quickly.
+func (l Log) Recent() ([]Entry, error) {
+	f, err := os.Open(l.path(file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, min(st.Size(), recentSize))
+	if _, err := f.ReadAt(text, st.Size()-int64(len(text))); err != nil && err != io.EOF {
+		return nil, err
+	}
+	list, _ := parse(text) // the first line may be cut
+	return ended(list), nil
+}
+
+func parse(text []byte) (list []Entry, damaged int) {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		var e Entry
+		switch {
+		case len(line) == 0:
+		case json.Unmarshal(line, &e) != nil || e.Action == "":
+			damaged++
+		default:
+			list = append(list, e)
+		}
+	}
+	return list, damaged
 }
 
 // ended leaves out the beginnings of what has an end.

@@ -271,3 +271,22 @@ func TestUnwritable(t *testing.T) {
 		t.Error("a plain user left a directory")
 	}
 }
+
+// TestRecent: the end of a long log, whole lines only.
+func TestRecent(t *testing.T) {
+	l := machine(t)
+	if list, err := l.Recent(); len(list) != 0 || err != nil {
+		t.Errorf("no log: %v, %v", list, err)
+	}
+	var some []Entry
+	for i := range 500 {
+		some = append(some, Entry{Action: "install", Result: Done, Begun: int64(i)})
+	}
+	if err := l.append(some...); err != nil {
+		t.Fatal(err)
+	}
+	list, err := l.Recent()
+	if err != nil || len(list) < 50 || len(list) > 499 || list[len(list)-1].Begun != 499 || list[0].Begun != int64(500-len(list)) {
+		t.Errorf("%d entries, %v", len(list), err)
+	}
+}

@@ -58,8 +58,7 @@ func (r *recorder) begin(u Update) {
 		r.entry.Module = r.entry.Before
 	}
 	r.entry.addPackage(r.log.Host.Root, u.Package)
-	known, _, _ := r.log.Read()
-	r.write(append(r.log.unnoticed(known), r.entry)...)
+	r.write(append(r.log.unnoticed(), r.entry)...)
 }
 
 // addPackage names the package that the module is from, if any is.
@@ -117,13 +116,14 @@ func shorten(text string) string {
 	return text
 }
 
-// unnoticed returns the updates that the kernel did by itself and that the known
-// entries do not have.
-func (l Log) unnoticed(known []Entry) []Entry {
+// unnoticed returns the updates that the kernel did by itself and that the log does not
+// have.
+func (l Log) unnoticed() []Entry {
 	list, err := l.Host.WentBack()
-	if err != nil {
+	if err != nil || len(list) == 0 {
 		return nil
 	}
+	known, _, _ := l.Read()
 	boot, running := l.Host.BootID(), ""
 	if s, err := l.Host.Read(); err == nil {
 		running = s.Name
@@ -150,5 +150,5 @@ func (l Log) unnoticed(known []Entry) []Entry {
 // All is Read, and what the kernel did by itself since the last entry.
 func (l Log) All() (entries []Entry, damaged int, err error) {
 	entries, damaged, err = l.Read()
-	return append(entries, l.unnoticed(entries)...), damaged, err
+	return append(entries, l.unnoticed()...), damaged, err
 }

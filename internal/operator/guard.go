@@ -22,7 +22,8 @@ func newGuard() *cobra.Command {
 		Long: `A package's scheduler that was loaded and not confirmed, because the machine went
 down or the scheduler was taken back, is not loaded again. Guard says so and why;
 with --reset it may be loaded again, at the next boot or with systemctl start.`,
-		Args: cli.Args(0, 0),
+		Example: "  plugsched guard\n  plugsched guard --reset",
+		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			if release == "" {
 				var err error

@@ -4,7 +4,9 @@ package operator
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -79,7 +81,10 @@ func (m machine) metrics() (*metrics.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &metrics.State{Status: s.Status, Since: s.Since, Guard: s.Guard != "", History: s.entries, Damaged: s.damaged}
+	out := &metrics.State{Status: s.Status, Since: s.Since, Guard: s.Guard != ""}
+	if out.History, out.Damaged, err = m.log().All(); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
 	if s.OfPackage {
 		out.Package = s.Package
 	}

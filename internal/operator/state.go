@@ -28,9 +28,6 @@ type state struct {
 	OfPackage bool `json:"of_package"`
 	// Guard says why the package's scheduler is not loaded at boot any more.
 	Guard string `json:"guard,omitempty"`
-
-	entries []history.Entry
-	damaged int // lines of the history
 }
 
 // read asks the kernel, and then the disk.
@@ -45,11 +42,13 @@ func (m machine) read() (*state, error) {
 // about adds to a status what the disk says.
 func (m machine) about(s *live.Status) (*state, error) {
 	st := &state{Status: s}
-	var err error
-	if st.entries, st.damaged, err = m.log().All(); err != nil && !errors.Is(err, fs.ErrPermission) {
+	recent, err := m.log().Recent()
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}
-	st.Since = m.since(st)
+	if st.Since, err = m.since(s, recent); err != nil {
+		return nil, err
+	}
 	if st.Package, err = m.packageFor(s.Release); err != nil {
 		return nil, err
 	}
@@ -86,19 +85,28 @@ func (m machine) guard(p *installed.Package) string {
 
 // since is when the running scheduler became it: when the last update in this boot was,
 // as far as modules that are still loaded and the history know.
-func (m machine) since(s *state) time.Time {
+func (m machine) since(s *live.Status, recent []history.Entry) (time.Time, error) {
 	last := int64(0)
 	if s.Timings != nil {
 		last = s.Timings.Finished
 	}
+	back, err := m.WentBack()
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, w := range back {
+		if w.Timings != nil {
+			last = max(last, w.Timings.Finished)
+		}
+	}
 	id := m.BootID()
-	for _, e := range s.entries {
+	for _, e := range recent {
 		if e.BootID == id && e.Direction != "" {
 			last = max(last, e.Boottime)
 		}
 	}
 	if last == 0 && s.Active {
-		return time.Time{}
+		return time.Time{}, nil
 	}
-	return time.Now().Add(time.Duration(last) - live.Boottime()) // 0 is the boot
+	return time.Now().Add(time.Duration(last) - live.Boottime()), nil // 0 is the boot
 }
