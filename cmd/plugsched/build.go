@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/cli"
+	"plugsched/internal/manual"
 	"plugsched/internal/project"
 )
 
@@ -36,6 +37,7 @@ variable KBUILD_SIGN_PIN.`,
 				return err
 			}
 			p.SignKey, p.SignCert = key, cert
+			p.Documents = manual.Documents
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			p.Progress = out.stage

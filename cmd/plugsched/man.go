@@ -26,13 +26,18 @@ func newMan() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			operator, err := manual.OperatorPages(now)
+			operator, err := manual.Pages(manual.OperatorRoot(), manual.Operator, now)
 			if err != nil {
 				return err
 			}
-			files, err := manual.Completions(c.Root())
+			completions, err := manual.Completions(c.Root())
 			if err != nil {
 				return err
+			}
+			files := map[string][]byte{
+				"bash-completion/completions/plugsched":    completions["bash"],
+				"zsh/vendor-completions/_plugsched":        completions["zsh"],
+				"fish/vendor_completions.d/plugsched.fish": completions["fish"],
 			}
 			for name, text := range developer {
 				files["man/man1/"+name] = text
@@ -40,16 +45,20 @@ func newMan() *cobra.Command {
 			for name, text := range operator {
 				files["man/man8/"+name] = text
 			}
-			for name, text := range files {
-				path := filepath.Join(a[0], name)
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					return err
-				}
-				if err := os.WriteFile(path, text, 0o644); err != nil {
-					return err
-				}
-			}
-			return nil
+			return write(a[0], files)
 		},
 	}
+}
+
+func write(dir string, files map[string][]byte) error {
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ package manual
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"time"
@@ -28,12 +29,6 @@ const (
 // OperatorRoot is the command that packages carry.
 func OperatorRoot() *cobra.Command {
 	return cli.NewRoot("Update the scheduler of the running kernel", operator.Commands()...)
-}
-
-// OperatorPages returns the pages for machines whose scheduler is updated, by file name
-// (plugsched-install.8); they bear the date.
-func OperatorPages(date time.Time) (map[string][]byte, error) {
-	return Pages(OperatorRoot(), Operator, date)
 }
 
 // Pages returns a page for a command and for each of its own, by file name.
@@ -92,22 +87,41 @@ func Undocumented(root *cobra.Command) []string {
 	return out
 }
 
-// Completions returns completions for the command, by their paths below /usr/share.
-// They ask the program itself, so that they fit every version of it.
+// Completions returns completions for the command, by shell: bash, zsh and fish. They
+// ask the program itself, so that they fit every version of it.
 func Completions(root *cobra.Command) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	for path, write := range map[string]func(*bytes.Buffer) error{
-		"bash-completion/completions/plugsched": func(b *bytes.Buffer) error { return root.GenBashCompletionV2(b, true) },
-		"zsh/vendor-completions/_plugsched":     func(b *bytes.Buffer) error { return root.GenZshCompletion(b) },
-		"fish/vendor_completions.d/plugsched.fish": func(b *bytes.Buffer) error {
-			return root.GenFishCompletion(b, true)
-		},
+	for shell, write := range map[string]func(io.Writer) error{
+		"bash": func(w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+		"zsh":  root.GenZshCompletion,
+		"fish": func(w io.Writer) error { return root.GenFishCompletion(w, true) },
 	} {
 		var b bytes.Buffer
 		if err := write(&b); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("completions for %s: %w", shell, err)
 		}
-		out[path] = b.Bytes()
+		out[shell] = b.Bytes()
+	}
+	return out, nil
+}
+
+// Documents returns what packages of schedulers carry: man/NAME.8 and completions/SHELL.
+func Documents(date time.Time) (map[string][]byte, error) {
+	root := OperatorRoot()
+	pages, err := Pages(root, Operator, date)
+	if err != nil {
+		return nil, err
+	}
+	completions, err := Completions(root)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{}
+	for name, text := range pages {
+		out["man/"+name] = text
+	}
+	for shell, text := range completions {
+		out["completions/"+shell] = text
 	}
 	return out, nil
 }

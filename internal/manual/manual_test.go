@@ -18,7 +18,7 @@ var day = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 
 // TestPages: a page for each command, which man renders without a warning.
 func TestPages(t *testing.T) {
-	pages, err := OperatorPages(day)
+	pages, err := Pages(OperatorRoot(), Operator, day)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +48,19 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestReproducible: the same commands and date give the same bytes.
-func TestReproducible(t *testing.T) {
-	a, err := OperatorPages(day)
+// TestDocuments: packages get pages and completions; the same commands and date give the
+// same bytes.
+func TestDocuments(t *testing.T) {
+	a, err := Documents(day)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _ := OperatorPages(day.In(time.FixedZone("", 3600)))
+	for _, name := range []string{"man/plugsched.8", "man/plugsched-try.8", "completions/bash", "completions/zsh", "completions/fish"} {
+		if len(a[name]) < 200 {
+			t.Errorf("%s: %q", name, a[name])
+		}
+	}
+	b, _ := Documents(day.In(time.FixedZone("", 3600)))
 	for name := range a {
 		if !bytes.Equal(a[name], b[name]) {
 			t.Errorf("%s differs", name)
@@ -78,7 +84,7 @@ func TestCompletions(t *testing.T) {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	c := exec.Command("bash", "-n")
-	c.Stdin = bytes.NewReader(files["bash-completion/completions/plugsched"])
+	c.Stdin = bytes.NewReader(files["bash"])
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Errorf("bash: %v\n%s", err, out)
 	}
