@@ -183,16 +183,16 @@ void plugsched_peer_put(struct plugsched_module *peer);
 /* stack.c: see there for the contexts. */
 int plugsched_inspect(const struct plugsched_update *u, struct task_struct *p,
 		      unsigned long *stack, struct plugsched_busy *b);
-int plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b);
-int plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack);
-int plugsched_check_stacks(struct plugsched_update *u, unsigned int id);
+void plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b);
+void plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack);
+void plugsched_check_stacks(struct plugsched_update *u, unsigned int id);
 
 /* scan.c: process context, may sleep. */
 int plugsched_scan_begin(struct plugsched_update *u);
 void plugsched_scan_end(struct plugsched_update *u);
 /* scan.c: stopped machine. */
 bool plugsched_scan_complete(const struct plugsched_update *u);
-int plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack);
+void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack);
 
 /* tasks.c: process context, may sleep. */
 int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *data);

@@ -64,10 +64,10 @@ static int still_wanted(const struct plugsched_update *u)
 
 static void check(struct plugsched_update *u, unsigned int id)
 {
-	int err = plugsched_check_stacks(u, id);
+	int err;
 
-	if (err == -EBUSY && u->forced)
-		err = 0;
+	plugsched_check_stacks(u, id);
+	err = atomic_read(&u->nr_busy) && !u->forced ? -EBUSY : 0;
 	if (!id && !plugsched_text_unchanged(u))
 		err = -EEXIST;
 	if (!id && still_wanted(u))
