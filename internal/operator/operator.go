@@ -26,11 +26,12 @@ func ExitCode(err error) int {
 		busy     *live.BusyError
 		fault    *live.KernelFault
 		leftover *live.LeftoverError
+		held     *live.HeldError
 	)
 	switch {
 	case errors.As(err, &busy):
 		return cli.Busy
-	case errors.As(err, &fault), errors.As(err, &leftover):
+	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &held):
 		return cli.KernelFault
 	case errors.As(err, &pre), errors.Is(err, fs.ErrNotExist):
 		return cli.Precondition
