@@ -151,7 +151,7 @@ static bool leads_here(struct dentry *d)
 
 	if (ours(inode->i_private) || ours(inode->i_fop))
 		return true;
-	/* fs/debugfs/internal.h: the file's own operations with bit 0 set, or what begins with them */
+	/* fs/debugfs/internal.h: the file's operations with bit 0 set, or what begins with them */
 	if (data & 1)
 		return ours((void *)(data & ~1UL));
 	return data && !copy_from_kernel_nofault(&fops, (void *)data, sizeof(fops)) && ours(fops);
