@@ -117,13 +117,16 @@ func TestFindings(t *testing.T) {
 		"probe on a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000015  k  f+0x5     [DISABLED]\n"), Options{}, kernel, "kprobes", "a kprobe is at f+0x5"},
 		"probe in a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000024  r  g+0x4     \n"), Options{}, kernel, "kprobes", "a kprobe is at g+0x4"},
 		"no debugfs":       {without("/sys/kernel/debug/kprobes"), Options{}, nobody, "kprobes", "mount -t debugfs"},
+		"held": {func(t *testing.T, h Host, _ *Module) {
+			load(t, h, "plugsched_bb", "inactive", "leftovers", "timer tick is armed\nsysctl x is registered\n")
+		}, Options{}, check, "leftovers", "outlive it (timer tick is armed, sysctl x is registered)"},
 		"stuck": {func(t *testing.T, h Host, _ *Module) {
 			load(t, h, "plugsched_aa", "rolled back")
-			put(t, h, "/sys/module/plugsched_aa/refcnt", "1\n")
+			put(t, h, "/sys/module/plugsched_aa/refcnt", "2\n")
 		}, Options{}, kernel, "leftovers", "stays loaded for good"},
 		"another stuck": {func(t *testing.T, h Host, _ *Module) {
 			load(t, h, "plugsched_bb", "rolled back")
-			put(t, h, "/sys/module/plugsched_bb/refcnt", "1\n")
+			put(t, h, "/sys/module/plugsched_bb/refcnt", "2\n")
 		}, Options{}, nobody, "leftovers", "stays loaded for good"},
 		"went back": {func(t *testing.T, h Host, _ *Module) {
 			load(t, h, "plugsched_aa", "rolled back", "report", "SysRq\nmore\n")

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,7 +100,7 @@ func matchWitnesses(running, witnesses map[string]uint64) error {
 	}
 	var offset uint64
 	first, firstName := true, ""
-	for name, link := range witnesses {
+	for _, name := range slices.Sorted(maps.Keys(witnesses)) {
 		addr, ok := running[name]
 		switch {
 		case !ok:
@@ -107,8 +108,8 @@ func matchWitnesses(running, witnesses map[string]uint64) error {
 		case addr == 0:
 			return &Finding{Problem: "/proc/kallsyms shows no addresses", Fix: "set kernel.kptr_restrict to 0 or 1 for the time of the install"}
 		case first:
-			offset, first, firstName = addr-link, false, name
-		case addr-link != offset:
+			offset, first, firstName = addr-witnesses[name], false, name
+		case addr-witnesses[name] != offset:
 			return &Finding{Problem: name + " and " + firstName + " are not as far apart as in the kernel that the module was built for", Fix: rebuild}
 		}
 	}

@@ -32,11 +32,12 @@ func ExitCode(err error) int {
 		leftover *live.LeftoverError
 		back     *live.WentBackError
 		guard    *boot.GuardError
+		held     *live.HeldError
 	)
 	switch {
 	case errors.As(err, &busy):
 		return cli.Busy
-	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &back):
+	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &held), errors.As(err, &back):
 		return cli.KernelFault
 	case errors.As(err, &pre), errors.As(err, &guard), errors.Is(err, fs.ErrNotExist):
 		return cli.Precondition
