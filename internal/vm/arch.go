@@ -25,6 +25,8 @@ type arch struct {
 	// drivers must be built into every Debian flavour (CONFIG_SERIAL_8250=y;
 	// all of virtio is modular), as nothing can be loaded before the agent runs.
 	console, bell string
+	// journal is that of port 2, which only a guest with a disk has.
+	journal string
 	// append are kernel command line words.
 	append []string
 	// counter is the name under which QEMU's "info registers" prints the program
@@ -45,6 +47,7 @@ var arches = []arch{{
 	serial:  func(_ int, chardev string) []string { return []string{"-serial", "chardev:" + chardev} },
 	console: "ttyS0",
 	bell:    "ttyS1",
+	journal: "ttyS2",
 	append: []string{
 		// QEMU's emulated TSCs are one host counter, but the kernel takes those
 		// of an AMD CPU without constant_tsc for unsynchronised

@@ -218,6 +218,9 @@ func (m *Machine) postMortem() error {
 	if m.monitor.reason == "guest-shutdown" {
 		return ErrOff
 	}
+	if rebooted(text) {
+		return ErrRebooted
+	}
 	faults := m.faults(text)
 	if len(faults) == 0 {
 		faults = []Fault{{
@@ -227,6 +230,12 @@ func (m *Machine) postMortem() error {
 		}}
 	}
 	return &KernelFault{Faults: faults, ConsolePath: m.cfg.ConsoleLog}
+}
+
+// rebooted tells whether the kernel was asked to restart: it says so
+// (kernel_restart in kernel/reboot.c), and a panic does not.
+func rebooted(console []byte) bool {
+	return bytes.Contains(last(bytes.TrimRight(console, "\r\n"), 2), []byte("reboot: Restarting system"))
 }
 
 // agentFailure is what the agent said if it ended by itself. A Go program that
@@ -408,8 +417,8 @@ func (m *Machine) Accel() string { return m.cfg.Accel }
 // Dead is closed when the guest is gone; Err then says why.
 func (m *Machine) Dead() <-chan struct{} { return m.dead }
 
-// Err is nil while the guest runs, ErrOff if it was powered off, and otherwise
-// what ended it.
+// Err is nil while the guest runs, ErrOff if it was powered off, ErrRebooted if it
+// rebooted, and otherwise what ended it.
 func (m *Machine) Err() error {
 	select {
 	case <-m.dead:
