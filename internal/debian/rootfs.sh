@@ -15,14 +15,14 @@ packages=systemd,systemd-sysv,dbus,udev,kmod,procps,iproute2,openssh-server,pyth
 # Under emulation every process that a boot starts takes a tenth of a second or more,
 # and a timer that goes off in a test makes it another test:
 #   nobody logs in on a terminal           getty.target
-#   there is one seat, without a user      systemd-logind.service
+#   nobody uses them                       dev-hugepages.mount, dev-mqueue.mount
 #   no packages are looked for, and no
 #   disk is checked or trimmed, at times
 #   that nobody chose                      the timers and e2scrub
 #   the few drivers are loaded before      modprobe@.service, systemd-modules-load.service
 #   a crash is on the console              systemd-pstore.service
 #   a test starts sshd when it needs it    ssh.service (disabled)
-masked='getty.target systemd-logind.service apt-daily.timer apt-daily-upgrade.timer
+masked='getty.target dev-hugepages.mount dev-mqueue.mount apt-daily.timer apt-daily-upgrade.timer
 	dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
 	systemd-tmpfiles-clean.timer modprobe@.service systemd-modules-load.service
 	systemd-pstore.service'
