@@ -19,7 +19,8 @@ export CGO_ENABLED = 0
 all: build
 
 build:
-	$(GO) build -o bin/ ./cmd/plugsched ./cmd/plugsched-installer ./test/demo ./test/soak ./test/living
+	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/soak ./test/living
+	$(GO) build -trimpath -ldflags=-s\ -w -o bin/ ./cmd/plugsched-installer
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
 

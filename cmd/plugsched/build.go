@@ -17,8 +17,9 @@ func newBuild() *cobra.Command {
 		Use:   "build WORKDIR",
 		Short: "Build the changed scheduler into a module",
 		Long: `Build compiles the scheduler in WORKDIR, applies the boundary, and makes
-WORKDIR/scheduler.ko with its description scheduler.yaml. A change that could not
-take effect is refused: the message names it, says why, and what to do.
+WORKDIR/scheduler.ko with its description scheduler.yaml, and of these a .deb and an
+.rpm. A change that could not take effect is refused: the message names it, says why,
+and what to do.
 
 With --sign-key and --sign-cert the module is signed, for kernels that only take
 signed modules. The passphrase of an encrypted key is read from the environment
@@ -44,7 +45,9 @@ variable KBUILD_SIGN_PIN.`,
 			for _, w := range d.Warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 			}
-			fmt.Fprintln(c.OutOrStdout(), p.Module())
+			for _, path := range append([]string{p.Module()}, p.Packages...) {
+				fmt.Fprintln(c.OutOrStdout(), path)
+			}
 			return nil
 		},
 	}

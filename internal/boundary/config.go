@@ -35,6 +35,9 @@ type Config struct {
 	// stay for as long as user space likes.
 	Waits map[string]string `yaml:"waits"`
 
+	// Package is about the packages that build makes (internal/packaging).
+	Package map[string]string `yaml:"package"`
+
 	optional map[string]bool // names from kernels/, which not every kernel has
 }
 
@@ -76,6 +79,7 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Private, own.Private)
 	merge(&cfg.Preempts, own.Preempts)
 	merge(&cfg.Waits, own.Waits)
+	cfg.Package = own.Package
 	for name := range own.Private {
 		delete(cfg.optional, name)
 	}

@@ -52,7 +52,7 @@ func install(c *cobra.Command, path string, o live.Options, asJSON bool) error {
 		o.Watchdog = -1
 	}
 	o.Progress = say(c.ErrOrStderr())
-	s, err := live.Install(c.Context(), m, o)
+	s, err := update(c.Name(), m.Desc.Name, nil, func() (*live.Status, error) { return live.Install(c.Context(), m, o) })
 	if err != nil {
 		return err
 	}

@@ -10,13 +10,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/boot"
 	"plugsched/internal/cli"
 	"plugsched/internal/live"
 )
 
 // Commands returns all of them.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newUninstall(), newStatus()}
+	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newUninstall(), newStatus(),
+		newGuard(), newBoot(), newPackage()}
 }
 
 // ExitCode is what a command exits with on an error.
@@ -26,13 +28,15 @@ func ExitCode(err error) int {
 		busy     *live.BusyError
 		fault    *live.KernelFault
 		leftover *live.LeftoverError
+		back     *live.WentBackError
+		guard    *boot.GuardError
 	)
 	switch {
 	case errors.As(err, &busy):
 		return cli.Busy
-	case errors.As(err, &fault), errors.As(err, &leftover):
+	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &back):
 		return cli.KernelFault
-	case errors.As(err, &pre), errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &pre), errors.As(err, &guard), errors.Is(err, fs.ErrNotExist):
 		return cli.Precondition
 	}
 	return cli.Failure

@@ -43,7 +43,7 @@ func newConfirm() *cobra.Command {
 		Args:  cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			o.Progress = say(c.ErrOrStderr())
-			s, err := live.Confirm(c.Context(), o)
+			s, err := update("confirm", "", nil, func() (*live.Status, error) { return live.Confirm(c.Context(), o) })
 			if err != nil {
 				return err
 			}

@@ -18,7 +18,7 @@ func newUninstall() *cobra.Command {
 		Args:  cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			o.Progress = say(c.ErrOrStderr())
-			s, err := live.Uninstall(c.Context(), o)
+			s, err := update("uninstall", "", nil, func() (*live.Status, error) { return live.Uninstall(c.Context(), o) })
 			if err != nil {
 				return err
 			}

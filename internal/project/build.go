@@ -39,7 +39,7 @@ func (e *RefusedError) Error() string {
 	return b.String()
 }
 
-// Build makes the module from the developer's tree.
+// Build makes the module from the developer's tree, and packages of it.
 func (p *Project) Build(ctx context.Context) (*desc.Description, error) {
 	b, err := p.newBuild()
 	if err != nil {
@@ -62,6 +62,7 @@ func (p *Project) Build(ctx context.Context) (*desc.Description, error) {
 		{"bind", "applying the boundary, comparing with the kernel", "", b.bind},
 		{"link", "linking the module", "", b.link},
 		{"finish", "binding to the kernel", "", b.finish},
+		{"package", "making packages", "", b.pack},
 	}
 	for _, s := range steps {
 		if err := p.stage(s.name, s.text, s.key, func() (string, error) { return s.run(ctx) }); err != nil {

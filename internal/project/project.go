@@ -43,6 +43,11 @@ type Project struct {
 	// SignKey and SignCert, when set, are the private key and the certificate that
 	// Build signs the module with.
 	SignKey, SignCert string
+	// Documents are the man pages and completions that packages take along, by their
+	// path in the package's directory.
+	Documents map[string][]byte
+	// Packages are the paths of those that Build has made.
+	Packages []string
 	// Progress, when set, is told about every stage: when it begins (took 0) and
 	// when it ends.
 	Progress func(Event)

@@ -136,6 +136,8 @@ const gitignore = `/.plugsched/
 /.cache/
 /scheduler.ko
 /scheduler.yaml
+/*.deb
+/*.rpm
 `
 
 const configTemplate = `# What the boundary analysis cannot know. Each entry maps a name to the reason.
@@ -146,6 +148,14 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 #   some_function: reason
 # private:                   # variables of which the module gets its own copy
 #   some_variable: reason
+#
+# How the packages are that build makes; all of it may be left out.
+#
+# package:
+#   name: scheduler
+#   version: "1.0"             # default: 0.N, after N commits
+#   maintainer: Jane Doe <jane@example.org>
+#   summary: one line
 `
 
 func (p *Project) git(ctx context.Context, args ...string) error {
