@@ -18,7 +18,9 @@ func TestTSC(t *testing.T) {
 	if got := float64(tscKHz()); math.Abs(got-want) > want/1000 {
 		t.Errorf("%v kHz, expected about %v", got, want)
 	}
-	has := func(c *Config) bool { return strings.Contains(strings.Join(c.commandLine(&arches[0]), " "), "tsc_early_khz=") }
+	has := func(c *Config) bool {
+		return strings.Contains(strings.Join(c.commandLine(&arches[0]), " "), "tsc_early_khz=")
+	}
 	if !has(&Config{Accel: "tcg"}) || has(&Config{Accel: "tcg", ICount: true}) || has(&Config{Accel: "kvm"}) {
 		t.Error("a kernel is told the host's frequency exactly if it sees the host's counter")
 	}
