@@ -10,3 +10,8 @@ import "embed"
 //
 //go:embed runtime/*.c runtime/*.h runtime/arch
 var Runtime embed.FS
+
+// Licences are the texts that go along with what is built from this repository.
+//
+//go:embed LICENSES
+var Licences embed.FS

@@ -21,6 +21,7 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 	"github.com/goreleaser/nfpm/v2/rpm"
 
+	"plugsched"
 	"plugsched/internal/installed"
 )
 
@@ -143,6 +144,14 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 		return nil, err
 	}
 	if made[installed.Boundary], err = compress(boundary); err != nil {
+		return nil, err
+	}
+	if err := fs.WalkDir(plugsched.Licences, ".", func(name string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			made[name], err = plugsched.Licences.ReadFile(name)
+		}
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	for name, text := range s.Documents {

@@ -102,6 +102,9 @@ func TestReproducible(t *testing.T) {
 var wantFiles = []string{
 	"drwxr-xr-x root root /usr/lib/plugsched",
 	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64",
+	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/BSD-3-Clause.txt",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/GPL-2.0-only.txt",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/boundary.json.gz",
 	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/completions",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/completions/bash",

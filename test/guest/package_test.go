@@ -87,7 +87,7 @@ func TestPackage(t *testing.T) {
 	guard := installed.GuardFile(shared.release)
 	upgrade := func(to string) {
 		t.Helper()
-		ok(t, m, fmt.Sprintf("/%s/DEBIAN/preinst upgrade 1 && cp -a /%s/usr /%s/DEBIAN / && ln -sf %s/plugsched /bin/plugsched", to, to, to, dir))
+		ok(t, m, fmt.Sprintf("/%s/DEBIAN/preinst upgrade 1 && cp -a /%s/usr /%s/DEBIAN /", to, to, to))
 	}
 
 	expects(t, m, "/DEBIAN/preinst install && /DEBIAN/postinst configure ''", 0, "is the running scheduler ("+first)
@@ -106,7 +106,7 @@ func TestPackage(t *testing.T) {
 	})
 	t.Run("bad upgrade", func(t *testing.T) {
 		upgrade("bad")
-		ok(t, m, inBackground("sh -c 'sleep 3; chrt -b 0 sh -c \"sleep 0.1; sleep 0.1\"'"))
+		ok(t, m, inBackground("while [ $(cat /sys/kernel/plugsched/try) = 0 ]; do sleep 0.1; done; chrt -b 0 sh -c 'sleep 0.1; sleep 0.1'"))
 		expects(t, m, "/DEBIAN/postinst configure 1", 5, "does not run: ")
 		if s := status(t, m); s.Name != next || s.TrialLeft != 0 {
 			t.Errorf("it was not taken back: %+v", s)
