@@ -14,7 +14,7 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man setup demo soak test test-quick test-race test-guest fuzz lint clean
+.PHONY: all build man setup demo soak test test-quick test-race test-guest test-debian fuzz lint clean
 
 all: build
 
@@ -38,7 +38,7 @@ demo: setup build
 soak: setup build
 	bin/soak $(if $(RELEASE),-release $(RELEASE)) $(SOAKFLAGS)
 
-test: setup build lint test-quick test-race test-guest
+test: setup build lint test-quick test-race test-guest test-debian
 
 lint:
 	@test -z "$$(gofmt -l cmd internal kernels test *.go)" || { gofmt -l cmd internal kernels test *.go; echo "run gofmt"; exit 1; }
@@ -65,6 +65,10 @@ fuzz:
 # The whole thing: a kernel's packages, builds that must be refused, guests.
 test-guest: build
 	$(GO) test -tags guest -count=1 -timeout 60m ./test/guest $(if $(RUN),-run $(RUN)) -v
+
+# Packages, systemd, reboots and crashes, in guests with a Debian on their disk.
+test-debian: build
+	$(GO) test -tags guest -count=1 -timeout 60m ./test/debian $(if $(RUN),-run $(RUN)) -v
 
 clean:
 	rm -rf bin build

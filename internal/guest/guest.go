@@ -3,7 +3,8 @@
 // Package guest is the inside of a virtual machine started by package vm: it is
 // the first process (PID 1) of a stock kernel booted from an initramfs. It sets
 // up the file systems and serves the host's requests until it is told to power
-// off.
+// off. In a guest with a disk it makes way for the disk's own init instead, which
+// starts it again, as a service.
 //
 // A program that may be used as a guest's init calls Main first thing:
 //
@@ -24,18 +25,43 @@ import (
 	"plugsched/internal/vm/wire"
 )
 
-// Invoked reports whether this process is the init of a guest. Being PID 1 is
-// not enough: so is the first process of a container.
-func Invoked() bool { return os.Getpid() == 1 && os.Getenv(wire.EnvDevice) != "" }
+// Invoked reports whether this process is the init of a guest, or its service. Being
+// PID 1 is not enough: so is the first process of a container.
+func Invoked() bool {
+	return os.Getenv(wire.EnvDevice) != "" && (os.Getpid() == 1 || os.Getenv(wire.EnvService) != "")
+}
 
 // Main runs the guest and does not return. Whatever makes it impossible to
 // serve the host is written to the kernel log and powers the guest off.
 func Main() {
-	device := os.Getenv(wire.EnvDevice)
-	os.Unsetenv(wire.EnvDevice)
-	err := serve(device)
+	device, disk := os.Getenv(wire.EnvDevice), os.Getenv(wire.EnvDisk)
+	var err error
+	switch {
+	case os.Getpid() != 1:
+		err = serve(device)
+	case disk != "":
+		err = bootDisk(device, disk, os.Getenv(wire.EnvJournal))
+	default:
+		if err = prepare(); err == nil {
+			err = serve(device)
+		}
+	}
 	logf("giving up: %v", err)
 	poweroff()
+}
+
+// prepare makes a usable system of a kernel with an initramfs.
+func prepare() error {
+	if err := mountAll(mounts); err != nil {
+		return err
+	}
+	for _, err := range []error{loopbackUp(), unix.Sethostname([]byte("guest"))} {
+		if err != nil {
+			logf("%v", err)
+		}
+	}
+	handleSignals()
+	return nil
 }
 
 func serve(device string) error {
@@ -45,16 +71,9 @@ func serve(device string) error {
 	runtime.GOMAXPROCS(2)
 	debug.SetGCPercent(400)
 
-	if err := mountAll(); err != nil {
-		return err
+	if err := raiseLimits(); err != nil {
+		logf("%v", err)
 	}
-	for _, err := range []error{raiseLimits(), loopbackUp(), unix.Sethostname([]byte("guest"))} {
-		if err != nil {
-			logf("%v", err)
-		}
-	}
-	handleSignals()
-
 	r := newReaper()
 	s := newSpawner(r)
 	if err := raisePriority(s.tid); err != nil {

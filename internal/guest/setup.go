@@ -24,10 +24,10 @@ var mounts = []mount{
 	{"proc", "/proc", "", nodev, true},
 	{"sysfs", "/sys", "", nodev, true},
 	{"devtmpfs", "/dev", "mode=0755", unix.MS_NOSUID, true},
+	{"tmpfs", "/run", "mode=0755", unix.MS_NOSUID | unix.MS_NODEV, true},
 	{"devpts", "/dev/pts", "ptmxmode=0666,mode=0620", unix.MS_NOSUID | unix.MS_NOEXEC, false},
 	{"tmpfs", "/dev/shm", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV, false},
 	{"tmpfs", "/tmp", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV, true},
-	{"tmpfs", "/run", "mode=0755", unix.MS_NOSUID | unix.MS_NODEV, true},
 	{"cgroup2", "/sys/fs/cgroup", "", nodev, false},
 	{"debugfs", "/sys/kernel/debug", "", nodev, false},
 	{"tracefs", "/sys/kernel/tracing", "", nodev, false},
@@ -35,7 +35,11 @@ var mounts = []mount{
 	{"bpf", "/sys/fs/bpf", "mode=0700", nodev, false},
 }
 
-func mountAll() error {
+// early are those of mounts that the init of a disk's system expects to be there, or
+// uses if they are.
+var early = mounts[:4]
+
+func mountAll(mounts []mount) error {
 	for _, m := range mounts {
 		os.MkdirAll(m.dir, 0o755)
 		err := unix.Mount(m.fstype, m.dir, m.fstype, m.flags, m.options)
@@ -68,19 +72,39 @@ func raiseLimits() error {
 	return nil
 }
 
-func loopbackUp() error {
+func loopbackUp() error { return interfaceUp("lo", nil) }
+
+// interfaceUp switches a network interface on, with an IPv4 address of a network of
+// 256 unless that is nil.
+func interfaceUp(name string, address []byte) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("loopback: %w", err)
+		return fmt.Errorf("interface %s: %w", name, err)
 	}
 	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
+	req, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
+	set := func(request uint) {
+		if err == nil {
+			err = unix.IoctlIfreq(fd, request, req)
+		}
+	}
+	setAddress := func(request uint, ip []byte) {
+		if err == nil {
+			err = req.SetInet4Addr(ip)
+		}
+		set(request)
+	}
+	if address != nil {
+		setAddress(unix.SIOCSIFADDR, address)
+		setAddress(unix.SIOCSIFNETMASK, []byte{255, 255, 255, 0})
+	}
 	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
-		return fmt.Errorf("loopback: %w", err)
+	set(unix.SIOCSIFFLAGS)
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", name, err)
 	}
 	return nil
 }

@@ -145,6 +145,11 @@ func planVersion(ctx context.Context, release, version string, want []kind, foun
 			return nil, err
 		}
 	}
+	if slices.Contains(want, kindModules) {
+		if err := pick(kindModules, "linux-image-"+release, "use a release that can still be downloaded"); err != nil {
+			return nil, err
+		}
+	}
 	if slices.Contains(want, kindVmlinux) {
 		err := pick(kindVmlinux, "linux-image-"+release+"-dbg", "name the kernel's debug vmlinux by hand with --vmlinux")
 		if err != nil {

@@ -85,12 +85,10 @@ func (s *store) fetch(ctx context.Context, p *plan, want []kind, keep bool) erro
 func groups(want []kind) [][]kind {
 	var g [][]kind
 	var rest []kind
-	for _, k := range allKinds {
-		switch {
-		case !slices.Contains(want, k):
-		case k == kindVmlinux || k == kindSource:
+	for _, k := range want {
+		if k == kindVmlinux || k == kindSource {
 			g = append(g, []kind{k})
-		default:
+		} else {
 			rest = append(rest, k)
 		}
 	}
@@ -268,7 +266,7 @@ func neededSpace(files map[kind][]download) int64 {
 			switch k {
 			case kindVmlinux:
 				need += min(f.size*5/2, 1_500_000_000)
-			case kindHeaders:
+			case kindHeaders, kindModules:
 				need += max(f.Installed, f.size) * 3 / 2
 			default:
 				need += f.size

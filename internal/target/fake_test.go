@@ -265,7 +265,8 @@ func (a *archive) publish(k fakeKernel, omit ...string) {
 	x := series(k.version)
 	add("linux-image-"+k.release, "kmod", tree{
 		"./boot/vmlinuz-" + k.release: string(k.vmlinuz()), "./boot/config-" + k.release: k.config,
-		"./lib/modules/x": "not wanted",
+		"./lib/modules/" + k.release + "/modules.builtin":   "kernel/fs/ext4/ext4.ko\n",
+		"./lib/modules/" + k.release + "/kernel/fs/fuse.ko": "a module",
 	}.tar(""))
 	if len(omit) == 0 || omit[0] != "dbg" {
 		add("linux-image-"+k.release+"-dbg", "", tree{

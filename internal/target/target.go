@@ -105,6 +105,8 @@ const (
 	kindSource  kind = "source"
 	kindImage   kind = "image"
 	kindHeaders kind = "headers"
+	// kindModules is no part of a Target: see Modules.
+	kindModules kind = "modules"
 )
 
 // allKinds is in the order of downloading: what takes long to unpack first, so

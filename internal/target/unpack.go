@@ -59,6 +59,8 @@ func (s *store) required(k kind) []string {
 		return []string{"vmlinux-" + s.release}
 	case kindImage:
 		return []string{"vmlinuz-" + s.release}
+	case kindModules:
+		return []string{"modules.builtin"}
 	case kindHeaders:
 		h := "usr/src/linux-headers-" + s.release
 		return []string{h + "/Makefile", h + "/.config"}
@@ -77,6 +79,11 @@ func (s *store) unpackDeb(ctx context.Context, k kind, x *extractor, deb string)
 		case kindImage:
 			return x.extract(r, func(name string) string {
 				return s.bootFile(name, "boot", "config-", "vmlinuz-")
+			}, "")
+		case kindModules:
+			return x.extract(r, func(name string) string {
+				_, rel, _ := strings.Cut(name, "lib/modules/"+s.release+"/")
+				return rel
 			}, "")
 		case kindHeaders:
 			return x.extract(r, func(name string) string {

@@ -25,8 +25,12 @@ type arch struct {
 	// drivers must be built into every Debian flavour (CONFIG_SERIAL_8250=y;
 	// all of virtio is modular), as nothing can be loaded before the agent runs.
 	console, bell string
+	// journal is that of port 2, which only a guest with a disk has.
+	journal string
 	// append are kernel command line words.
 	append []string
+	// hostClock are further ones for a guest that sees the host's clock.
+	hostClock func() []string
 	// counter is the name under which QEMU's "info registers" prints the program
 	// counter.
 	counter string
@@ -45,6 +49,7 @@ var arches = []arch{{
 	serial:  func(_ int, chardev string) []string { return []string{"-serial", "chardev:" + chardev} },
 	console: "ttyS0",
 	bell:    "ttyS1",
+	journal: "ttyS2",
 	append: []string{
 		// QEMU's emulated TSCs are one host counter, but the kernel takes those
 		// of an AMD CPU without constant_tsc for unsynchronised
@@ -53,6 +58,12 @@ var arches = []arch{{
 		"tsc=reliable",
 		// Lets the host turn a silent hang into a panic with a stack trace.
 		"unknown_nmi_panic",
+	},
+	hostClock: func() []string {
+		if khz := tscKHz(); khz != 0 {
+			return []string{fmt.Sprintf("tsc_early_khz=%d", khz)}
+		}
+		return nil
 	},
 	counter: "RIP",
 	stack:   "rsp",

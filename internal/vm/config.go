@@ -24,8 +24,22 @@ type Config struct {
 	// Init is a static executable that calls guest.Main when guest.Invoked. The
 	// running program itself if empty.
 	Init string
-	// Files are added to the initramfs.
+	// Files are put into the guest: into the initramfs, or onto the disk at each boot
+	// (below /run, which is not on the disk, they leave no trace).
 	Files []File
+	// Disk is a qcow2 image, such as NewOverlay makes, whose ext4 file system is the
+	// guest's root; its own init is started, systemd, and the agent is a service.
+	// The guest writes to it. Without one, the initramfs is all there is.
+	Disk string
+	// Modules is the directory of the kernel's modules, which hold the drivers of
+	// disk and network (target.Modules).
+	Modules string
+	// SSHPort, if not 0, is a port of 127.0.0.1 that leads to port 22 of the guest. The
+	// guest reaches nothing outside. It needs a Disk.
+	SSHPort int
+	// JournalLog is where the journal of a guest with a Disk is kept as it comes, like
+	// ConsoleLog. Nowhere if empty.
+	JournalLog string
 	// ConsoleLog is where the console is kept. It is written as it comes, so it
 	// is complete even if this process is killed. Nowhere if empty.
 	ConsoleLog string
@@ -101,6 +115,9 @@ func (c *Config) complete() (*arch, error) {
 	default:
 		return nil, fmt.Errorf("unknown accelerator %q: tcg or kvm", c.Accel)
 	}
+	if err := c.checkDisk(); err != nil {
+		return nil, err
+	}
 	if c.Accel == "kvm" && c.ICount {
 		return nil, fmt.Errorf("instruction counting needs the tcg accelerator")
 	}
@@ -140,7 +157,17 @@ func (c *Config) commandLine(a *arch) []string {
 		// What processes write to /dev/kmsg is evidence: no rate limit.
 		"printk.devkmsg=on",
 	}
+	if c.Disk != "" {
+		words = append(words, wire.EnvDisk+"=/dev/vda", wire.EnvJournal+"="+a.journal,
+			// The address belongs to a name that is known before udev runs.
+			"net.ifnames=0",
+			// The console is the kernel's; what systemd does is in the journal.
+			"systemd.show_status=0")
+	}
 	words = append(words, a.append...)
+	if c.Accel == "tcg" && !c.ICount {
+		words = append(words, a.hostClock()...)
+	}
 	if c.NoKASLR {
 		words = append(words, "nokaslr")
 	}

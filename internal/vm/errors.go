@@ -14,6 +14,10 @@ import (
 // powered itself off.
 var ErrOff = errors.New("guest is powered off")
 
+// ErrRebooted is returned by operations on a machine that was told to reboot, from
+// the inside. That ends it, too; boot its disk again.
+var ErrRebooted = errors.New("guest has rebooted")
+
 // A KernelFault says that the guest's kernel complained, died or stopped
 // answering. It is about the kernel under test, not about the host.
 type KernelFault struct {

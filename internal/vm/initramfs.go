@@ -37,7 +37,16 @@ func buildInitramfs(c *Config, a *arch) (_ *os.File, err error) {
 			f.Close()
 		}
 	}()
-	files := append([]File{{GuestPath: "/init", HostPath: c.Init, Mode: 0o755}}, c.Files...)
+	files := []File{{GuestPath: "/init", HostPath: c.Init, Mode: 0o755}}
+	if c.Disk == "" {
+		files = append(files, c.Files...)
+	} else {
+		more, err := diskFiles(c)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
+	}
 	for _, f := range files {
 		e, host, err := f.entry()
 		if err != nil {
@@ -48,7 +57,7 @@ func buildInitramfs(c *Config, a *arch) (_ *os.File, err error) {
 		}
 		entries = append(entries, e)
 	}
-	if a.runsIn(busybox) == nil {
+	if c.Disk == "" && a.runsIn(busybox) == nil {
 		bb, host, err := File{GuestPath: busybox, HostPath: busybox, Mode: 0o755}.entry()
 		if err != nil {
 			return nil, err

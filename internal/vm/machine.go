@@ -218,6 +218,9 @@ func (m *Machine) postMortem() error {
 	if m.monitor.reason == "guest-shutdown" {
 		return ErrOff
 	}
+	if rebooted(text) {
+		return ErrRebooted
+	}
 	faults := m.faults(text)
 	if len(faults) == 0 {
 		faults = []Fault{{
@@ -227,6 +230,16 @@ func (m *Machine) postMortem() error {
 		}}
 	}
 	return &KernelFault{Faults: faults, ConsolePath: m.cfg.ConsoleLog}
+}
+
+// rebooted tells whether the kernel was asked to restart: it says so
+// (kernel_restart in kernel/reboot.c), and a panic does not.
+func rebooted(console []byte) bool {
+	switch message(string(last(console, 1))) {
+	case "reboot: Restarting system", "reboot: machine restart": // the second is x86's
+		return true
+	}
+	return false
 }
 
 // agentFailure is what the agent said if it ended by itself. A Go program that
@@ -408,8 +421,8 @@ func (m *Machine) Accel() string { return m.cfg.Accel }
 // Dead is closed when the guest is gone; Err then says why.
 func (m *Machine) Dead() <-chan struct{} { return m.dead }
 
-// Err is nil while the guest runs, ErrOff if it was powered off, and otherwise
-// what ended it.
+// Err is nil while the guest runs, ErrOff if it was powered off, ErrRebooted if it
+// rebooted, and otherwise what ended it.
 func (m *Machine) Err() error {
 	select {
 	case <-m.dead:

@@ -43,6 +43,7 @@ func qemuArgs(c *Config, a *arch) []string {
 		"-device", "ivshmem-plain,memdev=shared")
 	args = append(args, a.serial(0, "console")...)
 	args = append(args, a.serial(1, "bell")...)
+	args = append(args, diskArgs(c, a)...)
 	args = append(args, "-kernel", c.Kernel,
 		"-initrd", fmt.Sprintf("/proc/self/fd/%d", initramfsFD),
 		"-append", strings.Join(c.commandLine(a), " "))

@@ -17,6 +17,24 @@ const Version = 1
 // init's environment (init/main.c, unknown_bootoption).
 const EnvDevice = "PLUGSCHED_GUEST"
 
+// A guest with a disk is told in the same way which device is its root file
+// system, and which tty the journal goes to.
+const (
+	EnvDisk    = "PLUGSCHED_DISK"
+	EnvJournal = "PLUGSCHED_JOURNAL"
+)
+
+// EnvService tells a program started by systemd, not by the kernel, that it is the
+// agent.
+const EnvService = "PLUGSCHED_SERVICE"
+
+// DirModules and DirFiles are the initramfs's directories of modules, to be loaded
+// in the order of their names, and of files for the disk.
+const (
+	DirModules = "/modules"
+	DirFiles   = "/files"
+)
+
 // SharedVendor and SharedDevice are the PCI identity of the shared memory,
 // QEMU's ivshmem (docs/specs/ivshmem-spec.txt); the memory is its BAR 2. User
 // space maps it through sysfs, without a driver.
