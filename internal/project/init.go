@@ -155,7 +155,7 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, key string) err
 		}
 		b, err := boundary.Derive(prog, a, cfg, spring.Callees)
 		if err != nil {
-			return "", &Error{p.path(configFile) + ": " + err.Error()}
+			return "", &Error{err.Error()}
 		}
 		syms, err := symbols.Read(prog)
 		if err != nil {
@@ -165,6 +165,13 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, key string) err
 			return "", err
 		}
 		if err := writeJSON(p.state(springFile), spring); err != nil {
+			return "", err
+		}
+		rests, err := cfg.Fingerprint()
+		if err != nil {
+			return "", err
+		}
+		if err := replaceFile(p.state(configSumFile), []byte(rests)); err != nil {
 			return "", err
 		}
 		if err := writeJSON(p.state(boundaryFile), b); err != nil {
