@@ -132,7 +132,7 @@ func (c *comparer) changed(d *asm.Def) {
 	switch {
 	case fate == Keep || fate == Replace || fate == New:
 	case initSection(d.Section):
-		c.refuse(Init, d, "is __init code or data: it ran at boot and will not run again", doInitHook)
+		c.booted(d)
 	case d.Kind == asm.Object:
 		c.refuse(Value, d, "is a variable that the kernel already has: its new initial value would not take effect", doValue)
 	default:
@@ -140,25 +140,65 @@ func (c *comparer) changed(d *asm.Def) {
 	}
 }
 
-// stays refuses a function that stays and whose code changed, and says which edit
+// causes are the edits that made a function's code differ.
+func (c *comparer) causes(d *asm.Def) []edits.Cause {
+	called := map[string]bool{}
+	c.plan.Source.Refs(d, func(name string, _ bool) { called[sourceName(name)] = true })
+	return c.src.Causes(sourceName(d.Name), func(name string) bool { return called[name] })
+}
+
+// booted refuses a change of what ran at boot. If only something that it uses
+// changed, then the state that it left is what the old code left everywhere.
+func (c *comparer) booted(d *asm.Def) {
+	own := d.Kind != asm.Func || !c.src.Knows(sourceName(d.Name))
+	used := ""
+	for _, e := range c.causes(d) {
+		own = own || e.Path == nil
+		used = " " + e.Name
+	}
+	if own {
+		c.refuse(Init, d, "is __init code or data: it ran at boot and will not run again", doInitHook)
+	} else if used != "" {
+		c.out.Warnings = append(c.out.Warnings, d.Name+": ran at boot with the old"+used)
+	}
+}
+
+// stays refuses a function that stays and whose code changed, and says which edits
 // changed it.
 func (c *comparer) stays(d *asm.Def) {
-	e, path := c.src.Cause(sourceName(d.Name))
-	switch {
-	case e == nil:
-		c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), and its code changed although its source did not: gcc inlined or split something differently",
-			"mark what you changed near it noinline")
-		c.out.Refusals[len(c.out.Refusals)-1].Derived = true
-	case len(path) == 0:
-		c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that the change to its code would not take effect", doStay)
-	case e.Kind == edits.Function:
-		c.inlined[e] = append(c.inlined[e], d.Name)
-	default:
-		c.refuse(Stays, d, fmt.Sprintf("stays in the kernel (%s) and uses %s %s, which changed: it would go on with the old one", c.reason(d), e.Kind, strings.Join(path, ", ")),
-			"undo the change, or give the new "+string(e.Kind)+" a name of its own")
-		r := &c.out.Refusals[len(c.out.Refusals)-1]
-		r.File, r.Line, r.Derived = e.File, e.At, e.Kind == edits.Type || !c.plan.kernel.Boundary.Owns(e.File)
+	known := false
+	var used *edits.Cause
+	for _, e := range c.causes(d) {
+		switch {
+		case e.Path == nil:
+			c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that the change to its code would not take effect", doStay)
+			known = true
+		case e.Kind == edits.Function:
+			c.inlined[e.Change] = append(c.inlined[e.Change], d.Name)
+			known = true
+		case used == nil || used.Kind == edits.Type:
+			used = &e
+		}
 	}
+	if !known {
+		c.affected(d, used)
+	}
+}
+
+// affected refuses a function that stays and whose code changed because of what it
+// uses, nil if nothing of that was found in the source.
+func (c *comparer) affected(d *asm.Def, e *edits.Cause) {
+	r := Refusal{Class: Stays, Name: d.Name, Derived: true}
+	r.File, r.Line = c.place(d)
+	if e == nil {
+		r.Why = "stays in the kernel (" + c.reason(d) + "), and its code changed although its source did not: gcc inlined or split something differently"
+		r.Do = "mark what you changed near it noinline"
+	} else {
+		r.File, r.Line, r.Derived = e.File, e.At, e.Kind == edits.Type || !c.plan.kernel.Boundary.Owns(e.File)
+		r.Why = fmt.Sprintf("stays in the kernel (%s) and uses %s (%s), which changed: it would go on with the old one", c.reason(d), strings.Join(e.Path, ", "), e.Kind)
+		r.Do = "undo the change, or give the new " + string(e.Kind) + " a name of its own"
+	}
+	c.out.Refusals = append(c.out.Refusals, r)
 }
 
 // inlines refuses changes of functions that are inlined into some that stay.
@@ -223,7 +263,12 @@ func (c *comparer) separated(d *asm.Def, was uint64) {
 	if was == d.Size {
 		what = "it is no longer what the kernel has"
 	}
-	if who := c.plan.kernel.reader(d.Name, c.plan.Unit); who != "" {
+	who := c.plan.kernel.reader(d.Name, c.plan.Unit)
+	if f := c.plan.kernel.function(who, c.plan.Unit); f != nil && f.Class == boundary.Init {
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot", "undo the change, and register your own when the module is loaded")
+		return
+	}
+	if who != "" {
 		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+", which stays, goes on with the old one", doVariable)
 		return
 	}

@@ -66,15 +66,15 @@ func (c *comparer) registered(name, section string) {
 			r.File, r.Line = e.File, e.At
 		}
 	}
+	best := 0
 	for i := range registrations {
 		g := &registrations[i]
-		if !g.holds(section) {
-			continue
+		if g.holds(section) && best == 0 {
+			r.Class, r.Why, r.Do = g.class, "is new in "+section+" and makes "+g.what, g.do
 		}
-		r.Class, r.Why, r.Do = g.class, "is new in "+section+" and makes "+g.what, g.do
 		for _, e := range c.src.Changes {
-			if g.made(e) && !e.Gone && sameName(name, e) {
-				r = g.refusal(e)
+			if n := sameName(name, e); g.made(e) && !e.Gone && n > best {
+				r, best = g.refusal(e), n
 			}
 		}
 	}
@@ -95,11 +95,21 @@ func (r *registration) holds(section string) bool {
 	return false
 }
 
-// sameName reports that an entry's name comes from a macro's arguments.
-func sameName(entry string, e *edits.Change) bool {
-	found := false
-	e.Words(func(w string) bool { found = w != e.Macro && len(w) > 2 && strings.Contains(entry, w); return !found })
-	return found
+// sameName returns how much of an entry's name comes from a macro's first
+// arguments: of what the source says, the longest is meant.
+func sameName(entry string, e *edits.Change) int {
+	const arguments = 3
+	longest, n := 0, 0
+	e.Words(func(w string) bool {
+		if w != e.Macro {
+			n++
+			if strings.Contains(entry, w) {
+				longest = max(longest, len(w))
+			}
+		}
+		return n < arguments
+	})
+	return longest
 }
 
 func (r *registration) refusal(e *edits.Change) Refusal {

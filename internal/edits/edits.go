@@ -174,13 +174,25 @@ func (s *Set) Find(name string, kinds ...Kind) *Change {
 	return nil
 }
 
-// Cause finds what made the code of a function differ: its own change, else the
-// nearest change among what its text mentions, directly or through macros and
-// functions that may be inlined. path holds the names on the way. nil means that
-// nothing it mentions has changed.
-func (s *Set) Cause(function string) (c *Change, path []string) {
+// Knows reports a function whose text the set has: without a Cause of its own, it
+// is as it was.
+func (s *Set) Knows(function string) bool {
+	return slices.ContainsFunc(s.items[function], func(i *Item) bool { return i.Kind == Function })
+}
+
+// Cause is a change that makes the code of a function differ.
+type Cause struct {
+	*Change
+	Path []string // from the function to what changed, through macros and inlined functions; nil for its own change
+}
+
+// Causes finds what made the code of a function differ: its own change, and those
+// of what its text mentions, directly or through macros and functions that are
+// inlined, which is all but what called reports.
+func (s *Set) Causes(function string, called func(name string) bool) []Cause {
+	var out []Cause
 	if c := s.Find(function, Function); c != nil && !c.Gone {
-		return c, nil
+		out = append(out, Cause{c, nil})
 	}
 	type step struct {
 		name string
@@ -193,15 +205,16 @@ func (s *Set) Cause(function string) (c *Change, path []string) {
 		work = work[1:]
 		if at.from != nil {
 			if c := s.changed(at.name); c != nil {
+				var path []string
 				for p := at; p.from != nil; p = p.from {
 					path = append([]string{p.name}, path...)
 				}
-				return c, path
+				out = append(out, Cause{c, path})
 			}
 		}
 		for _, it := range s.items[at.name] {
 			it.Words(func(w string) bool {
-				if !seen[w] {
+				if !seen[w] && !called(w) {
 					seen[w] = true
 					work = append(work, &step{w, at})
 				}
@@ -209,7 +222,7 @@ func (s *Set) Cause(function string) (c *Change, path []string) {
 			})
 		}
 	}
-	return nil, nil
+	return out
 }
 
 // changed returns a change that a mention of name makes felt.

@@ -14,6 +14,7 @@ import (
 	"plugsched/internal/bind"
 	"plugsched/internal/boundary"
 	"plugsched/internal/edits"
+	"plugsched/internal/module"
 	"plugsched/internal/target"
 )
 
@@ -66,7 +67,11 @@ func (b *build) changes() (*edits.Set, error) {
 // compareSources refuses what the compiled units do not show: files that are not
 // compiled, exports, and what others have compiled too.
 func (b *build) compareSources(kernel *bind.Kernel, src *edits.Set) ([]bind.Refusal, error) {
-	refusals := append(b.uncompiled(src), kernel.CompareExports(src)...)
+	refusals, err := b.unbuilt()
+	if err != nil {
+		return nil, err
+	}
+	refusals = append(append(refusals, b.uncompiled(src)...), kernel.CompareExports(src)...)
 	t, err := b.Target()
 	if err != nil {
 		return nil, err
@@ -84,6 +89,37 @@ func (b *build) compareSources(kernel *bind.Kernel, src *edits.Set) ([]bind.Refu
 		return nil, err
 	}
 	return append(refusals, kernel.CompareHeaders(changes, h)...), nil
+}
+
+// unbuilt refuses what the Makefile has got that is no part of the scheduler's
+// objects.
+func (b *build) unbuilt() ([]bind.Refusal, error) {
+	was, err := module.Others(b.state("pristine"))
+	if err != nil {
+		return nil, err
+	}
+	is, err := module.Others(b.state("edited"))
+	if err != nil {
+		return nil, err
+	}
+	makefile := filepath.Join(schedDir, "Makefile")
+	text, err := os.ReadFile(b.path(makefile))
+	if err != nil {
+		return nil, err
+	}
+	var out []bind.Refusal
+	for _, name := range is {
+		if slices.Contains(was, name) {
+			continue
+		}
+		r := bind.Refusal{Class: bind.NotCompiled, Name: name, File: makefile, Line: 1,
+			Why: "is a directory or a module of its own, which is not built into the scheduler", Do: "list its files here as obj-y += FILE.o"}
+		if before, _, ok := strings.Cut(string(text), name); ok {
+			r.Line += strings.Count(before, "\n")
+		}
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 // uncompiled refuses new code that nothing compiles, and warns of other changes
