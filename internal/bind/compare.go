@@ -245,6 +245,11 @@ func (c *comparer) added(d *asm.Def) {
 	case schedClass(d.Section):
 		c.refuse(SchedClass, d, "is a new scheduling class, and the kernel has the list of classes in its image",
 			"put the new policy into a class that the kernel has")
+		for _, e := range c.src.Changes {
+			if r := &c.out.Refusals[len(c.out.Refusals)-1]; e.Macro == "DEFINE_SCHED_CLASS" && e.New && e.Name+"_sched_class" == d.Name {
+				r.File, r.Line = e.File, e.At
+			}
+		}
 	case registers:
 		c.registered(d.Name, d.Section)
 	}

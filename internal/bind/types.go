@@ -100,10 +100,10 @@ func elementType(name string) string {
 	return name
 }
 
-// spare matches the names of members that stand for space left for later: kABI
-// macros of distributions (ANDROID_KABI_RESERVE makes android_kabi_reserved1,
-// RH_KABI_RESERVE rh_reserved1), padding.
-var spare = regexp.MustCompile(`(?i)(reserved?|kabi|_unused)_*\d*$|^_*pad(ding)?_*\d*$`)
+// spare matches the names of members that stand for space left for later, which
+// distributions' kABI macros make: ANDROID_KABI_RESERVE(1) is android_kabi_reserved1,
+// RH_KABI_RESERVE(1) rh_reserved1, suse_kabi_padding is written as it is.
+var spare = regexp.MustCompile(`(?i)((^|_)reserved|kabi_padding)_*\d*$`)
 
 // fits reports that a structure kept every member that it had, but spare ones, and
 // that the new ones overlap none: code that was compiled with the old layout
