@@ -4,6 +4,7 @@ package bind
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"plugsched/internal/edits"
@@ -126,7 +127,10 @@ func (k *Kernel) CompareExports(src *edits.Set) []Refusal {
 	var out []Refusal
 	g := &registrations[0]
 	for _, e := range src.Changes {
-		if e.Kind != edits.Call || !g.made(e) {
+		moved := slices.ContainsFunc(src.Changes, func(o *edits.Change) bool {
+			return o.Macro == e.Macro && o.Name == e.Name && (o.New && e.Gone || o.Gone && e.New)
+		})
+		if e.Kind != edits.Call || !g.made(e) || moved {
 			continue
 		}
 		r := g.refusal(e)
