@@ -122,7 +122,7 @@ var lost = []struct {
 		"TRACE_EVENT(sched_lost,", "TRACE_EVENT(sched_lost)", "tracepoint", "list of tracepoints"},
 	{patch{core, "", "static void lost_target(void) { nr_iowait(); }\nDEFINE_STATIC_CALL(lost_call, lost_target);\n"}, "DEFINE_STATIC_CALL(lost_call", "DEFINE_STATIC_CALL(lost_call)", "static-call", "trampoline"},
 	{patch{fair, "", "DEFINE_SCHED_CLASS(lost) = {\n\t.task_tick = task_tick_fair,\n};\n"}, "DEFINE_SCHED_CLASS(lost)", "lost_sched_class", "class", "new scheduling class"},
-	{patch{fair, "", "NOKPROBE_SYMBOL(rq_online_fair);\n"}, "", "_kbl_addr_rq_online_fair", "registered", "_kprobe_blacklist"},
+	{patch{core, "", "NOKPROBE_SYMBOL(update_rq_clock);\n"}, "", "_kbl_addr_update_rq_clock", "registered", "_kprobe_blacklist"},
 	{patch{"kernel/sched/lost.c", "", "int lost;\n"}, "int lost;", "lost.c", "not-compiled", "compiled by nothing"},
 	{patch{"kernel/sched/Makefile", "", "obj-y += lost/\n"}, "obj-y += lost/", "lost/", "not-compiled", "directory"},
 }
