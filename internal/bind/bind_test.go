@@ -274,7 +274,7 @@ func TestBoundNames(t *testing.T) {
 	k := NewKernel(&boundary.Boundary{Functions: []*boundary.Function{{Name: "get", Base: "get", Unit: unitName, Class: boundary.Internal}}},
 		table(t, symbols.Symbol{Name: "state", Unit: "kernel/sched/fair.c", Addr: 1, Size: 4, Kind: symbols.Object},
 			symbols.Symbol{Name: "state", Unit: unitName, Addr: 2, Size: 4, Kind: symbols.Object}))
-	p := k.Decide(unitName, u, &asm.Unit{})
+	p := k.Decide(unitName, u, u)
 	_, undefined := names(t, p.Render())
 	if diff := cmp.Diff([]string{"__orig_core_state"}, undefined); diff != "" {
 		t.Error(diff)
@@ -289,6 +289,23 @@ func TestSize(t *testing.T) {
 	p, _ := plan(t, scheduler, strings.Replace(scheduler, "int shared = 5", "long shared = 5", 1))
 	if f := p.Fates[p.Source.Lookup("shared")]; f != New {
 		t.Errorf("fate %s", f)
+	}
+}
+
+// TestSameName: what is new is not the kernel's because that has something of the
+// name.
+func TestSameName(t *testing.T) {
+	old := compile(t, scheduler)
+	u := compile(t, scheduler+"int taken = 1; NOINLINE void busy(void) { keep(&taken); }")
+	k := kernelOf(t, old, schedulerClasses, schedulerObjects)
+	k.Symbols = table(t, symbols.Symbol{Name: "taken", Unit: "drivers/a.c", Addr: 1, Size: 4, Kind: symbols.Object, Global: true},
+		symbols.Symbol{Name: "busy", Unit: "drivers/a.c", Addr: 2, Size: 4, Kind: symbols.Func, Global: true})
+	k.Learn(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: u})
+	p := k.Decide(unitName, u, old)
+	for _, name := range []string{"taken", "busy"} {
+		if f := p.Fates[u.Lookup(name)]; f != New {
+			t.Errorf("%s: %s", name, f)
+		}
 	}
 }
 

@@ -14,26 +14,27 @@ import (
 type registration struct {
 	class  Class
 	macros []string // as the source has them; "*" stands for anything
-	// sections are where it leaves its entries.
-	sections []string
-	what, do string
+	// sections are where it leaves its entries, and nothing else does; with are
+	// others where it leaves something too.
+	sections, with []string
+	what, do       string
 }
 
 const doHook = "undo the change, and register it when the module is loaded instead"
 
 var registrations = []registration{
-	{Export, []string{"EXPORT_SYMBOL*"}, []string{"__ksymtab", "___ksymtab", ".export_symbol"},
+	{Export, []string{"EXPORT_SYMBOL*"}, []string{"__ksymtab", "___ksymtab", ".export_symbol"}, nil,
 		"an export: which symbols modules may use was settled when the kernel was built", "undo the change"},
-	{Syscall, []string{"SYSCALL_DEFINE*", "COMPAT_SYSCALL_DEFINE*"}, []string{"__syscalls_metadata"},
+	{Syscall, []string{"SYSCALL_DEFINE*", "COMPAT_SYSCALL_DEFINE*"}, []string{"__syscalls_metadata"}, []string{"_ftrace_events"},
 		"a system call: the table of system calls is in the kernel's image", "undo the change, and offer it through a file or a system call that exists"},
-	{Parameter, []string{"module_param*", "core_param*", "__setup*", "early_param*", "__core_param*"}, []string{"__param", ".init.setup"},
+	{Parameter, []string{"module_param*", "core_param*", "__setup*", "early_param*", "__core_param*"}, []string{"__param", ".init.setup"}, []string{".init"},
 		"a parameter: the command line was read at boot", "undo the change, and offer it through a file or sched_features"},
-	{Initcall, []string{"*_initcall", "*_initcall_sync", "module_init", "module_exit", "console_initcall"}, []string{".initcall"},
+	{Initcall, []string{"*_initcall", "*_initcall_sync", "module_init", "module_exit", "console_initcall"}, []string{".initcall"}, []string{".init", ".exit"},
 		"an initcall: boot is over, it would never run", doHook},
 	{Tracepoint, []string{"TRACE_EVENT*", "DEFINE_EVENT*", "DECLARE_TRACE*", "DECLARE_EVENT_CLASS", "DEFINE_TRACE*"},
-		[]string{"__tracepoints", "_ftrace_events", "_ftrace_eval_map", "__bpf_raw_tp_map"},
+		[]string{"__tracepoints", "_ftrace_events", "_ftrace_eval_map", "__bpf_raw_tp_map"}, []string{".static_call"},
 		"a tracepoint: the kernel has the list of tracepoints and their records in its image", "undo the change, and use trace_printk or a tracepoint that exists"},
-	{StaticCall, []string{"DEFINE_STATIC_CALL*"}, []string{".static_call"},
+	{StaticCall, []string{"DEFINE_STATIC_CALL*"}, []string{".static_call"}, nil,
 		"a static call: its trampoline has to be in the kernel's image", "use a function pointer or a static key"},
 }
 
@@ -70,11 +71,14 @@ func (c *comparer) registered(name, section string) {
 	best := 0
 	for i := range registrations {
 		g := &registrations[i]
-		if g.holds(section) && best == 0 {
+		if best == 0 && starts(section, g.sections) {
 			r.Class, r.Why, r.Do = g.class, "is new in "+section+" and makes "+g.what, g.do
 		}
 		for _, e := range c.src.Changes {
-			if n := sameName(name, e); g.made(e) && !e.Gone && n > best {
+			if !g.made(e) || e.Gone || !starts(section, g.sections) && !starts(section, g.with) {
+				continue
+			}
+			if n := sameName(name, e); n > best {
 				r, best = g.refusal(e), n
 			}
 		}
@@ -87,13 +91,8 @@ func (c *comparer) registered(name, section string) {
 	c.out.Refusals = append(c.out.Refusals, r)
 }
 
-func (r *registration) holds(section string) bool {
-	for _, s := range r.sections {
-		if strings.HasPrefix(section, s) {
-			return true
-		}
-	}
-	return false
+func starts(section string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(section, p) })
 }
 
 // sameName returns how much of an entry's name comes from a macro's first

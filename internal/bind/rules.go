@@ -216,7 +216,7 @@ func (p *Plan) decideFunc(d *asm.Def) Fate {
 	case f != nil:
 		return Drop
 	}
-	if s := p.kernel.symbol(d.Name, p.Unit); s != nil && s.Kind == symbols.Func && (d.Global || s.Unit == p.Unit) {
+	if s := p.kernel.symbol(d.Name, p.Unit); s != nil && s.Kind == symbols.Func && (d.Global || s.Unit == p.Unit) && p.was(d.Name) {
 		return Drop // a weak definition that another unit overrides, or a header's function
 	}
 	return New
@@ -289,13 +289,23 @@ func (p *Plan) shared(d *asm.Def) *symbols.Symbol {
 	} else {
 		s = p.kernel.Symbols.In(name, p.Unit)
 	}
-	if s == nil || s.Size != d.Size || d.Size == 0 {
+	if s == nil || s.Size != d.Size || d.Size == 0 || !p.was(name) {
 		return nil
 	}
 	if was := p.old.Lookup(name); was != nil && perCPU(was) != perCPU(d) {
 		return nil
 	}
 	return s
+}
+
+// was reports that the pristine source defines a name. What is new has nothing to
+// do with something that the kernel happens to have under that name.
+func (p *Plan) was(name string) bool {
+	if p.old.Lookup(name) != nil {
+		return true
+	}
+	_, d := defines(p.kernel.pristine, name)
+	return d != nil
 }
 
 // perCPU reports objects of which every CPU has one.
