@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/asm"
 	"plugsched/internal/boundary"
+	"plugsched/internal/edits"
 	"plugsched/internal/symbols"
 )
 
@@ -82,7 +83,7 @@ func table(t *testing.T, list ...symbols.Symbol) *symbols.Table {
 // tables and private ones as named in objects.
 func kernelOf(t *testing.T, u *asm.Unit, classes map[string]boundary.Class, objects map[string]boundary.ObjectClass) *Kernel {
 	t.Helper()
-	b := &boundary.Boundary{}
+	b := &boundary.Boundary{Sources: []string{"kernel/sched"}}
 	var syms []symbols.Symbol
 	for i, d := range u.Defs {
 		s := symbols.Symbol{Name: d.Name, Unit: unitName, Addr: uint64(0x1000 * (i + 1)), Size: d.Size, Global: d.Global, Kind: symbols.Object}
@@ -148,12 +149,16 @@ int shared = 5;
 int pcpu SECTION(".data..percpu") = 1;
 int private = 6;
 static int once SECTION(".data.once");
+const int weights[3] = {9, 8, 7};
+const int known[3] = {1, 2, 3};
+int counted = 3;
+int many = 3;
 int early SECTION(".init.data") = 4;
 
-NOINLINE void external(void) { keep(&shared); }
+NOINLINE void external(void) { keep(&shared); keep((void *)known); }
 NOINLINE void border(void) { keep(&shared); asm volatile("nop"); }
 static NOINLINE void callback(void) { keep(&private); }
-static NOINLINE void internal(void) { keep(&pcpu); }
+static NOINLINE void internal(void) { keep(&pcpu); keep((void *)weights); keep(&counted); keep(&many); }
 static NOINLINE void clone(void) __asm__("clone.isra.0");
 static NOINLINE void clone(void) { keep((void *)1); }
 SECTION(".init.text") NOINLINE void setup(void) { keep(&early); }
@@ -179,11 +184,14 @@ var schedulerClasses = map[string]boundary.Class{"external": boundary.External, 
 var schedulerObjects = map[string]boundary.ObjectClass{"private": boundary.Private, "fair_sched_class": boundary.Table}
 
 // plan decides about edited C text, against a kernel that was made of pristine.
-func plan(t *testing.T, pristine, edited string) (*Plan, *asm.Unit) {
+func plan(t *testing.T, pristine, edited string) (*Plan, *edits.Set) {
 	t.Helper()
 	old, u := compile(t, pristine), compile(t, edited)
 	k := kernelOf(t, old, schedulerClasses, schedulerObjects)
-	return k.Decide(unitName, u, Twins(unitName, u, old, k.Symbols)), old
+	k.Learn(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: u})
+	src := &edits.Set{}
+	src.Compare(unitName, pristine, edited)
+	return k.Decide(unitName, u, old), src
 }
 
 func TestFates(t *testing.T) {
@@ -194,7 +202,7 @@ func TestFates(t *testing.T) {
 	}
 	delete(got, "__UNIQUE_ID_")
 	want := map[string]Fate{
-		"shared": Drop, "pcpu": Drop, "private": Keep, "once": Drop, "early": Drop, "external": Drop, "border": Keep, "callback": Keep,
+		"weights": Drop, "known": Drop, "counted": Drop, "many": Drop, "shared": Drop, "pcpu": Drop, "private": Keep, "once": Drop, "early": Drop, "external": Drop, "border": Keep, "callback": Keep,
 		"internal": Keep, "clone.isra": Copy, "setup": Drop, "fair_sched_class": Replace, "op": Drop, "__schedule": Keep, "user": Keep,
 		"reader": Keep, "n": Drop, "m": Drop, "k": Drop, "newvar": New, "newfn": New,
 	}
@@ -223,7 +231,7 @@ func TestRender(t *testing.T) {
 			undefined[i] = "__orig_core_" + u[:1]
 		}
 	}
-	want := []string{"__orig_border", "__orig_callback", "__orig_core_k", "__orig_core_m", "__orig_core_n", "external", "fair_sched_class", "keep", "once", "pcpu", SwitchTo, "shared"}
+	want := []string{"__orig_border", "__orig_callback", "__orig_core_k", "__orig_core_m", "__orig_core_n", "counted", "external", "fair_sched_class", "keep", "many", "once", "pcpu", SwitchTo, "shared", "weights"}
 	undefined = slices.DeleteFunc(undefined, func(s string) bool { return s == "__SCK__x" })
 	if diff := cmp.Diff(want, undefined); diff != "" {
 		t.Errorf("undefined: %s", diff)
@@ -254,7 +262,7 @@ func TestAddressable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := string(kernelOf(t, &asm.Unit{}, nil, nil).Decide(unitName, u, nil).Render())
+	out := string(kernelOf(t, &asm.Unit{}, nil, nil).Decide(unitName, u, &asm.Unit{}).Render())
 	if !strings.Contains(out, "__SCK__might_resched") || strings.Contains(out, "setup") || strings.Contains(out, ".globl") {
 		t.Errorf("got\n%s", out)
 	}
@@ -266,7 +274,7 @@ func TestBoundNames(t *testing.T) {
 	k := NewKernel(&boundary.Boundary{Functions: []*boundary.Function{{Name: "get", Base: "get", Unit: unitName, Class: boundary.Internal}}},
 		table(t, symbols.Symbol{Name: "state", Unit: "kernel/sched/fair.c", Addr: 1, Size: 4, Kind: symbols.Object},
 			symbols.Symbol{Name: "state", Unit: unitName, Addr: 2, Size: 4, Kind: symbols.Object}))
-	p := k.Decide(unitName, u, nil)
+	p := k.Decide(unitName, u, u)
 	_, undefined := names(t, p.Render())
 	if diff := cmp.Diff([]string{"__orig_core_state"}, undefined); diff != "" {
 		t.Error(diff)
@@ -281,6 +289,23 @@ func TestSize(t *testing.T) {
 	p, _ := plan(t, scheduler, strings.Replace(scheduler, "int shared = 5", "long shared = 5", 1))
 	if f := p.Fates[p.Source.Lookup("shared")]; f != New {
 		t.Errorf("fate %s", f)
+	}
+}
+
+// TestSameName: what is new is not the kernel's because that has something of the
+// name.
+func TestSameName(t *testing.T) {
+	old := compile(t, scheduler)
+	u := compile(t, scheduler+"int taken = 1; NOINLINE void busy(void) { keep(&taken); }")
+	k := kernelOf(t, old, schedulerClasses, schedulerObjects)
+	k.Symbols = table(t, symbols.Symbol{Name: "taken", Unit: "drivers/a.c", Addr: 1, Size: 4, Kind: symbols.Object, Global: true},
+		symbols.Symbol{Name: "busy", Unit: "drivers/a.c", Addr: 2, Size: 4, Kind: symbols.Func, Global: true})
+	k.Learn(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: u})
+	p := k.Decide(unitName, u, old)
+	for _, name := range []string{"taken", "busy"} {
+		if f := p.Fates[u.Lookup(name)]; f != New {
+			t.Errorf("%s: %s", name, f)
+		}
 	}
 }
 

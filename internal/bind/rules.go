@@ -36,6 +36,43 @@ type Kernel struct {
 	functions map[key]*boundary.Function
 	globals   map[string]*boundary.Function // scheduler functions by name, global ones
 	objects   map[key]*boundary.Object
+
+	pristine, edited map[string]*asm.Unit // by unit; see Learn
+	users            map[key][]user       // of the pristine units' objects
+}
+
+// user is a definition that refers to something.
+type user struct {
+	unit string
+	def  *asm.Def
+}
+
+// Learn tells the rules about all units at once, as they were and as they are:
+// whether a variable can have a copy in the module depends on everybody who uses
+// it, and a definition may move from one unit to another.
+func (k *Kernel) Learn(pristine, edited map[string]*asm.Unit) {
+	k.pristine, k.edited, k.users = pristine, edited, map[key][]user{}
+	for unit, u := range pristine {
+		for _, d := range u.Defs {
+			u.Refs(d, func(name string, _ bool) {
+				if t := u.Lookup(name); t != nil && !t.Global {
+					k.users[key{name, unit}] = append(k.users[key{name, unit}], user{unit, d})
+				} else {
+					k.users[key{name, ""}] = append(k.users[key{name, ""}], user{unit, d})
+				}
+			})
+		}
+	}
+}
+
+// defines returns the unit of a set that defines a global name.
+func defines(units map[string]*asm.Unit, name string) (unit string, d *asm.Def) {
+	for unit, u := range units {
+		if d := u.Lookup(name); d != nil && d.Global && !d.Weak {
+			return unit, d
+		}
+	}
+	return "", nil
 }
 
 type key struct{ name, unit string }
@@ -95,6 +132,7 @@ type Plan struct {
 	Bound map[string]*symbols.Symbol
 
 	kernel *Kernel
+	old    *asm.Unit         // the unit as the kernel has it; empty for a new one
 	twins  map[string]string // numbered static locals: ours to the kernel's name
 	names  map[string]string // kernel name to the undefined name used for it
 }
@@ -134,9 +172,10 @@ func kernelSection(name string) bool {
 	return false
 }
 
-// Decide works out the fate of every definition of a unit.
-func (k *Kernel) Decide(unit string, src *asm.Unit, twins map[string]string) *Plan {
-	p := &Plan{Unit: unit, Source: src, kernel: k, twins: twins,
+// Decide works out the fate of every definition of a unit. pristine is the unit
+// as the kernel has it, without definitions if the kernel has none of that name.
+func (k *Kernel) Decide(unit string, src, pristine *asm.Unit) *Plan {
+	p := &Plan{Unit: unit, Source: src, kernel: k, old: pristine, twins: Twins(unit, src, pristine, k.Symbols),
 		Fates: map[*asm.Def]Fate{}, Bound: map[string]*symbols.Symbol{}, names: map[string]string{}}
 	for _, d := range src.Defs {
 		if d.Kind != asm.Alias {
@@ -166,6 +205,9 @@ func (p *Plan) decide(d *asm.Def) Fate {
 
 func (p *Plan) decideFunc(d *asm.Def) Fate {
 	f := p.kernel.functions[key{d.Name, p.Unit}]
+	if f == nil && d.Global && !d.Weak {
+		f = p.kernel.globals[d.Name] // it came from another unit
+	}
 	switch {
 	case f != nil && f.Class.Moves():
 		return Keep
@@ -174,7 +216,7 @@ func (p *Plan) decideFunc(d *asm.Def) Fate {
 	case f != nil:
 		return Drop
 	}
-	if s := p.kernel.symbol(d.Name, p.Unit); s != nil && s.Kind == symbols.Func && (d.Global || s.Unit == p.Unit) {
+	if s := p.kernel.symbol(d.Name, p.Unit); s != nil && s.Kind == symbols.Func && (d.Global || s.Unit == p.Unit) && p.was(d.Name) {
 		return Drop // a weak definition that another unit overrides, or a header's function
 	}
 	return New
@@ -195,10 +237,39 @@ func (p *Plan) decideObject(d *asm.Def) Fate {
 		}
 		return Keep
 	}
-	if s := p.shared(d); s != nil {
+	if s := p.shared(d); s != nil && !p.ownConstant(d) {
 		return Drop
 	}
 	return New
+}
+
+// ownConstant reports a constant with new contents that nothing in the kernel
+// reads but functions that move: the module's copy is all there is to it.
+func (p *Plan) ownConstant(d *asm.Def) bool {
+	was := p.old.Lookup(d.Name)
+	return was != nil && strings.HasPrefix(d.Section, ".rodata") && strings.HasPrefix(was.Section, ".rodata") &&
+		p.Source.Normal(d) != p.old.Normal(was) && p.kernel.reader(d.Name, p.Unit) == ""
+}
+
+// reader names something that stays in the kernel and uses one of its objects, ""
+// if there is nothing: then a copy in the module can take the object's place.
+func (k *Kernel) reader(name, unit string) string {
+	if o := k.objects[key{name, unit}]; o != nil && !k.Boundary.Owns(o.DeclFile) {
+		return "whatever includes " + o.DeclFile
+	}
+	if len(k.Symbols.Named("__ksymtab_"+name)) > 0 {
+		return "whatever module it is exported to"
+	}
+	for _, u := range append(k.users[key{name, unit}], k.users[key{name, ""}]...) {
+		if u.def.Name == name || strings.HasPrefix(u.def.Section, ".discard") {
+			continue
+		}
+		if f := k.functions[key{u.def.Name, u.unit}]; f != nil && f.Class.Moves() {
+			continue
+		}
+		return u.def.Name
+	}
+	return ""
 }
 
 // shared returns the kernel's object that a definition is one with: same name,
@@ -218,11 +289,27 @@ func (p *Plan) shared(d *asm.Def) *symbols.Symbol {
 	} else {
 		s = p.kernel.Symbols.In(name, p.Unit)
 	}
-	if s == nil || s.Size != d.Size || d.Size == 0 {
+	if s == nil || s.Size != d.Size || d.Size == 0 || !p.was(name) {
+		return nil
+	}
+	if was := p.old.Lookup(name); was != nil && perCPU(was) != perCPU(d) {
 		return nil
 	}
 	return s
 }
+
+// was reports that the pristine source defines a name. What is new has nothing to
+// do with something that the kernel happens to have under that name.
+func (p *Plan) was(name string) bool {
+	if p.old.Lookup(name) != nil {
+		return true
+	}
+	_, d := defines(p.kernel.pristine, name)
+	return d != nil
+}
+
+// perCPU reports objects of which every CPU has one.
+func perCPU(d *asm.Def) bool { return strings.HasPrefix(d.Section, ".data..percpu") }
 
 func (p *Plan) refersTo(d *asm.Def, prefix string) bool {
 	found := false

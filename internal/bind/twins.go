@@ -66,8 +66,14 @@ func stateless(d *asm.Def) bool {
 	return d.Size == 0 || d.Section == ".data.once" || strings.HasPrefix(d.Section, ".rodata") || strings.HasPrefix(d.Section, ".discard")
 }
 
-// sourceName strips what gcc appends to the names of clones and parts.
+// sourceName strips what gcc appends to the names of clones and parts, and what
+// SYSCALL_DEFINE (include/linux/syscalls.h) puts in front of a system call's.
 func sourceName(name string) string {
+	for _, prefix := range []string{"__do_sys_", "__se_sys_", "__x64_sys_", "__ia32_sys_", "__do_compat_sys_", "__se_compat_sys_", "__ia32_compat_sys_"} {
+		if call, ok := strings.CutPrefix(name, prefix); ok {
+			name = call
+		}
+	}
 	base, _, _ := strings.Cut(name, ".")
 	if base == "" {
 		return name

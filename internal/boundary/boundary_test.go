@@ -364,6 +364,7 @@ func TestDeriveErrors(t *testing.T) {
 		"unknown private":     {Config{Private: reason("nothing")}, `private: the kernel has no scheduler variable "nothing"`},
 		"stay of a foreigner": {Config{Stay: reason("outside")}, `no scheduler function "outside"`},
 		"private foreigner":   {Config{Private: reason("pointer")}, `no scheduler variable "pointer"`},
+		"misspelled":          {Config{Stay: reason("__shedule")}, `no scheduler function "__shedule"; is __schedule meant?`},
 		"clone":               {Config{Interface: reason("g.isra.0")}, "g.isra.0 cannot be redirected: it is a clone"},
 		"init":                {Config{Interface: reason("i")}, "i cannot be redirected: it is in .init.text"},
 		"noinstr":             {Config{Interface: reason("n")}, "n cannot be redirected: it runs where instrumentation is forbidden"},
@@ -399,7 +400,7 @@ func TestLoadConfig(t *testing.T) {
 			t.Errorf("%q: %v", empty, err)
 		}
 	}
-	own, err := load("interface: {a: x}\nstay: {b: y}\nprivate: {c: z}\npreempts: {\"d*\": w}\nsources: [kernel/extra/]\n")
+	own, err := load("interface: {a: x}\nstay: {b: y}\nprivate: {c: z}\npreempts: {\"d*\": w}\nsources: [kernel/extra/]\nheaders: {H: v}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,16 +409,23 @@ func TestLoadConfig(t *testing.T) {
 		t.Errorf("%+v", own)
 	}
 	for text, want := range map[string]string{
-		"interface: {f: x}\nstay: {f: y}\n": "f is listed under both interface and stay",
-		"stay:\n  f: x\n  g: [unfinished\n": "line ",
-		"stay: {f: x}\nstray: {f: x}\n":     "line 2: field stray not found",
-		"# fine\nstay:\n  - f\n":            "line 3: cannot unmarshal",
-		"interface:\n  f: x\n  f: again\n":  "line 3: ",
-		"stay: {f: x}\nprivate:\n\tg: x\n":  "line 3: ",
+		"interface:\n  f: x\nstay:\n  f: y\n":   "4: stay: f is listed under interface too (line 2)",
+		"stay:\n  f: x\n  g: [unfinished\n":     "3: ",
+		"stay: {f: x}\nstray: {f: x}\n":         "2: unknown key stray; known are sources, interface, stay,",
+		"# fine\nstay:\n  - f\n":                "3: seq where an entry is expected: write NAME: REASON",
+		"interface:\n  f: x\n  f: again\n":      "3: mapping key \"f\" already defined at line 2",
+		"stay: {f: x}\nprivate:\n\tg: x\n":      "3: ",
+		"stay:\n  f:\n":                         "2: stay: f needs a reason",
+		"waits:\n  \"*_x\": y\n  \"a[\": z\n":   "3: waits: a[ is no pattern",
+		"interface:\n  sched_init_numa: want\n": "2: interface: sched_init_numa has to stay: it stores the names",
+		"just words\n":                          "1: str where",
 	} {
 		_, err := load(text)
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "plugsched.yaml: ") {
+		if err == nil || !strings.Contains(err.Error(), "plugsched.yaml:"+want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: error %v, want %q", text, err, want)
 		}
+	}
+	if h := own.HeaderLines(); len(h) != 1 || h["H"] != "plugsched.yaml:6" {
+		t.Errorf("headers: %v", h)
 	}
 }

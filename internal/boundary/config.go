@@ -34,11 +34,17 @@ type Config struct {
 	// Waits are patterns of functions outside of the scheduler in which a task may
 	// stay for as long as user space likes.
 	Waits map[string]string `yaml:"waits"`
+	// Headers are macros and other definitions in headers outside of the scheduler
+	// that only the scheduler uses, as the developer knows.
+	Headers map[string]string `yaml:"headers"`
 
 	// Package is about the packages that build makes (internal/packaging).
 	Package map[string]string `yaml:"package"`
 
-	optional map[string]bool // names from kernels/, which not every kernel has
+	optional map[string]bool   // names from kernels/, which not every kernel has
+	builtin  map[string]string // what kernels/ lets stay, and why
+	file     string            // the project's
+	lines    lines             // of its entries
 }
 
 // LoadConfig returns the built-in knowledge overlaid with a project's file. A
@@ -51,8 +57,9 @@ func LoadConfig(project string) (*Config, error) {
 	for name := range cfg.Private {
 		cfg.optional[name] = true
 	}
-	for name := range cfg.Stay {
-		cfg.optional[name] = true
+	cfg.builtin = map[string]string{}
+	for name, why := range cfg.Stay {
+		cfg.optional[name], cfg.builtin[name] = true, why
 	}
 	if project == "" {
 		return cfg, nil
@@ -64,14 +71,13 @@ func LoadConfig(project string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.file = project
 	var own Config
 	if err := parseConfig(text, &own); err != nil {
-		return nil, fmt.Errorf("%s: %w", project, err)
+		return nil, cfg.syntax(err)
 	}
-	for name := range own.Stay {
-		if _, both := own.Interface[name]; both {
-			return nil, fmt.Errorf("%s: %s is listed under both interface and stay", project, name)
-		}
+	if err := cfg.check(text, &own); err != nil {
+		return nil, err
 	}
 	cfg.Sources = append(cfg.Sources, own.Sources...)
 	merge(&cfg.Interface, own.Interface)
@@ -80,6 +86,7 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Preempts, own.Preempts)
 	merge(&cfg.Waits, own.Waits)
 	cfg.Package = own.Package
+	merge(&cfg.Headers, own.Headers)
 	for name := range own.Private {
 		delete(cfg.optional, name)
 	}

@@ -3,7 +3,6 @@
 package boundary
 
 import (
-	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -170,27 +169,30 @@ func (d *deriver) override() error {
 			continue
 		}
 		if n == nil {
-			return fmt.Errorf("stay: the kernel has no scheduler function %q", name)
+			return d.cfg.errorAt("stay", name, "the kernel has no scheduler function %q%s", name, d.similar(name))
 		}
 		n.stays = append(n.stays, Fact{Kind: "override", Text: d.cfg.Stay[name]})
 	}
 	for _, name := range sortedKeys(d.cfg.Interface) {
 		n := byName[name]
 		if n == nil {
-			return fmt.Errorf("interface: the kernel has no scheduler function %q", name)
+			return d.cfg.errorAt("interface", name, "the kernel has no scheduler function %q%s", name, d.similar(name))
 		}
 		if n.init || !n.decl {
-			return fmt.Errorf("interface: %s cannot be redirected: it %s", name, n.stays[0].Text)
+			return d.cfg.errorAt("interface", name, "%s cannot be redirected: it %s", name, n.stays[0].Text)
 		}
 		n.stays = nil
 		if why := d.unredirectable(n); why != "" {
-			return fmt.Errorf("interface: %s cannot be redirected: it %s", name, why)
+			return d.cfg.errorAt("interface", name, "%s cannot be redirected: it %s", name, why)
 		}
 	}
 	for _, name := range sortedKeys(d.cfg.Private) {
+		if slices.ContainsFunc(d.prog.ObjectsNamed(name), d.isTable) {
+			return d.cfg.errorAt("private", name, "%s is a scheduling class: tasks point at the kernel's, which is rewritten in place", name)
+		}
 		ours := func(o *image.Object) bool { return d.cfg.Source(o.Unit) }
 		if !slices.ContainsFunc(d.prog.ObjectsNamed(name), ours) && !d.cfg.optional[name] {
-			return fmt.Errorf("private: the kernel has no scheduler variable %q", name)
+			return d.cfg.errorAt("private", name, "the kernel has no scheduler variable %q", name)
 		}
 	}
 	return nil

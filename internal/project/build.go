@@ -19,6 +19,7 @@ import (
 	"plugsched/internal/bind"
 	"plugsched/internal/boundary"
 	"plugsched/internal/desc"
+	"plugsched/internal/edits"
 	"plugsched/internal/image"
 	"plugsched/internal/module"
 	"plugsched/internal/symbols"
@@ -90,6 +91,9 @@ type build struct {
 }
 
 func (p *Project) newBuild() (*build, error) {
+	if err := p.sameConfig(); err != nil {
+		return nil, err
+	}
 	t, err := p.Target()
 	if err != nil {
 		return nil, err
@@ -120,6 +124,24 @@ func (p *Project) newBuild() (*build, error) {
 	}
 	sort.Strings(b.desc.Replaced)
 	return b, nil
+}
+
+// sameConfig refuses a plugsched.yaml from which another boundary would follow than
+// the one that init derived.
+func (p *Project) sameConfig() error {
+	cfg, err := boundary.LoadConfig(p.path(configFile))
+	if err != nil {
+		return &Error{err.Error()}
+	}
+	is, err := cfg.Fingerprint()
+	if err != nil {
+		return err
+	}
+	was, err := os.ReadFile(p.state(configSumFile))
+	if err == nil && string(was) != is {
+		return userError("%s: has changed since `plugsched init`: run it again, it derives the boundary anew", p.path(configFile))
+	}
+	return nil
 }
 
 // sourceKey changes with whatever the units are compiled from.
@@ -156,54 +178,106 @@ func (b *build) bind(context.Context) (string, error) {
 	if err := readJSON(b.state(editedFile), &b.units); err != nil {
 		return "", err
 	}
+	src, err := b.changes()
+	if err != nil {
+		return "", err
+	}
 	kernel := bind.NewKernel(b.boundary, b.symbols)
-	var refusals []bind.Refusal
-	for _, u := range b.units {
-		was, ok := b.pristine[u.Name]
-		if !ok {
-			return "", userError("%s: a new file cannot be built yet: add its code to an existing one", u.Name)
-		}
-		edited, err := parse(u.Assembly)
+	pristine, edited, err := b.parseUnits()
+	if err != nil {
+		return "", err
+	}
+	kernel.Learn(pristine, edited)
+	refusals, err := b.compareSources(kernel, src)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range unitNames(pristine, edited) {
+		r, err := b.bindUnit(kernel, name, edited[name], pristine[name], src)
 		if err != nil {
 			return "", err
 		}
-		old, err := parse(was.Assembly)
-		if err != nil {
-			return "", err
-		}
-		plan := kernel.Decide(u.Name, edited, bind.Twins(u.Name, edited, old, b.symbols))
-		c := plan.Compare(old)
-		refusals = append(refusals, c.Refusals...)
-		now, err := bind.ReadTypes(u.Object)
-		if err != nil {
-			return "", err
-		}
-		before, err := bind.ReadTypes(was.Object)
-		if err != nil {
-			return "", err
-		}
-		if b.types == nil {
-			b.types = before
-		}
-		refusals = append(refusals, kernel.CompareTypes(u.Name, now, before)...)
-		b.desc.Changed = append(b.desc.Changed, c.Changed...)
-		b.desc.Added = append(b.desc.Added, c.Added...)
-		b.desc.Removed = append(b.desc.Removed, c.Removed...)
-		b.desc.Warnings = append(b.desc.Warnings, c.Warnings...)
-		b.bound[strings.TrimSuffix(filepath.Base(u.Name), ".c")] = plan.Render()
-		for name, s := range plan.Bound {
-			b.names[name] = s
-		}
+		refusals = append(refusals, r...)
 	}
 	for _, l := range []*[]string{&b.desc.Changed, &b.desc.Added, &b.desc.Removed, &b.desc.Warnings} {
 		sort.Strings(*l)
 		*l = slices.Compact(*l)
 	}
-	if len(refusals) > 0 {
-		sort.Slice(refusals, func(i, j int) bool { return refusals[i].String() < refusals[j].String() })
-		return "", &RefusedError{slices.Compact(refusals)}
+	if refusals = bind.Distinct(refusals); len(refusals) > 0 {
+		return "", &RefusedError{refusals}
 	}
 	return fmt.Sprintf("%d changed, %d added, %d removed", len(b.desc.Changed), len(b.desc.Added), len(b.desc.Removed)), nil
+}
+
+// bindUnit compares one unit with the kernel's and applies the boundary to it. Of
+// a unit that is new, and of one that is gone, the other side is nil.
+func (b *build) bindUnit(kernel *bind.Kernel, name string, edited, pristine *asm.Unit, src *edits.Set) ([]bind.Refusal, error) {
+	if pristine == nil {
+		pristine = &asm.Unit{Name: name}
+	}
+	if edited == nil {
+		return kernel.Decide(name, &asm.Unit{Name: name}, pristine).Compare(src).Refusals, nil
+	}
+	plan := kernel.Decide(name, edited, pristine)
+	c := plan.Compare(src)
+	b.desc.Changed = append(b.desc.Changed, c.Changed...)
+	b.desc.Added = append(b.desc.Added, c.Added...)
+	b.desc.Removed = append(b.desc.Removed, c.Removed...)
+	b.desc.Warnings = append(b.desc.Warnings, c.Warnings...)
+	b.bound[strings.TrimSuffix(filepath.Base(name), ".c")] = plan.Render()
+	for name, s := range plan.Bound {
+		b.names[name] = s
+	}
+	was, ok := b.pristine[name]
+	if !ok {
+		return c.Refusals, nil
+	}
+	before, err := bind.ReadTypes(was.Object)
+	if err != nil {
+		return nil, err
+	}
+	now, err := bind.ReadTypes(b.unit(name).Object)
+	if err != nil {
+		return nil, err
+	}
+	if b.types == nil {
+		b.types = before
+	}
+	refusals, warnings := kernel.CompareTypes(name, now, before, src)
+	b.desc.Warnings = append(b.desc.Warnings, warnings...)
+	return append(c.Refusals, refusals...), nil
+}
+
+func (b *build) unit(name string) module.Unit {
+	i := slices.IndexFunc(b.units, func(u module.Unit) bool { return u.Name == name })
+	return b.units[i]
+}
+
+// parseUnits reads the assembly of all units.
+func (b *build) parseUnits() (pristine, edited map[string]*asm.Unit, err error) {
+	pristine, edited = map[string]*asm.Unit{}, map[string]*asm.Unit{}
+	for name, u := range b.pristine {
+		if pristine[name], err = parse(u.Assembly); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, u := range b.units {
+		if edited[u.Name], err = parse(u.Assembly); err != nil {
+			return nil, nil, err
+		}
+	}
+	return pristine, edited, nil
+}
+
+func unitNames(sets ...map[string]*asm.Unit) []string {
+	var out []string
+	for _, s := range sets {
+		for name := range s {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func parse(path string) (*asm.Unit, error) {

@@ -98,10 +98,15 @@ func (p *Project) claim(t *target.Target) error {
 func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, key string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cfgKey, err := hashOf([]string{key}, p.path(configFile))
+	cfg, err := boundary.LoadConfig(p.path(configFile))
+	if err != nil {
+		return &Error{err.Error()}
+	}
+	rests, err := cfg.Fingerprint()
 	if err != nil {
 		return err
 	}
+	cfgKey := key + "\n" + rests
 	var wg sync.WaitGroup
 	var errs [2]error
 	wg.Add(2)
@@ -120,7 +125,7 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, key s
 	}()
 	go func() {
 		defer wg.Done()
-		errs[1] = p.analyse(ctx, t, cfgKey)
+		errs[1] = p.analyse(ctx, t, cfg, cfgKey)
 		if errs[1] != nil {
 			cancel()
 		}
@@ -135,12 +140,8 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, key s
 }
 
 // analyse reads the vmlinux and derives everything that rests on it alone.
-func (p *Project) analyse(ctx context.Context, t *target.Target, key string) error {
+func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.Config, key string) error {
 	return p.stage("analyse", "reading the kernel's binary", key, func() (string, error) {
-		cfg, err := boundary.LoadConfig(p.path(configFile))
-		if err != nil {
-			return "", &Error{err.Error()}
-		}
 		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Sources})
 		if err != nil {
 			return "", err
@@ -155,7 +156,7 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, key string) err
 		}
 		b, err := boundary.Derive(prog, a, cfg, spring.Callees)
 		if err != nil {
-			return "", &Error{p.path(configFile) + ": " + err.Error()}
+			return "", &Error{err.Error()}
 		}
 		syms, err := symbols.Read(prog)
 		if err != nil {
@@ -165,6 +166,13 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, key string) err
 			return "", err
 		}
 		if err := writeJSON(p.state(springFile), spring); err != nil {
+			return "", err
+		}
+		rests, err := cfg.Fingerprint()
+		if err != nil {
+			return "", err
+		}
+		if err := replaceFile(p.state(configSumFile), []byte(rests)); err != nil {
 			return "", err
 		}
 		if err := writeJSON(p.state(boundaryFile), b); err != nil {

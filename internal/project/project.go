@@ -33,6 +33,7 @@ const (
 	pristineFile  = "pristine.json"
 	editedFile    = "edited.json"
 	reproduceFile = "reproduction.json"
+	configSumFile = "config.yaml" // what the boundary was derived with
 )
 
 // Project is an initialised working directory.

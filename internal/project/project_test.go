@@ -404,8 +404,8 @@ func TestErrors(t *testing.T) {
 	if want := "the source does not reproduce the kernel: f (u.c) differs, and 1 more of 9 functions; likely cause: another compiler"; m.Error() != want {
 		t.Errorf("%q", m)
 	}
-	r := &RefusedError{[]bind.Refusal{{Name: "f", Why: "is bad", Do: "stop"}, {Name: "g", Why: "is worse", Do: "run"}}}
-	if want := "f is bad; stop\ng is worse; run"; r.Error() != want {
+	r := &RefusedError{[]bind.Refusal{{Class: bind.Stays, Name: "f", Why: "is bad", Do: "stop"}, {Class: bind.Init, Name: "g", Why: "is worse", Do: "run"}}}
+	if want := "f is bad; stop (docs/refusals.md#stays)\ng is worse; run (docs/refusals.md#init)"; r.Error() != want {
 		t.Errorf("%q", r)
 	}
 }

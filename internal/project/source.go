@@ -148,6 +148,8 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 #   some_function: reason
 # private:                   # variables of which the module gets its own copy
 #   some_variable: reason
+# headers:                   # macros outside of kernel/sched that only the scheduler uses
+#   SOME_MACRO: reason
 #
 # How the packages are that build makes; all of it may be left out.
 #

@@ -5,6 +5,7 @@
 package guest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,78 +34,222 @@ func edit(t *testing.T, file, from, to string) {
 	}
 }
 
-// TestGuards: what could not take effect is refused, by name, and nothing is
-// built; the change beside it that can is accepted.
-func TestGuards(t *testing.T) {
-	const refused = 6
-	for _, c := range []struct {
-		name           string
-		file, from, to string
-		code           int
-		want           []string
-	}{
-		{"schedule stays", "kernel/sched/core.c",
-			"\tsched_submit_work(tsk);\n", "\tsched_submit_work(tsk);\n\ttsk->nvcsw += 2;\n",
-			refused, []string{"kernel/sched/core.c:", " schedule stays in the kernel", "__sched"}},
-		{"inlined into a function that stays", "kernel/sched/core.c",
-			"\tif (task_is_running(tsk))\n\t\treturn;\n", "\tif (task_is_running(tsk) || tsk->pid == 12345)\n\t\treturn;\n",
-			refused, []string{" schedule stays in the kernel", "sched_submit_work"}},
-		{"called behind the context switch", "kernel/sched/core.c",
-			"\tperf_event_task_sched_in(prev, current);", "\tperf_event_task_sched_in(prev, current);\n\tcurrent->nvcsw++;",
-			refused, []string{"finish_task_switch"}},
-		{"init code", "kernel/sched/core.c",
-			"\twait_bit_init();\n", "\twait_bit_init();\n\tinit_task.nvcsw = 1;\n",
-			refused, []string{"sched_init", "__init"}},
-		{"a structure of the kernel", "kernel/sched/sched.h",
-			"\tunsigned int\t\tnr_running;\n#ifdef CONFIG_NUMA_BALANCING", "\tunsigned int\t\tnr_running;\n\tunsigned long\t\tmine;\n#ifdef CONFIG_NUMA_BALANCING",
-			refused, []string{"struct rq", "kernel/sched/sched.h:"}},
-		{"a shared variable's first value", "kernel/sched/fair.c",
-			"unsigned int sysctl_sched_latency\t\t\t= 6000000ULL;", "unsigned int sysctl_sched_latency\t\t\t= 7000000ULL;",
-			refused, []string{"sysctl_sched_latency", "initial value"}},
-		{"no C at all", "kernel/sched/fair.c",
-			"static void rq_online_fair(struct rq *rq)\n{", "static void rq_online_fair(struct rq *rq)\n{\n\tthis is not C;",
-			refused, []string{"kernel/sched/fair.c:", "error:"}},
-		{"a class method", "kernel/sched/fair.c",
-			"static void rq_online_fair(struct rq *rq)\n{", "static unsigned long times_online;\n\nstatic void rq_online_fair(struct rq *rq)\n{\n\ttimes_online++;",
-			0, nil},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			before, err := os.ReadFile(shared.project.Module())
-			if err != nil {
-				t.Fatal(err)
-			}
-			edit(t, c.file, c.from, c.to)
-			out, code := plugsched(t, "build", shared.work)
-			if code != c.code {
-				t.Fatalf("exit code %d, expected %d:\n%s", code, c.code, out)
-			}
-			for _, w := range c.want {
-				if !strings.Contains(out, w) {
-					t.Errorf("%q is not in the message:\n%s", w, out)
-				}
-			}
-			after, err := os.ReadFile(shared.project.Module())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if changed := string(before) != string(after); changed != (c.code == 0) {
-				t.Errorf("the module changed: %v", changed)
-			}
-		})
+// patch is one edit of the working directory.
+type patch struct {
+	file, from, to string // from "" makes a new file, or adds to the end of one
+}
+
+// apply makes an edit.
+func (c patch) apply(t *testing.T) {
+	t.Helper()
+	if c.from != "" {
+		edit(t, c.file, c.from, c.to)
+		return
 	}
-	if out, code := plugsched(t, "build", shared.work); code != 0 {
-		t.Fatalf("the tree does not build any more: %d\n%s", code, out)
+	path := filepath.Join(shared.work, c.file)
+	if text, err := os.ReadFile(path); err == nil {
+		edit(t, c.file, string(text), string(text)+c.to)
+		return
+	}
+	t.Cleanup(func() { os.Remove(path) })
+	if err := os.WriteFile(path, []byte(c.to), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// TestGuardSignature: the kernel goes on calling a border function as it always
-// did.
-func TestGuardSignature(t *testing.T) {
-	edit(t, "kernel/sched/smp.h", "sched_ttwu_pending(void *arg)", "sched_ttwu_pending(struct llist_node *arg)")
-	edit(t, "kernel/sched/core.c", "sched_ttwu_pending(void *arg)", "sched_ttwu_pending(struct llist_node *arg)")
+// at returns FILE:LINE of a text in the working directory.
+func at(t *testing.T, file, text string) string {
+	t.Helper()
+	all, err := os.ReadFile(filepath.Join(shared.work, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, ok := strings.Cut(string(all), text)
+	if !ok {
+		t.Fatalf("%s does not contain %q", file, text)
+	}
+	return fmt.Sprintf("%s:%d:", file, 1+strings.Count(before, "\n"))
+}
+
+// What could not take effect, in a form that no other one hides. here is on the line
+// that the refusal names, name what it calls the thing, class the section of
+// docs/refusals.md. The functions are Linux 6.1's.
+const (
+	core   = "kernel/sched/core.c"
+	fair   = "kernel/sched/fair.c"
+	rt     = "kernel/sched/rt.c"
+	schedH = "kernel/sched/sched.h"
+)
+
+var lost = []struct {
+	patch
+	here, name, class, why string
+}{
+	{patch{core, "\tsched_submit_work(tsk);\n", "\tsched_submit_work(tsk);\n\ttsk->nvcsw += 2;\n"},
+		"\ttsk->nvcsw += 2;", "schedule", "stays", "__sched"},
+	{patch{core, "\tif (task_is_running(tsk))\n\t\treturn;\n", "\tif (task_is_running(tsk) || tsk->pid == 12345)\n\t\treturn;\n"},
+		"tsk->pid == 12345", "sched_submit_work", "inlined", "inlined into schedule"},
+	{patch{core, "\tperf_event_task_sched_in(prev, current);", "\tperf_event_task_sched_in(prev, current);\n\tcurrent->nvcsw++;"},
+		"\tcurrent->nvcsw++;", "finish_task_switch", "stays", "clone"},
+	{patch{schedH, "#define TASK_ON_RQ_QUEUED\t1", "#define TASK_ON_RQ_QUEUED\t3"},
+		"#define TASK_ON_RQ_QUEUED", "", "stays", "uses task_on_rq_queued, TASK_ON_RQ_QUEUED (macro)"},
+	{patch{core, "\twait_bit_init();\n", "\twait_bit_init();\n\tinit_task.nvcsw = 1;\n"},
+		"\tinit_task.nvcsw = 1;", "sched_init", "init", "__init"},
+	{patch{core, "", "static int __init lost_setup(char *s)\n{\n\treturn 1;\n}\n__setup(\"lost=\", lost_setup);\n"},
+		"__setup(\"lost=\"", "__setup(lost=)", "parameter", "command line"},
+	{patch{core, "\nvoid sched_ttwu_pending(void *arg)", "\nvoid sched_ttwu_pending(struct llist_node *arg)"},
+		"void sched_ttwu_pending(struct llist_node *arg)", "sched_ttwu_pending", "signature", `from "void (void *)"`},
+	{patch{"kernel/sched/smp.h", "sched_ttwu_pending(void *arg)", "sched_ttwu_pending(struct llist_node *arg)"}, "", "", "", ""},
+	{patch{rt, "static enum hrtimer_restart sched_rt_period_timer(", "static enum hrtimer_restart lost_timer("}, "", "", "", ""},
+	{patch{rt, "function = sched_rt_period_timer;", "function = lost_timer;"}, "", "sched_rt_period_timer", "entry", "no longer a function"},
+	{patch{schedH, "\tunsigned int\t\tnr_running;\n#ifdef CONFIG_NUMA_BALANCING", "\tunsigned int\t\tnr_running;\n\tunsigned long\t\tlost;\n#ifdef CONFIG_NUMA_BALANCING"},
+		"\tunsigned long\t\tlost;", "struct rq", "layout", "+ long unsigned int lost at byte 8; "},
+	{patch{fair, "unsigned int sysctl_sched_latency\t\t\t= 6000000ULL;", "unsigned int sysctl_sched_latency\t\t\t= 7000000ULL;"},
+		"= 7000000ULL;", "sysctl_sched_latency", "value", "initial value"},
+	{patch{fair, "static unsigned int sched_nr_latency = 8;", "static unsigned int sched_nr_latency = 9;"},
+		"sched_nr_latency = 9;", "sched_nr_latency", "value", "initial value"},
+	{patch{core, "static struct ctl_table sched_core_sysctls[] = {\n", "static struct ctl_table sched_core_sysctls[] = {\n\t{ .procname = \"lost\", .data = &sched_rr_timeslice, .mode = 0444 },\n"},
+		`.procname = "lost"`, "sched_core_sysctls", "variable", "sched_core_sysctl_init registered that at boot"},
+	{patch{"include/linux/sched.h", "#define TASK_NOLOAD\t\t\t0x00000400", "#define TASK_NOLOAD\t\t\t0x00010000"},
+		"#define TASK_NOLOAD", "TASK_NOLOAD", "header", "kernel/hung_task.c:"},
+	{patch{core, "", "EXPORT_SYMBOL_GPL(update_rq_clock);\n"}, "EXPORT_SYMBOL_GPL(update_rq_clock);", "EXPORT_SYMBOL_GPL(update_rq_clock)", "export", "export"},
+	{patch{core, "", "SYSCALL_DEFINE1(lost, int, x)\n{\n\treturn x + nr_running();\n}\n"}, "SYSCALL_DEFINE1(lost,", "SYSCALL_DEFINE1(lost)", "syscall", "table of system calls"},
+	{patch{core, "", "static int lost_param;\ncore_param(lost_param, lost_param, int, 0644);\n"}, "core_param(lost_param", "core_param(lost_param)", "parameter", "command line"},
+	{patch{core, "", "static int __init lost_late(void)\n{\n\treturn 0;\n}\nlate_initcall(lost_late);\n"}, "late_initcall(lost_late)", "late_initcall(lost_late)", "initcall", "boot is over"},
+	{patch{"include/trace/events/sched.h", "TRACE_EVENT(sched_wake_idle_without_ipi,",
+		"TRACE_EVENT(sched_lost,\n\tTP_PROTO(int cpu),\n\tTP_ARGS(cpu),\n\tTP_STRUCT__entry(__field(int, cpu)),\n\tTP_fast_assign(__entry->cpu = cpu;),\n\tTP_printk(\"%d\", __entry->cpu)\n);\n\nTRACE_EVENT(sched_wake_idle_without_ipi,"},
+		"TRACE_EVENT(sched_lost,", "TRACE_EVENT(sched_lost)", "tracepoint", "list of tracepoints"},
+	{patch{core, "", "static void lost_target(void) { nr_iowait(); }\nDEFINE_STATIC_CALL(lost_call, lost_target);\n"}, "DEFINE_STATIC_CALL(lost_call", "DEFINE_STATIC_CALL(lost_call)", "static-call", "trampoline"},
+	{patch{fair, "", "DEFINE_SCHED_CLASS(lost) = {\n\t.task_tick = task_tick_fair,\n};\n"}, "DEFINE_SCHED_CLASS(lost)", "lost_sched_class", "class", "new scheduling class"},
+	{patch{core, "", "NOKPROBE_SYMBOL(nr_iowait);\n"}, "", "_kbl_addr_nr_iowait", "registered", "_kprobe_blacklist"},
+	{patch{"kernel/sched/lost.c", "", "int lost;\n"}, "int lost;", "lost.c", "not-compiled", "compiled by nothing"},
+	{patch{"kernel/sched/Makefile", "", "obj-y += lost/\n"}, "obj-y += lost/", "lost/", "not-compiled", "directory"},
+}
+
+// kept is what can take effect, each beside one that cannot.
+var kept = []patch{
+	// New code in a file of its own, and a border function that moves there.
+	{"kernel/sched/kept.c", "", "// SPDX-License-Identifier: GPL-2.0-only\n#include <linux/sched/cputime.h>\n#include \"sched.h\"\n\nstatic DEFINE_PER_CPU(int, shown);\n\n" +
+		"int kept_version(struct rq *rq)\n{\n\trq->kept = 900;\n\treturn rq->kept + this_cpu_inc_return(shown) * 0 + 15;\n}\n\n" +
+		"int idle_cpu(int cpu)\n{\n\tstruct rq *rq = cpu_rq(cpu);\n\n\treturn rq->curr == rq->idle && !rq->nr_running && !rq->ttwu_pending;\n}\n"},
+	{"kernel/sched/Makefile", "", "obj-y += kept.o\n"},
+	{core, "\nint idle_cpu(int cpu)\n{", "\nstatic int __maybe_unused old_idle_cpu(int cpu)\n{"},
+	// A callback, which shows all that is in this list.
+	{"kernel/sched/stats.c", `seq_printf(seq, "version %d\n", SCHEDSTAT_VERSION);`, `seq_printf(seq, "version %d\n", kept_version(this_rq()) + sched_prio_to_weight[0] - 88762 + KEPT_ZERO);`},
+	// A member in a hole, new definitions in headers, a constant that only moving code reads.
+	{schedH, "\tunsigned int\t\tclock_update_flags;\n", "\tunsigned int\t\tclock_update_flags;\n\tunsigned int\t\tkept;\n"},
+	{schedH, "extern const_debug unsigned int sysctl_sched_features;", "extern const_debug unsigned int sysctl_sched_features;\nextern int kept_version(struct rq *rq);"},
+	{"include/linux/sched.h", "#define TASK_NOLOAD\t", "/* new, so that nobody else has it */\n#define KEPT_ZERO\t0\n#define TASK_NOLOAD\t"},
+	{core, "/* -20 */     88761,", "/* -20 */     88762,"},
+	// A class method, with a new variable; an internal function with another signature.
+	{fair, "static void rq_online_fair(struct rq *rq)\n{", "static unsigned long times_online;\n\nstatic void rq_online_fair(struct rq *rq)\n{\n\ttimes_online++;"},
+	{rt, "static int push_rt_task(struct rq *rq, bool pull)", "static int push_rt_task(struct rq *rq, int pull)"},
+}
+
+// TestGuards: what could not take effect is refused, by name, at the line of the
+// edit, and nothing is built.
+func TestGuards(t *testing.T) {
+	const refused = 6
+	before, err := os.ReadFile(shared.project.Module())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range lost {
+		c.apply(t)
+	}
 	out, code := plugsched(t, "build", shared.work)
-	if code != 6 || !strings.Contains(out, "sched_ttwu_pending changes its signature") || !strings.Contains(out, "kernel/sched/core.c:") {
+	if code != refused {
+		t.Fatalf("exit code %d, expected %d:\n%s", code, refused, out)
+	}
+	for _, c := range lost {
+		if c.class == "" {
+			continue
+		}
+		where := ""
+		if c.here != "" {
+			where = at(t, c.file, c.here)
+		}
+		found := 0
+		for line := range strings.Lines(strings.TrimPrefix(out, "plugsched: ")) {
+			if strings.Contains(line, where) && strings.Contains(line, " "+c.name) && strings.Contains(line, c.why) && strings.HasSuffix(line, "(docs/refusals.md#"+c.class+")\n") {
+				found++
+			}
+		}
+		if found != 1 {
+			t.Errorf("%d refusals of %q at %q, class %s, because of %q", found, c.name, where, c.class, c.why)
+		}
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+	after, err := os.ReadFile(shared.project.Module())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(before) != string(after) {
+		t.Error("the module changed")
+	}
+}
+
+// TestGuardsAccept: what is beside the refused takes effect.
+func TestGuardsAccept(t *testing.T) {
+	rebuildAtEnd(t)
+	for _, c := range kept {
+		c.apply(t)
+	}
+	out, code := plugsched(t, "build", shared.work)
+	if code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, out)
+	}
+	if want := "warning: struct rq: kept is where the kernel has nothing"; !strings.Contains(out, want) {
+		t.Errorf("no %q in:\n%s", want, out)
+	}
+	m := boot(t, nil)
+	version := func() string { return ok(t, m, "head -n 1 /proc/schedstat") }
+	was := version()
+	ok(t, m, "plugsched install /scheduler.ko")
+	if is := version(); was != "version 15" || is != "version 915" {
+		t.Errorf("%q before, %q with the module", was, is)
+	}
+	ok(t, m, "schedload start --spec light; sleep 2; schedload stop")
+	ok(t, m, "plugsched uninstall")
+	if is := version(); is != was {
+		t.Errorf("%q after removal", is)
+	}
+}
+
+// rebuildAtEnd makes the shared module again once the edits are taken back.
+func rebuildAtEnd(t *testing.T) {
+	t.Cleanup(func() {
+		if out, code := plugsched(t, "build", shared.work); code != 0 {
+			t.Errorf("the tree does not build any more: %d\n%s", code, out)
+		}
+	})
+}
+
+// TestGuardInput: what is no C and no YAML is refused with its place, and so is a
+// configuration that contradicts what is known.
+func TestGuardInput(t *testing.T) {
+	edit(t, fair, "static void rq_online_fair(struct rq *rq)\n{", "static void rq_online_fair(struct rq *rq)\n{\n\tthis is not C;")
+	if out, code := plugsched(t, "build", shared.work); code != 6 || !strings.Contains(out, strings.TrimSuffix(at(t, fair, "this is not C"), ":")) || !strings.Contains(out, "error:") {
+		t.Errorf("no C: exit code %d:\n%s", code, out)
+	}
+	const config = "plugsched.yaml"
+	pristine, err := os.ReadFile(filepath.Join(shared.work, config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"interface:\n  schedule: [x\n":              config + ":2: ",
+		"stay:\n  rq_online_fair: why\nstray: {}\n": config + ":3: unknown key stray",
+		"stay:\n  f: a\ninterface:\n  f: b\n":       config + ":2: stay: f is listed under interface too (line 4)",
+		"stay:\n  rq_online_fair: why\n":            config + ": has changed since `plugsched init`",
+	} {
+		patch{config, string(pristine), text}.apply(t)
+		if out, code := plugsched(t, "build", shared.work); code != 3 || !strings.Contains(out, want) || strings.Count(out, "\n") != 1 {
+			t.Errorf("%q: exit code %d:\n%s", text, code, out)
+		}
+		patch{config, text, string(pristine)}.apply(t)
 	}
 }
 
