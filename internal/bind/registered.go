@@ -20,8 +20,6 @@ type registration struct {
 	what, do       string
 }
 
-const doHook = "undo the change, and register it when the module is loaded instead"
-
 var registrations = []registration{
 	{Export, []string{"EXPORT_SYMBOL*"}, []string{"__ksymtab", "___ksymtab", ".export_symbol"}, nil,
 		"an export: which symbols modules may use was settled when the kernel was built", "undo the change"},
@@ -30,7 +28,7 @@ var registrations = []registration{
 	{Parameter, []string{"module_param*", "core_param*", "__setup*", "early_param*", "__core_param*"}, []string{"__param", ".init.setup"}, []string{".init"},
 		"a parameter: the command line was read at boot", "undo the change, and offer it through a file or sched_features"},
 	{Initcall, []string{"*_initcall", "*_initcall_sync", "module_init", "module_exit", "console_initcall"}, []string{".initcall"}, []string{".init", ".exit"},
-		"an initcall: boot is over, it would never run", doHook},
+		"an initcall: boot is over, it would never run", doInitHook},
 	{Tracepoint, []string{"TRACE_EVENT*", "DEFINE_EVENT*", "DECLARE_TRACE*", "DECLARE_EVENT_CLASS", "DEFINE_TRACE*"},
 		[]string{"__tracepoints", "_ftrace_events", "_ftrace_eval_map", "__bpf_raw_tp_map"}, []string{".static_call"},
 		"a tracepoint: the kernel has the list of tracepoints and their records in its image", "undo the change, and use trace_printk or a tracepoint that exists"},
@@ -61,7 +59,7 @@ func (r *registration) made(e *edits.Change) bool {
 // of. One edit leaves several: they make one refusal.
 func (c *comparer) registered(name, section string) {
 	r := Refusal{Class: Registered, Name: name, File: c.plan.Unit,
-		Why: "is new in " + section + ", which the kernel reads at boot only", Do: doHook}
+		Why: "is new in " + section + ", which the kernel reads at boot only", Do: doInitHook}
 	if initSection(section) {
 		r.Class, r.Why, r.Do = Init, "is new __init code or data: boot is over, it would never run", doInitHook
 		if e := c.src.Find(name, edits.Function, edits.Variable); e != nil && !e.Gone {
