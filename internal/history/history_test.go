@@ -109,6 +109,7 @@ func TestResults(t *testing.T) {
 		{&live.PreconditionError{Err: errors.New("x")}, Refused},
 		{long, Busy},
 		{fmt.Errorf("installed, but: %w", &live.KernelFault{Lines: []string{"BUG"}}), Fault},
+		{&live.HeldError{Name: "m"}, Fault},
 		{&live.LeftoverError{Leftovers: &live.Leftovers{}}, Fault},
 		{errors.New("x"), Failed},
 	} {

@@ -95,6 +95,7 @@ func resultOf(err error) string {
 		busy     *live.BusyError
 		fault    *live.KernelFault
 		leftover *live.LeftoverError
+		held     *live.HeldError
 	)
 	switch {
 	case err == nil:
@@ -103,7 +104,7 @@ func resultOf(err error) string {
 		return Busy
 	case errors.As(err, &pre):
 		return Refused
-	case errors.As(err, &fault), errors.As(err, &leftover):
+	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &held):
 		return Fault
 	}
 	return Failed

@@ -38,7 +38,6 @@ var preconditions = []check{
 	{"kernel", Host.checkKernel},
 	{"options", Host.checkOptions},
 	{"running scheduler", Host.checkRunning},
-	{"leftovers", Host.checkHeld},
 	{"signature", Host.checkSignature},
 	{"livepatch", Host.checkLivepatches},
 	{"module loading", Host.checkModules},
@@ -198,21 +197,4 @@ func (h Host) checkAddresses(m *Module, _ Options) []error {
 		return []error{err}
 	}
 	return nil
-}
-
-// checkHeld looks for modules that cannot be unloaded because of what they left behind.
-func (h Host) checkHeld(*Module, Options) []error {
-	list, err := h.loadedModules()
-	if err != nil {
-		return []error{err}
-	}
-	var out []error
-	for i := range list {
-		l := &list[i]
-		if found, _ := l.report("leftovers"); found != "" && l.State == stateInactive {
-			out = append(out, obstacle("end it by hand, then `plugsched uninstall`, or restart this machine",
-				"%s stays loaded, because something would outlive it (%s)", l.Name, strings.ReplaceAll(found, "\n", ", "))...)
-		}
-	}
-	return out
 }

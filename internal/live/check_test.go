@@ -91,6 +91,10 @@ func TestFindings(t *testing.T) {
 			}
 		}
 	}
+	rolledBack := func(name string, files ...string) func(*testing.T, Host, *Module) {
+		return func(t *testing.T, h Host, _ *Module) { load(t, h, name, "rolled back", files...) }
+	}
+	const forced = "task 5 was not run\ntasks in the way were ignored: the module stays loaded\n"
 	// By whom an install is refused.
 	const check, kernel, nobody = "check", "kernel", "nobody"
 	for name, tt := range map[string]struct {
@@ -117,20 +121,13 @@ func TestFindings(t *testing.T) {
 		"probe on a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000015  k  f+0x5     [DISABLED]\n"), Options{}, kernel, "kprobes", "a kprobe is at f+0x5"},
 		"probe in a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000024  r  g+0x4     \n"), Options{}, kernel, "kprobes", "a kprobe is at g+0x4"},
 		"no debugfs":       {without("/sys/kernel/debug/kprobes"), Options{}, nobody, "kprobes", "mount -t debugfs"},
-		"held": {func(t *testing.T, h Host, _ *Module) {
-			load(t, h, "plugsched_bb", "inactive", "leftovers", "timer tick is armed\nsysctl x is registered\n")
-		}, Options{}, check, "leftovers", "outlive it (timer tick is armed, sysctl x is registered)"},
-		"stuck": {func(t *testing.T, h Host, _ *Module) {
-			load(t, h, "plugsched_aa", "rolled back")
-			put(t, h, "/sys/module/plugsched_aa/refcnt", "2\n")
-		}, Options{}, kernel, "leftovers", "stays loaded for good"},
-		"another stuck": {func(t *testing.T, h Host, _ *Module) {
-			load(t, h, "plugsched_bb", "rolled back")
-			put(t, h, "/sys/module/plugsched_bb/refcnt", "2\n")
-		}, Options{}, nobody, "leftovers", "stays loaded for good"},
-		"went back": {func(t *testing.T, h Host, _ *Module) {
-			load(t, h, "plugsched_aa", "rolled back", "report", "SysRq\nmore\n")
-		}, Options{}, nobody, "leftovers", "went back by itself (SysRq)"},
+		"stuck":            {rolledBack("plugsched_aa", "report", forced), Options{}, kernel, "old modules", "stays loaded for good"},
+		"another stuck":    {rolledBack("plugsched_bb", "report", forced), Options{}, nobody, "old modules", "stays loaded for good"},
+		"left a timer": {func(t *testing.T, h Host, _ *Module) {
+			load(t, h, "plugsched_bb", "inactive", "leftovers", "timer f\nwork g\n")
+		}, Options{}, kernel, "old modules", "would outlive it: timer f, work g: end that by hand"},
+		"went back, a timer": {rolledBack("plugsched_bb", "leftovers", "timer f\n"), Options{}, nobody, "old modules", "would outlive it: timer f"},
+		"went back":          {rolledBack("plugsched_aa", "report", "SysRq\nmore\n"), Options{}, nobody, "old modules", "went back by itself (SysRq)"},
 		"memory":             {set("/proc/meminfo", "MemAvailable: 9000 kB\n"), Options{}, nobody, "memory", "8 MiB of memory are available, an install takes some 20"},
 		"isolated":           {set("/sys/devices/system/cpu/isolated", "2-3\n"), Options{}, nobody, "isolated CPUs", "CPUs 2-3 are isolated"},
 		"nohz_full":          {set("/sys/devices/system/cpu/nohz_full", "1\n"), Options{}, nobody, "isolated CPUs", "CPUs 1 are nohz_full"},

@@ -18,7 +18,7 @@ import (
 var circumstances = []check{
 	{"other commands", Host.findCommand},
 	{"kprobes", Host.findProbes},
-	{"leftovers", Host.findRolledBack},
+	{"old modules", Host.findOld},
 	{"memory", Host.findMemory},
 	{"isolated CPUs", Host.findIsolated},
 	{"preemption", Host.findPreemption},
@@ -117,8 +117,9 @@ func (h Host) findProbes(m *Module, _ Options) []error {
 	return out
 }
 
-// findRolledBack looks for modules that went back by themselves.
-func (h Host) findRolledBack(m *Module, _ Options) []error {
+// findOld looks for modules that do not run any more and are still loaded. What is left of
+// them is as somebody last saw it: to look again would change something.
+func (h Host) findOld(m *Module, _ Options) []error {
 	list, err := h.loadedModules()
 	if err != nil {
 		return []error{err}
@@ -126,20 +127,32 @@ func (h Host) findRolledBack(m *Module, _ Options) []error {
 	var out []error
 	for i := range list {
 		l := &list[i]
-		if l.State != stateRolledBack {
-			continue
-		}
-		why := l.whyBack()
+		stays, held := l.stays()
 		switch {
-		case m != nil && l.Name == m.Desc.Name && l.used():
-			out = append(out, obstacle("restart this machine, or change the source: another module has another name", "%s went back over a task that was inside of it, and stays loaded for good", l.Name)...)
-		case l.used():
-			out = append(out, warning("restart this machine one day", "%s went back over a task that was inside of it, and stays loaded for good (%s)", l.Name, why)...)
+		case l.State == stateActive || l.State == stateInactive && !held:
+		case l.State == stateInactive:
+			out = append(out, obstacle("end that by hand, then `plugsched uninstall` looks again", "%s %s", l.Name, stays)...)
+		case stays != "" && m != nil && l.Name == m.Desc.Name:
+			out = append(out, obstacle("restart this machine, or change the source: another module has another name", "%s %s", l.Name, stays)...)
+		case stays != "":
+			out = append(out, warning("restart this machine one day", "%s %s", l.Name, stays)...)
 		default:
-			out = append(out, warning("read `plugsched status`; the next install removes it", "%s went back by itself (%s)", l.Name, why)...)
+			out = append(out, warning("read `plugsched status`; the next install removes it", "%s went back by itself (%s)", l.Name, l.whyBack())...)
 		}
 	}
 	return out
+}
+
+// stays says why a module that does not run cannot be unloaded, "" when it can; held:
+// because of what it made (runtime/leftovers.c), and not of a task (runtime/rescue.c).
+func (l *Loaded) stays() (why string, held bool) {
+	if left, _ := l.report("leftovers"); left != "" {
+		return "stays loaded, because something would outlive it: " + strings.ReplaceAll(left, "\n", ", "), true
+	}
+	if report, _ := l.report("report"); strings.Contains(report, "tasks in the way were ignored: the module stays loaded") {
+		return "went back over a task that was inside of it, and stays loaded for good", false
+	}
+	return "", false
 }
 
 // loadMemory is what the update takes besides the module, roughly, in bytes.

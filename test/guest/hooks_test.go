@@ -93,7 +93,7 @@ func TestForgotten(t *testing.T) {
 	// It goes on working, and so does what was left.
 	ok(t, m, "cat "+stateFile+" "+stateSysctl)
 	ok(t, m, "schedload start --spec light && schedload check --seconds 15 && schedload stop")
-	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 3 || !strings.Contains(out, "stays loaded") {
+	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 5 || !strings.Contains(out, "stays loaded") {
 		t.Errorf("install beside it: %d\n%s", code, out)
 	}
 }
