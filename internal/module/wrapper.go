@@ -132,6 +132,8 @@ func (w *wrapper) compile(source, stem, output string) error {
 			skip = true
 		case a == "-c" || a == "-DMODULE":
 		case a == source:
+		case strings.HasPrefix(a, "-I") && strings.HasSuffix(a, w.dir): // -I$(src), -I$(srctree)/$(src)
+			args = append(args, "-I"+filepath.Dir(real))
 		default:
 			args = append(args, a)
 		}
