@@ -116,6 +116,17 @@ func (b *Boundary) Counts() map[Class]int {
 	return m
 }
 
+// Sidecar returns the functions that move because the project names them.
+func (b *Boundary) Sidecar() []*Function {
+	var out []*Function
+	for _, f := range b.Functions {
+		if f.Sidecar {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // Find returns every function with the symbol or source name.
 func (b *Boundary) Find(name string) []*Function {
 	var out []*Function
