@@ -124,8 +124,13 @@ func (c *Config) check(text []byte, own *Config) error {
 	}
 	for i := range own.Sidecar {
 		s := &own.Sidecar[i]
-		if line, both := c.lines[[2]string{"stay", s.Function}]; both {
-			return c.SidecarError(s, "%s is listed under stay too (line %d)", s.Function, line)
+		if strings.TrimSpace(s.Reason) == "" {
+			return c.SidecarError(s, "%s needs a reason: write %s: REASON", s.Function, s.Function)
+		}
+		for _, section := range []string{"stay", "interface"} {
+			if line, both := c.lines[[2]string{section, s.Function}]; both {
+				return c.SidecarError(s, "%s is listed under %s too (line %d)", s.Function, section, line)
+			}
 		}
 	}
 	for _, name := range sortedKeys(own.Interface) {

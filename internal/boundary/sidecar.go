@@ -20,7 +20,7 @@ import (
 // the rules of the scheduler's own functions.
 type Sidecar struct {
 	File     string // relative to the kernel tree
-	Function string // name in the source, or symbol
+	Function string // name in the source, of a system call too, or symbol
 	Reason   string
 	Line     int // in plugsched.yaml
 }
@@ -143,8 +143,8 @@ func AddSidecar(text []byte, file, function, reason string) ([]byte, error) {
 		if n.Kind == yaml.DocumentNode {
 			n = n.Content[0]
 		}
-		if n.Kind == 0 {
-			break // nothing but comments
+		if n.Kind == 0 || n.Tag == "!!null" {
+			break // nothing but comments, or NAME: alone
 		}
 		if n.Kind != yaml.MappingNode || n.Style&yaml.FlowStyle != 0 {
 			return nil, fmt.Errorf("line %d: add the sidecar %s:%s here by hand: this is not a list of NAME: lines", n.Line, file, function)
@@ -156,7 +156,7 @@ func AddSidecar(text []byte, file, function, reason string) ([]byte, error) {
 		if key == nil {
 			break
 		}
-		at, n = key.Line, value
+		at, n, indent = key.Line, value, indent+2
 	}
 	var out bytes.Buffer
 	for _, l := range lines[:at] {
@@ -196,7 +196,7 @@ func (d *deriver) findSidecars() error {
 		s := &d.cfg.Sidecar[i]
 		found := false
 		for _, f := range d.prog.Functions {
-			if s.means(f) && d.holds(s, f) {
+			if d.means(s, f) && d.holds(s, f) {
 				d.named[f] = s
 				found = true
 			}
@@ -208,9 +208,27 @@ func (d *deriver) findSidecars() error {
 	return nil
 }
 
-// means reports whether f is the function, or a part that gcc split from it.
-func (s *Sidecar) means(f *image.Function) bool {
-	return (f.Name == s.Function || f.Base == s.Function || slices.Contains(f.Aliases, s.Function)) && !strings.HasSuffix(f.Name, ".cold")
+// syscallParts are prefixes of what SYSCALL_DEFINE makes besides the entries
+// (include/linux/syscalls.h, include/linux/compat.h).
+var syscallParts = []string{"__se_sys_", "__do_sys_", "__se_compat_sys_", "__do_compat_sys_"}
+
+// means reports whether f is the function, a part that gcc split from it, or one of
+// the functions that the system call is made of.
+func (d *deriver) means(s *Sidecar, f *image.Function) bool {
+	if strings.HasSuffix(f.Name, ".cold") {
+		return false
+	}
+	for _, name := range append([]string{f.Name, f.Base}, f.Aliases...) {
+		if name == s.Function {
+			return true
+		}
+		for _, prefix := range append(slices.Clone(syscallParts), d.arch.Syscalls...) {
+			if name == prefix+s.Function {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // holds reports whether f is in the file of s. Files of the scheduler may be
@@ -223,15 +241,7 @@ func (d *deriver) holds(s *Sidecar, f *image.Function) bool {
 func (d *deriver) unknown(s *Sidecar) error {
 	compiled := false
 	for _, f := range d.prog.Functions {
-		if !d.holds(s, f) {
-			continue
-		}
-		compiled = true
-		for _, prefix := range d.arch.Syscalls {
-			if f.Name == prefix+s.Function {
-				return d.cfg.SidecarError(s, "%s is a system call: its function is %s", s.Function, f.Name)
-			}
-		}
+		compiled = compiled || d.holds(s, f)
 	}
 	if !compiled {
 		return d.cfg.SidecarError(s, "the kernel's image has no code of this file: it is part of a module, not configured, or included by another file")

@@ -220,7 +220,7 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
 	cmd := exec.CommandContext(ctx, "make", append(args, targets...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
-		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, "MAKEFLAGS=", "KBUILD_OUTPUT=")
+		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, envSource+"="+t.Source, "MAKEFLAGS=", "KBUILD_OUTPUT=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer

@@ -22,6 +22,7 @@ const (
 	envCommon = "PLUGSCHED_CC_COMMON"
 	envCC     = "PLUGSCHED_CC_CC"
 	envDir    = "PLUGSCHED_CC_DIR"
+	envSource = "PLUGSCHED_CC_SOURCE"
 
 	modeCompile  = "compile"  // source to assembly, kept, and on to an object
 	modeAssemble = "assemble" // the bound assembly stands in for the source
@@ -40,7 +41,7 @@ func wrapperScript(t *Tree) string {
 // `plugsched cc`. It returns the exit status.
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
-		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir)}
+		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource)}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")
 		return 2
@@ -59,6 +60,7 @@ func WrapCompiler(args []string) int {
 type wrapper struct {
 	args                               []string
 	mode, work, sched, common, cc, dir string
+	whole                              string // the kernel's whole source
 }
 
 func (w *wrapper) run() error {
@@ -139,6 +141,13 @@ func (w *wrapper) compile(source, stem, output string) error {
 		}
 	}
 	args = append(args, "-D__DISABLE_EXPORTS", "-ffile-prefix-map="+w.work+"/=", "-I"+filepath.Join(w.dir, includeDir))
+	// Headers in include/trace refer to some elsewhere in the source relative to
+	// themselves, and those are not where the packaged headers are.
+	for _, d := range []string{"include/trace", "include/trace/events"} {
+		if w.whole != "" {
+			args = append(args, "-iquote", filepath.Join(w.whole, d))
+		}
+	}
 	asm := filepath.Join(w.dir, stem+".s")
 	if err := w.exec(append(args, "-S", "-o", asm, real)); err != nil {
 		return err
