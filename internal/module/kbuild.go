@@ -31,6 +31,8 @@ type Tree struct {
 	Source      string // the kernel's whole source, for the Makefiles of sidecars
 	CC          string // the kernel's compiler
 	Self        string // the plugsched binary, which the build runs as compiler wrapper
+
+	export string // not empty: with the kernel's exports
 }
 
 // Unit is one compiled unit.
@@ -220,7 +222,7 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
 	cmd := exec.CommandContext(ctx, "make", append(args, targets...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
-		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, envSource+"="+t.Source, "MAKEFLAGS=", "KBUILD_OUTPUT=")
+		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, envSource+"="+t.Source, envExport+"="+t.export, "MAKEFLAGS=", "KBUILD_OUTPUT=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer

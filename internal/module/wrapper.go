@@ -23,6 +23,7 @@ const (
 	envCC     = "PLUGSCHED_CC_CC"
 	envDir    = "PLUGSCHED_CC_DIR"
 	envSource = "PLUGSCHED_CC_SOURCE"
+	envExport = "PLUGSCHED_CC_EXPORT"
 
 	modeCompile  = "compile"  // source to assembly, kept, and on to an object
 	modeAssemble = "assemble" // the bound assembly stands in for the source
@@ -41,7 +42,7 @@ func wrapperScript(t *Tree) string {
 // `plugsched cc`. It returns the exit status.
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
-		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource)}
+		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource), export: os.Getenv(envExport) != ""}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")
 		return 2
@@ -61,6 +62,7 @@ type wrapper struct {
 	args                               []string
 	mode, work, sched, common, cc, dir string
 	whole                              string // the kernel's whole source
+	export                             bool
 }
 
 func (w *wrapper) run() error {
@@ -121,7 +123,8 @@ func exists(path string) bool {
 }
 
 // compile makes the unit as if it were built in: without MODULE, with nothing
-// exported a second time, and with paths as the kernel's own build has them.
+// exported a second time (unless told to), and with paths as the kernel's own build
+// has them.
 func (w *wrapper) compile(source, stem, output string) error {
 	real := filepath.Join(w.work, w.sched, filepath.Base(source))
 	var args []string
@@ -140,7 +143,10 @@ func (w *wrapper) compile(source, stem, output string) error {
 			args = append(args, a)
 		}
 	}
-	args = append(args, "-D__DISABLE_EXPORTS", "-ffile-prefix-map="+w.work+"/=", "-I"+filepath.Join(w.dir, includeDir))
+	if !w.export {
+		args = append(args, "-D__DISABLE_EXPORTS")
+	}
+	args = append(args, "-ffile-prefix-map="+w.work+"/=", "-I"+filepath.Join(w.dir, includeDir))
 	// Headers in include/trace refer to some elsewhere in the source relative to
 	// themselves, and those are not where the packaged headers are.
 	for _, d := range []string{"include/trace", "include/trace/events"} {
