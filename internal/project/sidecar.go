@@ -60,8 +60,8 @@ func (p *Project) config(t *target.Target) (*boundary.Config, error) {
 			continue
 		}
 		why := "the kernel's source has no such file"
-		if top, _, _ := strings.Cut(s.File, "/"); !exists(filepath.Join(t.Source, top)) {
-			why = t.Source + " does not have the directory " + top + ": run `plugsched init` again, it fetches the rest of the source, or give a whole tree with --source"
+		if dir := filepath.Dir(s.File); !exists(filepath.Join(t.Source, dir)) {
+			why = t.Source + " has no " + dir + ": run `plugsched init` again, which fetches more of the source, or give it a whole tree with --source"
 		}
 		return nil, &Error{cfg.SidecarError(s, "%s", why).Error()}
 	}

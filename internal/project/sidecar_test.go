@@ -79,7 +79,7 @@ func TestSidecarFiles(t *testing.T) {
 	var e *Error
 	for text, want := range map[string]string{
 		"sidecar:\n  kernel/frok.c:\n    f: why\n": "plugsched.yaml:3: sidecar: kernel/frok.c: the kernel's source has no such file",
-		"sidecar:\n  fs/exec.c:\n    f: why\n":     "plugsched.yaml:3: sidecar: fs/exec.c: " + source + " does not have the directory fs: run `plugsched init` again",
+		"sidecar:\n  fs/exec.c:\n    f: why\n":     "plugsched.yaml:3: sidecar: fs/exec.c: " + source + " has no fs: run `plugsched init` again",
 		"sidecar: [\n":                             "plugsched.yaml",
 	} {
 		write(t, text, p.path(configFile))
