@@ -37,6 +37,9 @@ func openBoundary(dir string) (*boundary.Boundary, error) {
 
 var classes = []boundary.Class{boundary.Interface, boundary.Callback, boundary.Internal, boundary.External, boundary.Init}
 
+// sidecarClass is no class: whatever is named under sidecar has one of the others.
+const sidecarClass = "sidecar"
+
 func newBoundaryShow() *cobra.Command {
 	var dir, class string
 	var asJSON bool
@@ -60,7 +63,7 @@ redirected, which move along, and which stay in the kernel.`,
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", ".", "the working directory")
-	c.Flags().StringVar(&class, "class", "", "list the functions of one class: interface, callback, internal, external or init")
+	c.Flags().StringVar(&class, "class", "", "list the functions of one class: interface, callback, internal, external or init; or those named under sidecar")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -71,11 +74,14 @@ func showBoundary(w io.Writer, b *boundary.Boundary, class boundary.Class) error
 		for _, k := range classes {
 			fmt.Fprintf(w, "%-10s %5d\n", k, n[k])
 		}
+		if n := len(b.Sidecar()); n > 0 {
+			fmt.Fprintf(w, "%-10s %5d (of those that move)\n", sidecarClass, n)
+		}
 		return nil
 	}
 	found := false
 	for _, f := range b.Functions {
-		if f.Class == class {
+		if f.Class == class || f.Sidecar && class == sidecarClass {
 			found = true
 			fmt.Fprintf(w, "%-44s %s:%d\n", f.Name, f.DeclFile, f.DeclLine)
 		}

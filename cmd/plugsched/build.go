@@ -14,6 +14,7 @@ import (
 
 func newBuild() *cobra.Command {
 	var key, cert string
+	var sidecars []string
 	c := &cobra.Command{
 		Use:   "build WORKDIR",
 		Short: "Build the changed scheduler into a module",
@@ -41,6 +42,16 @@ variable KBUILD_SIGN_PIN.`,
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			p.Progress = out.stage
+			if len(sidecars) > 0 {
+				t, err := p.Target()
+				if err != nil {
+					return err
+				}
+				p.Sidecars = sidecars
+				if err := p.Init(c.Context(), t); err != nil {
+					return err
+				}
+			}
 			d, err := p.Build(c.Context())
 			out.finish()
 			if err != nil {
@@ -57,5 +68,6 @@ variable KBUILD_SIGN_PIN.`,
 	}
 	c.Flags().StringVar(&key, "sign-key", "", "sign the module with this private key (PEM)")
 	c.Flags().StringVar(&cert, "sign-cert", "", "the key's certificate (X.509, PEM or DER)")
+	c.Flags().StringArrayVar(&sidecars, "sidecar", nil, sidecarHelp)
 	return c
 }

@@ -15,6 +15,7 @@ import (
 
 func newInit() *cobra.Command {
 	var o target.Options
+	var sidecars []string
 	c := &cobra.Command{
 		Use:   "init [--release RELEASE] WORKDIR",
 		Short: "Take the scheduler out of a kernel into a new working directory",
@@ -35,14 +36,18 @@ Without --release the kernel that runs now is meant. An interrupted init resumes
 				}
 				o.Release = release
 			}
+			p, err := project.New(a[0])
+			if err != nil {
+				return err
+			}
+			p.Sidecars = sidecars
+			if o.SourceDirs, err = p.SourceDirs(sidecars); err != nil {
+				return err
+			}
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			o.Progress = out.fetching
 			t, err := target.Fetch(c.Context(), o)
-			if err != nil {
-				return err
-			}
-			p, err := project.New(a[0])
 			if err != nil {
 				return err
 			}
@@ -62,5 +67,8 @@ Without --release the kernel that runs now is meant. An interrupted init resumes
 	f.StringVar(&o.Manual.Vmlinuz, "vmlinuz", "", "use this boot image")
 	f.StringVar(&o.Manual.Headers, "headers", "", "use this linux-headers directory")
 	f.StringVar(&o.Manual.Source, "source", "", "use this kernel tree, or .tar.xz of one")
+	f.StringArrayVar(&sidecars, "sidecar", nil, sidecarHelp)
 	return c
 }
+
+const sidecarHelp = "a function outside of the scheduler that moves with it, as FILE:FUNCTION; written into plugsched.yaml"

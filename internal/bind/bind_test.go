@@ -227,11 +227,11 @@ func TestRender(t *testing.T) {
 		}
 	}
 	for i, u := range undefined {
-		if u, ok := strings.CutPrefix(u, "__orig_core_"); ok { // gcc's numbers
-			undefined[i] = "__orig_core_" + u[:1]
+		if u, ok := strings.CutPrefix(u, "__orig_kernel.sched.core_"); ok { // gcc's numbers
+			undefined[i] = "__orig_kernel.sched.core_" + u[:1]
 		}
 	}
-	want := []string{"__orig_border", "__orig_callback", "__orig_core_k", "__orig_core_m", "__orig_core_n", "counted", "external", "fair_sched_class", "keep", "many", "once", "pcpu", SwitchTo, "shared", "weights"}
+	want := []string{"__orig_border", "__orig_callback", "__orig_kernel.sched.core_k", "__orig_kernel.sched.core_m", "__orig_kernel.sched.core_n", "counted", "external", "fair_sched_class", "keep", "many", "once", "pcpu", SwitchTo, "shared", "weights"}
 	undefined = slices.DeleteFunc(undefined, func(s string) bool { return s == "__SCK__x" })
 	if diff := cmp.Diff(want, undefined); diff != "" {
 		t.Errorf("undefined: %s", diff)
@@ -276,10 +276,10 @@ func TestBoundNames(t *testing.T) {
 			symbols.Symbol{Name: "state", Unit: unitName, Addr: 2, Size: 4, Kind: symbols.Object}))
 	p := k.Decide(unitName, u, u)
 	_, undefined := names(t, p.Render())
-	if diff := cmp.Diff([]string{"__orig_core_state"}, undefined); diff != "" {
+	if diff := cmp.Diff([]string{"__orig_kernel.sched.core_state"}, undefined); diff != "" {
 		t.Error(diff)
 	}
-	if s := p.Bound["__orig_core_state"]; s == nil || s.Addr != 2 {
+	if s := p.Bound["__orig_kernel.sched.core_state"]; s == nil || s.Addr != 2 {
 		t.Errorf("bound to %+v", s)
 	}
 }

@@ -171,7 +171,7 @@ func (c *comparer) stays(d *asm.Def) {
 	for _, e := range c.causes(d) {
 		switch {
 		case e.Path == nil:
-			c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that the change to its code would not take effect", doStay)
+			c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that the change to its code would not take effect", c.instead(d))
 			known = true
 		case e.Kind == edits.Function:
 			c.inlined[e.Change] = append(c.inlined[e.Change], d.Name)
@@ -324,7 +324,7 @@ func (c *comparer) removed(d *asm.Def) {
 	case f.Class == boundary.Init:
 		c.refuse(Init, d, "is __init code: it ran at boot and cannot be taken back", doInitHook)
 	case f.Class == boundary.External && !f.Clone():
-		c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that removing it would not take effect", doStay)
+		c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that removing it would not take effect", c.instead(d))
 	}
 }
 

@@ -6,7 +6,6 @@
 package bind
 
 import (
-	"path/filepath"
 	"sort"
 	"strings"
 
@@ -160,6 +159,7 @@ var kernelSections = []struct{ prefix, why string }{
 	{".discard.ibt_endbr_noseal", "about exported functions"},
 	{".discard.noendbr", "about static call trampolines"},
 	{"__verbose", "dynamic debug; the kernel's"},
+	{".modinfo", "about the kernel's built-in code"},
 }
 
 // kernelSection reports sections whose contents stay with the kernel.
@@ -402,8 +402,8 @@ func (p *Plan) undefined(name string) string {
 	}
 	out := kernelName
 	if !p.kernel.Symbols.Unique(kernelName) || kernelName != name || numbered(kernelName) {
-		stem := strings.TrimSuffix(filepath.Base(p.Unit), ".c")
-		out = OrigPrefix + stem + "_" + strings.ReplaceAll(kernelName, ".", "_")
+		unit := strings.ReplaceAll(strings.TrimSuffix(p.Unit, ".c"), "/", ".")
+		out = OrigPrefix + unit + "_" + strings.ReplaceAll(kernelName, ".", "_")
 	}
 	if fate, ok := p.Fates[p.Source.Lookup(name)]; ok && fate == Replace {
 		out = kernelName // the kernel's table, whose name the module's copy gave up

@@ -56,6 +56,7 @@ type Function struct {
 	Size     uint64
 	Class    Class
 	Facts    []Fact
+	Sidecar  bool `json:",omitempty"` // moves because the project names it
 	// Inlines are scheduler functions inlined into a function that stays: to
 	// change them would be to change it.
 	Inlines []string `json:",omitempty"`
@@ -97,6 +98,7 @@ type Boundary struct {
 	Release   string
 	BuildID   string
 	Sources   []string    // the directories that are the scheduler's
+	Sidecars  []string    `json:",omitempty"` // units outside of them of which functions move, sorted
 	Functions []*Function // by name, then unit
 	Objects   []*Object   // by name, then unit
 }
@@ -112,6 +114,17 @@ func (b *Boundary) Counts() map[Class]int {
 		m[f.Class]++
 	}
 	return m
+}
+
+// Sidecar returns the functions that move because the project names them.
+func (b *Boundary) Sidecar() []*Function {
+	var out []*Function
+	for _, f := range b.Functions {
+		if f.Sidecar {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // Find returns every function with the symbol or source name.
@@ -141,6 +154,9 @@ func (b *Boundary) FindObject(name string) []*Object {
 // of it stays.
 func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
 	d := &deriver{prog: p, arch: a, cfg: cfg, tail: tail, nodes: map[*image.Function]*node{}}
+	if err := d.findSidecars(); err != nil {
+		return nil, err
+	}
 	if err := d.collect(); err != nil {
 		return nil, err
 	}
@@ -150,6 +166,9 @@ func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Bounda
 		return nil, err
 	}
 	d.settle()
+	if err := d.checkSidecars(); err != nil {
+		return nil, err
+	}
 	return d.result()
 }
 
@@ -164,6 +183,8 @@ type node struct {
 	takers  []string          // who takes its address, class tables aside
 	init    bool
 	stays   []Fact // non-empty: cannot move
+	side    *Sidecar
+	notes   []Fact // would keep it, were it not a sidecar
 }
 
 type deriver struct {
@@ -173,15 +194,18 @@ type deriver struct {
 	tail  []string
 	nodes map[*image.Function]*node
 	order []*node
+	named map[*image.Function]*Sidecar
+	waits map[*image.Function]bool // __sched, outside of the scheduler, calls schedule itself
 }
 
 // collect finds the scheduler's functions. A .cold part belongs to its function.
 func (d *deriver) collect() error {
 	for _, f := range d.prog.Functions {
-		if !d.cfg.Source(f.Unit) || strings.HasSuffix(f.Name, ".cold") {
+		side := d.named[f]
+		if side == nil && !d.cfg.Source(f.Unit) || strings.HasSuffix(f.Name, ".cold") {
 			continue
 		}
-		n := &node{fn: f, decl: d.cfg.Source(f.DeclFile)}
+		n := &node{fn: f, decl: d.cfg.Source(f.DeclFile) || side != nil && f.DeclFile == side.File, side: side}
 		n.init = strings.HasPrefix(f.Section, ".init") || strings.HasPrefix(f.Section, ".exit")
 		d.nodes[f] = n
 		d.order = append(d.order, n)
@@ -323,7 +347,7 @@ func (d *deriver) result() (*Boundary, error) {
 	for _, n := range d.order {
 		f := n.fn
 		r := &Function{Name: f.Name, Base: f.Base, Aliases: f.Aliases, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
-			Addr: f.Addr, Size: f.Size, Jump: n.jump}
+			Addr: f.Addr, Size: f.Size, Jump: n.jump, Sidecar: n.side != nil}
 		callers, reached := d.outsideCallers(n), d.reached(n)
 		switch {
 		case n.init:
@@ -348,6 +372,15 @@ func (d *deriver) result() (*Boundary, error) {
 		r.Facts = d.facts(n, callers)
 		b.Functions = append(b.Functions, r)
 	}
+	if others := d.unnamed(); len(others) > 0 {
+		b.Functions = append(b.Functions, others...)
+		sort.SliceStable(b.Functions, func(i, j int) bool { return b.Functions[i].Name < b.Functions[j].Name })
+	}
+	for _, file := range d.cfg.Sidecar.Files() {
+		if !d.cfg.Source(file) {
+			b.Sidecars = append(b.Sidecars, file)
+		}
+	}
 	b.Objects = d.objects()
 	return b, nil
 }
@@ -355,7 +388,7 @@ func (d *deriver) result() (*Boundary, error) {
 func (d *deriver) inlined(f *image.Function) []string {
 	var out []string
 	for _, s := range f.Inlines {
-		if d.cfg.Source(s.DeclFile) {
+		if d.cfg.Compiled(s.DeclFile) {
 			out = append(out, s.Name)
 		}
 	}
@@ -364,7 +397,10 @@ func (d *deriver) inlined(f *image.Function) []string {
 }
 
 func (d *deriver) facts(n *node, callers []*image.Function) []Fact {
-	facts := append([]Fact(nil), n.stays...)
+	facts := append(append([]Fact(nil), n.stays...), n.notes...)
+	if n.side != nil {
+		facts = append(facts, Fact{Kind: "sidecar", Text: "is named under sidecar: " + n.side.Reason})
+	}
 	if n.fn.Exported {
 		facts = append(facts, Fact{Kind: "exported", Text: "is exported, so that modules may call it"})
 	}
@@ -384,7 +420,7 @@ func (d *deriver) facts(n *node, callers []*image.Function) []Fact {
 			facts = append(facts, Fact{Kind: "address", Text: "its address is taken by " + t})
 		}
 	}
-	if len(facts) == 0 {
+	if len(seen) == 0 && !n.fn.Exported && !n.tail && len(n.stays) == 0 {
 		facts = append(facts, Fact{Kind: "inside", Text: d.insideText(n)})
 	}
 	return facts
@@ -413,7 +449,7 @@ func (d *deriver) insideText(n *node) string {
 func (d *deriver) objects() []*Object {
 	var out []*Object
 	for _, o := range d.prog.Objects {
-		if !d.cfg.Source(o.Unit) {
+		if !d.cfg.Compiled(o.Unit) {
 			continue
 		}
 		r := &Object{Name: o.Name, Unit: o.Unit, DeclFile: o.DeclFile, DeclLine: o.DeclLine, Type: o.Type,

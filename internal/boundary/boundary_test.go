@@ -87,7 +87,7 @@ func kernel(t *testing.T, sources map[string]string, units ...string) *image.Pro
 		objects = append(objects, o)
 	}
 	run(t, dir, "ld", append([]string{"-T", "ld.script", "--build-id", "-o", "vmlinux"}, objects...)...)
-	p, err := image.Load(t.Context(), filepath.Join(dir, "vmlinux"), image.Options{SourceDirs: []string{"kernel/sched"}})
+	p, err := image.Load(t.Context(), filepath.Join(dir, "vmlinux"), image.Options{SourceDirs: []string{"kernel/sched", "kernel/fork.c"}})
 	if err != nil {
 		t.Fatal(err)
 	}

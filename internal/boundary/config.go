@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -37,6 +38,8 @@ type Config struct {
 	// Headers are macros and other definitions in headers outside of the scheduler
 	// that only the scheduler uses, as the developer knows.
 	Headers map[string]string `yaml:"headers"`
+	// Sidecar functions move with the scheduler.
+	Sidecar Sidecars `yaml:"sidecar"`
 
 	// Package is about the packages that build makes (internal/packaging).
 	Package map[string]string `yaml:"package"`
@@ -79,6 +82,7 @@ func LoadConfig(project string) (*Config, error) {
 	if err := cfg.check(text, &own); err != nil {
 		return nil, err
 	}
+	cfg.Sidecar = own.Sidecar
 	cfg.Sources = append(cfg.Sources, own.Sources...)
 	merge(&cfg.Interface, own.Interface)
 	merge(&cfg.Stay, own.Stay)
@@ -116,6 +120,14 @@ func merge(to *map[string]string, from map[string]string) {
 
 // Source reports whether file is one of the scheduler's.
 func (c *Config) Source(file string) bool { return below(c.Sources, file) }
+
+// Units are the directories and files whose units the module is built from.
+func (c *Config) Units() []string { return append(slices.Clone(c.Sources), c.Sidecar.Files()...) }
+
+// Compiled reports whether the module is built from a unit.
+func (c *Config) Compiled(unit string) bool {
+	return c.Source(unit) || slices.Contains(c.Sidecar.Files(), unit)
+}
 
 func below(dirs []string, file string) bool {
 	for _, dir := range dirs {

@@ -122,6 +122,17 @@ func (c *Config) check(text []byte, own *Config) error {
 			return c.errorAt("stay", name, "%s is listed under interface too (line %d)", name, c.lines[[2]string{"interface", name}])
 		}
 	}
+	for i := range own.Sidecar {
+		s := &own.Sidecar[i]
+		if strings.TrimSpace(s.Reason) == "" {
+			return c.SidecarError(s, "%s needs a reason: write %s: REASON", s.Function, s.Function)
+		}
+		for _, section := range []string{"stay", "interface"} {
+			if line, both := c.lines[[2]string{section, s.Function}]; both {
+				return c.SidecarError(s, "%s is listed under %s too (line %d)", s.Function, section, line)
+			}
+		}
+	}
 	for _, name := range sortedKeys(own.Interface) {
 		if why, ok := c.builtin[name]; ok {
 			return c.errorAt("interface", name, "%s has to stay: it %s", name, why)

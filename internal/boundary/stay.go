@@ -28,6 +28,7 @@ func (d *deriver) staying() {
 		}
 	}
 	d.sleepers()
+	d.sidecarSleepers()
 	d.waiters()
 }
 
@@ -45,9 +46,14 @@ func (d *deriver) waiters() {
 				break
 			}
 			for _, up := range chain {
-				if len(up.stays) == 0 {
-					up.stays = append(up.stays, Fact{Kind: "waits", By: n.fn.Name,
-						Text: "is part of a system call in which any user can keep a task: " + n.fn.Name + " calls " + c.To.Name})
+				fact := Fact{Kind: "waits", By: n.fn.Name,
+					Text: "is part of a system call in which any user can keep a task: " + n.fn.Name + " calls " + c.To.Name}
+				switch {
+				case len(up.stays) > 0:
+				case up.side == nil:
+					up.stays = append(up.stays, fact)
+				case len(up.notes) == 0:
+					up.notes = append(up.notes, fact)
 				}
 			}
 			break
@@ -109,14 +115,14 @@ func (d *deriver) sleepers() {
 			work = append(work, cn)
 		}
 	}
-	waits := map[*image.Function]bool{} // __sched, outside of the scheduler, calls schedule itself
+	d.waits = map[*image.Function]bool{}
 	for _, f := range d.prog.Functions {
 		if d.nodes[f] != nil || !d.prog.InRange(f.Addr, "__sched_text_start", "__sched_text_end") {
 			continue
 		}
 		for _, c := range f.Calls {
 			if _, ok := via[c.To]; ok && d.nodes[c.To] != nil {
-				waits[f] = true
+				d.waits[f] = true
 			}
 		}
 	}
@@ -130,7 +136,7 @@ func (d *deriver) sleepers() {
 			continue
 		}
 		for _, c := range n.fn.Calls {
-			if waits[c.To] {
+			if d.waits[c.To] {
 				n.stays = append(n.stays, Fact{Kind: "sleeps", By: c.To.Name, Text: "sleeps: it calls " + describe(c.To)})
 				break
 			}

@@ -22,9 +22,10 @@ type Description struct {
 	Tool    string `yaml:"tool"`     // version of plugsched that built it
 	Commit  string `yaml:"commit"`   // of the developer's tree, "" when unknown; "+" when it had local changes
 
-	Boundary map[string]int `yaml:"boundary"` // functions by class
-	Replaced []string       `yaml:"replaced"` // functions that are redirected, sorted
-	Changed  []string       `yaml:"changed"`  // functions and objects that differ from the kernel's, sorted
+	Boundary map[string]int `yaml:"boundary"`                            // functions by class
+	Replaced []string       `yaml:"replaced"`                            // functions that are redirected, sorted
+	Sidecar  []string       `yaml:"sidecar,omitempty" json:",omitempty"` // functions outside of the boundary that move too, as FILE:FUNCTION
+	Changed  []string       `yaml:"changed"`                             // functions and objects that differ from the kernel's, sorted
 	Added    []string       `yaml:"added"`
 	Removed  []string       `yaml:"removed"`
 	Warnings []string       `yaml:"warnings,omitempty"`

@@ -87,7 +87,11 @@ func TestLinkSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := linkSources(tree, dir); err != nil {
+		links, err := schedulerLinks(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := makeLinks(dir, links); err != nil {
 			t.Error(err)
 		}
 	}

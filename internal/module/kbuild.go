@@ -28,8 +28,11 @@ type Tree struct {
 	SchedDir    string // the scheduler's sources in it, "kernel/sched"
 	KernelBuild string // what `make -C` takes
 	Common      string // the directory whose include/ the kernel's headers come from
+	Source      string // the kernel's whole source, for the Makefiles of sidecars
 	CC          string // the kernel's compiler
 	Self        string // the plugsched binary, which the build runs as compiler wrapper
+
+	export string // not empty: with the kernel's exports
 }
 
 // Unit is one compiled unit.
@@ -61,13 +64,22 @@ func (e *BuildError) Error() string {
 // Compile compiles every unit of the scheduler in WorkDir, with the flags of
 // built-in code, into dir.
 func Compile(ctx context.Context, t *Tree, dir string) ([]Unit, error) {
+	links, err := schedulerLinks(t)
+	if err != nil {
+		return nil, err
+	}
+	return compile(ctx, t, dir, links, compileKbuild)
+}
+
+// compile builds what a Kbuild file puts into always-y, with links in dir.
+func compile(ctx context.Context, t *Tree, dir string, links map[string]string, kbuild string) ([]Unit, error) {
 	if err := prepare(t, dir); err != nil {
 		return nil, err
 	}
-	if err := linkSources(t, dir); err != nil {
+	if err := makeLinks(dir, links); err != nil {
 		return nil, err
 	}
-	if err := update(filepath.Join(dir, "Kbuild"), []byte(compileKbuild), 0o644); err != nil {
+	if err := update(filepath.Join(dir, "Kbuild"), []byte(kbuild), 0o644); err != nil {
 		return nil, err
 	}
 	if err := copyAPI(filepath.Join(dir, includeDir)); err != nil {
@@ -143,22 +155,26 @@ func Others(dir string) ([]string, error) {
 	return strings.Fields(string(text)), err
 }
 
-// linkSources makes the scheduler's sources, and no others, visible in a build
-// directory.
-func linkSources(t *Tree, dir string) error {
+// schedulerLinks maps the scheduler's sources, and no others, to their files.
+func schedulerLinks(t *Tree) (map[string]string, error) {
 	src := filepath.Join(t.WorkDir, t.SchedDir)
 	entries, err := os.ReadDir(src)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	want := map[string]bool{}
+	links := map[string]string{}
 	for _, e := range entries {
-		name := e.Name()
-		if !strings.HasSuffix(name, ".c") && name != "Makefile" {
-			continue
+		if name := e.Name(); strings.HasSuffix(name, ".c") || name == "Makefile" {
+			links[name] = filepath.Join(src, name)
 		}
-		want[name] = true
-		target, link := filepath.Join(src, name), filepath.Join(dir, name)
+	}
+	return links, nil
+}
+
+// makeLinks makes files visible in a build directory, and no others.
+func makeLinks(dir string, links map[string]string) error {
+	for name, target := range links {
+		link := filepath.Join(dir, name)
 		if was, err := os.Readlink(link); err != nil || was != target {
 			os.Remove(link)
 			if err := os.Symlink(target, link); err != nil {
@@ -166,18 +182,18 @@ func linkSources(t *Tree, dir string) error {
 			}
 		}
 	}
-	return removeStale(dir, want)
+	return removeStale(dir, links)
 }
 
 // removeStale removes links to sources that are gone, and what was made of them.
-func removeStale(dir string, want map[string]bool) error {
+func removeStale(dir string, want map[string]string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if e.Type()&os.ModeSymlink == 0 || want[name] {
+		if e.Type()&os.ModeSymlink == 0 || want[name] != "" {
 			continue
 		}
 		stem := strings.TrimSuffix(filepath.Join(dir, name), ".c")
@@ -206,7 +222,7 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
 	cmd := exec.CommandContext(ctx, "make", append(args, targets...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
-		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, "MAKEFLAGS=", "KBUILD_OUTPUT=")
+		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, envSource+"="+t.Source, envExport+"="+t.export, "MAKEFLAGS=", "KBUILD_OUTPUT=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer

@@ -22,6 +22,8 @@ const (
 	envCommon = "PLUGSCHED_CC_COMMON"
 	envCC     = "PLUGSCHED_CC_CC"
 	envDir    = "PLUGSCHED_CC_DIR"
+	envSource = "PLUGSCHED_CC_SOURCE"
+	envExport = "PLUGSCHED_CC_EXPORT"
 
 	modeCompile  = "compile"  // source to assembly, kept, and on to an object
 	modeAssemble = "assemble" // the bound assembly stands in for the source
@@ -40,7 +42,7 @@ func wrapperScript(t *Tree) string {
 // `plugsched cc`. It returns the exit status.
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
-		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir)}
+		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource), export: os.Getenv(envExport) != ""}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")
 		return 2
@@ -59,6 +61,8 @@ func WrapCompiler(args []string) int {
 type wrapper struct {
 	args                               []string
 	mode, work, sched, common, cc, dir string
+	whole                              string // the kernel's whole source
+	export                             bool
 }
 
 func (w *wrapper) run() error {
@@ -119,7 +123,8 @@ func exists(path string) bool {
 }
 
 // compile makes the unit as if it were built in: without MODULE, with nothing
-// exported a second time, and with paths as the kernel's own build has them.
+// exported a second time (unless told to), and with paths as the kernel's own build
+// has them.
 func (w *wrapper) compile(source, stem, output string) error {
 	real := filepath.Join(w.work, w.sched, filepath.Base(source))
 	var args []string
@@ -132,11 +137,23 @@ func (w *wrapper) compile(source, stem, output string) error {
 			skip = true
 		case a == "-c" || a == "-DMODULE":
 		case a == source:
+		case strings.HasPrefix(a, "-I") && strings.HasSuffix(a, w.dir): // -I$(src), -I$(srctree)/$(src)
+			args = append(args, "-I"+filepath.Dir(real))
 		default:
 			args = append(args, a)
 		}
 	}
-	args = append(args, "-D__DISABLE_EXPORTS", "-ffile-prefix-map="+w.work+"/=", "-I"+filepath.Join(w.dir, includeDir))
+	if !w.export {
+		args = append(args, "-D__DISABLE_EXPORTS")
+	}
+	args = append(args, "-ffile-prefix-map="+w.work+"/=", "-I"+filepath.Join(w.dir, includeDir))
+	// Headers in include/trace refer to some elsewhere in the source relative to
+	// themselves, and those are not where the packaged headers are.
+	for _, d := range []string{"include/trace", "include/trace/events"} {
+		if w.whole != "" {
+			args = append(args, "-iquote", filepath.Join(w.whole, d))
+		}
+	}
 	asm := filepath.Join(w.dir, stem+".s")
 	if err := w.exec(append(args, "-S", "-o", asm, real)); err != nil {
 		return err

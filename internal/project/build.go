@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -110,7 +109,10 @@ func (p *Project) newBuild() (*build, error) {
 		return nil, err
 	}
 	for _, u := range units {
-		b.pristine[u.Name] = u
+		// An init that was refused may have left a sidecar that is none.
+		if b.boundary.Owns(u.Name) || slices.Contains(b.boundary.Sidecars, u.Name) {
+			b.pristine[u.Name] = u
+		}
 	}
 	b.desc = &desc.Description{Format: desc.Version, Release: b.boundary.Release, BuildID: b.boundary.BuildID, Tool: version.String(), Boundary: map[string]int{}, Jumps: map[string]uint64{}}
 	for c, n := range b.boundary.Counts() {
@@ -120,6 +122,9 @@ func (p *Project) newBuild() (*build, error) {
 		if f.Class.Border() {
 			b.desc.Replaced = append(b.desc.Replaced, f.Name)
 			b.desc.Jumps[f.Name] = uint64(f.Jump)
+		}
+		if f.Sidecar {
+			b.sidecar(f)
 		}
 	}
 	sort.Strings(b.desc.Replaced)
@@ -151,14 +156,14 @@ func (b *build) sourceKey() (string, error) {
 		return "", err
 	}
 	var files []string
-	for _, dir := range sourceDirs {
+	for _, dir := range b.sourceDirs() {
 		below, err := filesBelow(b.path(dir))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}
 		files = append(files, below...)
 	}
-	return hashOf([]string{self, b.tree.KernelBuild, b.tree.CC}, files...)
+	return hashOf(append([]string{self, b.tree.KernelBuild, b.tree.CC}, b.boundary.Sidecars...), files...)
 }
 
 // sourceDirs are the directories of the tree that can hold source.
@@ -169,6 +174,11 @@ func (b *build) compile(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	sidecars, err := module.CompileSidecars(ctx, b.tree, b.state("edited-sidecar"), b.boundary.Sidecars)
+	if err != nil {
+		return "", err
+	}
+	units = append(units, sidecars...)
 	return fmt.Sprintf("%d units", len(units)), writeJSON(b.state(editedFile), units)
 }
 
@@ -224,7 +234,7 @@ func (b *build) bindUnit(kernel *bind.Kernel, name string, edited, pristine *asm
 	b.desc.Added = append(b.desc.Added, c.Added...)
 	b.desc.Removed = append(b.desc.Removed, c.Removed...)
 	b.desc.Warnings = append(b.desc.Warnings, c.Warnings...)
-	b.bound[strings.TrimSuffix(filepath.Base(name), ".c")] = plan.Render()
+	b.bound[name] = plan.Render()
 	for name, s := range plan.Bound {
 		b.names[name] = s
 	}
@@ -240,7 +250,7 @@ func (b *build) bindUnit(kernel *bind.Kernel, name string, edited, pristine *asm
 	if err != nil {
 		return nil, err
 	}
-	if b.types == nil {
+	if b.types == nil && b.boundary.Owns(name) {
 		b.types = before
 	}
 	refusals, warnings := kernel.CompareTypes(name, now, before, src)

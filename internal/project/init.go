@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -41,16 +42,43 @@ func (e *MismatchError) Error() string {
 }
 
 // Init makes the project for a kernel. What an earlier run has finished is kept;
-// the developer's own files are never overwritten.
+// the developer's own files are never overwritten. Sidecars that are refused are
+// taken out of plugsched.yaml again.
 func (p *Project) Init(ctx context.Context, t *target.Target) error {
 	if err := p.claim(t); err != nil {
 		return err
 	}
+	if len(p.Sidecars) == 0 {
+		return p.init(ctx, t)
+	}
+	undo, err := p.addSidecars(p.Sidecars)
+	if err != nil {
+		return err
+	}
+	if err := p.init(ctx, t); err != nil {
+		return errors.Join(err, undo())
+	}
+	return nil
+}
+
+func (p *Project) init(ctx context.Context, t *target.Target) error {
+	cfg, err := p.config(t)
+	if err != nil {
+		return err
+	}
+	files := sidecarFiles(cfg)
 	self, err := p.selfHash()
 	if err != nil {
 		return err
 	}
 	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, self}, " ")
+	reproduceKey := strings.Join(append([]string{key}, files...), " ")
+	if was, err := os.ReadFile(p.state("reproduce.done")); err != nil || string(was) != reproduceKey {
+		// What the last init proved does not hold for what this one makes.
+		if err := removeAll(p.state(reproduceFile)); err != nil {
+			return err
+		}
+	}
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err
@@ -58,13 +86,16 @@ func (p *Project) Init(ctx context.Context, t *target.Target) error {
 	if err != nil {
 		return err
 	}
-	if err := p.analyseAndCompile(ctx, t, key); err != nil {
+	if err := p.analyseAndCompile(ctx, t, cfg, key); err != nil {
 		return err
 	}
 	if err := p.stage("tree", "making the git repository", t.BuildID, func() (string, error) { return p.makeTree(ctx, t) }); err != nil {
 		return err
 	}
-	return p.stage("reproduce", "comparing the compiled source with the kernel", key, func() (string, error) {
+	if err := p.joinTree(ctx, t, files); err != nil {
+		return err
+	}
+	return p.stage("reproduce", "comparing the compiled source with the kernel", reproduceKey, func() (string, error) {
 		return p.reproduced(t)
 	})
 }
@@ -95,13 +126,9 @@ func (p *Project) claim(t *target.Target) error {
 
 // analyseAndCompile reads the vmlinux and compiles the pristine source at the
 // same time: together they take little longer than the slower of the two.
-func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, key string) error {
+func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, cfg *boundary.Config, key string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cfg, err := boundary.LoadConfig(p.path(configFile))
-	if err != nil {
-		return &Error{err.Error()}
-	}
 	rests, err := cfg.Fingerprint()
 	if err != nil {
 		return err
@@ -119,6 +146,9 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, key s
 			}
 			return fmt.Sprintf("%d units", len(units)), writeJSON(p.state(pristineFile), units)
 		})
+		if errs[0] == nil {
+			errs[0] = p.compileSidecars(ctx, t, sidecarFiles(cfg), key)
+		}
 		if errs[0] != nil {
 			cancel()
 		}
@@ -142,7 +172,7 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, key s
 // analyse reads the vmlinux and derives everything that rests on it alone.
 func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.Config, key string) error {
 	return p.stage("analyse", "reading the kernel's binary", key, func() (string, error) {
-		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Sources})
+		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Units()})
 		if err != nil {
 			return "", err
 		}
@@ -178,7 +208,7 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		if err := writeJSON(p.state(boundaryFile), b); err != nil {
 			return "", err
 		}
-		if err := bind.KernelCode(prog, cfg.Source).Save(p.state(codeFile)); err != nil {
+		if err := bind.KernelCode(prog, cfg.Compiled).Save(p.state(codeFile)); err != nil {
 			return "", err
 		}
 		c := b.Counts()
@@ -215,6 +245,11 @@ func (p *Project) reproduced(t *target.Target) (string, error) {
 		r, err := bind.Reproduce(codes, u.Name, u.Object)
 		if err != nil {
 			return "", err
+		}
+		if filepath.Dir(u.Name) != schedDir {
+			if err := checkSidecar(u.Name, r); err != nil {
+				return "", err
+			}
 		}
 		all.Functions += r.Functions
 		all.Reproduced += r.Reproduced

@@ -6,6 +6,7 @@ package project
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,6 +32,7 @@ const (
 	codeFile      = "code"
 	springFile    = "springboard.json"
 	pristineFile  = "pristine.json"
+	sidecarFile   = "sidecar.json" // the pristine units outside of the scheduler
 	editedFile    = "edited.json"
 	reproduceFile = "reproduction.json"
 	configSumFile = "config.yaml" // what the boundary was derived with
@@ -45,6 +47,8 @@ type Project struct {
 	// SignKey and SignCert, when set, are the private key and the certificate that
 	// Build signs the module with.
 	SignKey, SignCert string
+	// Sidecars, as FILE:FUNCTION, are what Init adds to plugsched.yaml.
+	Sidecars []string
 	// Documents, when set, makes the man pages and completions that packages take
 	// along, dated as they are: what packaging.Scheduler wants.
 	Documents func(date time.Time) (map[string][]byte, error)
@@ -161,14 +165,21 @@ func (p *Project) springboard() (*x86.Springboard, error) {
 	return s, readJSON(p.state(springFile), s)
 }
 
+// pristine returns the units as the kernel has them, the scheduler's first.
 func (p *Project) pristine() ([]module.Unit, error) {
-	var u []module.Unit
-	return u, readJSON(p.state(pristineFile), &u)
+	var u, sidecars []module.Unit
+	if err := readJSON(p.state(pristineFile), &u); err != nil {
+		return nil, err
+	}
+	if err := readJSON(p.state(sidecarFile), &sidecars); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return append(u, sidecars...), nil
 }
 
 // tree describes the build of a source directory.
 func (p *Project) tree(t *target.Target, source string) *module.Tree {
-	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, CC: t.CC, Self: p.Self}
+	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source, CC: t.CC, Self: p.Self}
 }
 
 // Module is where build leaves the module.

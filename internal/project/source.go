@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -32,13 +33,18 @@ func copySource(from, to string) (int, error) {
 	if err != nil {
 		return 0, userError("%s: has no %s: not a kernel source tree", from, schedDir)
 	}
-	seen := map[string]bool{}
 	var work []string
 	for _, e := range entries {
 		if e.Type().IsRegular() {
 			work = append(work, filepath.Join(schedDir, e.Name()))
 		}
 	}
+	return copyClosure(from, to, work)
+}
+
+// copyClosure copies files, and those that they include by relative path.
+func copyClosure(from, to string, work []string) (int, error) {
+	seen := map[string]bool{}
 	for len(work) > 0 {
 		rel := work[0]
 		work = work[1:]
@@ -71,6 +77,9 @@ func writeBelow(dir, rel string, text []byte) error {
 	return os.WriteFile(path, text, 0o644)
 }
 
+// asPlugsched makes git commit whoever the user is.
+var asPlugsched = []string{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false"}
+
 // makeTree makes the developer's repository: the pristine source and every
 // header that it was compiled from, as the first commit.
 func (p *Project) makeTree(ctx context.Context, t *target.Target) (string, error) {
@@ -91,10 +100,8 @@ func (p *Project) makeTree(ctx context.Context, t *target.Target) (string, error
 		copies[rel] = f
 	}
 	for _, u := range units {
-		for _, dep := range u.Deps {
-			if rel, err := filepath.Rel(t.HeadersCommon, dep); err == nil && !strings.HasPrefix(rel, "..") {
-				copies[rel] = dep
-			}
+		for rel, from := range p.sourcesOf(t, u) {
+			copies[rel] = from
 		}
 	}
 	for rel, from := range copies {
@@ -121,7 +128,7 @@ func (p *Project) makeTree(ctx context.Context, t *target.Target) (string, error
 	for _, args := range [][]string{
 		{"init", "-q", "-b", "main"},
 		{"add", "-A"},
-		{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false", "commit", "-q", "--allow-empty", "-m", message},
+		append(slices.Clone(asPlugsched), "commit", "-q", "--allow-empty", "-m", message),
 		{"tag", pristineTag},
 	} {
 		if err := p.git(ctx, args...); err != nil {
@@ -150,6 +157,9 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 #   some_variable: reason
 # headers:                   # macros outside of kernel/sched that only the scheduler uses
 #   SOME_MACRO: reason
+# sidecar:                   # functions outside of the scheduler that change with it
+#   kernel/some_file.c:
+#     some_function: reason
 #
 # How the packages are that build makes; all of it may be left out.
 #

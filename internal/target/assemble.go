@@ -111,7 +111,7 @@ func (f *fetcher) sourceTree(ctx context.Context, src string) (string, error) {
 	}
 	key := fmt.Sprintf("%s %d %d", src, st.Size(), st.ModTime().UnixNano())
 	k := kind(f.store.derived("source", key, ""))
-	if f.store.intact(k) {
+	if f.store.intact(k) && !f.store.narrow(f.store.path(k)) {
 		return f.store.path(k), nil
 	}
 	if err := f.store.unpackArchive(ctx, k, src, st.Size()); err != nil {

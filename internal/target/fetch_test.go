@@ -4,10 +4,12 @@ package target
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,12 +49,12 @@ func TestFetchThroughApt(t *testing.T) {
 	}
 	for _, p := range []string{tg.Vmlinux, tg.Vmlinuz, tg.Config, tg.SystemMap, tg.KernelBuild + "/scripts/Kbuild.include",
 		tg.KernelBuild + "/Module.symvers", tg.KernelBuild + "/.kernelvariables", tg.HeadersCommon + "/include/linux/only.h",
-		tg.Source + "/kernel/sched/core.c", tg.Source + "/io_uring/io-wq.h"} {
+		tg.Source + "/kernel/sched/core.c", tg.Source + "/io_uring/io-wq.h", tg.Source + "/fs/exec.c", tg.Source + "/drivers/base/core.c"} {
 		if !filepath.IsAbs(p) || existing(p) == "" {
 			t.Errorf("%s is not there", p)
 		}
 	}
-	for _, p := range []string{tg.Source + "/drivers", tg.Source + "/arch/mips", tg.Source + "/tools", filepath.Dir(tg.Source) + "/deb",
+	for _, p := range []string{tg.Source + "/sound", tg.Source + "/drivers/gpu", tg.Source + "/arch/mips", tg.Source + "/tools", filepath.Dir(tg.Source) + "/deb",
 		filepath.Dir(tg.Source) + "/headers/usr/share"} {
 		if existing(p) != "" {
 			t.Errorf("%s should not be there", p)
@@ -452,7 +454,7 @@ func TestInstalledOnHost(t *testing.T) {
 	if !strings.HasPrefix(tg.Vmlinux, root) || !strings.HasPrefix(tg.Vmlinuz, root) || !strings.HasPrefix(tg.HeadersCommon, root) {
 		t.Errorf("not the installed files: %+v", tg)
 	}
-	if existing(tg.Source+"/kernel/sched/core.c") == "" || existing(tg.Source+"/drivers") != "" {
+	if existing(tg.Source+"/kernel/sched/core.c") == "" || existing(tg.Source+"/sound") != "" {
 		t.Errorf("source %s not unpacked", tg.Source)
 	}
 	if strings.Contains(a.log(), "apt-") {
@@ -470,5 +472,35 @@ func TestInstalledOnHost(t *testing.T) {
 	}
 	if strings.Contains(a.log(), "-dbg=") {
 		t.Errorf("downloaded what is installed:\n%s", a.log())
+	}
+}
+
+// TestNarrowSource: a cache that holds less of the source than is wanted, as an
+// earlier version left it, is filled anew.
+func TestNarrowSource(t *testing.T) {
+	a := newArchive(t)
+	a.publish(testKernel())
+	o := a.options(testRelease)
+	tg := mustFetch(t, o)
+	marked := filepath.Dir(tg.Source) + "/source.json"
+	text, err := os.ReadFile(marked)
+	must(t, err)
+	var m marker
+	must(t, json.Unmarshal(text, &m))
+	m.Files = slices.DeleteFunc(m.Files, func(f fileEntry) bool { return strings.HasPrefix(f.Path, "fs/") })
+	text, err = json.Marshal(m)
+	must(t, err)
+	must(t, os.WriteFile(marked, text, 0o644))
+	must(t, os.RemoveAll(tg.Source+"/fs"))
+	a.clearLog()
+	for _, dirs := range [][]string{nil, {"kernel", "drivers"}, {"frobs"}} {
+		o.SourceDirs = dirs
+		if tg := mustFetch(t, o); existing(tg.Source+"/fs") != "" || strings.Contains(a.log(), "download") {
+			t.Errorf("%v: fetched again:\n%s", dirs, a.log())
+		}
+	}
+	o.SourceDirs = []string{"fs"}
+	if tg := mustFetch(t, o); existing(tg.Source+"/fs/exec.c") == "" || !strings.Contains(a.log(), "download linux-source-6.1=6.1.7-2") {
+		t.Errorf("not fetched again:\n%s", a.log())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 type store struct {
 	dir, release, version string
 	rep                   *reporter
+	sourceDirs            []string // that the source has to have
 }
 
 // marker lists what was unpacked, so that a damaged cache is noticed without
@@ -166,9 +168,20 @@ func (s *store) locate(k kind, l *located) bool {
 	case kindHeaders:
 		l.headers = filepath.Join(d, "usr/src/linux-headers-"+s.release)
 	case kindSource:
+		if s.narrow(d) {
+			return false
+		}
 		l.source = d
 	}
 	return true
+}
+
+// narrow reports a source that an earlier version unpacked less of than is wanted
+// now.
+func (s *store) narrow(dir string) bool {
+	return slices.ContainsFunc(s.sourceDirs, func(top string) bool {
+		return slices.Contains(sourceDirs, top) && existing(filepath.Join(dir, top)) == ""
+	})
 }
 
 // cachedVersion is the newest version of a release that the cache has begun to

@@ -47,7 +47,7 @@ type Target struct {
 	// distributions without such a split it is the build directory itself.
 	HeadersCommon string `json:"headers_common"`
 	// Source is the root of a kernel tree that holds at least kernel, io_uring,
-	// include, scripts and arch/KernelArch.
+	// include, scripts and arch/KernelArch, and what Options.SourceDirs names.
 	Source string `json:"source"`
 }
 
@@ -80,6 +80,9 @@ type Options struct {
 	// CacheDir is where artefacts are kept; empty means DefaultCacheDir.
 	CacheDir string
 	Manual   Manual
+	// SourceDirs are top directories that the source has to have besides those that
+	// Target.Source names.
+	SourceDirs []string
 	// KeepDebs keeps downloaded packages after unpacking.
 	KeepDebs bool
 	// Progress, if not nil, is called from one goroutine at a time.
@@ -230,7 +233,7 @@ func (f *fetcher) chooseVersion(ctx context.Context) error {
 	if f.version == "" {
 		name = f.release + "_manual"
 	}
-	f.store = &store{dir: filepath.Join(f.cache, name), release: f.release, version: f.version, rep: f.rep}
+	f.store = &store{dir: filepath.Join(f.cache, name), release: f.release, version: f.version, rep: f.rep, sourceDirs: f.opts.SourceDirs}
 	return nil
 }
 

@@ -141,6 +141,15 @@ func unpackTarXZ(ctx context.Context, r io.Reader, size int64, x *extractor) err
 	}, "unpack the kernel source", "xz", "-dc", "-T0")
 }
 
+// sourceDirs are the directories of the source that are kept, besides the
+// architectures': what the scheduler is built from, and what lies near enough for
+// somebody to change it together with the scheduler.
+var sourceDirs = []string{"kernel", "io_uring", "include", "scripts",
+	"block", "certs", "crypto", "fs", "init", "ipc", "lib", "mm", "net", "security", "virt", "drivers"}
+
+// driverDirs are the parts of drivers that are kept.
+var driverDirs = []string{"acpi", "base", "clocksource", "cpufreq", "cpuidle", "hv", "idle", "opp", "powercap", "thermal", "virt", "xen"}
+
 // sourceFile keeps the scheduler, all it includes, and the scripts and
 // top-level files that developers expect in a kernel tree.
 func sourceFile(name string) string {
@@ -152,12 +161,16 @@ func sourceFile(name string) string {
 	if !below {
 		return rel
 	}
-	switch top {
-	case "kernel", "io_uring", "include", "scripts":
+	second, _, deeper := strings.Cut(rest, "/")
+	switch {
+	case top == "drivers":
+		if !deeper || slices.Contains(driverDirs, second) {
+			return rel
+		}
+	case slices.Contains(sourceDirs, top):
 		return rel
-	case "arch":
-		karch, _, _ := strings.Cut(rest, "/")
-		if slices.ContainsFunc(arches, func(a arch) bool { return a.kernel == karch }) {
+	case top == "arch":
+		if slices.ContainsFunc(arches, func(a arch) bool { return a.kernel == second }) {
 			return rel
 		}
 	}
