@@ -21,7 +21,8 @@ func repack(t *testing.T, s *scheduler, name, script string) vm.File {
 	dir, deb := filepath.Join(t.TempDir(), "files"), filepath.Join(t.TempDir(), name)
 	for _, c := range [][]string{
 		{"dpkg-deb", "--raw-extract", s.file(t, "*.deb", "").HostPath, dir},
-		{"sh", "-ec", "cd " + dir + "; " + script},
+		// The empty list that nfpm writes is none that dpkg-deb takes.
+		{"sh", "-ec", "cd " + dir + "; rm -f DEBIAN/conffiles; " + script},
 		{"dpkg-deb", "--root-owner-group", "--build", dir, deb},
 	} {
 		if out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).CombinedOutput(); err != nil {
