@@ -72,10 +72,11 @@ func TestRefuse(t *testing.T) {
 	m.is("another kernel", "scheduler-"+elsewhere, "installed", "")
 	m.ok("systemctl is-enabled " + installed.Unit(elsewhere))
 
-	m.ok("fallocate -l $(($(stat -f -c '%f * %S' /) - 3000000)) /fill")
+	// The last blocks cannot be preallocated; what is left is the hole.
+	m.sh("dd if=/dev/zero of=/hole bs=1M count=3; fallocate -l $(($(stat -f -c '%f * %S' /) - 60000000)) /fill; dd if=/dev/zero of=/rest bs=64k; rm /hole")
 	m.fails("apt-get install -y -q /run/test/a.deb")
 	m.fails("dpkg -i /run/test/a.deb", "No space left on device")
-	m.ok("rm /fill; test ! -e /usr/lib/plugsched/" + shared.release)
+	m.ok("rm /fill /rest; test ! -e /usr/lib/plugsched/" + shared.release)
 	m.runs("")
 
 	m.ok("mkdir -p -m 700 /var/lib/plugsched && mount -t tmpfs -o size=4k tmpfs /var/lib/plugsched && echo > /var/lib/plugsched/fill")
