@@ -79,7 +79,7 @@ func TestSidecar(t *testing.T) {
 		}
 	}
 	see("before", false)
-	ok(t, m, "schedload start --spec none,fork=4,pipe=2")
+	ok(t, m, "schedload start --spec none,fork=3,clone=2,exec=2,ping_pipe=2")
 	for range 3 {
 		installs(t, m, "plugsched install /sidecar.ko")
 		see("loaded", true)
