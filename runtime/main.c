@@ -8,7 +8,7 @@
 
 #include "plugsched.h"
 
-static int __init plugsched_init(void)
+static int __init load(void)
 {
 	int err;
 
@@ -21,11 +21,16 @@ static int __init plugsched_init(void)
 	err = plugsched_arch_init();
 	if (err)
 		goto out_rescue;
-	err = plugsched_sysfs_init();
+	err = plugsched_hooks_init();
 	if (err)
 		goto out_arch;
+	err = plugsched_sysfs_init();
+	if (err)
+		goto out_hooks;
 	return 0;
 
+out_hooks:
+	plugsched_retire();
 out_arch:
 	plugsched_arch_exit();
 out_rescue:
@@ -35,10 +40,11 @@ out_watchdog:
 	return err;
 }
 
-static void __exit plugsched_exit(void)
+static void __exit unload(void)
 {
 	plugsched_forced_exit();
 	plugsched_sysfs_exit();
+	plugsched_hooks_exit();
 	plugsched_rescue_exit();
 	plugsched_watchdog_exit();
 	plugsched_arch_exit();
@@ -47,7 +53,7 @@ static void __exit plugsched_exit(void)
 	rcu_barrier();
 }
 
-module_init(plugsched_init);
-module_exit(plugsched_exit);
+module_init(load);
+module_exit(unload);
 MODULE_DESCRIPTION("A replacement for the kernel's scheduler");
 MODULE_LICENSE("GPL");

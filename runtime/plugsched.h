@@ -70,7 +70,7 @@ struct plugsched_rq_ops {
  * Grows with every change of struct plugsched_module, or of what it points to:
  * a module is only replaced by one that understands it.
  */
-#define PLUGSCHED_ABI	2
+#define PLUGSCHED_ABI	3
 
 /* What one module knows of another. A NULL pointer stands for the kernel itself. */
 struct plugsched_module {
@@ -85,6 +85,8 @@ struct plugsched_module {
 	const unsigned long *nr_tables;
 	const struct plugsched_features *features;
 	const struct plugsched_rq_ops *rq_ops;
+	/* The edited scheduler's hook, see api.h. */
+	void (*rebuild)(struct rq *rq, bool live);
 	/* Context of both: process, may sleep. */
 	void (*started)(bool fresh);	/* it runs; not @fresh: after an update that failed */
 	void (*stopped)(void);		/* it is about to be left */
@@ -168,6 +170,7 @@ int plugsched_enable(bool on);
 int plugsched_replace(const char *name);
 int plugsched_try(unsigned int ms);
 int plugsched_set_watchdog(unsigned int ms);
+int plugsched_leave(void);
 void plugsched_forced_exit(void);
 
 /* sysfs.c */
@@ -183,24 +186,37 @@ void plugsched_peer_put(struct plugsched_module *peer);
 /* stack.c: see there for the contexts. */
 int plugsched_inspect(const struct plugsched_update *u, struct task_struct *p,
 		      unsigned long *stack, struct plugsched_busy *b);
-int plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b);
-int plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack);
-int plugsched_check_stacks(struct plugsched_update *u, unsigned int id);
+void plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b);
+void plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack);
+void plugsched_check_stacks(struct plugsched_update *u, unsigned int id);
 
 /* scan.c: process context, may sleep. */
 int plugsched_scan_begin(struct plugsched_update *u);
 void plugsched_scan_end(struct plugsched_update *u);
 /* scan.c: stopped machine. */
 bool plugsched_scan_complete(const struct plugsched_update *u);
-int plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack);
+void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack);
 
 /* tasks.c: process context, may sleep. */
 int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *data);
 
 /* rebuild.c: context of both: stopped machine, IRQs off, each CPU for itself. */
-void plugsched_clear_rq(int cpu, const struct plugsched_module *from);
+void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal);
 void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
+
+/* hooks.c: process context, may sleep. */
+int plugsched_hooks_init(void);
+void plugsched_hooks_exit(void);
+int plugsched_retire(void);
+
+/* leftovers.c: process context, may sleep. */
+int plugsched_leftovers_find(void);
+ssize_t plugsched_leftovers_show(char *buf);
+
+/* data.c: process context, may sleep. */
+void plugsched_data_exit(void);
+ssize_t plugsched_data_show(char *buf);
 
 /* heal.c: see there for the contexts. */
 void plugsched_heal_queued(struct task_struct *p);

@@ -110,7 +110,7 @@ static const struct plugsched_rq_ops *ops_of(const struct plugsched_module *m)
  * set_rq_offline() makes the classes unthrottle their groups, so that every
  * queued task can be reached.
  */
-void plugsched_clear_rq(int cpu, const struct plugsched_module *from)
+void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal)
 {
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
@@ -125,6 +125,8 @@ void plugsched_clear_rq(int cpu, const struct plugsched_module *from)
 	take_deadline(rq, list);
 	take_realtime(rq, list);
 	take_fair(rq, list);
+	if (from && !heal)
+		from->rebuild(rq, false);
 	if (from)
 		forget_callers(rq, from->owner);
 	rq_unlock(rq, &rf);
@@ -142,6 +144,8 @@ void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal)
 	rq_lock(rq, &rf);
 	ops_of(to)->update_clock(rq);
 	ops_of(to)->set_online(rq);
+	if (to)
+		to->rebuild(rq, true);
 	list_for_each_entry_safe(p, n, list, se.group_node) {
 		list_del_init(&p->se.group_node);
 		if (heal && p->sched_class == &fair_sched_class)

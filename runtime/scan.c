@@ -146,7 +146,8 @@ static int scan_task(struct task_struct *p, void *data)
 		look_again(s, p);
 		return 0;
 	}
-	return plugsched_report(s->update, &busy);
+	plugsched_report(s->update, &busy);
+	return -EBUSY;
 }
 
 static int alloc_scan(struct plugsched_update *u)
@@ -238,37 +239,26 @@ bool plugsched_scan_complete(const struct plugsched_update *u)
 	return true;
 }
 
-static int check_all(struct plugsched_update *u, struct task_struct * const *list,
-		     unsigned int first, unsigned int nr, unsigned int step, unsigned long *stack)
+static void check_all(struct plugsched_update *u, struct task_struct * const *list,
+		      unsigned int first, unsigned int nr, unsigned int step, unsigned long *stack)
 {
-	int ret = 0, err;
 	unsigned int i;
 
-	for (i = first; i < nr; i += step) {
-		if (!list[i])
-			continue;
-		err = plugsched_check_task(u, list[i], stack);
-		if (err)
-			ret = err;
-	}
-	return ret;
+	for (i = first; i < nr; i += step)
+		if (list[i])
+			plugsched_check_task(u, list[i], stack);
 }
 
 /*
  * Look at a share of who was awake and of what ran since, also on CPUs that have
  * gone offline meanwhile.
  */
-int plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack)
+void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack)
 {
 	const struct plugsched_scan *s = u->scan;
-	int ret, err;
 	unsigned int cpu;
 
-	ret = check_all(u, s->awake, id, s->nr_awake, u->cpus, stack);
-	for (cpu = id; cpu < nr_cpu_ids; cpu += u->cpus) {
-		err = check_all(u, s->ran[cpu].task, 0, RAN_SIZE, 1, stack);
-		if (err)
-			ret = err;
-	}
-	return ret;
+	check_all(u, s->awake, id, s->nr_awake, u->cpus, stack);
+	for (cpu = id; cpu < nr_cpu_ids; cpu += u->cpus)
+		check_all(u, s->ran[cpu].task, 0, RAN_SIZE, 1, stack);
 }

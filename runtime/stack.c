@@ -78,73 +78,62 @@ int plugsched_inspect(const struct plugsched_update *u, struct task_struct *p,
 }
 
 /* Note a task that forbids the update. */
-int plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b)
+void plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b)
 {
 	unsigned int i = atomic_inc_return(&u->nr_busy) - 1;
 
 	if (i < PLUGSCHED_BUSY_MAX)
 		u->busy[i] = *b;
-	return -EBUSY;
 }
 
 /* Context of the rest: stopped machine. */
-int plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack)
+void plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack)
 {
 	struct plugsched_busy busy;
 
 	/* A stopper: below multi_cpu_stop() there is only its thread function. */
 	if (p == cpu_rq(task_cpu(p))->stop && task_curr(p))
-		return 0;
+		return;
 	atomic_inc(&u->stopped);
 	if (plugsched_inspect(u, p, stack, &busy))
-		return plugsched_report(u, &busy);
-	return 0;
+		plugsched_report(u, &busy);
 }
 
 /*
  * A task that is past release_task() is on no list of tasks any more. Until its
- * last switch it is runnable: what do_exit() does from there on does not sleep.
+ * last switch it is runnable, but for short sleeps outside of the scheduler
+ * (proc_flush_pid()): from do_exit() into the scheduler it runs.
  */
-static void check_exiting(struct plugsched_update *u, struct task_struct *p,
-			  unsigned long *stack, int *ret)
+static void check_exiting(struct plugsched_update *u, struct task_struct *p, unsigned long *stack)
 {
-	int err = pid_alive(p) ? 0 : plugsched_check_task(u, p, stack);
-
-	if (err)
-		*ret = err;
+	if (!pid_alive(p))
+		plugsched_check_task(u, p, stack);
 }
 
-static int check_queued(struct plugsched_update *u, struct rq *rq, unsigned long *stack)
+static void check_queued(struct plugsched_update *u, struct rq *rq, unsigned long *stack)
 {
 	struct rt_prio_array *array = &rq->rt.active;
 	struct task_struct *p;
 	struct rb_node *node;
-	int ret = 0, prio;
+	int prio;
 
 	list_for_each_entry(p, &rq->cfs_tasks, se.group_node)
-		check_exiting(u, p, stack, &ret);
+		check_exiting(u, p, stack);
 	for_each_set_bit(prio, array->bitmap, MAX_RT_PRIO)
 		list_for_each_entry(p, array->queue + prio, rt.run_list)
-			check_exiting(u, p, stack, &ret);
+			check_exiting(u, p, stack);
 	for (node = rb_first_cached(&rq->dl.root); node; node = rb_next(node))
-		check_exiting(u, container_of(node, struct task_struct, dl.rb_node), stack, &ret);
-	return ret;
+		check_exiting(u, container_of(node, struct task_struct, dl.rb_node), stack);
 }
 
-static int check_share(struct plugsched_update *u, unsigned int id, unsigned long *stack)
+static void check_share(struct plugsched_update *u, unsigned int id, unsigned long *stack)
 {
 	struct task_struct *g, *p;
 	unsigned int i = 0;
-	int ret = 0, err;
 
-	for_each_process_thread(g, p) {
-		if (i++ % u->cpus != id)
-			continue;
-		err = plugsched_check_task(u, p, stack);
-		if (err)
-			ret = err;
-	}
-	return ret;
+	for_each_process_thread(g, p)
+		if (i++ % u->cpus == id)
+			plugsched_check_task(u, p, stack);
 }
 
 /*
@@ -153,19 +142,15 @@ static int check_share(struct plugsched_update *u, unsigned int id, unsigned lon
  * CPU's idle task is left out: it never returns to its old frames, the CPU comes
  * back through start_secondary().
  */
-int plugsched_check_stacks(struct plugsched_update *u, unsigned int id)
+void plugsched_check_stacks(struct plugsched_update *u, unsigned int id)
 {
 	unsigned long *stack = u->stacks + id * PLUGSCHED_STACK_DEPTH;
 	struct rq *rq = cpu_rq(smp_processor_id());
-	int ret, err;
 
-	ret = plugsched_check_task(u, rq->idle, stack);
-	err = check_queued(u, rq, stack);
-	if (err)
-		ret = err;
+	plugsched_check_task(u, rq->idle, stack);
+	check_queued(u, rq, stack);
 	if (plugsched_scan_complete(u))
-		err = plugsched_scan_check(u, id, stack);
+		plugsched_scan_check(u, id, stack);
 	else
-		err = check_share(u, id, stack);
-	return err ? err : ret;
+		check_share(u, id, stack);
 }

@@ -152,6 +152,28 @@ static ssize_t rescue_store(struct kobject *kobj, struct kobj_attribute *attr,
 	return count;
 }
 
+/* Get ready to be unloaded; -ENOTEMPTY: leftovers says why it must not be. */
+static ssize_t retire_store(struct kobject *kobj, struct kobj_attribute *attr,
+			    const char *buf, size_t count)
+{
+	int err;
+
+	if (!capable(CAP_SYS_MODULE))
+		return -EPERM;
+	err = plugsched_leave();
+	return err ? err : count;
+}
+
+static ssize_t leftovers_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return plugsched_leftovers_show(buf);
+}
+
+static ssize_t data_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return plugsched_data_show(buf);
+}
+
 static u64 span(enum plugsched_time from, enum plugsched_time to)
 {
 	return last.time[to] - last.time[from];
@@ -194,6 +216,9 @@ static ssize_t timings_show(struct kobject *kobj, struct kobj_attribute *attr, c
 static struct kobj_attribute enable_attr = __ATTR(enable, 0600, enable_show, enable_store);
 static struct kobj_attribute replace_attr = __ATTR(replace, 0200, NULL, replace_store);
 static struct kobj_attribute rescue_attr = __ATTR(rescue, 0200, NULL, rescue_store);
+static struct kobj_attribute retire_attr = __ATTR(retire, 0200, NULL, retire_store);
+static struct kobj_attribute leftovers_attr = __ATTR(leftovers, 0400, leftovers_show, NULL);
+static struct kobj_attribute data_attr = __ATTR_RO(data);
 static struct kobj_attribute state_attr = __ATTR_RO(state);
 static struct kobj_attribute kernel_attr = __ATTR_RO(kernel);
 static struct kobj_attribute try_attr = __ATTR(try, 0644, try_show, try_store);
@@ -204,6 +229,9 @@ static struct attribute *plugsched_attrs[] = {
 	&enable_attr.attr,
 	&replace_attr.attr,
 	&rescue_attr.attr,
+	&retire_attr.attr,
+	&leftovers_attr.attr,
+	&data_attr.attr,
 	&state_attr.attr,
 	&kernel_attr.attr,
 	&try_attr.attr,

@@ -12,6 +12,7 @@
 #include <linux/stop_machine.h>
 #include <linux/timekeeping.h>
 
+#include "api.h"
 #include "plugsched.h"
 
 static DEFINE_MUTEX(update_lock);	/* one update at a time, replacements hold two */
@@ -28,6 +29,7 @@ struct plugsched_module plugsched_self = {
 	.nr_tables = &plugsched_nr_tables,
 	.features = &plugsched_features,
 	.rq_ops = &plugsched_rq_ops,
+	.rebuild = plugsched_rebuild,
 	.started = plugsched_rescue_arm,
 	.stopped = plugsched_rescue_disarm,
 };
@@ -64,10 +66,10 @@ static int still_wanted(const struct plugsched_update *u)
 
 static void check(struct plugsched_update *u, unsigned int id)
 {
-	int err = plugsched_check_stacks(u, id);
+	int err;
 
-	if (err == -EBUSY && u->forced)
-		err = 0;
+	plugsched_check_stacks(u, id);
+	err = atomic_read(&u->nr_busy) && !u->forced ? -EBUSY : 0;
 	if (!id && !plugsched_text_unchanged(u))
 		err = -EEXIST;
 	if (!id && still_wanted(u))
@@ -128,7 +130,7 @@ int plugsched_update_stopped(void *data)
 	if (err)
 		return err;
 
-	plugsched_clear_rq(cpu, u->from);
+	plugsched_clear_rq(cpu, u->from, u->heal);
 	rendezvous(u, &round);
 	stamp(u, id, PLUGSCHED_T_CLEARED);
 
@@ -394,6 +396,19 @@ int plugsched_set_watchdog(unsigned int ms)
 	rearm(false);
 	mutex_unlock(&update_lock);
 	return 0;
+}
+
+/* Get ready to be unloaded. Context: process. -EBUSY: it runs, or an update does. */
+int plugsched_leave(void)
+{
+	int err = -EBUSY;
+
+	if (!mutex_trylock(&update_lock))
+		return -EBUSY;
+	if (!plugsched_self.active && !plugsched_rescue_pending())
+		err = plugsched_retire();
+	mutex_unlock(&update_lock);
+	return err;
 }
 
 /*

@@ -4,7 +4,10 @@
 // The kernel is the truth: every answer is read from it.
 package live
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // PreconditionError says why an operation was not even begun. Nothing changed.
 type PreconditionError struct{ Err error }
@@ -42,6 +45,18 @@ func (e *KernelFault) Error() string {
 		s += "\n  " + l
 	}
 	return s
+}
+
+// HeldError says that a module does not run any more, but has to stay loaded: what it
+// made, or a task inside of it, would outlive it.
+type HeldError struct {
+	Name  string
+	Found []string // as the module's file "leftovers" has them
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%s stays loaded, because something would outlive it: %s; its plugsched_exit() should have ended that: end it by hand, then try again",
+		e.Name, strings.Join(e.Found, ", "))
 }
 
 // LeftoverError says that something in the kernel refers to a module that is

@@ -69,7 +69,7 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 		return nil, loadError(m, err, log)
 	}
 	if err := takeOver(ctx, &Loaded{Name: m.Desc.Name}, list.active(), &o); err != nil {
-		if e := unload(context.WithoutCancel(ctx), m.Desc.Name); e != nil {
+		if e := (&Loaded{Name: m.Desc.Name}).unload(context.WithoutCancel(ctx)); e != nil {
 			err = errors.Join(err, e)
 		}
 		return nil, err

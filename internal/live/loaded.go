@@ -110,11 +110,29 @@ func (l *Loaded) milliseconds(name string) time.Duration {
 // trialLeft is how long the module's trial goes on, 0 when none runs.
 func (l *Loaded) trialLeft() time.Duration { return l.milliseconds("try") }
 
-// used reports whether something holds the module, such as the one on trial that
-// would go back to it.
+// used reports whether something holds the module besides itself, such as the one on
+// trial that would go back to it. Until it is retired it holds itself.
 func (l *Loaded) used() bool {
 	text, err := os.ReadFile(filepath.Join("/sys/module", l.Name, "refcnt"))
-	return err == nil && strings.TrimSpace(string(text)) != "0"
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return err != nil || n > 1
+}
+
+// retire makes the module undo what its hooks did. Something of it that is left is a
+// *HeldError.
+func (l *Loaded) retire() error {
+	err := l.write("retire", "1")
+	if errors.Is(err, unix.ENOTEMPTY) {
+		text, _ := l.report("leftovers")
+		return &HeldError{l.Name, strings.Split(text, "\n")}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // it is gone, or was built by an older version
+	}
+	return err
 }
 
 // unloadIdle removes every module that is not the running scheduler, nor what it
@@ -126,7 +144,12 @@ func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
 			continue
 		}
 		o.say("removing %s, which is %s", l.Name, l.State)
-		err := unload(ctx, l.Name)
+		err := l.unload(ctx)
+		var held *HeldError
+		if l.State == stateRolledBack && errors.As(err, &held) {
+			o.say("%v", err)
+			continue
+		}
 		if l.State == stateRolledBack && errors.Is(err, unix.EWOULDBLOCK) {
 			o.say("%s stays loaded: it went back over a task that was inside of it", l.Name)
 			continue
@@ -139,10 +162,13 @@ func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
 }
 
 // unload removes the inactive module.
-func unload(ctx context.Context, name string) error {
-	var err error
+func (l *Loaded) unload(ctx context.Context) error {
+	err := l.retire()
+	if err != nil {
+		return err
+	}
 	for i := 0; i < 50; i++ {
-		if err = unix.DeleteModule(name, unix.O_NONBLOCK); err == nil || errors.Is(err, unix.ENOENT) {
+		if err = unix.DeleteModule(l.Name, unix.O_NONBLOCK); err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}
 		select {

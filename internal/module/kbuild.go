@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"plugsched"
 )
 
 // Tree says where things are.
@@ -67,6 +70,9 @@ func Compile(ctx context.Context, t *Tree, dir string) ([]Unit, error) {
 	if err := update(filepath.Join(dir, "Kbuild"), []byte(compileKbuild), 0o644); err != nil {
 		return nil, err
 	}
+	if err := copyAPI(filepath.Join(dir, includeDir)); err != nil {
+		return nil, err
+	}
 	if err := run(ctx, t, dir, modeCompile); err != nil {
 		return nil, err
 	}
@@ -87,6 +93,17 @@ func Compile(ctx context.Context, t *Tree, dir string) ([]Unit, error) {
 		return nil, fmt.Errorf("%s: its Makefile builds nothing", filepath.Join(t.WorkDir, t.SchedDir))
 	}
 	return units, nil
+}
+
+// includeDir has what the developer's code may include of the runtime.
+const includeDir = "include"
+
+func copyAPI(dir string) error {
+	text, err := fs.ReadFile(plugsched.Runtime, "runtime/api.h")
+	if err != nil {
+		return err
+	}
+	return update(filepath.Join(dir, "plugsched/api.h"), text, 0o644)
 }
 
 // compileKbuild builds what the scheduler's own Makefile lists, as built-in

@@ -136,7 +136,7 @@ func (w *wrapper) compile(source, stem, output string) error {
 			args = append(args, a)
 		}
 	}
-	args = append(args, "-D__DISABLE_EXPORTS", "-ffile-prefix-map="+w.work+"/=")
+	args = append(args, "-D__DISABLE_EXPORTS", "-ffile-prefix-map="+w.work+"/=", "-I"+filepath.Join(w.dir, includeDir))
 	asm := filepath.Join(w.dir, stem+".s")
 	if err := w.exec(append(args, "-S", "-o", asm, real)); err != nil {
 		return err

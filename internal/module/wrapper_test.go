@@ -134,7 +134,7 @@ func TestCompile(t *testing.T) {
 		t.Fatalf("compiler calls %q", list)
 	}
 	want := []string{"-Wp,-MMD," + deps, "-O2", "-I" + work + "/include", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-D__DISABLE_EXPORTS",
-		"-ffile-prefix-map=" + work + "/=", "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
+		"-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
 	if diff := cmp.Diff(want, list[0]); diff != "" {
 		t.Errorf("compiler call: %s", diff)
 	}

@@ -29,12 +29,13 @@ func ExitCode(err error) int {
 		fault    *live.KernelFault
 		leftover *live.LeftoverError
 		back     *live.WentBackError
+		held     *live.HeldError
 		guard    *boot.GuardError
 	)
 	switch {
 	case errors.As(err, &busy):
 		return cli.Busy
-	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &back):
+	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &back), errors.As(err, &held):
 		return cli.KernelFault
 	case errors.As(err, &pre), errors.As(err, &guard), errors.Is(err, fs.ErrNotExist):
 		return cli.Precondition

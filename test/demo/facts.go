@@ -12,7 +12,7 @@ import (
 
 // facts notes what init and build found out.
 func (d *demo) facts() error {
-	p, err := project.Open(d.work)
+	p, err := project.Open(d.Work)
 	if err != nil {
 		return err
 	}

@@ -5,24 +5,29 @@ package main
 import (
 	"fmt"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 
-	"plugsched/internal/project"
+	"plugsched/internal/vm"
 )
 
-func (d *demo) kernel() (string, error) {
-	p, err := project.Open(d.work)
-	if err != nil {
-		return "", err
+// files puts the module into the guest, and chrt and taskset: the host's own, with
+// the libraries that they need.
+func (d *demo) files() ([]vm.File, error) {
+	list := []vm.File{{GuestPath: "/scheduler.ko", HostPath: filepath.Join(d.Work, "scheduler.ko")}}
+	for _, program := range []string{"/usr/bin/chrt", "/usr/bin/taskset"} {
+		needs, err := withLibraries(program)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range needs {
+			if !slices.ContainsFunc(list, func(v vm.File) bool { return v.GuestPath == l }) {
+				list = append(list, vm.File{GuestPath: l, HostPath: l, Mode: 0o755})
+			}
+		}
 	}
-	t, err := p.Target()
-	if err != nil {
-		return "", err
-	}
-	if t.Vmlinuz == "" {
-		return "", fmt.Errorf("%s: no boot image", t.Release)
-	}
-	return t.Vmlinuz, nil
+	return list, nil
 }
 
 // withLibraries lists a program and the shared libraries it needs.

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"plugsched/internal/live"
 	"plugsched/internal/vm"
+	"plugsched/test/drive"
 )
 
 const (
@@ -25,24 +25,24 @@ const (
 // session is a guest and what is compared across the update.
 type session struct {
 	*demo
-	m      *vm.Machine
+	*drive.Guest
 	before map[string]string
 }
 
 // guest boots the stock kernel, puts it under load, and takes its scheduler
 // there and back.
 func (d *demo) guest(ctx context.Context) error {
-	step("boot %s with %d CPUs", d.release, d.cpus)
-	cfg, err := d.config()
+	step("boot %s with %d CPUs", d.Release, d.CPUs)
+	files, err := d.files()
 	if err != nil {
 		return err
 	}
-	m, err := vm.Boot(ctx, cfg)
+	g, err := d.Boot(ctx, vm.Config{ConsoleLog: filepath.Join(d.Work, ".plugsched", "console.log")}, files...)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	s := &session{demo: d, m: m}
+	defer g.Close()
+	s := &session{demo: d, Guest: g}
 	for _, c := range []struct {
 		what string
 		run  func(context.Context) (string, error)
@@ -58,7 +58,7 @@ func (d *demo) guest(ctx context.Context) error {
 		{"removed", s.remove},
 		{"settings, files and features as before", s.asBefore},
 		{"every worker progresses", s.progress},
-		{fmt.Sprintf("installed and removed %d times more", d.cycles), s.cycle},
+		{fmt.Sprintf("installed and removed %d times more", d.Cycles), s.cycle},
 		{"every worker progresses", s.progress},
 		{"the quotas hold", s.quota},
 		{"the load ends", s.stopLoad},
@@ -67,58 +67,18 @@ func (d *demo) guest(ctx context.Context) error {
 		start := time.Now()
 		text, err := c.run(ctx)
 		if err != nil {
-			return fmt.Errorf("%s: %w (console: %s)", c.what, err, cfg.ConsoleLog)
+			return fmt.Errorf("%s: %w (console: %s)", c.what, err, g.ConsolePath())
 		}
 		fmt.Printf("  ok  %-60s %6.1f s  %s\n", c.what, time.Since(start).Seconds(), text)
 	}
 	return nil
 }
 
-// config puts the tools into the guest. chrt and taskset are the host's own,
-// with the libraries that they need.
-func (d *demo) config() (vm.Config, error) {
-	cfg := vm.Config{CPUs: d.cpus, Init: d.tool, ConsoleLog: filepath.Join(d.work, ".plugsched", "console.log"),
-		Files: []vm.File{
-			{GuestPath: "/bin/plugsched", HostPath: d.tool, Mode: 0o755},
-			{GuestPath: "/bin/schedload", HostPath: d.load, Mode: 0o755},
-			{GuestPath: "/scheduler.ko", HostPath: filepath.Join(d.work, "scheduler.ko")},
-		}}
-	kernel, err := d.kernel()
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Kernel = kernel
-	for _, f := range []string{"/usr/bin/chrt", "/usr/bin/taskset"} {
-		list, err := withLibraries(f)
-		if err != nil {
-			return cfg, err
-		}
-		for _, l := range list {
-			if !slices.ContainsFunc(cfg.Files, func(v vm.File) bool { return v.GuestPath == l }) {
-				cfg.Files = append(cfg.Files, vm.File{GuestPath: l, HostPath: l, Mode: 0o755})
-			}
-		}
-	}
-	return cfg, nil
-}
-
-// sh runs a shell command in the guest; its failure is an error.
-func (s *session) sh(ctx context.Context, command string) (string, error) {
-	r, err := s.m.Run(ctx, vm.Cmd{Argv: []string{"/bin/sh", "-c", command}, Timeout: 10 * time.Minute})
-	if err != nil {
-		return "", err
-	}
-	if r.ExitCode != 0 {
-		return "", fmt.Errorf("`%s` exited with %d:\n%s%s", command, r.ExitCode, r.Stdout, r.Stderr)
-	}
-	return strings.TrimSpace(string(r.Stdout)), nil
-}
-
 func (s *session) startLoad(ctx context.Context) (string, error) {
-	if _, err := s.sh(ctx, "schedload start"); err != nil {
+	if _, err := s.Sh(ctx, "schedload start"); err != nil {
 		return "", err
 	}
-	n, err := s.sh(ctx, "schedload threads")
+	n, err := s.Sh(ctx, "schedload threads")
 	if err != nil {
 		return "", err
 	}
@@ -137,7 +97,7 @@ func (s *session) startLoad(ctx context.Context) (string, error) {
 // configure changes settings as an administrator would, and notes how everything
 // is before the update.
 func (s *session) configure(ctx context.Context) (string, error) {
-	if _, err := s.sh(ctx, "echo NO_START_DEBIT > "+features+"; echo LB_MIN > "+features); err != nil {
+	if _, err := s.Sh(ctx, "echo NO_START_DEBIT > "+features+"; echo LB_MIN > "+features); err != nil {
 		return "", err
 	}
 	var err error
@@ -155,7 +115,7 @@ func (s *session) state(ctx context.Context) (map[string]string, error) {
 		"domains":  "cd /sys/kernel/debug/sched/domains 2>/dev/null && find . -type f | sort | while read f; do case $f in */max_newidle*) ;; *) echo $f $(cat $f);; esac; done",
 		"modules":  "lsmod | awk 'NR > 1 { print $1 }'",
 	} {
-		text, err := s.sh(ctx, command)
+		text, err := s.Sh(ctx, command)
 		if err != nil {
 			return nil, err
 		}
@@ -165,16 +125,12 @@ func (s *session) state(ctx context.Context) (map[string]string, error) {
 }
 
 func (s *session) install(ctx context.Context) (string, error) {
-	text, err := s.sh(ctx, "plugsched install --json /scheduler.ko")
+	st, err := s.Change(ctx, "install /scheduler.ko")
 	if err != nil {
 		return "", err
 	}
-	var st live.Status
-	if err := json.Unmarshal([]byte(text), &st); err != nil {
-		return "", err
-	}
-	if !st.Active || st.Timings == nil || len(st.Functions) == 0 {
-		return "", fmt.Errorf("not active: %s", text)
+	if !st.Active || len(st.Functions) == 0 {
+		return "", fmt.Errorf("not active: %+v", st)
 	}
 	s.timings("downtime of install", st.Timings)
 	return fmt.Sprintf("%d functions redirected", len(st.Functions)), nil
@@ -198,7 +154,7 @@ func (s *session) timings(group string, t *live.Timings) {
 }
 
 func (s *session) newFeature(ctx context.Context) (string, error) {
-	now, err := s.sh(ctx, "cat "+features)
+	now, err := s.Sh(ctx, "cat "+features)
 	if err != nil {
 		return "", err
 	}
@@ -209,23 +165,23 @@ func (s *session) newFeature(ctx context.Context) (string, error) {
 }
 
 func (s *session) speak(ctx context.Context) (string, error) {
-	if text, err := s.sh(ctx, "dmesg"); err != nil || strings.Contains(text, message) {
+	if text, err := s.Sh(ctx, "dmesg"); err != nil || strings.Contains(text, message) {
 		return "", fmt.Errorf("the message is there before the feature is on (%v)", err)
 	}
-	if _, err := s.sh(ctx, "echo PLUGSCHED_TEST > "+features+" && sleep 1"); err != nil {
+	if _, err := s.Sh(ctx, "echo PLUGSCHED_TEST > "+features+" && sleep 1"); err != nil {
 		return "", err
 	}
-	text, err := s.sh(ctx, "dmesg | grep -m1 '"+message+"'")
+	text, err := s.Sh(ctx, "dmesg | grep -m1 '"+message+"'")
 	return text, err
 }
 
 func (s *session) progress(ctx context.Context) (string, error) {
-	text, err := s.sh(ctx, "schedload check --seconds 5")
+	text, err := s.Sh(ctx, "schedload check --seconds 5")
 	return lastLine(text), err
 }
 
 func (s *session) quota(ctx context.Context) (string, error) {
-	text, err := s.sh(ctx, "schedload quota --seconds 10")
+	text, err := s.Sh(ctx, "schedload quota --seconds 10")
 	return strings.ReplaceAll(text, "\n", "; "), err
 }
 
@@ -238,10 +194,10 @@ func (s *session) tools(ctx context.Context) (string, error) {
 		{"taskset -c 1 sleep 5 & sleep 1; taskset -cp 3 $! >/dev/null; taskset -cp $!; kill $!", "3"},
 		{"g=/sys/fs/cgroup/demo; mkdir $g && sh -c \"echo \\$\\$ > $g/cgroup.procs; cat /proc/self/cgroup\"; rmdir $g", "/demo"},
 		{"echo 1 > /proc/sys/kernel/sched_schedstats; a=$(grep ^cpu0 /proc/schedstat); sleep 1; b=$(grep ^cpu0 /proc/schedstat); echo 0 > /proc/sys/kernel/sched_schedstats; [ \"$a\" != \"$b\" ] && echo counts", "counts"},
-		{"grep -c ^cpu# /sys/kernel/debug/sched/debug", fmt.Sprint(s.cpus)},
+		{"grep -c ^cpu# /sys/kernel/debug/sched/debug", fmt.Sprint(s.CPUs)},
 		{"renice -n 5 $$ >/dev/null; cut -d' ' -f19 /proc/$$/stat", "5"},
 	} {
-		text, err := s.sh(ctx, c.command)
+		text, err := s.Sh(ctx, c.command)
 		if err != nil {
 			return "", err
 		}
@@ -253,17 +209,13 @@ func (s *session) tools(ctx context.Context) (string, error) {
 }
 
 func (s *session) remove(ctx context.Context) (string, error) {
-	text, err := s.sh(ctx, "plugsched uninstall --json")
+	st, err := s.Change(ctx, "uninstall")
 	if err != nil {
 		return "", err
 	}
-	var st live.Status
-	if err := json.Unmarshal([]byte(text), &st); err != nil {
-		return "", err
-	}
 	l := st.Leftovers
-	if len(st.Modules) > 0 || st.Timings == nil || l == nil || l.Deadly() || len(l.Pointers) > 0 || l.Functions == 0 || l.Tasks < 700 {
-		return "", fmt.Errorf("not gone without a trace: %s", text)
+	if len(st.Modules) > 0 || l == nil || l.Deadly() || len(l.Pointers) > 0 || l.Functions == 0 || l.Tasks < 700 {
+		return "", fmt.Errorf("not gone without a trace: %+v, %+v", st, l)
 	}
 	s.timings("downtime of removal", st.Timings)
 	return fmt.Sprintf("nothing refers to it: %d function heads, %d words of data, %d stacks", l.Functions, l.Words, l.Tasks), nil
@@ -284,14 +236,10 @@ func (s *session) asBefore(ctx context.Context) (string, error) {
 
 func (s *session) cycle(ctx context.Context) (string, error) {
 	var down []time.Duration
-	for range s.cycles {
-		for _, c := range []string{"plugsched install --json /scheduler.ko", "plugsched uninstall --json --verify=false"} {
-			text, err := s.sh(ctx, c)
+	for range s.Cycles {
+		for _, c := range []string{"install /scheduler.ko", "uninstall --verify=false"} {
+			st, err := s.Change(ctx, c)
 			if err != nil {
-				return "", err
-			}
-			var st live.Status
-			if err := json.Unmarshal([]byte(text), &st); err != nil {
 				return "", err
 			}
 			down = append(down, time.Duration(st.Timings.StopMachine))
@@ -304,18 +252,12 @@ func (s *session) cycle(ctx context.Context) (string, error) {
 }
 
 func (s *session) stopLoad(ctx context.Context) (string, error) {
-	text, err := s.sh(ctx, "schedload stop")
+	text, err := s.Sh(ctx, "schedload stop")
 	return lastLine(text), err
 }
 
 func (s *session) clean(ctx context.Context) (string, error) {
-	if err := s.m.Settle(ctx); err != nil {
-		return "", err
-	}
-	if f := s.m.Faults(); len(f) > 0 {
-		return "", &vm.KernelFault{Faults: f, ConsolePath: s.m.ConsolePath()}
-	}
-	return fmt.Sprintf("%d bytes of console", len(s.m.Console())), nil
+	return fmt.Sprintf("%d bytes of console", len(s.Console())), s.Healthy(ctx)
 }
 
 func lastLine(s string) string {

@@ -11,69 +11,39 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
-	"plugsched/internal/target"
+	"plugsched/test/drive"
 )
 
 func main() {
 	var d demo
-	flag.StringVar(&d.release, "release", "", "kernel release (default: the newest with debug symbols)")
-	flag.StringVar(&d.flavour, "flavour", "cloud-amd64", "flavour of the newest release")
-	flag.StringVar(&d.tool, "plugsched", "bin/plugsched", "the tool")
-	flag.StringVar(&d.load, "load", "test/load/schedload", "the load generator")
-	flag.StringVar(&d.patch, "patch", "examples/hello.patch", "the change")
-	flag.StringVar(&d.dir, "dir", "build/demo", "where working directories go")
-	flag.IntVar(&d.cycles, "cycles", 20, "further installs and removals under load")
-	flag.IntVar(&d.cpus, "cpus", 4, "virtual CPUs")
+	d.Flags("build/demo", 20)
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := d.run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "demo: FAILED:", err)
-		os.Exit(1)
-	}
+	drive.Main("demo", d.run)
 }
 
 // demo is one run.
 type demo struct {
-	release, flavour, tool, load, patch, dir string
-	cycles, cpus                             int
-
-	work  string
+	drive.Options
 	table table
 }
 
 func (d *demo) run(ctx context.Context) error {
-	for _, p := range []*string{&d.tool, &d.load, &d.patch, &d.dir} {
-		abs, err := filepath.Abs(*p)
-		if err != nil {
-			return err
-		}
-		*p = abs
-	}
-	if d.release == "" {
-		r, err := target.Newest(ctx, d.flavour)
-		if err != nil {
-			return err
-		}
-		d.release = r
-	}
-	d.work = filepath.Join(d.dir, d.release)
-	step("plugsched init --release %s %s", d.release, d.work)
-	if err := d.timed(ctx, "init", d.tool, "init", "--release", d.release, d.work); err != nil {
+	if err := d.Resolve(ctx); err != nil {
 		return err
 	}
-	step("git am %s", d.patch)
+	step("plugsched init --release %s %s", d.Release, d.Work)
+	if err := d.timed(ctx, "init", d.Tool, "init", "--release", d.Release, d.Work); err != nil {
+		return err
+	}
+	step("git am %s", d.Patch)
 	if err := d.apply(ctx); err != nil {
 		return err
 	}
-	step("plugsched build %s", d.work)
-	if err := d.timed(ctx, "build", d.tool, "build", d.work); err != nil {
+	step("plugsched build %s", d.Work)
+	if err := d.timed(ctx, "build", d.Tool, "build", d.Work); err != nil {
 		return err
 	}
 	if err := d.facts(); err != nil {
@@ -108,12 +78,12 @@ func (d *demo) timed(ctx context.Context, name string, argv ...string) error {
 // apply puts the change on top of the pristine source, whatever an earlier run
 // left behind.
 func (d *demo) apply(ctx context.Context) error {
-	exec.CommandContext(ctx, "git", "-C", d.work, "am", "--abort").Run()
+	exec.CommandContext(ctx, "git", "-C", d.Work, "am", "--abort").Run()
 	for _, args := range [][]string{
 		{"checkout", "-q", "-f", "-B", "demo", "pristine"},
-		{"-c", "user.name=demo", "-c", "user.email=demo@localhost", "am", d.patch},
+		{"-c", "user.name=demo", "-c", "user.email=demo@localhost", "am", d.Patch},
 	} {
-		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", d.work}, args...)...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", d.Work}, args...)...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("git %s: %w: %s", strings.Join(args, " "), err, out)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"plugsched/internal/live"
+	"plugsched/test/drive"
 )
 
 const (
@@ -30,40 +31,40 @@ func (s *soak) cycle(ctx context.Context) error {
 		return err
 	}
 	defer g.Close()
-	if _, err := g.sh(ctx, "schedload start --spec "+s.spec); err != nil {
+	if _, err := g.Sh(ctx, "schedload start --spec "+s.spec); err != nil {
 		return err
 	}
-	text, err := g.sh(ctx, "schedload threads")
+	text, err := g.Sh(ctx, "schedload threads")
 	if err != nil {
 		return err
 	}
 	s.threads = text[strings.LastIndexByte(text, ' ')+1:]
-	for i := 1; i <= s.cycles; i++ {
+	for i := 1; i <= s.Cycles; i++ {
 		if err := s.once(ctx, g, i); err != nil {
 			return fmt.Errorf("cycle %d: %w", i, err)
 		}
 		select {
 		case <-s.enough:
-			s.cycles = i
+			s.Cycles = i
 		default:
 		}
-		if i%checkEvery == 0 || i == s.cycles {
+		if i%checkEvery == 0 || i == s.Cycles {
 			if err := s.check(ctx, g, i); err != nil {
 				return fmt.Errorf("after cycle %d: %w", i, err)
 			}
 		}
 	}
-	if _, err := g.sh(ctx, "schedload stop"); err != nil {
+	if _, err := g.Sh(ctx, "schedload stop"); err != nil {
 		return err
 	}
 	if err := s.memory.grown(); err != nil {
 		return err
 	}
-	return g.healthy(ctx)
+	return g.Healthy(ctx)
 }
 
 // once is one cycle.
-func (s *soak) once(ctx context.Context, g *guest, i int) error {
+func (s *soak) once(ctx context.Context, g *drive.Guest, i int) error {
 	if i%trialEvery == 0 {
 		return s.trial(ctx, g)
 	}
@@ -77,26 +78,26 @@ func (s *soak) once(ctx context.Context, g *guest, i int) error {
 		s.verified++
 	}
 	for _, c := range append(commands, remove) {
-		t, err := g.change(ctx, c)
+		st, err := g.Change(ctx, c)
 		if err != nil {
 			return err
 		}
-		s.add(t)
+		s.add(st.Timings)
 	}
 	return nil
 }
 
 // trial lets a trial of the second module over the first end by itself.
-func (s *soak) trial(ctx context.Context, g *guest) error {
+func (s *soak) trial(ctx context.Context, g *drive.Guest) error {
 	for _, c := range []string{"install /a.ko", "try --replace --for 1s /b.ko"} {
-		t, err := g.change(ctx, c)
+		st, err := g.Change(ctx, c)
 		if err != nil {
 			return err
 		}
-		s.add(t)
+		s.add(st.Timings)
 	}
 	for end := time.Now().Add(time.Minute); ; time.Sleep(500 * time.Millisecond) {
-		text, err := g.sh(ctx, "plugsched status --json")
+		text, err := g.Sh(ctx, "plugsched status --json")
 		if err != nil {
 			return err
 		}
@@ -112,22 +113,22 @@ func (s *soak) trial(ctx context.Context, g *guest) error {
 		}
 	}
 	s.trials++
-	t, err := g.change(ctx, "uninstall --verify=false")
+	st, err := g.Change(ctx, "uninstall --verify=false")
 	if err != nil {
 		return err
 	}
-	s.add(t)
+	s.add(st.Timings)
 	return nil
 }
 
-func (s *soak) check(ctx context.Context, g *guest, i int) error {
-	if _, err := g.sh(ctx, "schedload check --seconds 15"); err != nil {
+func (s *soak) check(ctx context.Context, g *drive.Guest, i int) error {
+	if _, err := g.Sh(ctx, "schedload check --seconds 15"); err != nil {
 		return err
 	}
-	if err := g.healthy(ctx); err != nil {
+	if err := g.Healthy(ctx); err != nil {
 		return err
 	}
-	text, err := g.sh(ctx, "echo 3 > /proc/sys/vm/drop_caches; cat /proc/meminfo")
+	text, err := g.Sh(ctx, "echo 3 > /proc/sys/vm/drop_caches; cat /proc/meminfo")
 	if err != nil {
 		return err
 	}

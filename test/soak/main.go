@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,68 +16,38 @@ import (
 	"syscall"
 	"time"
 
-	"plugsched/internal/target"
 	"plugsched/internal/vm"
+	"plugsched/test/drive"
 )
 
 func main() {
 	s := soak{}
-	flag.StringVar(&s.release, "release", "", "kernel release (default: the newest with debug symbols)")
-	flag.StringVar(&s.tool, "plugsched", "bin/plugsched", "the tool")
-	flag.StringVar(&s.load, "load", "test/load/schedload", "the load generator")
-	flag.StringVar(&s.patch, "patch", "examples/hello.patch", "the change")
-	flag.StringVar(&s.dir, "dir", "build/soak", "where working directories go")
+	s.Flags("build/soak", 1000)
 	flag.StringVar(&s.spec, "spec", "light,hotplug=1,rthog=1", "the load, see test/load/README.md")
 	flag.StringVar(&s.report, "report", "docs/reliability.md", "the page that gets the figures, none if empty")
-	flag.IntVar(&s.cycles, "cycles", 1000, "installs and removals")
-	flag.IntVar(&s.cpus, "cpus", 4, "virtual CPUs")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	enough := make(chan os.Signal, 1)
 	signal.Notify(enough, syscall.SIGUSR1)
 	s.enough = enough
-	if err := s.run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "soak: FAILED:", err)
-		var fault *vm.KernelFault
-		if errors.As(err, &fault) {
-			for _, f := range fault.Faults {
-				fmt.Fprintln(os.Stderr, f.Excerpt)
-			}
-		}
-		os.Exit(1)
-	}
+	drive.Main("soak", s.run)
 }
 
 // soak is one run.
 type soak struct {
-	release, tool, load, patch, dir, spec, report string
-	cycles, cpus                                  int
+	drive.Options
+	spec, report string
 
 	enough <-chan os.Signal // SIGUSR1: end after this cycle, and report
 
-	work string
 	// The changed scheduler, and the kernel's own as a module.
 	a, b string
 	figures
 }
 
 func (s *soak) run(ctx context.Context) error {
-	for _, p := range []*string{&s.tool, &s.load, &s.patch, &s.dir} {
-		abs, err := filepath.Abs(*p)
-		if err != nil {
-			return err
-		}
-		*p = abs
+	if err := s.Resolve(ctx); err != nil {
+		return err
 	}
-	if s.release == "" {
-		r, err := target.Newest(ctx, "cloud-amd64")
-		if err != nil {
-			return err
-		}
-		s.release = r
-	}
-	s.work = filepath.Join(s.dir, s.release)
 	if err := s.modules(ctx); err != nil {
 		return err
 	}
@@ -100,18 +69,18 @@ func (s *soak) run(ctx context.Context) error {
 
 // modules builds the kernel's own scheduler as a module, and the changed one.
 func (s *soak) modules(ctx context.Context) error {
-	s.a, s.b = filepath.Join(s.dir, "a.ko"), filepath.Join(s.dir, "b.ko")
-	ko := filepath.Join(s.work, "scheduler.ko")
+	s.a, s.b = filepath.Join(s.Dir, "a.ko"), filepath.Join(s.Dir, "b.ko")
+	ko := filepath.Join(s.Work, "scheduler.ko")
 	git := func(args ...string) []string {
-		return append([]string{"git", "-C", s.work, "-c", "user.name=soak", "-c", "user.email=soak@localhost"}, args...)
+		return append([]string{"git", "-C", s.Work, "-c", "user.name=soak", "-c", "user.email=soak@localhost"}, args...)
 	}
 	for _, c := range [][]string{
-		{s.tool, "init", "--release", s.release, s.work},
+		{s.Tool, "init", "--release", s.Release, s.Work},
 		git("checkout", "-q", "-f", "-B", "soak", "pristine"),
-		{s.tool, "build", s.work},
+		{s.Tool, "build", s.Work},
 		{"cp", ko, s.b},
-		git("am", "-q", s.patch),
-		{s.tool, "build", s.work},
+		git("am", "-q", s.Patch),
+		{s.Tool, "build", s.Work},
 		{"cp", ko, s.a},
 	} {
 		cmd := exec.CommandContext(ctx, c[0], c[1:]...)
@@ -121,4 +90,9 @@ func (s *soak) modules(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *soak) boot(ctx context.Context, name string, mib int) (*drive.Guest, error) {
+	return s.Boot(ctx, vm.Config{MemoryMiB: mib, ConsoleLog: filepath.Join(s.Dir, name+".console")},
+		vm.File{GuestPath: "/a.ko", HostPath: s.a}, vm.File{GuestPath: "/b.ko", HostPath: s.b})
 }

@@ -46,12 +46,12 @@ func (s *soak) markdown() string {
 	var b strings.Builder
 	first, last := s.memory.ends()
 	fmt.Fprintf(&b, "Kernel %s, %d virtual CPUs under QEMU TCG on %d host CPUs, load `%s` (%s threads), %s, %v for the cycles.\n\n",
-		s.release, s.cpus, runtime.NumCPU(), s.spec, s.threads, time.Now().UTC().Format("2006-01-02"), s.took.Round(time.Second))
+		s.Release, s.CPUs, runtime.NumCPU(), s.spec, s.threads, time.Now().UTC().Format("2006-01-02"), s.took.Round(time.Second))
 	b.WriteString("| What | Result |\n| --- | --- |\n")
 	row := func(what, format string, args ...any) {
 		fmt.Fprintf(&b, "| %s | %s |\n", what, fmt.Sprintf(format, args...))
 	}
-	row("install and removal cycles in one guest", "%d", s.cycles)
+	row("install and removal cycles in one guest", "%d", s.Cycles)
 	row("updates in all (install, replace, remove)", "%d", len(s.downtime))
 	row("trials of one module over another that ended by themselves", "%d", s.trials)
 	row("removals after which the kernel was searched for references", "%d, none found", s.verified)

@@ -39,17 +39,17 @@ func (s *soak) measure(ctx context.Context, n int) (point, error) {
 		return point{}, err
 	}
 	defer g.Close()
-	if _, err := g.sh(ctx, fmt.Sprintf("schedload start --spec none,sleeper=%d/20000", n)); err != nil {
+	if _, err := g.Sh(ctx, fmt.Sprintf("schedload start --spec none,sleeper=%d/20000", n)); err != nil {
 		return point{}, err
 	}
 	var all []*live.Timings
 	for range perSize {
 		for _, c := range []string{"install /a.ko", "uninstall --verify=false"} {
-			t, err := g.change(ctx, c)
+			st, err := g.Change(ctx, c)
 			if err != nil {
 				return point{}, err
 			}
-			all = append(all, t)
+			all = append(all, st.Timings)
 		}
 	}
 	p := point{
@@ -60,5 +60,5 @@ func (s *soak) measure(ctx context.Context, n int) (point, error) {
 		inspect: time.Duration(median(all, func(t *live.Timings) int64 { return t.StackCheck })),
 	}
 	fmt.Printf("%d threads: %+v\n", n, p)
-	return p, g.healthy(ctx)
+	return p, g.Healthy(ctx)
 }

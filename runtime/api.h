@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What plugsched offers to an edited scheduler: hooks, and data beside the kernel's
+ * structures, whose layout cannot change. #include <plugsched/api.h>
+ */
+#ifndef PLUGSCHED_API_H
+#define PLUGSCHED_API_H
+
+#include <linux/atomic.h>
+#include <linux/gfp.h>
+#include <linux/list.h>
+#include <linux/rhashtable-types.h>
+
+struct rq;
+
+/*
+ * Hooks. Define those that are needed, without static, in any of the scheduler's
+ * files.
+ */
+
+/*
+ * When the module is loaded, before its scheduler runs. An error forbids the
+ * install. Context: process, may sleep.
+ */
+int plugsched_init(void);
+
+/*
+ * When its scheduler does not run any more, before the module is unloaded: undo
+ * what plugsched_init() did. Context: process, may sleep.
+ */
+void plugsched_exit(void);
+
+/*
+ * During an update, once for each CPU, while no task is queued: with live before
+ * this scheduler gets the tasks, without after it gave them away. A rescue does not
+ * call it on the way out, because the scheduler is not to be trusted.
+ * Context: stopped machine, IRQs off, rq->lock held. It may not allocate, free or fail.
+ */
+void plugsched_rebuild(struct rq *rq, bool live);
+
+/*
+ * Data that belongs to objects of the kernel: one zeroed piece for each key, which is
+ * the object's address. What is left is freed after plugsched_exit().
+ */
+struct plugsched_data {
+	const char *name;	/* in messages */
+	size_t size;		/* of one piece, bytes */
+	/* Optional, for a new piece. Context: that of its creation; may not sleep. */
+	void (*init)(const void *key, void *piece);
+
+	/* The rest is private. */
+	struct rhashtable table;
+	struct list_head list;
+	atomic_t pieces;
+	atomic_t missed;
+	bool tasks;
+};
+
+/* From plugsched_init(). Context of both: process, may sleep. 0, or -ENOMEM. */
+int plugsched_data_create(struct plugsched_data *d);
+
+/*
+ * The same for data of tasks: every task has a piece from when it is first woken, idle
+ * tasks too, until it is gone. Only when memory runs out during its fork it has none.
+ */
+int plugsched_task_data_create(struct plugsched_data *d);
+
+/*
+ * The piece of a key, or NULL. It is freed a grace period of RCU after its key's end.
+ * Context: any with preemption off or under rcu_read_lock().
+ */
+void *plugsched_data_get(struct plugsched_data *d, const void *key);
+
+/*
+ * The piece of a key, a new one if there was none; NULL when memory runs out.
+ * Context: as gfp allows, but never with a run queue's lock held.
+ */
+void *plugsched_data_add(struct plugsched_data *d, const void *key, gfp_t gfp);
+
+/* The key goes away. Context: any but with a run queue's lock held. */
+void plugsched_data_del(struct plugsched_data *d, const void *key);
+
+#endif /* PLUGSCHED_API_H */

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The edited scheduler's hooks, see api.h. A module that was loaded holds a reference
+ * to itself until it is retired: what its hooks made must be gone before its memory is.
+ */
+#define pr_fmt(fmt) "plugsched: " fmt
+
+#include <linux/module.h>
+#include <linux/mutex.h>
+
+#include "api.h"
+#include "plugsched.h"
+
+int __weak plugsched_init(void)
+{
+	return 0;
+}
+
+void __weak plugsched_exit(void)
+{
+}
+
+void __weak plugsched_rebuild(struct rq *rq, bool live)
+{
+}
+
+static bool inited;	/* plugsched_exit() is due */
+static bool retired;
+
+/* Context: module loading. */
+int plugsched_hooks_init(void)
+{
+	int err = plugsched_init();
+
+	if (err) {
+		plugsched_data_exit();
+		pr_err("%s: plugsched_init() failed: %d\n", THIS_MODULE->name, err);
+		return err;
+	}
+	inited = true;
+	__module_get(THIS_MODULE);
+	return 0;
+}
+
+/*
+ * Undo what plugsched_init() did, and make sure of it: -ENOTEMPTY when something
+ * still leads into the module, see plugsched_leftovers_show(). It can be asked for again.
+ * Context: process; the scheduler does not run and cannot be started meanwhile.
+ */
+int plugsched_retire(void)
+{
+	int err;
+
+	if (retired)
+		return 0;
+	if (inited)
+		plugsched_exit();
+	inited = false;
+	err = plugsched_leftovers_find();
+	if (err)
+		return err;
+	plugsched_data_exit();
+	retired = true;
+	module_put(THIS_MODULE);
+	return 0;
+}
+
+/* Context: module unloading. Only a forced one comes here without retirement. */
+void plugsched_hooks_exit(void)
+{
+	if (inited)
+		plugsched_exit();
+	if (!retired && plugsched_leftovers_find())
+		pr_err("%s is forced out, and something still leads into it\n", THIS_MODULE->name);
+	plugsched_data_exit();
+}

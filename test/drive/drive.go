@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package drive is what the programs have in common that take a scheduler through a
+// guest: their flags, and the guest.
+package drive
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"plugsched/internal/target"
+	"plugsched/internal/vm"
+)
+
+// Options are the flags of such a program.
+type Options struct {
+	Release string // kernel release; Resolve puts the newest here
+	Flavour string // of the newest release
+	Tool    string // plugsched
+	Load    string // test/load's program
+	Patch   string // the change
+	Dir     string // where working directories go
+	Work    string // that of the release, set by Resolve
+	Cycles  int    // installs and removals
+	CPUs    int    // virtual ones
+}
+
+// Flags declares the flags. Working directories go below dir by default.
+func (o *Options) Flags(dir string, cycles int) {
+	flag.StringVar(&o.Release, "release", "", "kernel release (default: the newest with debug symbols)")
+	flag.StringVar(&o.Flavour, "flavour", "cloud-amd64", "flavour of the newest release")
+	flag.StringVar(&o.Tool, "plugsched", "bin/plugsched", "the tool")
+	flag.StringVar(&o.Load, "load", "test/load/schedload", "the load generator")
+	flag.StringVar(&o.Patch, "patch", "examples/hello.patch", "the change")
+	flag.StringVar(&o.Dir, "dir", dir, "where working directories go")
+	flag.IntVar(&o.Cycles, "cycles", cycles, "installs and removals under load")
+	flag.IntVar(&o.CPUs, "cpus", 4, "virtual CPUs")
+}
+
+// Resolve makes the paths absolute and finds the newest release when none is given.
+func (o *Options) Resolve(ctx context.Context) error {
+	var err error
+	for _, p := range []*string{&o.Tool, &o.Load, &o.Patch, &o.Dir} {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	if o.Release == "" {
+		if o.Release, err = target.Newest(ctx, o.Flavour); err != nil {
+			return err
+		}
+	}
+	o.Work = filepath.Join(o.Dir, o.Release)
+	return nil
+}
+
+// Main runs a program until it ends or is interrupted, and exits with 1 if it
+// fails.
+func Main(name string, run func(context.Context) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err == nil {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "%s: FAILED: %v\n", name, err)
+	var fault *vm.KernelFault
+	if errors.As(err, &fault) {
+		for _, f := range fault.Faults {
+			fmt.Fprintln(os.Stderr, f.Excerpt)
+		}
+	}
+	os.Exit(1)
+}

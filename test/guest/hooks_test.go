@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	statePatch   = "examples/state.patch"
+	stateFile    = "/sys/kernel/debug/plugsched_example"
+	stateSysctl  = "/proc/sys/kernel/plugsched_example_ms"
+	countedTasks = "ls -d /proc/[0-9]*/task/[0-9]* | wc -l"
+)
+
+// figures reads lines "NAME NUMBER".
+func figures(t *testing.T, text string) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	for _, l := range strings.Split(text, "\n") {
+		name, number, _ := strings.Cut(l, " ")
+		number, _, _ = strings.Cut(number, " ")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatalf("%q: %v", l, err)
+		}
+		out[name] = n
+	}
+	return out
+}
+
+// TestState: what hooks make is there while the scheduler runs, and gone afterwards;
+// every task has its data, from its first switch to its end.
+func TestState(t *testing.T) {
+	t.Parallel()
+	m := boot(t, with("/state.ko", variant(t, statePatch)))
+	gone := "[ ! -e " + stateFile + " ] && [ ! -e " + stateSysctl + " ]"
+	ok(t, m, gone)
+	ok(t, m, "schedload start --spec light,fork=4,hotplug=1")
+	ok(t, m, "plugsched install /state.ko")
+	before := figures(t, ok(t, m, "cat "+stateFile))
+	ok(t, m, "echo 20 > "+stateSysctl+" && schedload check --seconds 15")
+	after := figures(t, ok(t, m, "cat "+stateFile))
+	for _, name := range []string{"switches", "ticks", "rounds"} {
+		if after[name] <= before[name] {
+			t.Errorf("%s: %d, then %d", name, before[name], after[name])
+		}
+	}
+	if after["without"]+after["unseen"] > 0 || after["rebuilt"] == 0 || after["tasks"] == 0 {
+		t.Errorf("not every task has data, or no queue was rebuilt: %v", after)
+	}
+	// A trial of it over itself is refused; replaced by another, it ends what it made.
+	ok(t, m, "schedload stop && sleep 2")
+	const idle = 4 // tasks, one for each CPU
+	pieces := figures(t, ok(t, m, "cat /sys/kernel/plugsched/data"))["seen"] - idle
+	tasks, err := strconv.Atoi(ok(t, m, countedTasks))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pieces < tasks-10 || pieces > tasks+10 {
+		t.Errorf("data of %d tasks, and there are %d", pieces, tasks)
+	}
+	ok(t, m, "plugsched install --replace /scheduler.ko && "+gone)
+	ok(t, m, "plugsched try --for 1h --replace /state.ko && plugsched uninstall && "+gone)
+	ok(t, m, "lsmod | grep -c plugsched_ | grep -x 0")
+}
+
+// TestForgotten: a module whose hooks leave something behind is not unloaded, and what
+// it is is said. The kernel's own scheduler runs nevertheless.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	m := boot(t, with("/forget.ko", variant(t, statePatch, "test/guest/testdata/forget.patch")))
+	name := installs(t, m, "plugsched install /forget.ko")
+	out, code := sh(t, m, "plugsched uninstall")
+	if code != 5 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{"the kernel runs its own scheduler, but", "timer tick", "delayed work round", "sysctl plugsched_example_ms", "debugfs file /plugsched_example"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if out, code := sh(t, m, "rmmod "+name); code == 0 {
+		t.Errorf("rmmod unloads it:\n%s", out)
+	}
+	if out := ok(t, m, "plugsched status"); !strings.Contains(out, "the kernel's own") || !strings.Contains(out, name+", inactive") {
+		t.Errorf("status:\n%s", out)
+	}
+	// It goes on working, and so does what was left.
+	ok(t, m, "cat "+stateFile+" "+stateSysctl)
+	ok(t, m, "schedload start --spec light && schedload check --seconds 15 && schedload stop")
+	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 5 || !strings.Contains(out, "stays loaded") {
+		t.Errorf("install beside it: %d\n%s", code, out)
+	}
+}
