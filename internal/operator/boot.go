@@ -57,11 +57,7 @@ func newRunner(c *cobra.Command, dir string, trial, settle time.Duration) (*boot
 	if err != nil {
 		return nil, err
 	}
-	id, err := boot.ThisBoot()
-	if err != nil {
-		return nil, err
-	}
-	return &boot.Runner{Package: p, Kernel: boot.Running{}, Root: "/", BootID: id, Trial: trial, Settle: settle, Say: say(c.ErrOrStderr())}, nil
+	return &boot.Runner{Package: p, Kernel: boot.Running{}, Root: "/", Trial: trial, Settle: settle, Say: say(c.ErrOrStderr())}, nil
 }
 
 // load makes the scheduler the running one at boot, and says in words what was done.
@@ -81,6 +77,10 @@ func load(ctx context.Context, r *boot.Runner) (string, error) {
 
 // adopt makes the scheduler the running one, and says in words what runs now.
 func adopt(action string, ctx context.Context, r *boot.Runner) (string, error) {
+	var err error
+	if r.BootID, err = boot.ThisBoot(); err != nil {
+		return "", err
+	}
 	s, err := update(action, r.Package.Module, r.Package, func() (*live.Status, error) { return r.Adopt(ctx) })
 	if err != nil {
 		return "", err
