@@ -17,7 +17,7 @@ import (
 
 // Commands returns all of them.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newUninstall(), newStatus(),
+	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newReject(), newUninstall(), newStatus(),
 		newGuard(), newBoot(), newPackage()}
 }
 
