@@ -16,22 +16,38 @@ import (
 	"plugsched/internal/live"
 )
 
-// How long a package's scheduler is on trial, and how long it is watched before it is
-// confirmed. At boot much else begins at the same time.
-const (
-	bootTrial, bootSettle       = 2 * time.Minute, 20 * time.Second
-	packageTrial, packageSettle = time.Minute, 5 * time.Second
+// trial is how long a package's scheduler is on trial, and how long it is watched before
+// it is confirmed.
+type trial struct{ length, settle time.Duration }
+
+var (
+	trialAtBoot    = trial{2 * time.Minute, 20 * time.Second} // much else begins at the same time
+	trialAtInstall = trial{time.Minute, 5 * time.Second}
 )
+
+// flags lets an administrator choose.
+func (t *trial) flags(c *cobra.Command) {
+	c.Flags().DurationVar(&t.length, "trial", t.length, "after how long the kernel goes back unless the scheduler was confirmed, from 1s to 24h")
+	c.Flags().DurationVar(&t.settle, "settle", t.settle, "for how long the machine is watched before the scheduler is confirmed")
+}
+
+func (t *trial) check() error {
+	if t.length < time.Second || t.length > 24*time.Hour || t.settle >= t.length {
+		return cli.Usagef("--trial %v --settle %v: a trial takes from 1s to 24h, and more than the machine is watched", t.length, t.settle)
+	}
+	return nil
+}
 
 func newBoot() *cobra.Command {
 	var stop bool
+	times := trialAtBoot
 	c := &cobra.Command{
 		Use:    "boot DIR",
 		Short:  "Make an installed package's scheduler the running one, as at boot",
 		Hidden: true, // for the package's systemd unit
 		Args:   cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			r, err := newRunner(c, a[0], bootTrial, bootSettle)
+			r, err := newRunner(c, a[0], times)
 			if err != nil {
 				return err
 			}
@@ -48,16 +64,20 @@ func newBoot() *cobra.Command {
 			return nil
 		},
 	}
+	times.flags(c)
 	c.Flags().BoolVar(&stop, "stop", false, "go back to the kernel's own scheduler")
 	return c
 }
 
-func newRunner(c *cobra.Command, dir string, trial, settle time.Duration) (*boot.Runner, error) {
+func newRunner(c *cobra.Command, dir string, t trial) (*boot.Runner, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
 	p, err := installed.Read(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &boot.Runner{Package: p, Kernel: boot.Running{}, Root: "/", Trial: trial, Settle: settle, Say: say(c.ErrOrStderr())}, nil
+	return &boot.Runner{Package: p, Kernel: boot.Running{}, Root: "/", Trial: t.length, Settle: t.settle, Say: say(c.ErrOrStderr())}, nil
 }
 
 // load makes the scheduler the running one at boot, and says in words what was done.

@@ -28,18 +28,20 @@ func newPackage() *cobra.Command {
 
 func newPackageConfigure() *cobra.Command {
 	var first bool
+	times := trialAtInstall
 	c := &cobra.Command{
 		Use:   "configure DIR",
 		Short: "Make the scheduler the running one, or say why that is for later",
 		Args:  cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			r, err := newRunner(c, a[0], packageTrial, packageSettle)
+			r, err := newRunner(c, a[0], times)
 			if err != nil {
 				return err
 			}
 			return configure(c, r, first)
 		},
 	}
+	times.flags(c)
 	c.Flags().BoolVar(&first, "first", false, "no version of the package was installed before")
 	return c
 }
@@ -138,7 +140,7 @@ func newPackageRemove() *cobra.Command {
 		Short: "Give the kernel its own scheduler back before the package goes",
 		Args:  cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			r, err := newRunner(c, a[0], 0, 0)
+			r, err := newRunner(c, a[0], trialAtInstall)
 			if err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"text/template"
 	"time"
 
@@ -36,8 +37,9 @@ type Scheduler struct {
 
 	// Files of this machine.
 	Module, Description, Boundary, Installer string
-	// Documents are man pages and completions: their contents by their path in the
-	// package's directory.
+	// Documents are man pages (man/NAME.8) and completions (completions/bash, zsh and
+	// fish): their contents by their path in the package's directory. Pages are
+	// compressed.
 	Documents map[string][]byte
 }
 
@@ -136,10 +138,20 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 		return nil, err
 	}
 	made := map[string][]byte{installed.About: append(about, '\n')}
-	if made[installed.Boundary], err = compress(s.Boundary); err != nil {
+	boundary, err := os.ReadFile(s.Boundary)
+	if err != nil {
+		return nil, err
+	}
+	if made[installed.Boundary], err = compress(boundary); err != nil {
 		return nil, err
 	}
 	for name, text := range s.Documents {
+		if strings.HasPrefix(name, "man/") {
+			if text, err = compress(text); err != nil {
+				return nil, err
+			}
+			name += ".gz"
+		}
 		made[name] = text
 	}
 	var list files.Contents
@@ -184,12 +196,8 @@ func directories(to string, made map[string][]byte) []string {
 	return list
 }
 
-// compress returns a file's contents, compressed, the same bytes each time.
-func compress(name string) ([]byte, error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
+// compress makes the same bytes each time.
+func compress(text []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
 	if err != nil {

@@ -32,7 +32,7 @@ func scheduler(t *testing.T) *Scheduler {
 		Release: release, BuildID: "00ab", ModuleName: "plugsched_01234567", Commit: "c", Tool: "t", Replaced: []string{"schedule_tick", "yield"},
 		Time:   time.Unix(1700000000, 0).UTC(),
 		Module: file("ko"), Description: file("yaml"), Boundary: file("json"), Installer: file("tool"),
-		Documents: map[string][]byte{"man/plugsched.8.gz": []byte("page")},
+		Documents: map[string][]byte{"man/plugsched.8": []byte("page"), "completions/bash": []byte("complete")},
 	}
 }
 
@@ -103,6 +103,8 @@ var wantFiles = []string{
 	"drwxr-xr-x root root /usr/lib/plugsched",
 	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/boundary.json.gz",
+	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/completions",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/completions/bash",
 	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/man",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/man/plugsched.8.gz",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/package.json",

@@ -29,7 +29,7 @@ func (b *build) pack(ctx context.Context) (string, error) {
 	s := &packaging.Scheduler{
 		Release: b.desc.Release, BuildID: b.desc.BuildID, ModuleName: b.desc.Name, Commit: b.desc.Commit, Tool: b.desc.Tool,
 		Signed: b.signer != nil, Replaced: b.desc.Replaced,
-		Module: b.Module(), Description: b.Description(), Boundary: b.state(boundaryFile), Documents: b.Documents,
+		Module: b.Module(), Description: b.Description(), Boundary: b.state(boundaryFile),
 	}
 	if s.Config, err = packaging.ParseConfig(config.Package); err != nil {
 		return "", userError("%s: %v", b.path(configFile), err)
@@ -37,6 +37,11 @@ func (b *build) pack(ctx context.Context) (string, error) {
 	b.defaults(ctx, &s.Config)
 	if s.Time, err = b.time(ctx); err != nil {
 		return "", err
+	}
+	if b.Documents != nil {
+		if s.Documents, err = b.Documents(s.Time); err != nil {
+			return "", err
+		}
 	}
 	if s.Installer, err = b.installer(ctx); err != nil {
 		return "", err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"plugsched/internal/arch/x86"
 	"plugsched/internal/boundary"
@@ -43,9 +44,9 @@ type Project struct {
 	// SignKey and SignCert, when set, are the private key and the certificate that
 	// Build signs the module with.
 	SignKey, SignCert string
-	// Documents are the man pages and completions that packages take along, by their
-	// path in the package's directory.
-	Documents map[string][]byte
+	// Documents, when set, makes the man pages and completions that packages take
+	// along, dated as they are: what packaging.Scheduler wants.
+	Documents func(date time.Time) (map[string][]byte, error)
 	// Packages are the paths of those that Build has made.
 	Packages []string
 	// Progress, when set, is told about every stage: when it begins (took 0) and

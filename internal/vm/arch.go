@@ -29,6 +29,8 @@ type arch struct {
 	journal string
 	// append are kernel command line words.
 	append []string
+	// hostClock are further ones for a guest that sees the host's clock.
+	hostClock func() []string
 	// counter is the name under which QEMU's "info registers" prints the program
 	// counter.
 	counter string
@@ -56,6 +58,12 @@ var arches = []arch{{
 		"tsc=reliable",
 		// Lets the host turn a silent hang into a panic with a stack trace.
 		"unknown_nmi_panic",
+	},
+	hostClock: func() []string {
+		if khz := tscKHz(); khz != 0 {
+			return []string{fmt.Sprintf("tsc_early_khz=%d", khz)}
+		}
+		return nil
 	},
 	counter: "RIP",
 	stack:   "rsp",

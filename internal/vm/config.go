@@ -165,6 +165,9 @@ func (c *Config) commandLine(a *arch) []string {
 			"systemd.show_status=0")
 	}
 	words = append(words, a.append...)
+	if c.Accel == "tcg" && !c.ICount {
+		words = append(words, a.hostClock()...)
+	}
 	if c.NoKASLR {
 		words = append(words, "nokaslr")
 	}

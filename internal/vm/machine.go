@@ -235,7 +235,11 @@ func (m *Machine) postMortem() error {
 // rebooted tells whether the kernel was asked to restart: it says so
 // (kernel_restart in kernel/reboot.c), and a panic does not.
 func rebooted(console []byte) bool {
-	return bytes.Contains(last(bytes.TrimRight(console, "\r\n"), 2), []byte("reboot: Restarting system"))
+	switch message(string(last(console, 1))) {
+	case "reboot: Restarting system", "reboot: machine restart": // the second is x86's
+		return true
+	}
+	return false
 }
 
 // agentFailure is what the agent said if it ended by itself. A Go program that

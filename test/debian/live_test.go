@@ -13,8 +13,8 @@ import (
 // the disk stays, what was loaded does not.
 func TestLive(t *testing.T) {
 	t.Parallel()
-	a := build(t, "a", "examples/hello.patch")
-	m := newMachine(t, program(shared.tool), a.file("scheduler.ko"))
+	a := shared.a
+	m := newMachine(t, program(shared.tool), a.file(t, "*.ko", "scheduler.ko"))
 	if state := m.up(); state != "running" {
 		t.Errorf("the system is %s:\n%s", state, m.ok("systemctl list-units --failed; systemctl list-jobs"))
 	}

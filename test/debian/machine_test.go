@@ -128,11 +128,14 @@ func (m *machine) wait(limit time.Duration) error {
 	}
 }
 
+// environment has the package's programs before the test's.
+var environment = []string{"DEBIAN_FRONTEND=noninteractive", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/test"}
+
 // sh runs a shell command.
 func (m *machine) sh(command string) (out string, code int) {
 	m.t.Helper()
 	r, err := m.Run(m.t.Context(), vm.Cmd{Argv: []string{"/bin/sh", "-c", command},
-		Env: []string{"DEBIAN_FRONTEND=noninteractive", "SYSTEMD_COLORS=0", "PATH=/run/test:/usr/sbin:/usr/bin:/sbin:/bin"}, Timeout: 10 * time.Minute})
+		Env: environment, Timeout: 10 * time.Minute})
 	if err != nil {
 		m.t.Fatalf("%s: %v", command, err)
 	}
@@ -185,4 +188,12 @@ func (m *machine) runs(module string) {
 // program puts a program of the host's into the PATH.
 func program(hostPath string) vm.File {
 	return vm.File{GuestPath: "/run/test/" + filepath.Base(hostPath), HostPath: hostPath, Mode: 0o755}
+}
+
+// begin starts a command whose end the machine may not live to see.
+func (m *machine) begin(command string) {
+	m.t.Helper()
+	if _, err := m.Start(m.t.Context(), vm.Cmd{Argv: []string{"/bin/sh", "-c", command}, Env: environment}); err != nil {
+		m.t.Fatal(err)
+	}
 }

@@ -22,9 +22,9 @@ import (
 var shared struct {
 	root, tool string
 	release    string
-	base       string // the working directory that all schedulers begin with
-	image      string // the root file system
-	modules    string // of the kernel
+	a          *scheduler // the example
+	image      string     // the root file system
+	modules    string     // of the kernel
 	target     *target.Target
 }
 
@@ -59,15 +59,17 @@ func setUp(ctx context.Context) (err error) {
 	if s.image, err = debian.Image(ctx, "", os.Stdout); err != nil {
 		return err
 	}
-	s.base = filepath.Join(s.root, "build/debian", s.release, "base")
+	s.a = &scheduler{dir: filepath.Join(s.root, "build/debian", s.release, "a")}
 	fmt.Println("kernel", s.release, "on", s.image)
 	for _, c := range [][]string{
-		{s.tool, "init", "--release", s.release, s.base},
-		{"git", "-C", s.base, "checkout", "-q", "-f", "-B", "test", "pristine"},
+		{s.tool, "init", "--release", s.release, s.a.dir},
+		{"git", "-C", s.a.dir, "checkout", "-q", "-f", "-B", "test", "pristine"},
+		{"git", "-C", s.a.dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", "--committer-date-is-author-date", filepath.Join(s.root, "examples/hello.patch")},
+		{s.tool, "build", s.a.dir},
 	} {
 		if out, err := exec.CommandContext(ctx, c[0], c[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", strings.Join(c, " "), err, out)
 		}
 	}
-	return nil
+	return s.a.open()
 }

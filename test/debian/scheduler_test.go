@@ -28,14 +28,15 @@ type scheduler struct {
 var building sync.Mutex
 
 // build makes the pristine scheduler with patches, which are named relative to the
-// repository. What the same tool has made of the same is used again.
+// repository. It begins with what was built already, so that only compiling and
+// linking is left to do; what the same tool has made of the same is used again.
 func build(t *testing.T, name string, patches ...string) *scheduler {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()
-	s := &scheduler{dir: filepath.Join(filepath.Dir(shared.base), name)}
+	s := &scheduler{dir: filepath.Join(filepath.Dir(shared.a.dir), name)}
 	hash := sha256.New()
-	for _, path := range append([]string{"bin/plugsched"}, patches...) {
+	for _, path := range append([]string{"bin/plugsched", "bin/plugsched-installer"}, patches...) {
 		text, err := os.ReadFile(filepath.Join(shared.root, path))
 		if err != nil {
 			t.Fatal(err)
@@ -53,24 +54,37 @@ func build(t *testing.T, name string, patches ...string) *scheduler {
 		if err := os.RemoveAll(s.dir); err != nil {
 			t.Fatal(err)
 		}
-		run("cp", "-a", shared.base, s.dir)
+		run("cp", "-a", shared.a.dir, s.dir)
+		run("git", "-C", s.dir, "checkout", "-q", "-f", "-B", "test", "pristine")
 		for _, p := range patches {
-			run("git", "-C", s.dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(shared.root, p))
+			run("git", "-C", s.dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", "--committer-date-is-author-date", filepath.Join(shared.root, p))
 		}
+		run("sh", "-c", "rm -f "+s.dir+"/scheduler*")
 		run(shared.tool, "build", s.dir)
 		if err := os.WriteFile(keyFile, []byte(key), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ko, err := live.Open(filepath.Join(s.dir, "scheduler.ko"))
-	if err != nil {
+	if err := s.open(); err != nil {
 		t.Fatal(err)
 	}
-	s.module = ko.Desc.Name
 	return s
 }
 
-// file puts the module into a guest.
-func (s *scheduler) file(name string) vm.File {
-	return vm.File{GuestPath: "/run/test/" + name, HostPath: filepath.Join(s.dir, "scheduler.ko")}
+func (s *scheduler) open() error {
+	ko, err := live.Open(filepath.Join(s.dir, "scheduler.ko"))
+	if err == nil {
+		s.module = ko.Desc.Name
+	}
+	return err
+}
+
+// file puts a file of the working directory, such as the .deb, into a guest.
+func (s *scheduler) file(t *testing.T, pattern, name string) vm.File {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.dir, pattern))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s: %s: %q, %v; expected one", s.dir, pattern, found, err)
+	}
+	return vm.File{GuestPath: "/run/test/" + name, HostPath: found[0]}
 }
