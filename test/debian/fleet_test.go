@@ -41,6 +41,7 @@ plugsched_health:
 plugsched_health_timeout: 120
 plugsched_serial: [1, 100%]
 plugsched_watch: 5
+plugsched_tries: 2
 plugsched_bake: 1
 plugsched_wait: 1800
 `
@@ -249,6 +250,11 @@ func TestFleet(t *testing.T) {
 	three.has(a.module, "0.1")
 
 	f.rollOut("0.2", true, "already", "updated", "updated")
+
+	// A task waits in what is to be left.
+	one.begin("exec python3 -c 'import os; os.sched_get_priority_max(4242)'")
+	r = f.rollOut("0.1", false, "back", "untouched", "untouched")
+	one.says("the report", r.Hosts[0].Error, "python3")
 	for _, m := range f.machines {
 		m.has(b.module, "0.2")
 		m.off()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from statistics import median
 
+# Templates make strings of them.
+NUMBERS = ("cpus", "threads", "downtime_ns")
 RESULTS = ("updated", "already", "back", "lost", "failed", "untouched")
 
 
@@ -13,9 +15,9 @@ def downtimes(records, hosts):
 
     A host of a later batch has no record yet.
     """
-    by_host = {r["host"]: r for r in records}
+    by_host = {r["host"]: {k: int(v) if k in NUMBERS else v for k, v in r.items()} for r in records}
     rows = [by_host.get(h, {"host": h, "result": "untouched"}) for h in hosts]
-    times = sorted(int(r["downtime_ns"]) for r in rows if int(r.get("downtime_ns") or 0) > 0)
+    times = sorted(r["downtime_ns"] for r in rows if r.get("downtime_ns"))
     return {
         "hosts": rows,
         "results": {k: n for k in RESULTS if (n := sum(r["result"] == k for r in rows))},
