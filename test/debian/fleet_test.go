@@ -192,7 +192,7 @@ func (m *machine) has(module, version string) {
 // TestFleet rolls two versions out over three machines, and has canaries and later
 // batches fail in different ways.
 func TestFleet(t *testing.T) {
-	a := build(t, "a", "examples/hello.patch")
+	a := shared.a
 	b := build(t, "b", "examples/hello.patch", "test/debian/testdata/wait.patch")
 	f := newFleet(t, a, b)
 	one, two, three := f.machines[0], f.machines[1], f.machines[2]
