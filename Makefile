@@ -14,7 +14,7 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man setup demo soak test test-quick test-race test-guest test-debian fuzz lint clean
+.PHONY: all build man setup demo soak test test-quick test-race test-guest test-debian test-fleet fuzz lint clean
 
 all: build
 
@@ -43,10 +43,10 @@ test: setup build lint test-quick test-race test-guest test-debian
 lint:
 	@test -z "$$(gofmt -l cmd internal kernels test *.go)" || { gofmt -l cmd internal kernels test *.go; echo "run gofmt"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags guest ./test/...
+	$(GO) vet -tags guest,fleet ./test/...
 	$(STATICCHECK) ./...
-	$(STATICCHECK) -tags guest ./test/...
-	./scripts/vulncheck $(GOVULNCHECK) -tags guest -test ./...
+	$(STATICCHECK) -tags guest,fleet ./test/...
+	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet -test ./...
 
 # No kernel, no network.
 test-quick:
@@ -69,6 +69,13 @@ test-guest: build
 # Packages, systemd, reboots and crashes, in guests with a Debian on their disk.
 test-debian: build
 	$(GO) test -tags guest -count=1 -timeout 60m ./test/debian $(if $(RUN),-run $(RUN)) -v
+
+# Roll-outs of packages with Ansible, over three such guests. It takes too long to be
+# part of `make test`.
+test-fleet: build
+	./scripts/setup ansible-core:ansible-playbook openssh-client:ssh
+	python3 -m unittest discover -s ansible/tests/unit
+	$(GO) test -tags guest,fleet -count=1 -timeout 150m ./test/debian -run TestFleet -v
 
 clean:
 	rm -rf bin build

@@ -134,7 +134,7 @@ func (r *Runner) resume(ctx context.Context, guard *Guard, s *live.Status) error
 	case s.TrialLeft == 0 && ours:
 		return guard.Confirm()
 	case s.TrialLeft == 0:
-		return nil
+		return r.note(guard)
 	case !ours:
 		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial already: run `plugsched confirm` or `plugsched uninstall` first", s.Name)}
 	}
@@ -142,11 +142,27 @@ func (r *Runner) resume(ctx context.Context, guard *Guard, s *live.Status) error
 	return r.confirm(ctx, guard)
 }
 
+// note lets the guard know a scheduler that somebody tried and confirmed before its package
+// was installed, so that the package's next version may replace it.
+func (r *Runner) note(guard *Guard) error {
+	if guard.Confirmed != nil && guard.Confirmed.Module == r.Package.Module {
+		return nil
+	}
+	if err := guard.Begin(r.attempt()); err != nil {
+		return err
+	}
+	return guard.Confirm()
+}
+
+func (r *Runner) attempt() Attempt {
+	p := r.Package
+	return Attempt{Package: p.Name, Version: p.Version, Module: p.Module, BootID: r.BootID}
+}
+
 // begin notes the attempt, and has everything else on disk before something
 // unknown runs.
 func (r *Runner) begin(guard *Guard) error {
-	p := r.Package
-	if err := guard.Begin(Attempt{Package: p.Name, Version: p.Version, Module: p.Module, BootID: r.BootID}); err != nil {
+	if err := guard.Begin(r.attempt()); err != nil {
 		return &live.PreconditionError{Err: fmt.Errorf("nothing was loaded, because the boot guard cannot be written: %w", err)}
 	}
 	unix.Sync()

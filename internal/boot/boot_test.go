@@ -230,6 +230,19 @@ func TestAdoptOther(t *testing.T) {
 	}
 }
 
+// TestAdoptKnown: somebody has tried and confirmed the scheduler before its package came.
+func TestAdoptKnown(t *testing.T) {
+	m, r := setUp(t)
+	running(t, m, r)
+	m.active, m.loaded = "plugsched_v2", []string{"plugsched_v2"}
+	if _, err := r.Adopt(t.Context()); err != nil || m.calls != nil {
+		t.Errorf("%v, %v", m.calls, err)
+	}
+	if g := read(t, r.Root); g.Attempt != nil || !g.Knows("plugsched_v2") {
+		t.Errorf("%+v", g)
+	}
+}
+
 // TestAdoptResumes: an earlier run was killed at each of its steps.
 func TestAdoptResumes(t *testing.T) {
 	for _, at := range []string{"check", "install", "settle", "confirm"} {

@@ -8,9 +8,9 @@ set -eu
 out=$1
 tree=$out.tree
 
-# What a server has, as far as tests use it: python3 and sshd for Ansible, rpm for
-# packages of the other kind.
-packages=systemd,systemd-sysv,dbus,udev,kmod,procps,iproute2,openssh-server,python3-minimal,rpm
+# What a server has, as far as tests use it: sshd and python3-apt, with all of python3, for
+# Ansible, rpm for packages of the other kind.
+packages=systemd,systemd-sysv,dbus,udev,kmod,procps,iproute2,openssh-server,python3-apt,rpm
 
 # Under emulation every process that a boot starts takes a tenth of a second or more,
 # and a timer that goes off in a test makes it another test:

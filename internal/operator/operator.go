@@ -18,7 +18,7 @@ import (
 // Commands returns all of them.
 func Commands() []*cobra.Command {
 	var m machine
-	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newUninstall(),
+	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newReject(), newUninstall(),
 		newStatus(m), newList(m), newDoctor(m), newHistory(m), newMetrics(m),
 		newGuard(), newBoot(), newPackage()}
 }
@@ -31,8 +31,8 @@ func ExitCode(err error) int {
 		fault    *live.KernelFault
 		leftover *live.LeftoverError
 		back     *live.WentBackError
-		guard    *boot.GuardError
 		held     *live.HeldError
+		guard    *boot.GuardError
 	)
 	switch {
 	case errors.As(err, &busy):

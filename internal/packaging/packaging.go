@@ -227,7 +227,7 @@ func (s *Scheduler) render(name, to string) error {
 	}
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
-		"Name": s.name(), "Version": s.Version, "Release": s.Release, "BuildID": s.BuildID, "Signed": s.Signed,
+		"Name": s.name(), "Version": s.Version, "Release": s.Release, "BuildID": s.BuildID, "Module": s.ModuleName, "Signed": s.Signed,
 		"Replaced": s.Replaced, "Dir": s.dir(), "Unit": installed.Unit(s.Release), "Guard": installed.GuardFile(s.Release),
 	})
 	if err != nil {

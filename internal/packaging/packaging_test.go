@@ -198,7 +198,8 @@ func TestScripts(t *testing.T) {
 		}
 		return string(b)
 	}
-	if got := text("preinst"); !strings.Contains(got, "sig_enforce") || !strings.Contains(got, `" schedule_tick yield "`) || !strings.Contains(got, "00ab") {
+	if got := text("preinst"); !strings.Contains(got, "sig_enforce") || !strings.Contains(got, `" schedule_tick yield "`) || !strings.Contains(got, "00ab") ||
+		!strings.Contains(got, `"$running" = 'plugsched_01234567'`) {
 		t.Error(got)
 	}
 	s.Signed = true
