@@ -28,7 +28,7 @@ overridden in WORKDIR/plugsched.yaml.`,
 
 // openBoundary reads the boundary of the working directory in --dir.
 func openBoundary(dir string) (*boundary.Boundary, error) {
-	p, err := project.Open(dir)
+	p, err := project.OpenAnalysed(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,10 @@ type Function struct {
 	Size     uint64
 	Class    Class
 	Facts    []Fact
+	// Callers and Callees are the functions that branch to it and that it branches
+	// to, the kernel's other functions included. Sorted, by name.
+	Callers []string `json:",omitempty"`
+	Callees []string `json:",omitempty"`
 	// Inlines are scheduler functions inlined into a function that stays: to
 	// change them would be to change it.
 	Inlines []string `json:",omitempty"`
@@ -99,6 +103,24 @@ type Boundary struct {
 	Sources   []string    // the directories that are the scheduler's
 	Functions []*Function // by name, then unit
 	Objects   []*Object   // by name, then unit
+	// Absent are functions of the source that the kernel has no symbol of. By
+	// name, then unit.
+	Absent []*Absent
+	// Obstacle says why no module can be made for this kernel; "" if nothing is
+	// known to forbid it.
+	Obstacle string `json:",omitempty"`
+}
+
+// Absent is a function of the scheduler's source without a symbol.
+type Absent struct {
+	Name     string
+	Unit     string
+	DeclFile string
+	DeclLine int
+	// Into are the functions that it was inlined into; none if another
+	// definition, in Over, replaced it because it is weak.
+	Into []string `json:",omitempty"`
+	Over string   `json:",omitempty"`
 }
 
 // Owns reports whether a source file, relative to the kernel tree, is the
@@ -162,6 +184,7 @@ type node struct {
 	callers []*image.Function // functions that branch to it, any
 	tail    bool              // called by __schedule behind the context switch
 	takers  []string          // who takes its address, class tables aside
+	tables  []string          // the class tables that it is in
 	init    bool
 	stays   []Fact // non-empty: cannot move
 }
@@ -173,6 +196,8 @@ type deriver struct {
 	tail  []string
 	nodes map[*image.Function]*node
 	order []*node
+
+	holders map[[2]string][]*image.Function // by file and name of what they inline
 }
 
 // collect finds the scheduler's functions. A .cold part belongs to its function.
@@ -234,7 +259,11 @@ func (d *deriver) evidence() {
 	}
 	for _, t := range d.prog.DataTakes {
 		n := d.nodes[t.To]
-		if n == nil || d.isTable(t.In) {
+		if n == nil {
+			continue
+		}
+		if d.isTable(t.In) {
+			n.tables = append(n.tables, t.In.Name)
 			continue
 		}
 		where := fmt.Sprintf("data at %#x", t.Addr)
@@ -278,7 +307,7 @@ func (d *deriver) settle() {
 
 // reached reports whether code that stays in the kernel can get to n.
 func (d *deriver) reached(n *node) bool {
-	return n.fn.Exported || n.tail || len(n.takers) > 0 || len(d.outsideCallers(n)) > 0
+	return n.fn.Exported || n.fn.BPF || n.tail || len(n.takers) > 0 || len(d.outsideCallers(n)) > 0
 }
 
 // outsideCallers are the callers of n that stay. Calls from __init code do not
@@ -315,122 +344,4 @@ func (d *deriver) unredirectable(n *node) string {
 		return fmt.Sprintf("has a %s at +%#x, where the jump would go: the kernel rewrites that place on its own", s.Kind, s.Addr-f.Addr)
 	}
 	return ""
-}
-
-// result names the classes and the facts behind them.
-func (d *deriver) result() (*Boundary, error) {
-	b := &Boundary{Release: d.prog.Release, BuildID: d.prog.BuildID, Sources: d.cfg.Sources}
-	for _, n := range d.order {
-		f := n.fn
-		r := &Function{Name: f.Name, Base: f.Base, Aliases: f.Aliases, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
-			Addr: f.Addr, Size: f.Size, Jump: n.jump}
-		callers, reached := d.outsideCallers(n), d.reached(n)
-		switch {
-		case n.init:
-			r.Class = Init
-		case len(n.stays) > 0:
-			r.Class = External
-		case reached && (f.Exported || n.tail || len(callers) > 0):
-			r.Class = Interface
-		case reached:
-			r.Class = Callback
-		default:
-			r.Class = Internal
-		}
-		if r.Class.Border() {
-			r.Shipped = d.prog.Bytes(f.Addr+uint64(n.jump), d.arch.JumpSize)
-		} else {
-			r.Jump = 0
-		}
-		if r.Class == External {
-			r.Inlines = d.inlined(f)
-		}
-		r.Facts = d.facts(n, callers)
-		b.Functions = append(b.Functions, r)
-	}
-	b.Objects = d.objects()
-	return b, nil
-}
-
-func (d *deriver) inlined(f *image.Function) []string {
-	var out []string
-	for _, s := range f.Inlines {
-		if d.cfg.Source(s.DeclFile) {
-			out = append(out, s.Name)
-		}
-	}
-	sort.Strings(out)
-	return slices.Compact(out)
-}
-
-func (d *deriver) facts(n *node, callers []*image.Function) []Fact {
-	facts := append([]Fact(nil), n.stays...)
-	if n.fn.Exported {
-		facts = append(facts, Fact{Kind: "exported", Text: "is exported, so that modules may call it"})
-	}
-	if n.tail {
-		facts = append(facts, Fact{Kind: "called", Text: "is called by __schedule behind the context switch, a part that stays", By: scheduleName})
-	}
-	seen := map[string]bool{}
-	for _, c := range callers {
-		if s := describe(c); !seen[s] {
-			seen[s] = true
-			facts = append(facts, Fact{Kind: "called", Text: "is called by " + s + ", which stays", By: c.Name})
-		}
-	}
-	for _, t := range n.takers {
-		if !seen[t] {
-			seen[t] = true
-			facts = append(facts, Fact{Kind: "address", Text: "its address is taken by " + t})
-		}
-	}
-	if len(facts) == 0 {
-		facts = append(facts, Fact{Kind: "inside", Text: d.insideText(n)})
-	}
-	return facts
-}
-
-func (d *deriver) insideText(n *node) string {
-	var names []string
-	seen := map[string]bool{}
-	for _, c := range n.callers {
-		if !seen[c.Name] && !strings.HasPrefix(c.Section, ".init") {
-			seen[c.Name] = true
-			names = append(names, c.Name)
-		}
-	}
-	sort.Strings(names)
-	if len(names) == 0 {
-		return "is only reached through a scheduling class table"
-	}
-	if len(names) > 8 {
-		names = append(names[:8], fmt.Sprintf("and %d more", len(names)-8))
-	}
-	return "is only called by functions that move: " + strings.Join(names, ", ")
-}
-
-// objects classifies the scheduler's variables.
-func (d *deriver) objects() []*Object {
-	var out []*Object
-	for _, o := range d.prog.Objects {
-		if !d.cfg.Source(o.Unit) {
-			continue
-		}
-		r := &Object{Name: o.Name, Unit: o.Unit, DeclFile: o.DeclFile, DeclLine: o.DeclLine, Type: o.Type,
-			Addr: o.Addr, Size: o.Size, Class: Shared, Why: "the kernel has it; state is inherited"}
-		if d.isTable(o) {
-			r.Class, r.Why = Table, "a scheduling class; rewritten in place, because tasks point at it"
-		}
-		if why, ok := d.cfg.Private[o.Name]; ok {
-			r.Class, r.Why = Private, why
-		}
-		out = append(out, r)
-	}
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].Name != out[j].Name {
-			return out[i].Name < out[j].Name
-		}
-		return out[i].Addr < out[j].Addr
-	})
-	return out
 }
