@@ -71,6 +71,9 @@ func showBoundary(w io.Writer, b *boundary.Boundary, class boundary.Class) error
 		for _, k := range classes {
 			fmt.Fprintf(w, "%-10s %5d\n", k, n[k])
 		}
+		if b.Obstacle != "" {
+			fmt.Fprintf(w, "no module can be built for this kernel: %s\n", b.Obstacle)
+		}
 		return nil
 	}
 	found := false
