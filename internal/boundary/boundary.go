@@ -31,6 +31,22 @@ const (
 	Init      Class = "init"      // __init or __exit code: ran once, stays
 )
 
+// Classes are all classes of functions.
+var Classes = []Class{Interface, Callback, Internal, External, Init}
+
+// Describe says in words what a class means.
+func (c Class) Describe() string {
+	switch c {
+	case Interface, Callback:
+		return string(c) + ": the kernel's is redirected to the module's"
+	case Internal:
+		return "internal: it moves, and is only reached from the module"
+	case Init:
+		return "init: it ran at boot"
+	}
+	return "external: it stays in the kernel and cannot be changed"
+}
+
 // Border reports classes whose functions are redirected.
 func (c Class) Border() bool { return c == Interface || c == Callback }
 
@@ -83,6 +99,20 @@ const (
 	Table   ObjectClass = "table"   // the kernel's, rewritten in place with the module's contents
 )
 
+// ObjectClasses are all classes of variables.
+var ObjectClasses = []ObjectClass{Shared, Private, Table}
+
+// Describe says in words what a class means.
+func (c ObjectClass) Describe() string {
+	switch c {
+	case Private:
+		return "private: the module has its own, and the kernel keeps its own"
+	case Table:
+		return "a table: the kernel's, with the module's contents while that is live"
+	}
+	return "shared: the kernel's, used by the kernel and the module"
+}
+
 // Object is a variable of the scheduler.
 type Object struct {
 	Name     string
@@ -94,6 +124,11 @@ type Object struct {
 	Size     uint64
 	Class    ObjectClass
 	Why      string
+	Exported bool `json:",omitempty"`
+	// Inside and Outside are the functions of the scheduler, and of the rest of the
+	// kernel, that name its address. Sorted.
+	Inside  []string `json:",omitempty"`
+	Outside []string `json:",omitempty"`
 }
 
 // Boundary is the result, in an order that only depends on its inputs.
@@ -147,6 +182,46 @@ func (b *Boundary) Find(name string) []*Function {
 	return out
 }
 
+// FindAbsent returns the functions of that name that have no symbol.
+func (b *Boundary) FindAbsent(name string) []*Absent {
+	var out []*Absent
+	for _, x := range b.Absent {
+		if x.Name == name {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Similar returns up to n names of functions and variables that contain a name
+// that nothing has, or a part of it.
+func (b *Boundary) Similar(name string, n int) []string {
+	var out []string
+	add := func(s string) {
+		if len(out) < n && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	for part := strings.Trim(name, "_"); len(part) > 3 && len(out) == 0; part = part[:len(part)-1] {
+		for _, f := range b.Functions {
+			if strings.Contains(f.Base, part) {
+				add(f.Base)
+			}
+		}
+		for _, x := range b.Absent {
+			if strings.Contains(x.Name, part) {
+				add(x.Name)
+			}
+		}
+		for _, o := range b.Objects {
+			if strings.Contains(o.Name, part) {
+				add(o.Name)
+			}
+		}
+	}
+	return out
+}
+
 // FindObject returns every object with the name.
 func (b *Boundary) FindObject(name string) []*Object {
 	var out []*Object
@@ -156,6 +231,29 @@ func (b *Boundary) FindObject(name string) []*Object {
 		}
 	}
 	return out
+}
+
+// SetUsers records who uses the variables.
+func (b *Boundary) SetUsers(users map[*image.Object][]*image.Function) {
+	byPlace := map[uint64][]*Object{}
+	for _, o := range b.Objects {
+		byPlace[o.Addr] = append(byPlace[o.Addr], o)
+	}
+	for io, list := range users {
+		var in, out []*image.Function
+		for _, f := range list {
+			if b.Owns(f.Unit) {
+				in = append(in, f)
+			} else if !strings.HasPrefix(f.Section, ".init") {
+				out = append(out, f)
+			}
+		}
+		for _, o := range byPlace[io.Addr] {
+			if o.Name == io.Name {
+				o.Inside, o.Outside = names(in), names(out)
+			}
+		}
+	}
 }
 
 // Derive computes the boundary of the functions declared under cfg.Sources. tail

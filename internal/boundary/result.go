@@ -185,18 +185,17 @@ func (d *deriver) absent() []*Absent {
 	return out
 }
 
+// callees are the functions that f and the part split off it branch to.
 func (d *deriver) callees(f *image.Function) []string {
-	var to []*image.Function
-	for _, c := range f.Calls {
-		if w := d.whole(c.To); w != f {
-			to = append(to, w)
-		}
-	}
+	calls := f.Calls
 	if cold := d.prog.Lookup(f.Name+".cold", f.Unit); cold != nil && d.whole(cold) == f {
-		for _, c := range cold.Calls {
-			if w := d.whole(c.To); w != f {
-				to = append(to, w)
-			}
+		calls = slices.Concat(calls, cold.Calls)
+	}
+	var to []*image.Function
+	for _, c := range calls {
+		thunk := slices.ContainsFunc(d.arch.Thunks, func(p string) bool { return strings.HasPrefix(c.To.Name, p) })
+		if w := d.whole(c.To); w != f && !thunk {
+			to = append(to, w)
 		}
 	}
 	return names(to)
@@ -219,7 +218,7 @@ func (d *deriver) objects() []*Object {
 			continue
 		}
 		r := &Object{Name: o.Name, Unit: o.Unit, DeclFile: o.DeclFile, DeclLine: o.DeclLine, Type: o.Type,
-			Addr: o.Addr, Size: o.Size, Class: Shared, Why: "the kernel has it; state is inherited"}
+			Addr: o.Addr, Size: o.Size, Exported: o.Exported, Class: Shared, Why: "the kernel has it; state is inherited"}
 		if d.isTable(o) {
 			r.Class, r.Why = Table, "a scheduling class; rewritten in place, because tasks point at it"
 		}

@@ -122,7 +122,9 @@ type Object struct {
 	Size    uint64
 	Section string
 	Global  bool
-	Unit    string // compilation unit, "" when unknown
+	// Exported says that it has a __ksymtab_ entry.
+	Exported bool
+	Unit     string // compilation unit, "" when unknown
 	// DeclFile and DeclLine as for Function; Type is the DWARF type in C
 	// notation without qualifiers ("struct sched_class", "int[4]"). All three
 	// are only known for units under Options.SourceDirs.

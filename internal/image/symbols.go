@@ -218,6 +218,7 @@ func (v *vmlinux) exports() map[string]bool {
 func (v *vmlinux) objects() ([]*Object, [][]*Object) {
 	var out []*Object
 	var files [][]*Object
+	exported := v.exports()
 	for _, s := range v.symbols {
 		if elf.ST_TYPE(s.Info) == elf.STT_FILE {
 			files = append(files, nil)
@@ -231,6 +232,7 @@ func (v *vmlinux) objects() ([]*Object, [][]*Object) {
 			Name: s.Name, Addr: s.Value, Size: s.Size, Section: sec.Name,
 			Global: elf.ST_BIND(s.Info) != elf.STB_LOCAL,
 		}
+		o.Exported = o.Global && exported[s.Name]
 		out = append(out, o)
 		if n := len(files); n > 0 && !o.Global {
 			files[n-1] = append(files[n-1], o)

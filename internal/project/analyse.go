@@ -59,6 +59,11 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		if err != nil {
 			return "", &Error{err.Error()}
 		}
+		users, err := prog.ObjectUsers(ctx, func(o *image.Object) bool { return cfg.Source(o.Unit) })
+		if err != nil {
+			return "", err
+		}
+		b.SetUsers(users)
 		if split.obstacle != nil {
 			b.Obstacle = "__schedule cannot be replaced yet: " + split.obstacle.Error()
 		}

@@ -63,6 +63,7 @@ type golden struct {
 type analysed struct {
 	*golden
 	release  string
+	dir      string // the working directory
 	boundary *boundary.Boundary
 	took     time.Duration // of processors
 	memory   int64         // bytes, peak
@@ -84,6 +85,8 @@ func TestKernels(t *testing.T) {
 			a.checkObjects(t)
 			a.checkSites(t)
 			a.checkRelocations(t)
+			a.checkCommands(t, a.dir)
+			a.checkReport(t, a.dir)
 		})
 	}
 	if *update && *only == "" && !t.Failed() {
@@ -128,6 +131,7 @@ func analyse(t *testing.T, g *golden) *analysed {
 	tgt := a.fetch(t)
 	a.vmlinux = tgt.Vmlinux
 	dir := filepath.Join(root, "build/test/kernels", g.name)
+	a.dir = dir
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
