@@ -55,6 +55,8 @@ type golden struct {
 	// function everywhere, or replaced by it.
 	Functions map[string]string `yaml:"functions"`
 	Objects   map[string]string `yaml:"objects"` // variable: class
+	// Members are who uses members: "struct rq.curr: scheduler".
+	Members map[string]string `yaml:"members,omitempty"`
 
 	name string
 }
@@ -86,6 +88,7 @@ func TestKernels(t *testing.T) {
 			a.checkSites(t)
 			a.checkRelocations(t)
 			a.checkCommands(t, a.dir)
+			a.checkMembers(t, a.dir)
 			a.checkReport(t, a.dir)
 		})
 	}

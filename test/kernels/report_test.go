@@ -6,6 +6,7 @@ package kernels
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"plugsched/internal/image"
 )
 
 // checkReport opens the page in a browser without network and looks at what its
@@ -117,5 +120,35 @@ func (a *analysed) checkCommands(t *testing.T, dir string) {
 	}
 	if out := tool(t, "boundary", "diff", dir, dir); strings.Contains(out, "->") || strings.Contains(out, "only") {
 		t.Errorf("a kernel differs from itself:\n%s", out)
+	}
+}
+
+// checkMembers: boundary structs knows who uses members.
+func (a *analysed) checkMembers(t *testing.T, dir string) {
+	if len(a.Members) == 0 {
+		return
+	}
+	var list []*image.Structure
+	cmd := exec.Command(filepath.Join(root, "bin/plugsched"), "boundary", "structs", "--json", "--dir", dir)
+	text, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", cmd.Args, err)
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range list {
+		for i, m := range s.Members {
+			got[s.Name+"."+m.Name] = s.Uses[i].By()
+		}
+	}
+	for member, want := range a.Members {
+		if got[member] != want {
+			t.Errorf("%s is used by %q, want %q", member, got[member], want)
+		}
+	}
+	if out := tool(t, "boundary", "structs", "rq", "--dir", dir); !strings.Contains(out, "the complete type known to the scheduler only") {
+		t.Errorf("boundary structs rq says\n%s", out)
 	}
 }

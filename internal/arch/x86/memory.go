@@ -10,7 +10,7 @@ import "golang.org/x/arch/x86/x86asm"
 type Memory struct {
 	Site   uint64
 	Based  bool // relative to a register besides rip
-	Stack  bool // relative to rsp or rbp
+	Stack  bool // relative to rsp
 	Reg    int  // DWARF's number of the base register
 	Index  bool
 	Disp   int64
@@ -65,7 +65,7 @@ func memoryOf(in *x86asm.Inst, site, next uint64, yield func(Memory)) {
 			case a.Base == x86asm.RIP:
 				m.Disp += int64(next)
 			case a.Base >= x86asm.RAX && a.Base <= x86asm.R15:
-				m.Based, m.Stack = true, a.Base == x86asm.RSP || a.Base == x86asm.RBP
+				m.Based, m.Stack = true, a.Base == x86asm.RSP
 				m.Reg = dwarfRegs[a.Base-x86asm.RAX]
 			}
 			yield(m)
