@@ -128,7 +128,7 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Suite != "" && len(f.missing()) > 0 {
+	if o.Suite != "" && !f.cached() {
 		if ctx, err = inSuite(ctx, f.cache, o.Suite, f.rep); err != nil {
 			return nil, err
 		}
@@ -216,6 +216,16 @@ func newFetcher(o *Options) (*fetcher, error) {
 		return nil, fmt.Errorf("release %q is not the name of a kernel release", f.release)
 	}
 	return f, nil
+}
+
+// cached reports that the cache has all that is missing.
+func (f *fetcher) cached() bool {
+	v := f.version
+	if v == "" {
+		v = cachedVersion(f.cache, f.release)
+	}
+	s := store{dir: filepath.Join(f.cache, f.release+"_"+v), release: f.release, version: v}
+	return !slices.ContainsFunc(f.missing(), func(k kind) bool { return !s.intact(k) })
 }
 
 // chooseVersion settles which package version is wanted, which also names the
