@@ -32,6 +32,8 @@ who else uses them. The first time it reads the kernel's debug information.
 Not seen are modules, BPF programs, assembly, copies of whole structures and
 computed addresses: "scheduler" is a finding about the kernel's image, no proof.
 What may be changed, build decides.`,
+		Example: `  plugsched boundary structs --dir work
+  plugsched boundary structs --dir work task_struct`,
 		Args: cli.Args(0, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			p, err := project.OpenAnalysed(dir)

@@ -29,7 +29,8 @@ With --analyze-only only the debug symbols are fetched, of any kernel of which t
 can be had, and only the boundary is derived: enough for the boundary commands, not
 for build. --suite names a suite of Debian to look in instead of the host's packages.`,
 		Example: `  plugsched init work
-  plugsched init --release 6.1.0-56-cloud-amd64 work`,
+  plugsched init --release 6.1.0-56-cloud-amd64 work
+  plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if o.Release == "" && o.Manual.Vmlinux == "" {
