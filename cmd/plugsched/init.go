@@ -24,9 +24,14 @@ shipped binary, derives the boundary, and makes WORKDIR a git repository with th
 pristine scheduler source. The pristine source is compiled and compared with the
 kernel's code function by function. No kernel is compiled, nothing is installed.
 
-Without --release the kernel that runs now is meant. An interrupted init resumes.`,
+Without --release the kernel that runs now is meant. An interrupted init resumes.
+
+With --analyze-only only the debug symbols are fetched, of any kernel of which they
+can be had, and only the boundary is derived: enough for the boundary commands, not
+for build. --suite names a suite of Debian to look in instead of the host's packages.`,
 		Example: `  plugsched init work
-  plugsched init --release 6.1.0-56-cloud-amd64 work`,
+  plugsched init --release 6.1.0-56-cloud-amd64 work
+  plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if o.Release == "" && o.Manual.Vmlinux == "" {
@@ -52,6 +57,14 @@ Without --release the kernel that runs now is meant. An interrupted init resumes
 				return err
 			}
 			p.Progress = out.stage
+			if o.AnalyseOnly {
+				if err := p.Analyse(c.Context(), t); err != nil {
+					return err
+				}
+				out.finish()
+				fmt.Fprintf(c.OutOrStdout(), "%s is analysed: see `plugsched boundary show --dir %s`\n", t.Release, a[0])
+				return nil
+			}
 			if err := p.Init(c.Context(), t); err != nil {
 				return err
 			}
@@ -62,6 +75,8 @@ Without --release the kernel that runs now is meant. An interrupted init resumes
 	}
 	f := c.Flags()
 	f.StringVar(&o.Release, "release", "", "kernel release, as uname -r shows it")
+	f.BoolVar(&o.AnalyseOnly, "analyze-only", false, "only derive the boundary, from the debug symbols alone")
+	f.StringVar(&o.Suite, "suite", "", "look for packages in this suite of Debian, such as trixie or sid")
 	f.StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")
 	f.StringVar(&o.Manual.Vmlinux, "vmlinux", "", "use this vmlinux with debug information")
 	f.StringVar(&o.Manual.Vmlinuz, "vmlinuz", "", "use this boot image")

@@ -19,6 +19,9 @@ type Arch struct {
 	FtraceSize int
 	// Syscalls are the prefixes of functions that user space enters.
 	Syscalls []string
+	// Thunks are the prefixes of functions that stand for an instruction, and are
+	// nobody's callee.
+	Thunks []string
 	// Relocations are the types that the kernel's module loader applies, all of them
 	// S + A or S + A - P.
 	Relocations []uint32
@@ -35,6 +38,7 @@ var X86 = &Arch{
 	JumpSize:   5,
 	FtraceSize: 5,
 	Syscalls:   []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
+	Thunks:     []string{"__x86_return_thunk", "__x86_indirect_thunk_", "__pi___x86_"},
 	Relocations: []uint32{uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_32), uint32(elf.R_X86_64_32S),
 		uint32(elf.R_X86_64_PC32), uint32(elf.R_X86_64_PLT32), uint32(elf.R_X86_64_PC64)},
 	Landing: []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64

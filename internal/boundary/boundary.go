@@ -31,6 +31,22 @@ const (
 	Init      Class = "init"      // __init or __exit code: ran once, stays
 )
 
+// Classes are all classes of functions.
+var Classes = []Class{Interface, Callback, Internal, External, Init}
+
+// Describe says in words what a class means.
+func (c Class) Describe() string {
+	switch c {
+	case Interface, Callback:
+		return string(c) + ": the kernel's is redirected to the module's"
+	case Internal:
+		return "internal: it moves, and is only reached from the module"
+	case Init:
+		return "init: it ran at boot"
+	}
+	return "external: it stays in the kernel and cannot be changed"
+}
+
 // Border reports classes whose functions are redirected.
 func (c Class) Border() bool { return c == Interface || c == Callback }
 
@@ -57,6 +73,10 @@ type Function struct {
 	Class    Class
 	Facts    []Fact
 	Sidecar  bool `json:",omitempty"` // moves because the project names it
+	// Callers and Callees are the functions that branch to it and that it branches
+	// to, the kernel's other functions included. Sorted, by name.
+	Callers []string `json:",omitempty"`
+	Callees []string `json:",omitempty"`
 	// Inlines are scheduler functions inlined into a function that stays: to
 	// change them would be to change it.
 	Inlines []string `json:",omitempty"`
@@ -80,6 +100,20 @@ const (
 	Table   ObjectClass = "table"   // the kernel's, rewritten in place with the module's contents
 )
 
+// ObjectClasses are all classes of variables.
+var ObjectClasses = []ObjectClass{Shared, Private, Table}
+
+// Describe says in words what a class means.
+func (c ObjectClass) Describe() string {
+	switch c {
+	case Private:
+		return "private: the module has its own, and the kernel keeps its own"
+	case Table:
+		return "a table: the kernel's, with the module's contents while that is live"
+	}
+	return "shared: the kernel's, used by the kernel and the module"
+}
+
 // Object is a variable of the scheduler.
 type Object struct {
 	Name     string
@@ -91,6 +125,11 @@ type Object struct {
 	Size     uint64
 	Class    ObjectClass
 	Why      string
+	Exported bool `json:",omitempty"`
+	// Inside and Outside are the functions of the scheduler, and of the rest of the
+	// kernel, that name its address. Sorted.
+	Inside  []string `json:",omitempty"`
+	Outside []string `json:",omitempty"`
 }
 
 // Boundary is the result, in an order that only depends on its inputs.
@@ -101,6 +140,24 @@ type Boundary struct {
 	Sidecars  []string    `json:",omitempty"` // units outside of them of which functions move, sorted
 	Functions []*Function // by name, then unit
 	Objects   []*Object   // by name, then unit
+	// Absent are functions of the source that the kernel has no symbol of. By
+	// name, then unit.
+	Absent []*Absent
+	// Obstacle says why no module can be made for this kernel; "" if nothing is
+	// known to forbid it.
+	Obstacle string `json:",omitempty"`
+}
+
+// Absent is a function of the scheduler's source without a symbol.
+type Absent struct {
+	Name     string
+	Unit     string
+	DeclFile string
+	DeclLine int
+	// Into are the functions that it was inlined into; none if another
+	// definition, in Over, replaced it because it is weak.
+	Into []string `json:",omitempty"`
+	Over string   `json:",omitempty"`
 }
 
 // Owns reports whether a source file, relative to the kernel tree, is the
@@ -138,6 +195,46 @@ func (b *Boundary) Find(name string) []*Function {
 	return out
 }
 
+// FindAbsent returns the functions of that name that have no symbol.
+func (b *Boundary) FindAbsent(name string) []*Absent {
+	var out []*Absent
+	for _, x := range b.Absent {
+		if x.Name == name {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Similar returns up to n names of functions and variables that contain a name
+// that nothing has, or a part of it.
+func (b *Boundary) Similar(name string, n int) []string {
+	var out []string
+	add := func(s string) {
+		if len(out) < n && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	for part := strings.Trim(name, "_"); len(part) > 3 && len(out) == 0; part = part[:len(part)-1] {
+		for _, f := range b.Functions {
+			if strings.Contains(f.Base, part) {
+				add(f.Base)
+			}
+		}
+		for _, x := range b.Absent {
+			if strings.Contains(x.Name, part) {
+				add(x.Name)
+			}
+		}
+		for _, o := range b.Objects {
+			if strings.Contains(o.Name, part) {
+				add(o.Name)
+			}
+		}
+	}
+	return out
+}
+
 // FindObject returns every object with the name.
 func (b *Boundary) FindObject(name string) []*Object {
 	var out []*Object
@@ -147,6 +244,29 @@ func (b *Boundary) FindObject(name string) []*Object {
 		}
 	}
 	return out
+}
+
+// SetUsers records who uses the variables.
+func (b *Boundary) SetUsers(users map[*image.Object][]*image.Function) {
+	byPlace := map[uint64][]*Object{}
+	for _, o := range b.Objects {
+		byPlace[o.Addr] = append(byPlace[o.Addr], o)
+	}
+	for io, list := range users {
+		var in, out []*image.Function
+		for _, f := range list {
+			if b.Owns(f.Unit) {
+				in = append(in, f)
+			} else if !strings.HasPrefix(f.Section, ".init") {
+				out = append(out, f)
+			}
+		}
+		for _, o := range byPlace[io.Addr] {
+			if o.Name == io.Name {
+				o.Inside, o.Outside = names(in), names(out)
+			}
+		}
+	}
 }
 
 // Derive computes the boundary of the functions declared under cfg.Sources. tail
@@ -181,6 +301,7 @@ type node struct {
 	callers []*image.Function // functions that branch to it, any
 	tail    bool              // called by __schedule behind the context switch
 	takers  []string          // who takes its address, class tables aside
+	tables  []string          // the class tables that it is in
 	init    bool
 	stays   []Fact // non-empty: cannot move
 	side    *Sidecar
@@ -196,6 +317,7 @@ type deriver struct {
 	order []*node
 	named map[*image.Function]*Sidecar
 	waits map[*image.Function]bool // __sched, outside of the scheduler, calls schedule itself
+	holders map[[2]string][]*image.Function // by file and name of what they inline
 }
 
 // collect finds the scheduler's functions. A .cold part belongs to its function.
@@ -258,7 +380,11 @@ func (d *deriver) evidence() {
 	}
 	for _, t := range d.prog.DataTakes {
 		n := d.nodes[t.To]
-		if n == nil || d.isTable(t.In) {
+		if n == nil {
+			continue
+		}
+		if d.isTable(t.In) {
+			n.tables = append(n.tables, t.In.Name)
 			continue
 		}
 		where := fmt.Sprintf("data at %#x", t.Addr)
@@ -302,7 +428,7 @@ func (d *deriver) settle() {
 
 // reached reports whether code that stays in the kernel can get to n.
 func (d *deriver) reached(n *node) bool {
-	return n.fn.Exported || n.tail || len(n.takers) > 0 || len(d.outsideCallers(n)) > 0
+	return n.fn.Exported || n.fn.BPF || n.tail || len(n.takers) > 0 || len(d.outsideCallers(n)) > 0
 }
 
 // outsideCallers are the callers of n that stay. Calls from __init code do not
@@ -339,134 +465,4 @@ func (d *deriver) unredirectable(n *node) string {
 		return fmt.Sprintf("has a %s at +%#x, where the jump would go: the kernel rewrites that place on its own", s.Kind, s.Addr-f.Addr)
 	}
 	return ""
-}
-
-// result names the classes and the facts behind them.
-func (d *deriver) result() (*Boundary, error) {
-	b := &Boundary{Release: d.prog.Release, BuildID: d.prog.BuildID, Sources: d.cfg.Sources}
-	for _, n := range d.order {
-		f := n.fn
-		r := &Function{Name: f.Name, Base: f.Base, Aliases: f.Aliases, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
-			Addr: f.Addr, Size: f.Size, Jump: n.jump, Sidecar: n.side != nil}
-		callers, reached := d.outsideCallers(n), d.reached(n)
-		switch {
-		case n.init:
-			r.Class = Init
-		case len(n.stays) > 0:
-			r.Class = External
-		case reached && (f.Exported || n.tail || len(callers) > 0):
-			r.Class = Interface
-		case reached:
-			r.Class = Callback
-		default:
-			r.Class = Internal
-		}
-		if r.Class.Border() {
-			r.Shipped = d.prog.Bytes(f.Addr+uint64(n.jump), d.arch.JumpSize)
-		} else {
-			r.Jump = 0
-		}
-		if r.Class == External {
-			r.Inlines = d.inlined(f)
-		}
-		r.Facts = d.facts(n, callers)
-		b.Functions = append(b.Functions, r)
-	}
-	if others := d.unnamed(); len(others) > 0 {
-		b.Functions = append(b.Functions, others...)
-		sort.SliceStable(b.Functions, func(i, j int) bool { return b.Functions[i].Name < b.Functions[j].Name })
-	}
-	for _, file := range d.cfg.Sidecar.Files() {
-		if !d.cfg.Source(file) {
-			b.Sidecars = append(b.Sidecars, file)
-		}
-	}
-	b.Objects = d.objects()
-	return b, nil
-}
-
-func (d *deriver) inlined(f *image.Function) []string {
-	var out []string
-	for _, s := range f.Inlines {
-		if d.cfg.Compiled(s.DeclFile) {
-			out = append(out, s.Name)
-		}
-	}
-	sort.Strings(out)
-	return slices.Compact(out)
-}
-
-func (d *deriver) facts(n *node, callers []*image.Function) []Fact {
-	facts := append(append([]Fact(nil), n.stays...), n.notes...)
-	if n.side != nil {
-		facts = append(facts, Fact{Kind: "sidecar", Text: "is named under sidecar: " + n.side.Reason})
-	}
-	if n.fn.Exported {
-		facts = append(facts, Fact{Kind: "exported", Text: "is exported, so that modules may call it"})
-	}
-	if n.tail {
-		facts = append(facts, Fact{Kind: "called", Text: "is called by __schedule behind the context switch, a part that stays", By: scheduleName})
-	}
-	seen := map[string]bool{}
-	for _, c := range callers {
-		if s := describe(c); !seen[s] {
-			seen[s] = true
-			facts = append(facts, Fact{Kind: "called", Text: "is called by " + s + ", which stays", By: c.Name})
-		}
-	}
-	for _, t := range n.takers {
-		if !seen[t] {
-			seen[t] = true
-			facts = append(facts, Fact{Kind: "address", Text: "its address is taken by " + t})
-		}
-	}
-	if len(seen) == 0 && !n.fn.Exported && !n.tail && len(n.stays) == 0 {
-		facts = append(facts, Fact{Kind: "inside", Text: d.insideText(n)})
-	}
-	return facts
-}
-
-func (d *deriver) insideText(n *node) string {
-	var names []string
-	seen := map[string]bool{}
-	for _, c := range n.callers {
-		if !seen[c.Name] && !strings.HasPrefix(c.Section, ".init") {
-			seen[c.Name] = true
-			names = append(names, c.Name)
-		}
-	}
-	sort.Strings(names)
-	if len(names) == 0 {
-		return "is only reached through a scheduling class table"
-	}
-	if len(names) > 8 {
-		names = append(names[:8], fmt.Sprintf("and %d more", len(names)-8))
-	}
-	return "is only called by functions that move: " + strings.Join(names, ", ")
-}
-
-// objects classifies the scheduler's variables.
-func (d *deriver) objects() []*Object {
-	var out []*Object
-	for _, o := range d.prog.Objects {
-		if !d.cfg.Compiled(o.Unit) {
-			continue
-		}
-		r := &Object{Name: o.Name, Unit: o.Unit, DeclFile: o.DeclFile, DeclLine: o.DeclLine, Type: o.Type,
-			Addr: o.Addr, Size: o.Size, Class: Shared, Why: "the kernel has it; state is inherited"}
-		if d.isTable(o) {
-			r.Class, r.Why = Table, "a scheduling class; rewritten in place, because tasks point at it"
-		}
-		if why, ok := d.cfg.Private[o.Name]; ok {
-			r.Class, r.Why = Private, why
-		}
-		out = append(out, r)
-	}
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].Name != out[j].Name {
-			return out[i].Name < out[j].Name
-		}
-		return out[i].Addr < out[j].Addr
-	})
-	return out
 }

@@ -166,7 +166,14 @@ func TestClasses(t *testing.T) {
 		{name: "such a table outside", core: "NOINLINE void f(void) { keep(0); }", outside: "void f(void); struct sched_class { void (*run)(void); }; const struct sched_class foreign = { f };",
 			class: Callback, fact: "address: object foreign"},
 		{name: "called from inside", core: "static NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }", class: Internal, fact: "inside: g"},
-		{name: "called by init code only", core: `NOINLINE void f(void) { keep(0); } SECTION(".init.text") NOINLINE void g(void) { f(); keep(0); }`, class: Internal, fact: "inside: "},
+		{name: "called by init code only", core: `NOINLINE void f(void) { keep(0); } SECTION(".init.text") NOINLINE void g(void) { f(); keep(0); }`, class: Internal, fact: "inside: only called by __init code"},
+		{name: "called by nobody", core: "NOINLINE void f(void) { keep(0); }", class: Internal, fact: "inside: not reached by anything"},
+		{name: "known by BTF id", core: `NOINLINE void f(void) { keep(0); } asm(".pushsection .rodata\n.local __BTF_ID__func__f__1234\n.type __BTF_ID__func__f__1234,@object\n__BTF_ID__func__f__1234: .long 0\n.size __BTF_ID__func__f__1234,4\n.popsection");`,
+			class: Interface, fact: "bpf: BPF programs may call it"},
+		{name: "waits for a lock", core: "NOINLINE void f(void) { schedule_timeout(); keep(0); }",
+			cfg: func(c *Config) { c.Locks = map[string]string{"schedule_time*": "a test"} }, class: Internal, fact: "inside: "},
+		{name: "inlined into one that stays", core: "void f(void) { keep(0); } NOINLINE void g(void) { f(); __schedule(); asm volatile(\"nop\"); } void (*op)(void) = f;",
+			class: Callback, fact: "inlined: g (kernel/sched/core.c)"},
 		{name: "init", core: `SECTION(".init.text") NOINLINE void f(void) { keep(0); }`, class: Init, fact: "init: .init.text"},
 		{name: "marked __sched", core: `SECTION(".sched.text") NOINLINE void f(void) { keep(0); }`, class: External, fact: "sleeps: marked __sched"},
 		{name: "reaches __schedule", core: "NOINLINE void f(void) { __schedule(); keep(0); }", class: External, fact: "sleeps: through __schedule"},
@@ -335,6 +342,59 @@ func TestResult(t *testing.T) {
 	}
 	if len(b.Find("nothing")) != 0 || len(b.FindObject("outside")) != 0 {
 		t.Error("found what is not the scheduler's")
+	}
+}
+
+// TestAbsent: functions of the source that the kernel has no symbol of, and
+// where they are.
+func TestAbsent(t *testing.T) {
+	p := kernel(t, map[string]string{
+		"kernel/sched/core.c": core + `
+			static inline __attribute__((always_inline)) void everywhere(void) { keep(0); }
+			NOINLINE void g(void) { everywhere(); asm volatile("nop"); }
+			NOINLINE void h(void) { everywhere(); asm volatile("nop"); g(); }
+			__attribute__((weak, noinline)) void arch_thing(void) { keep(0); }`,
+		"init/main.c": base + "NOINLINE void arch_thing(void) { keep(0); } void h(void); NOINLINE void user(void) { h(); keep(0); }",
+	}, "kernel/sched/core.c", "init/main.c")
+	b := derive(t, p, config())
+	for name, want := range map[string]Absent{
+		"everywhere": {Into: []string{"g", "h"}},
+		"arch_thing": {Over: "arch_thing (init/main.c)"},
+	} {
+		list := b.FindAbsent(name)
+		if len(list) != 1 || len(b.Find(name)) != 0 {
+			t.Errorf("%s: %v", name, list)
+			continue
+		}
+		want.Name, want.Unit, want.DeclFile, want.DeclLine = name, "kernel/sched/core.c", "kernel/sched/core.c", list[0].DeclLine
+		if diff := cmp.Diff(want, *list[0]); diff != "" || want.DeclLine == 0 {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if h := only(t, b, "h"); !cmp.Equal(h.Callers, []string{"user"}) || !cmp.Equal(h.Callees, []string{"g", "keep"}) {
+		t.Errorf("h is called by %v and calls %v", h.Callers, h.Callees)
+	}
+	if got := b.Similar("everywere", 3); !cmp.Equal(got, []string{"everywhere"}) {
+		t.Errorf("similar to everywere: %v", got)
+	}
+}
+
+func TestUsers(t *testing.T) {
+	p := kernel(t, map[string]string{
+		"kernel/sched/core.c": core + "long shared_one; static long own_one; NOINLINE void g(void) { shared_one++; own_one += shared_one; keep(0); } NOINLINE void unrelated(void) { keep(0); }",
+		"init/main.c":         base + "extern long shared_one; NOINLINE void user(void) { keep(&shared_one); }",
+	}, "kernel/sched/core.c", "init/main.c")
+	b := derive(t, p, config())
+	users, err := p.ObjectUsers(t.Context(), func(o *image.Object) bool { return b.Owns(o.Unit) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.SetUsers(users)
+	if o := b.FindObject("shared_one"); len(o) != 1 || !cmp.Equal(o[0].Inside, []string{"g"}) || !cmp.Equal(o[0].Outside, []string{"user"}) {
+		t.Errorf("shared_one: %+v", o)
+	}
+	if o := b.FindObject("own_one"); len(o) != 1 || !cmp.Equal(o[0].Inside, []string{"g"}) || o[0].Outside != nil {
+		t.Errorf("own_one: %+v", o)
 	}
 }
 

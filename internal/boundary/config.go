@@ -32,6 +32,9 @@ type Config struct {
 	// Preempts are patterns of functions that call __schedule only to let others
 	// run: whoever is inside is runnable and leaves by itself.
 	Preempts map[string]string `yaml:"preempts"`
+	// Locks are patterns of functions outside of the scheduler that sleep only
+	// until somebody gives a lock back.
+	Locks map[string]string `yaml:"locks"`
 	// Waits are patterns of functions outside of the scheduler in which a task may
 	// stay for as long as user space likes.
 	Waits map[string]string `yaml:"waits"`
@@ -88,6 +91,7 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Stay, own.Stay)
 	merge(&cfg.Private, own.Private)
 	merge(&cfg.Preempts, own.Preempts)
+	merge(&cfg.Locks, own.Locks)
 	merge(&cfg.Waits, own.Waits)
 	cfg.Package = own.Package
 	merge(&cfg.Headers, own.Headers)
@@ -139,6 +143,8 @@ func below(dirs []string, file string) bool {
 }
 
 func (c *Config) preempts(name string) bool { return matches(c.Preempts, name) }
+
+func (c *Config) locks(name string) bool { return matches(c.Locks, name) }
 
 func (c *Config) waits(name string) bool { return matches(c.Waits, name) }
 

@@ -246,15 +246,15 @@ func (d *deriver) unknown(s *Sidecar) error {
 	if !compiled {
 		return d.cfg.SidecarError(s, "the kernel's image has no code of this file: it is part of a module, not configured, or included by another file")
 	}
-	if hosts := d.inlinedInto(s, func(*image.Function) bool { return true }); len(hosts) > 0 {
+	if hosts := d.sidecarHosts(s, func(*image.Function) bool { return true }); len(hosts) > 0 {
 		return d.cfg.SidecarError(s, "the compiler inlined %s into %s: name that instead", s.Function, strings.Join(hosts, ", "))
 	}
 	return d.cfg.SidecarError(s, "the kernel has no function %s there", s.Function)
 }
 
-// inlinedInto names the functions that want accepts and that have a copy of a
+// sidecarHosts names the functions that want accepts and that have a copy of a
 // sidecar's code inside.
-func (d *deriver) inlinedInto(s *Sidecar, want func(*image.Function) bool) []string {
+func (d *deriver) sidecarHosts(s *Sidecar, want func(*image.Function) bool) []string {
 	var out []string
 	for _, f := range d.prog.Functions {
 		if w := d.whole(f); d.holds(s, f) && want(w) && slices.ContainsFunc(f.Inlines, func(in *image.Source) bool {
@@ -339,7 +339,7 @@ func (d *deriver) hinders(n *node) string {
 		c := d.nodes[f]
 		return !strings.HasPrefix(f.Section, ".init") && (c == nil || len(c.stays) > 0)
 	}
-	if hosts := d.inlinedInto(n.side, stays); len(hosts) > 0 {
+	if hosts := d.sidecarHosts(n.side, stays); len(hosts) > 0 {
 		return "is also inlined into " + strings.Join(hosts, ", ") + ", where a change would be lost: name that too"
 	}
 	if !d.reached(n) {
@@ -355,15 +355,6 @@ func (d *deriver) hinders(n *node) string {
 		}
 	}
 	return ""
-}
-
-func names(list []*image.Function) []string {
-	var out []string
-	for _, f := range list {
-		out = append(out, f.Name)
-	}
-	sort.Strings(out)
-	return slices.Compact(out)
 }
 
 // unnamed lists the functions of the sidecars' files that nobody named: they stay.

@@ -89,7 +89,8 @@ func (d *deriver) callersUp(n *node) []*node {
 
 // sleepers marks the functions that reach __schedule without leaving the
 // scheduler, and those that call a kernel function which does nothing but wait
-// (schedule_timeout and its like: __sched functions that call schedule directly).
+// (schedule_timeout and its like: __sched functions that call schedule directly
+// and are no locks).
 // The frames of both are on the stacks of tasks that sleep for as long as they
 // like, the idle tasks for ever.
 func (d *deriver) sleepers() {
@@ -117,7 +118,7 @@ func (d *deriver) sleepers() {
 	}
 	d.waits = map[*image.Function]bool{}
 	for _, f := range d.prog.Functions {
-		if d.nodes[f] != nil || !d.prog.InRange(f.Addr, "__sched_text_start", "__sched_text_end") {
+		if d.nodes[f] != nil || d.cfg.locks(f.Name) || !d.prog.InRange(f.Addr, "__sched_text_start", "__sched_text_end") {
 			continue
 		}
 		for _, c := range f.Calls {

@@ -178,7 +178,7 @@ func (p *Program) fragments(m *machine, refs []ownedRef, compiled func(uint64) b
 	}
 	if t := p.Section(".altinstructions"); t != nil {
 		repl, err := m.replacements(t.Data, t.Addr,
-			func(a uint64) bool { return p.FuncAt(a) != nil || f.gap(a) != nil },
+			func(a uint64) bool { return p.FuncAt(a) != nil || f.gap(a) != nil || p.inMixed(a) },
 			func(a uint64) bool { return f.gap(a) != nil })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Path, err)

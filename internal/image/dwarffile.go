@@ -18,6 +18,9 @@ type debugInfo struct {
 	tree  *tree
 	units []unit
 	line  []byte // .debug_line, where it has to be checked
+
+	headers       []unitHeader // by address
+	loc, loclists []byte       // .debug_loc, .debug_loclists, where they are needed
 }
 
 // unit is one compilation unit.
@@ -65,6 +68,7 @@ func (s debugSections) open() (*debugInfo, error) {
 		return nil, err
 	}
 	di.line = s["line"]
+	di.headers = unitHeaders(s["info"])
 	return di, nil
 }
 

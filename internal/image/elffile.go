@@ -17,9 +17,13 @@ type Section struct {
 	Name string
 	Addr uint64
 	Size uint64
-	Exec bool
+	Exec bool   // holds code, and is not mixed
 	Data []byte // nil when the file holds none (.bss)
 
+	// mixed sections are data with a piece of code that is copied before it runs,
+	// and so calls nothing by its address: kexec's, in .data since Linux 6.14
+	// (arch/x86/kernel/vmlinux.lds.S, .data..relocate_kernel).
+	mixed  bool
 	linker bool // relocations, dynamic symbols and the like, not the program's
 }
 
@@ -93,7 +97,8 @@ func (v *vmlinux) allocated(s *elf.Section) (*Section, error) {
 	if s.Addr+s.Size < s.Addr {
 		return nil, fmt.Errorf("section %s: its end wraps around the address space", s.Name)
 	}
-	sec := &Section{Name: s.Name, Addr: s.Addr, Size: s.Size, Exec: s.Flags&elf.SHF_EXECINSTR != 0}
+	exec, write := s.Flags&elf.SHF_EXECINSTR != 0, s.Flags&elf.SHF_WRITE != 0
+	sec := &Section{Name: s.Name, Addr: s.Addr, Size: s.Size, Exec: exec && !write, mixed: exec && write}
 	switch s.Type {
 	case elf.SHT_PROGBITS, elf.SHT_NOBITS, elf.SHT_NOTE, elf.SHT_INIT_ARRAY, elf.SHT_FINI_ARRAY:
 	default:

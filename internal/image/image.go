@@ -32,6 +32,10 @@ type Program struct {
 	// DataTakes are functions' addresses in static data, by address. Metadata
 	// of the kernel's own patching and debugging is not among them.
 	DataTakes []DataTake
+	// Dropped are functions of units under Options.SourceDirs whose code the file
+	// holds and whose name it does not: weak ones that another unit's definition
+	// replaced. By name, then unit.
+	Dropped []*Source
 	// PatchSites are places in the text that the running kernel may rewrite on
 	// its own (static keys, static calls, SMP locks), by address.
 	PatchSites []PatchSite
@@ -63,6 +67,10 @@ type Function struct {
 	DeclFile string
 	DeclLine int
 	Exported bool // has a __ksymtab_ entry
+	// BPF reports a function that BPF's verifier knows by its BTF id: a kfunc,
+	// which BPF programs call, or one that they may be attached to. No pointer
+	// to it need be anywhere.
+	BPF bool
 	// FtraceSite is the offset of the 5-byte ftrace nop from Addr, or -1
 	// (recorded in __start_mcount_loc..__stop_mcount_loc).
 	FtraceSite int
@@ -114,7 +122,9 @@ type Object struct {
 	Size    uint64
 	Section string
 	Global  bool
-	Unit    string // compilation unit, "" when unknown
+	// Exported says that it has a __ksymtab_ entry.
+	Exported bool
+	Unit     string // compilation unit, "" when unknown
 	// DeclFile and DeclLine as for Function; Type is the DWARF type in C
 	// notation without qualifiers ("struct sched_class", "int[4]"). All three
 	// are only known for units under Options.SourceDirs.
@@ -138,4 +148,6 @@ type PatchSite struct {
 	Addr uint64
 	Size int
 	Kind SiteKind
+	// Target is where a static key's site jumps to while the key says so.
+	Target uint64
 }

@@ -230,6 +230,10 @@ func (p *Program) Bytes(addr uint64, n int) []byte {
 	return nil
 }
 
+func (p *Program) inMixed(addr uint64) bool {
+	return slices.ContainsFunc(p.index.sections, func(s *Section) bool { return s.mixed && s.contains(addr) })
+}
+
 // Section returns the allocated section of that name, or nil.
 func (p *Program) Section(name string) *Section {
 	for _, s := range p.index.sections {

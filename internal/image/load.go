@@ -87,7 +87,7 @@ func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
 		return nil, err
 	}
 	units := codeUnits(facts)
-	p.describe(facts, units, names, v.exports())
+	p.describe(facts, units, names, v)
 	inferUnits(files)
 	p.Compiler = compiler(di, opt)
 
@@ -181,7 +181,8 @@ func parallel(ctx context.Context, jobs []func() error) error {
 }
 
 // describe adds what debug information says to functions and objects.
-func (p *Program) describe(facts []*unitFacts, units *unitMap, names [][]codeSymbol, exported map[string]bool) {
+func (p *Program) describe(facts []*unitFacts, units *unitMap, names [][]codeSymbol, v *vmlinux) {
+	exported, bpf := v.exports(), v.bpfFunctions()
 	known := map[uint64]map[string]bool{}
 	for _, u := range facts {
 		for _, n := range u.names {
@@ -192,7 +193,7 @@ func (p *Program) describe(facts []*unitFacts, units *unitMap, names [][]codeSym
 		}
 	}
 	for i, f := range p.Functions {
-		f.setNames(names[i], known[f.Addr], exported)
+		f.setNames(names[i], known[f.Addr], exported, bpf)
 		if u := units.at(f.Addr); u != nil {
 			f.Unit = u.path
 		}
@@ -203,15 +204,21 @@ func (p *Program) describe(facts []*unitFacts, units *unitMap, names [][]codeSym
 		p.describeObjects(u)
 	}
 	p.describeFolded(facts)
+	slices.SortFunc(p.Dropped, func(a, b *Source) int { return cmp.Or(strings.Compare(a.Name, b.Name), compareSources(a, b)) })
 	p.sortFunctions()
 }
 
 func (p *Program) describeFunctions(u *unitFacts, starts map[uint64]*Function) {
 	for _, d := range u.decls {
+		found := false
 		for _, a := range d.starts {
 			if f := starts[a]; f != nil {
 				f.DeclFile, f.DeclLine, f.Unit = d.file, d.line, u.path
+				found = true
 			}
+		}
+		if !found && d.name != "" {
+			p.Dropped = append(p.Dropped, &Source{Name: d.name, DeclFile: d.file, DeclLine: d.line, Unit: u.path})
 		}
 	}
 	touched := map[*Function]bool{}

@@ -270,10 +270,10 @@ func TestPatchSites(t *testing.T) {
 	p := loadTiny(t)
 	f := one(t, p, "patch_sites")
 	want := []PatchSite{
-		{f.Addr, 2, SiteStaticKey},
-		{f.Addr + 2, 5, SiteStaticKey},
-		{f.Addr + 7, 5, SiteStaticCall},
-		{f.Addr + 12, 1, SiteSMPLock},
+		{Addr: f.Addr, Size: 2, Kind: SiteStaticKey, Target: f.Addr},
+		{Addr: f.Addr + 2, Size: 5, Kind: SiteStaticKey, Target: f.Addr + 2},
+		{Addr: f.Addr + 7, Size: 5, Kind: SiteStaticCall},
+		{Addr: f.Addr + 12, Size: 1, Kind: SiteSMPLock},
 	}
 	if diff := cmp.Diff(want, p.PatchSites); diff != "" {
 		t.Fatalf("patch sites (-want +got):\n%s", diff)

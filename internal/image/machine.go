@@ -33,6 +33,8 @@ type machine struct {
 	// replacements maps code in .altinstr_replacement to the instruction it
 	// may replace.
 	replacements func(table []byte, addr uint64, isText, isReplacement func(uint64) bool) ([]replacement, error)
+	tail         func(t *x86.Text, start uint64) (*x86.TailCode, error)
+	memory       func(code []byte, addr uint64, yield func(x86.Memory))
 	keySize      func(code []byte) int // of a static key's site
 	callSize     int                   // of a static call's site
 	lockSize     int                   // of an SMP lock's site
@@ -47,6 +49,8 @@ var machines = map[elf.Machine]*machine{
 	elf.EM_X86_64: {
 		refs:         x86Refs,
 		replacements: x86Replacements,
+		tail:         x86.Tail,
+		memory:       x86.MemoryOperands,
 		keySize:      x86.JumpLabelSize,
 		callSize:     x86.StaticCallSize,
 		lockSize:     x86.LockSize,

@@ -21,17 +21,29 @@ type tree struct {
 // unitPath is a compilation unit's name and directory, as DWARF has them.
 type unitPath struct{ name, dir string }
 
+// landmark is a unit that every kernel has.
+const landmark = "/init/main.c"
+
 // newTree derives the tree's prefixes from all units.
 func newTree(units []unitPath) *tree {
 	t := &tree{}
 	dirs := map[string]bool{}
 	var absolute []string
 	known := map[string]bool{} // directories of units with a relative name
+	source := ""               // the kernel tree within what is mapped
+	for _, u := range units {
+		if root, ok := strings.CutSuffix(locate(u.name, u.dir), landmark); ok {
+			t.add(root)
+			if !path.IsAbs(root) {
+				source = root
+			}
+		}
+	}
 	for _, u := range units {
 		if u.dir != "" {
 			dirs[path.Clean(u.dir)] = true
 		}
-		switch p := locate(u.name, u.dir); {
+		switch p := t.strip(locate(u.name, u.dir)); {
 		case path.IsAbs(p):
 			absolute = append(absolute, p)
 		case path.Dir(p) != ".":
@@ -45,6 +57,7 @@ func newTree(units []unitPath) *tree {
 			if !path.IsAbs(d) && d != "." {
 				if root, ok := strings.CutSuffix(full, "/"+d); ok && path.IsAbs(full) {
 					t.add(root)
+					t.add(path.Join(root, source))
 				}
 			}
 		}

@@ -41,6 +41,21 @@ func TestTree(t *testing.T) {
 			},
 		},
 		{
+			// Debian's rt flavour: the source is a patched copy.
+			"mapped, in a subdirectory",
+			[]unitPath{
+				{"debian/build/source_rt/init/main.c", "debian/build/build_rt"},
+				{"debian/build/source_rt/kernel/sched/core.c", "debian/build/build_rt"},
+				{"/build/linux-6.1.192/debian/build/source_rt/arch/x86/kernel/head_64.S", "/build/linux-6.1.192/debian/build/build_rt"},
+			},
+			[]file{
+				{"debian/build/source_rt/kernel/sched/core.c", "debian/build/build_rt", "kernel/sched/core.c"},
+				{"./arch/x86/include/generated/asm/bug.h", "debian/build/build_rt", "arch/x86/include/generated/asm/bug.h"},
+				{"debian/build/build_rt/include/generated/bounds.h", "debian/build/build_rt", "include/generated/bounds.h"},
+				{"/build/linux-6.1.192/debian/build/source_rt/arch/x86/entry/entry.S", "/build/linux-6.1.192/debian/build/build_rt", "arch/x86/entry/entry.S"},
+			},
+		},
+		{
 			// Debian 5.10 and make O=: absolute.
 			"absolute",
 			[]unitPath{

@@ -5,6 +5,7 @@ package image
 import (
 	"cmp"
 	"debug/elf"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -153,7 +154,7 @@ func (v *vmlinux) setPadding(funcs []*Function) {
 // setNames gives f its name and aliases out of the symbols at its address. known
 // is what DWARF calls the function there: an alias and a function differ in
 // nothing else.
-func (f *Function) setNames(syms []codeSymbol, known map[string]bool, exported map[string]bool) {
+func (f *Function) setNames(syms []codeSymbol, known, exported, bpf map[string]bool) {
 	rank := func(s codeSymbol) int {
 		switch {
 		case known[s.name]:
@@ -179,9 +180,25 @@ func (f *Function) setNames(syms []codeSymbol, known map[string]bool, exported m
 		}
 		f.Global = f.Global || s.global
 		f.Exported = f.Exported || s.global && exported[s.name]
+		f.BPF = f.BPF || bpf[s.name]
 	}
 	slices.Sort(f.Aliases)
 	f.Aliases = slices.Compact(f.Aliases)
+}
+
+// btfID matches the symbols by which the kernel's build looks up the BTF ids of
+// functions (include/linux/btf_ids.h, __BTF_ID; tools/bpf/resolve_btfids).
+var btfID = regexp.MustCompile(`^__BTF_ID__func__(.+)__\d+$`)
+
+// bpfFunctions returns the names of functions that the kernel knows by BTF id.
+func (v *vmlinux) bpfFunctions() map[string]bool {
+	out := map[string]bool{}
+	for _, s := range v.symbols {
+		if m := btfID.FindStringSubmatch(s.Name); m != nil {
+			out[m[1]] = true
+		}
+	}
+	return out
 }
 
 // exports returns the names that the kernel exports to modules.
@@ -201,6 +218,7 @@ func (v *vmlinux) exports() map[string]bool {
 func (v *vmlinux) objects() ([]*Object, [][]*Object) {
 	var out []*Object
 	var files [][]*Object
+	exported := v.exports()
 	for _, s := range v.symbols {
 		if elf.ST_TYPE(s.Info) == elf.STT_FILE {
 			files = append(files, nil)
@@ -214,6 +232,7 @@ func (v *vmlinux) objects() ([]*Object, [][]*Object) {
 			Name: s.Name, Addr: s.Value, Size: s.Size, Section: sec.Name,
 			Global: elf.ST_BIND(s.Info) != elf.STB_LOCAL,
 		}
+		o.Exported = o.Global && exported[s.Name]
 		out = append(out, o)
 		if n := len(files); n > 0 && !o.Global {
 			files[n-1] = append(files[n-1], o)

@@ -136,26 +136,25 @@ func (p *Program) dropFtraceCalls() {
 // (include/linux/static_call_types.h) and alternatives_smp_lock's offsets
 // (arch/x86/kernel/alternative.c). All are relative to their own place.
 func (p *Program) readPatchSites(m *machine) {
-	each := func(start, stop string, entry int, visit func(site uint64)) {
+	relative := func(b []byte, addr uint64) uint64 { return addr + uint64(int64(int32(binary.LittleEndian.Uint32(b)))) }
+	each := func(start, stop string, entry int, visit func(site uint64, b []byte, addr uint64)) {
 		b, addr := p.table(start, stop)
 		for ; len(b) >= entry; b, addr = b[entry:], addr+uint64(entry) {
-			visit(addr + uint64(int64(int32(binary.LittleEndian.Uint32(b)))))
+			visit(relative(b, addr), b, addr)
 		}
 	}
-	add := func(site uint64, size int, kind SiteKind) {
-		p.PatchSites = append(p.PatchSites, PatchSite{Addr: site, Size: size, Kind: kind})
-	}
-	each("__start___jump_table", "__stop___jump_table", 16, func(site uint64) {
+	add := func(s PatchSite) { p.PatchSites = append(p.PatchSites, s) }
+	each("__start___jump_table", "__stop___jump_table", 16, func(site uint64, b []byte, addr uint64) {
 		if code := p.Bytes(site, 2); code != nil {
-			add(site, m.keySize(code), SiteStaticKey)
+			add(PatchSite{site, m.keySize(code), SiteStaticKey, relative(b[4:], addr+4)})
 		}
 	})
-	each("__start_static_call_sites", "__stop_static_call_sites", 8, func(site uint64) {
-		add(site, m.callSize, SiteStaticCall)
+	each("__start_static_call_sites", "__stop_static_call_sites", 8, func(site uint64, _ []byte, _ uint64) {
+		add(PatchSite{Addr: site, Size: m.callSize, Kind: SiteStaticCall})
 	})
-	each("__smp_locks", "__smp_locks_end", 4, func(site uint64) {
+	each("__smp_locks", "__smp_locks_end", 4, func(site uint64, _ []byte, _ uint64) {
 		if p.FuncAt(site) != nil {
-			add(site, m.lockSize, SiteSMPLock)
+			add(PatchSite{Addr: site, Size: m.lockSize, Kind: SiteSMPLock})
 		}
 	})
 	slices.SortFunc(p.PatchSites, func(a, b PatchSite) int {

@@ -12,12 +12,9 @@ import (
 	"sync"
 
 	"plugsched/internal/arch"
-	"plugsched/internal/arch/x86"
 	"plugsched/internal/bind"
 	"plugsched/internal/boundary"
-	"plugsched/internal/image"
 	"plugsched/internal/module"
-	"plugsched/internal/symbols"
 	"plugsched/internal/target"
 )
 
@@ -45,6 +42,9 @@ func (e *MismatchError) Error() string {
 // the developer's own files are never overwritten. Sidecars that are refused are
 // taken out of plugsched.yaml again.
 func (p *Project) Init(ctx context.Context, t *target.Target) error {
+	if t.KernelBuild == "" {
+		return fmt.Errorf("%s: was fetched for analysis only", t.Release)
+	}
 	if err := p.claim(t); err != nil {
 		return err
 	}
@@ -109,6 +109,8 @@ func (p *Project) claim(t *target.Target) error {
 	switch err := readJSON(p.state(targetFile), &was); {
 	case err == nil && was.BuildID != t.BuildID:
 		return userError("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release, was.BuildID, t.Release, t.BuildID)
+	case err == nil && was.KernelBuild != "" && t.KernelBuild == "":
+		return userError("%s: is initialised for building; its boundary is there already, and follows %s with `plugsched init %[1]s`", p.Dir, configFile)
 	case err == nil:
 	case !errors.Is(err, os.ErrNotExist):
 		return err
@@ -155,7 +157,7 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, cfg *
 	}()
 	go func() {
 		defer wg.Done()
-		errs[1] = p.analyse(ctx, t, cfg, cfgKey)
+		errs[1] = p.analyse(ctx, t, cfg, cfgKey, true)
 		if errs[1] != nil {
 			cancel()
 		}
@@ -167,67 +169,6 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *target.Target, cfg *
 		}
 	}
 	return ctx.Err()
-}
-
-// analyse reads the vmlinux and derives everything that rests on it alone.
-func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.Config, key string) error {
-	return p.stage("analyse", "reading the kernel's binary", key, func() (string, error) {
-		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Units()})
-		if err != nil {
-			return "", err
-		}
-		a, err := arch.Of(prog.Machine)
-		if err != nil {
-			return "", &Error{err.Error()}
-		}
-		spring, err := proveSpringboard(prog)
-		if err != nil {
-			return "", fmt.Errorf("%s: __schedule cannot be replaced safely on this kernel: %w", t.Release, err)
-		}
-		b, err := boundary.Derive(prog, a, cfg, spring.Callees)
-		if err != nil {
-			return "", &Error{err.Error()}
-		}
-		syms, err := symbols.Read(prog)
-		if err != nil {
-			return "", err
-		}
-		if err := syms.Save(p.state(symbolsFile)); err != nil {
-			return "", err
-		}
-		if err := writeJSON(p.state(springFile), spring); err != nil {
-			return "", err
-		}
-		rests, err := cfg.Fingerprint()
-		if err != nil {
-			return "", err
-		}
-		if err := replaceFile(p.state(configSumFile), []byte(rests)); err != nil {
-			return "", err
-		}
-		if err := writeJSON(p.state(boundaryFile), b); err != nil {
-			return "", err
-		}
-		if err := bind.KernelCode(prog, cfg.Compiled).Save(p.state(codeFile)); err != nil {
-			return "", err
-		}
-		c := b.Counts()
-		return fmt.Sprintf("%d functions, %d on the border", len(b.Functions), c[boundary.Interface]+c[boundary.Callback]), nil
-	})
-}
-
-func proveSpringboard(prog *image.Program) (*x86.Springboard, error) {
-	list := prog.Func("__schedule")
-	if len(list) != 1 {
-		return nil, fmt.Errorf("the kernel has %d functions of that name", len(list))
-	}
-	f := list[0]
-	return x86.ProveSpringboard(prog.Bytes(f.Addr, int(f.Size)), f.Addr, func(addr uint64) string {
-		if g := prog.FuncAt(addr); g != nil && g.Addr == addr {
-			return g.Name
-		}
-		return ""
-	})
 }
 
 // reproduced holds every compiled unit against the kernel.

@@ -98,6 +98,18 @@ func Open(dir string) (*Project, error) {
 	return p, nil
 }
 
+// OpenAnalysed returns the project of a directory whose boundary is known.
+func OpenAnalysed(dir string) (*Project, error) {
+	p, err := New(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !exists(p.state(boundaryFile)) {
+		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
+	}
+	return p, nil
+}
+
 func (p *Project) path(elem ...string) string {
 	return filepath.Join(append([]string{p.Dir}, elem...)...)
 }

@@ -64,14 +64,29 @@ func (f *fetcher) agree(path string, b banner) error {
 	return nil
 }
 
-// assemble makes the target of what gather located.
-func (f *fetcher) assemble(ctx context.Context) (*Target, error) {
+// kernel makes the part of the target that follows from the vmlinux.
+func (f *fetcher) kernel() (*Target, *vmlinuxInfo, error) {
 	l := &f.files
 	info, err := readVmlinux(l.vmlinux, f.release)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := f.agree(l.vmlinux, info.banner); err != nil {
+		return nil, nil, err
+	}
+	return &Target{
+		Release: info.banner.release, Version: info.banner.debian(),
+		Arch: info.arch.deb, KernelArch: info.arch.kernel,
+		BuildID: info.buildID, Compiler: info.banner.compiler,
+		Vmlinux: l.vmlinux, SystemMap: l.systemMap,
+	}, info, nil
+}
+
+// assemble makes the target of what gather located.
+func (f *fetcher) assemble(ctx context.Context) (*Target, error) {
+	l := &f.files
+	t, info, err := f.kernel()
+	if err != nil {
 		return nil, err
 	}
 	if l.vmlinuz == "" {
@@ -80,12 +95,7 @@ func (f *fetcher) assemble(ctx context.Context) (*Target, error) {
 			l.vmlinuz = "" // of another version of the release
 		}
 	}
-	t := &Target{
-		Release: info.banner.release, Version: info.banner.debian(),
-		Arch: info.arch.deb, KernelArch: info.arch.kernel,
-		BuildID: info.buildID, Compiler: info.banner.compiler,
-		Vmlinux: l.vmlinux, Vmlinuz: l.vmlinuz, Config: l.config, SystemMap: l.systemMap,
-	}
+	t.Vmlinuz, t.Config = l.vmlinuz, l.config
 	if t.Config == "" {
 		t.Config = filepath.Join(l.headers, ".config")
 	}

@@ -37,7 +37,7 @@ func command(ctx context.Context, why, name string, args ...string) (*process, e
 		return nil, &ToolError{Tool: name, Package: toolPackage[name], Why: why}
 	}
 	p := &process{cmd: exec.CommandContext(ctx, path, args...)}
-	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
+	p.cmd.Env = append(append(os.Environ(), "LC_ALL=C"), aptEnv(ctx)...)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM) }

@@ -42,13 +42,13 @@ type Target struct {
 	// SystemMap is empty if there is none.
 	SystemMap string `json:"system_map,omitempty"`
 	// KernelBuild is what make -C wants to build an external module.
-	KernelBuild string `json:"kernel_build"`
+	KernelBuild string `json:"kernel_build,omitempty"`
 	// HeadersCommon is the tree of headers that flavours share; on
 	// distributions without such a split it is the build directory itself.
-	HeadersCommon string `json:"headers_common"`
+	HeadersCommon string `json:"headers_common,omitempty"`
 	// Source is the root of a kernel tree that holds at least kernel, io_uring,
 	// include, scripts and arch/KernelArch, and what Options.SourceDirs names.
-	Source string `json:"source"`
+	Source string `json:"source,omitempty"`
 }
 
 // Manual names artefacts by hand; what is empty is looked for.
@@ -83,6 +83,12 @@ type Options struct {
 	// SourceDirs are top directories that the source has to have besides those that
 	// Target.Source names.
 	SourceDirs []string
+	// Suite, if not empty, is the suite of Debian ("trixie", "sid") that packages
+	// are looked for in, in place of the host's own.
+	Suite string
+	// AnalyseOnly asks for the vmlinux alone. The Target's fields about headers,
+	// source and boot image stay empty.
+	AnalyseOnly bool
 	// KeepDebs keeps downloaded packages after unpacking.
 	KeepDebs bool
 	// Progress, if not nil, is called from one goroutine at a time.
@@ -125,6 +131,11 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Suite != "" && !f.cached() {
+		if ctx, err = inSuite(ctx, f.cache, o.Suite, f.rep); err != nil {
+			return nil, err
+		}
+	}
 	if err := f.chooseVersion(ctx); err != nil {
 		return nil, err
 	}
@@ -140,6 +151,10 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 		return nil, spaceError(err, f.store.dir, 0)
 	}
 	f.rep.report(Progress{Step: "check", Item: f.release})
+	if o.AnalyseOnly {
+		t, _, err := f.kernel()
+		return t, err
+	}
 	t, err := f.assemble(ctx)
 	if err != nil {
 		return nil, spaceError(err, f.store.dir, 0)
@@ -204,6 +219,16 @@ func newFetcher(o *Options) (*fetcher, error) {
 		return nil, fmt.Errorf("release %q is not the name of a kernel release", f.release)
 	}
 	return f, nil
+}
+
+// cached reports that the cache has all that is missing.
+func (f *fetcher) cached() bool {
+	v := f.version
+	if v == "" {
+		v = cachedVersion(f.cache, f.release)
+	}
+	s := store{dir: filepath.Join(f.cache, f.release+"_"+v), release: f.release, version: v}
+	return !slices.ContainsFunc(f.missing(), func(k kind) bool { return !s.intact(k) })
 }
 
 // chooseVersion settles which package version is wanted, which also names the
@@ -275,7 +300,7 @@ func (f *fetcher) missing() []kind {
 	m := f.opts.Manual
 	byHand := m.Vmlinux != "" && m.Headers != "" && m.Source != ""
 	return slices.DeleteFunc(slices.Clone(allKinds), func(k kind) bool {
-		return f.files.has(k) || k == kindImage && byHand
+		return f.files.has(k) || k == kindImage && byHand || f.opts.AnalyseOnly && k != kindVmlinux
 	})
 }
 

@@ -73,9 +73,8 @@ func (s *store) unpackDeb(ctx context.Context, k kind, x *extractor, deb string)
 	read := func(r io.Reader) error {
 		switch k {
 		case kindVmlinux:
-			return x.extract(r, func(name string) string {
-				return s.bootFile(name, "usr/lib/debug/boot", "System.map-", "vmlinux-")
-			}, "vmlinux-"+s.release)
+			x.noLinks = true
+			return x.extract(r, s.debugFile, "vmlinux-"+s.release)
 		case kindImage:
 			return x.extract(r, func(name string) string {
 				return s.bootFile(name, "boot", "config-", "vmlinuz-")
@@ -97,6 +96,16 @@ func (s *store) unpackDeb(ctx context.Context, k kind, x *extractor, deb string)
 		}
 	}
 	return pipe(ctx, nil, read, "unpack kernel packages", "dpkg-deb", "--fsys-tarfile", deb)
+}
+
+// debugFile keeps the vmlinux and its map. In Debian's 7.2 they are beside the
+// modules, and /usr/lib/debug/boot has a link.
+func (s *store) debugFile(name string) string {
+	dir, file := path.Split(name)
+	if path.Clean(dir) == "usr/lib/debug/lib/modules/"+s.release && (file == "vmlinux" || file == "System.map") {
+		return file + "-" + s.release
+	}
+	return s.bootFile(name, "usr/lib/debug/boot", "System.map-", "vmlinux-")
 }
 
 // bootFile keeps files of this release with one of the prefixes.
@@ -180,10 +189,12 @@ func sourceFile(name string) string {
 // extractor writes parts of tar archives below a directory and cannot be led
 // out of it by names or symbolic links in the archive.
 type extractor struct {
-	root  *os.Root
-	files []fileEntry
-	rep   *reporter
-	item  string
+	root *os.Root
+	// noLinks leaves symbolic links out.
+	noLinks bool
+	files   []fileEntry
+	rep     *reporter
+	item    string
 	// done and total are bytes of whatever best measures the work; total is 0
 	// if the written bytes of the whole are not known beforehand.
 	done  atomic.Int64
@@ -218,6 +229,9 @@ func (x *extractor) extract(r io.Reader, dest func(name string) string, last str
 		}
 		if err != nil {
 			return err
+		}
+		if x.noLinks && h.Typeflag == tar.TypeSymlink {
+			continue
 		}
 		to := dest(strings.TrimPrefix(path.Clean(h.Name), "./"))
 		if to == "" || to == "." {

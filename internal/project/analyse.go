@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"context"
+	"fmt"
+
+	"plugsched/internal/arch"
+	"plugsched/internal/arch/x86"
+	"plugsched/internal/bind"
+	"plugsched/internal/boundary"
+	"plugsched/internal/image"
+	"plugsched/internal/symbols"
+	"plugsched/internal/target"
+)
+
+// Analyse derives the boundary of a kernel of which only the vmlinux need be
+// there. Nothing can be built in such a directory, until Init completes it.
+func (p *Project) Analyse(ctx context.Context, t *target.Target) error {
+	if err := p.claim(t); err != nil {
+		return err
+	}
+	self, err := p.selfHash()
+	if err != nil {
+		return err
+	}
+	cfg, err := boundary.LoadConfig(p.path(configFile))
+	if err != nil {
+		return &Error{err.Error()}
+	}
+	rests, err := cfg.Fingerprint()
+	if err != nil {
+		return err
+	}
+	return p.analyse(ctx, t, cfg, "only "+t.BuildID+" "+self+"\n"+rests, false)
+}
+
+// analyse reads the vmlinux and derives what rests on it alone: the boundary and,
+// for building, the rest.
+func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.Config, key string, build bool) error {
+	return p.stage("analyse", "reading the kernel's binary", key, func() (string, error) {
+		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Units()})
+		if err != nil {
+			return "", err
+		}
+		a, err := arch.Of(prog.Machine)
+		if err != nil {
+			return "", &Error{err.Error()}
+		}
+		split, err := splitSchedule(prog)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", t.Release, err)
+		}
+		if build && split.obstacle != nil {
+			return "", fmt.Errorf("%s: __schedule cannot be replaced safely on this kernel: %w", t.Release, split.obstacle)
+		}
+		b, err := boundary.Derive(prog, a, cfg, split.tail)
+		if err != nil {
+			return "", &Error{err.Error()}
+		}
+		users, err := prog.ObjectUsers(ctx, func(o *image.Object) bool { return cfg.Source(o.Unit) })
+		if err != nil {
+			return "", err
+		}
+		b.SetUsers(users)
+		if split.obstacle != nil {
+			b.Obstacle = "__schedule cannot be replaced yet: " + split.obstacle.Error()
+		}
+		if build {
+			if err := p.saveForBuild(prog, cfg, split.spring); err != nil {
+				return "", err
+			}
+		}
+		if err := writeJSON(p.state(boundaryFile), b); err != nil {
+			return "", err
+		}
+		c := b.Counts()
+		return fmt.Sprintf("%d functions, %d on the border", len(b.Functions), c[boundary.Interface]+c[boundary.Callback]), nil
+	})
+}
+
+func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring *x86.Springboard) error {
+	syms, err := symbols.Read(prog)
+	if err != nil {
+		return err
+	}
+	if err := syms.Save(p.state(symbolsFile)); err != nil {
+		return err
+	}
+	if err := writeJSON(p.state(springFile), spring); err != nil {
+		return err
+	}
+	rests, err := cfg.Fingerprint()
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(p.state(configSumFile), []byte(rests)); err != nil {
+		return err
+	}
+	return bind.KernelCode(prog, cfg.Compiled).Save(p.state(codeFile))
+}
+
+// split is __schedule at its context switch.
+type split struct {
+	tail     []string         // what the part behind it, which stays, can call
+	spring   *x86.Springboard // nil if there is an obstacle
+	obstacle error            // why the part before it cannot be replaced
+}
+
+func splitSchedule(prog *image.Program) (*split, error) {
+	list := prog.Func("__schedule")
+	if len(list) != 1 {
+		return nil, fmt.Errorf("the kernel has %d functions __schedule", len(list))
+	}
+	f := list[0]
+	s := &split{}
+	var switches []image.Call
+	for _, c := range f.Calls {
+		if c.To.Name == "__switch_to_asm" {
+			switches = append(switches, c)
+		}
+	}
+	if len(switches) == 0 {
+		return nil, fmt.Errorf("__schedule does not call __switch_to_asm")
+	}
+	var keys []uint64
+	for _, c := range switches {
+		r, err := prog.ReachFrom(f, c.Site)
+		if err != nil {
+			return nil, fmt.Errorf("__schedule behind the context switch: %w", err)
+		}
+		for _, g := range r.Calls {
+			s.tail = append(s.tail, g.Name)
+		}
+		keys = append(keys, r.Keys...)
+	}
+	s.spring, s.obstacle = x86.ProveSpringboard(prog.Bytes(f.Addr, int(f.Size)), f.Addr, func(addr uint64) string {
+		if g := prog.FuncAt(addr); g != nil && g.Addr == addr {
+			return g.Name
+		}
+		return ""
+	})
+	if s.obstacle == nil && len(keys) > 0 {
+		s.spring, s.obstacle = nil, fmt.Errorf("the code behind the context switch: at +%#x has a static key", keys[0]-f.Addr)
+	}
+	return s, nil
+}
