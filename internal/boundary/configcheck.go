@@ -61,7 +61,7 @@ var (
 	yamlUnknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
 	// The package counts lines from 0 in what its parser, unlike its scanner, says.
 	yamlParser = regexp.MustCompile(`^did not find expected (key|<|'-'|node|',')`)
-	yamlKind   = regexp.MustCompile("cannot unmarshal !!(\\w+).* into .*")
+	yamlKind   = regexp.MustCompile(`cannot unmarshal !!(\w+).* into .*`)
 )
 
 // syntax puts what the YAML package says into one line with a place. It tells of

@@ -128,6 +128,7 @@ func TestSameConfig(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"# only a remark\n", ""},
 		{"headers: {A: why}\n", ""},
+		{"package: {name: mine, summary: \"\"}\n", ""},
 		{"stay: {f: why}\n", "plugsched.yaml: has changed since `plugsched init`"},
 		{"stay:\n  - f\n", "plugsched.yaml:2: "},
 	} {
