@@ -309,14 +309,14 @@ type node struct {
 }
 
 type deriver struct {
-	prog  *image.Program
-	arch  *arch.Arch
-	cfg   *Config
-	tail  []string
-	nodes map[*image.Function]*node
-	order []*node
-	named map[*image.Function]*Sidecar
-	waits map[*image.Function]bool // __sched, outside of the scheduler, calls schedule itself
+	prog    *image.Program
+	arch    *arch.Arch
+	cfg     *Config
+	tail    []string
+	nodes   map[*image.Function]*node
+	order   []*node
+	named   map[*image.Function]*Sidecar
+	waits   map[*image.Function]bool        // __sched, outside of the scheduler, calls schedule itself
 	holders map[[2]string][]*image.Function // by file and name of what they inline
 }
 
