@@ -19,7 +19,8 @@ func newReject() *cobra.Command {
 		Short: "Go back from the scheduler that is on trial, now",
 		Long: `Reject ends a trial as its time would: the scheduler before runs again, which after
 ` + "`try --replace`" + ` is the module before, and the rejected module is unloaded.`,
-		Args: cli.Args(0, 0),
+		Example: "  plugsched reject --reason 'latency doubled'",
+		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			before, err := live.Read()
 			if err != nil {
