@@ -109,7 +109,7 @@ func (c ObjectClass) Describe() string {
 	case Private:
 		return "private: the module has its own, and the kernel keeps its own"
 	case Table:
-		return "a table: the kernel's, with the module's contents while that is live"
+		return "table: the kernel's, with the module's contents while that is live"
 	}
 	return "shared: the kernel's, used by the kernel and the module"
 }
