@@ -68,6 +68,10 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 			b.Obstacle = "__schedule cannot be replaced yet: " + split.obstacle.Error()
 		}
 		if build {
+			// What the last init proved may not hold for all of the new boundary.
+			if err := removeAll(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
+				return "", err
+			}
 			if err := p.saveForBuild(prog, cfg, split.spring); err != nil {
 				return "", err
 			}

@@ -72,7 +72,6 @@ func (p *Project) init(ctx context.Context, t *target.Target) error {
 		return err
 	}
 	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, self}, " ")
-	reproduceKey := strings.Join(append([]string{key}, files...), " ")
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err
@@ -89,7 +88,7 @@ func (p *Project) init(ctx context.Context, t *target.Target) error {
 	if err := p.joinTree(ctx, t, files); err != nil {
 		return err
 	}
-	return p.stage("reproduce", "comparing the compiled source with the kernel", reproduceKey, func() (string, error) {
+	return p.stage("reproduce", "comparing the compiled source with the kernel", key, func() (string, error) {
 		return p.reproduced(t)
 	})
 }
