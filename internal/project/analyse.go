@@ -85,10 +85,6 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 }
 
 func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring *x86.Springboard) error {
-	// What the last init proved does not hold for what this one makes.
-	if err := removeAll(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
-		return err
-	}
 	syms, err := symbols.Read(prog)
 	if err != nil {
 		return err
