@@ -35,11 +35,12 @@ var names = []string{"one", "two", "three"}
 const health = `
 plugsched_health:
   - test ! -e /root/unhealthy
-  - test ! -e /root/unhealthy-later || ! dpkg -s scheduler-$(uname -r) | grep -qx 'Version: 0.2'
+  - test ! -e /root/unhealthy-later || ! dpkg-query -W scheduler-$(uname -r) | grep -q '0[.]2$'
   - test ! -e /root/dies || { rm /root/dies; sync; echo b > /proc/sysrq-trigger; sleep 600; }
   - test ! -e /root/unplugged || { rm /root/unplugged; ip link set eth0 down; }
 plugsched_health_timeout: 120
 plugsched_serial: [1, 100%]
+plugsched_trial: 1200
 plugsched_watch: 5
 plugsched_tries: 2
 plugsched_bake: 1
@@ -74,7 +75,10 @@ func newFleet(t *testing.T, schedulers ...*scheduler) *fleet {
 	for _, name := range names {
 		m := newMachine(t, program(shared.tool), vm.File{GuestPath: "/root/.ssh/authorized_keys", HostPath: filepath.Join(f.dir, "key.pub"), Mode: 0o600})
 		m.logs += "_" + name
-		m.cfg.CPUs, m.cfg.MemoryMiB, m.cfg.SSHPort = 2, 768, freePort(t)
+		m.cfg.CPUs, m.cfg.MemoryMiB, m.cfg.SSHPort = 1, 768, freePort(t)
+		if name == "one" {
+			m.cfg.CPUs = 2
+		}
 		m.cfg.BootTimeout, m.cfg.HangTimeout = 20*time.Minute, 10*time.Minute
 		f.machines = append(f.machines, m)
 		inventory += fmt.Sprintf("%s ansible_host=127.0.0.1 ansible_port=%d ansible_user=root ansible_ssh_private_key_file=%s/key ansible_python_interpreter=/usr/bin/python3\n",
@@ -234,7 +238,7 @@ func TestFleet(t *testing.T) {
 	// During the trial one host loses its connection and another dies.
 	two.ok("touch /root/unplugged")
 	three.ok("touch /root/dies")
-	wait := f.start("0.2", "plugsched_trial=180")
+	wait := f.start("0.2", "plugsched_trial=300")
 	three.dies()
 	two.until("! test -e /root/unplugged && dmesg | grep -q '" + a.module + " took over from " + b.module + "'")
 	two.has(a.module, "0.1")
