@@ -55,7 +55,7 @@ func TestRPM(t *testing.T) {
 	m.up()
 	m.runs(b.module)
 	m.begin("exec python3 -c 'import os; os.sched_get_priority_max(4242)'")
-	m.ok("until grep -q schedule_timeout /proc/$(pidof python3)/stack; do sleep 0.1; done")
+	m.ok("until grep -q sched_get_priority_max /proc/$(pidof python3)/stack; do sleep 0.1; done")
 	m.fails(rpm+"-e "+name, "stays installed, because the kernel cannot leave its scheduler")
 	m.ok("rpm -q " + name)
 	m.runs(b.module)
