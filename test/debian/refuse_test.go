@@ -116,7 +116,7 @@ func TestRefuse(t *testing.T) {
 
 	m.ok("sysctl -q kernel.modules_disabled=1")
 	m.fails("dpkg -i /run/test/a.deb", "this kernel takes no modules any more", "nothing was installed")
-	m.is("no modules", name, "", "")
+	m.is("no modules", name, "not-installed", "")
 	m.same(before)
 	m.off()
 }
