@@ -31,6 +31,10 @@ type fleet struct {
 // names are the inventory's, in the order of the batches.
 var names = []string{"one", "two", "three"}
 
+// patient are words for the kernel: three guests at once may have to wait for a CPU of the
+// host's for so long that the default limits are a stall.
+var patient = []string{"rcupdate.rcu_cpu_stall_timeout=300", "watchdog_thresh=60"}
+
 // health is what the tests look after the hosts with: files say what goes wrong.
 const health = `
 plugsched_health:
@@ -86,7 +90,10 @@ func newFleet(t *testing.T, schedulers ...*scheduler) *fleet {
 	}
 	f.write("inventory", inventory)
 	for _, m := range f.machines {
-		m.up()
+		m.boot(patient...)
+	}
+	for _, m := range f.machines {
+		m.sh("systemctl is-system-running --wait")
 		m.ok("systemctl enable --quiet --now ssh")
 	}
 	return f
@@ -242,7 +249,7 @@ func TestFleet(t *testing.T) {
 	three.dies()
 	two.until("! test -e /root/unplugged && dmesg | grep -q '" + a.module + " took over from " + b.module + "'")
 	two.has(a.module, "0.1")
-	three.up()
+	three.up(patient...)
 	three.has(a.module, "0.1")
 	two.ok("ip link set eth0 up")
 	r, out, ok := wait()
