@@ -14,12 +14,12 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man setup demo soak test test-quick test-race test-guest test-kernels test-debian test-fleet fuzz lint clean
+.PHONY: all build man setup demo soak examples test test-quick test-race test-guest test-kernels test-debian test-fleet fuzz lint clean
 
 all: build
 
 build:
-	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/soak ./test/living
+	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/soak ./test/examples ./test/living
 	$(GO) build -trimpath -ldflags=-s\ -w -o bin/ ./cmd/plugsched-installer
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
@@ -37,6 +37,10 @@ demo: setup build
 # A thousand installs and removals; the figures go into docs/reliability.md.
 soak: setup build
 	bin/soak $(if $(RELEASE),-release $(RELEASE)) $(SOAKFLAGS)
+
+# Size and downtime of examples/; the figures go into examples/README.md.
+examples: setup build
+	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
 
 test: setup build lint test-quick test-race test-guest test-debian
 	$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"
