@@ -14,12 +14,12 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man setup demo soak test test-quick test-race test-guest test-kernels test-debian test-fleet fuzz lint clean
+.PHONY: all build man setup demo soak examples test test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
 
 all: build
 
 build:
-	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/soak ./test/living
+	$(GO) build -o bin/ ./cmd/plugsched ./test/demo ./test/soak ./test/examples ./test/living
 	$(GO) build -trimpath -ldflags=-s\ -w -o bin/ ./cmd/plugsched-installer
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
@@ -38,6 +38,10 @@ demo: setup build
 soak: setup build
 	bin/soak $(if $(RELEASE),-release $(RELEASE)) $(SOAKFLAGS)
 
+# Size and downtime of examples/; the figures go into examples/README.md.
+examples: setup build
+	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
+
 # Of the Debian guests and the kernels, those that fit into half an hour.
 test: setup build lint test-quick test-race test-guest
 	$(MAKE) test-debian RUN='"TestLive|TestDeb"'
@@ -46,10 +50,10 @@ test: setup build lint test-quick test-race test-guest
 lint:
 	@test -z "$$(gofmt -l cmd internal kernels test *.go)" || { gofmt -l cmd internal kernels test *.go; echo "run gofmt"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags guest,fleet,kernels ./test/...
+	$(GO) vet -tags guest,fleet,kernels,examples ./test/...
 	$(STATICCHECK) ./...
-	$(STATICCHECK) -tags guest,fleet,kernels ./test/...
-	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels -test ./...
+	$(STATICCHECK) -tags guest,fleet,kernels,examples ./test/...
+	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels,examples -test ./...
 
 # No kernel, no network.
 test-quick:
@@ -79,6 +83,10 @@ test-fleet: build
 	./scripts/setup ansible-core:ansible-playbook openssh-client:ssh
 	python3 -m unittest discover -s ansible/tests/unit
 	$(GO) test -tags guest,fleet -count=1 -timeout 150m ./test/debian -run TestFleet -v
+
+# That each of examples/ takes effect.
+test-examples: build
+	$(GO) test -tags guest,examples -count=1 -timeout 60m ./test/guest -run TestExample -v
 
 # The analysis of every kernel in test/kernels/testdata, or of those in KERNELS.
 # All of them: 2.9 GB to download, 4 GB in the cache.

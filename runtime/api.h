@@ -12,6 +12,7 @@
 #include <linux/rhashtable-types.h>
 
 struct rq;
+struct task_struct;
 
 /*
  * Hooks. Define those that are needed, without static, in any of the scheduler's
@@ -37,6 +38,12 @@ void plugsched_exit(void);
  * Context: stopped machine, IRQs off, rq->lock held. It may not allocate, free or fail.
  */
 void plugsched_rebuild(struct rq *rq, bool live);
+
+/*
+ * Whether a task of the fair class that waits rightly does so, however long: the
+ * watchdog lets it. Context: the watchdog's work, RCU; without rq->lock.
+ */
+bool plugsched_may_starve(struct task_struct *p);
 
 /*
  * Data that belongs to objects of the kernel: one zeroed piece for each key, which is

@@ -24,6 +24,11 @@ void __weak plugsched_rebuild(struct rq *rq, bool live)
 {
 }
 
+bool __weak plugsched_may_starve(struct task_struct *p)
+{
+	return false;
+}
+
 static bool inited;	/* plugsched_exit() is due */
 static bool retired;
 

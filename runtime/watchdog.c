@@ -18,6 +18,7 @@
 #include <linux/stacktrace.h>
 #include <linux/workqueue.h>
 
+#include "api.h"
 #include "config.h"
 #include "internal.h"
 #include "plugsched.h"
@@ -106,9 +107,20 @@ static bool outranked(const struct rq *rq, const struct task_struct *p)
 	return ret;
 }
 
+/* Whether the edited scheduler says so. */
+static bool hinted(struct task_struct *p)
+{
+	bool ret;
+
+	rcu_read_lock();
+	ret = plugsched_may_starve(p);
+	rcu_read_unlock();
+	return ret;
+}
+
 /*
  * Whether others rightly run instead, however long: what is throttled, what a
- * realtime task keeps off the CPU.
+ * realtime task keeps off the CPU, what the edited scheduler lets wait.
  */
 static bool may_starve(struct task_struct *p)
 {
@@ -119,8 +131,9 @@ static bool may_starve(struct task_struct *p)
 	if (rt_task(p))
 		return outranked(rq, p) || READ_ONCE(rq->rt.rt_throttled) ||
 		       READ_ONCE(rq->dl.dl_nr_running);
-	return throttled(p) || (burst_allowed() && (READ_ONCE(rq->rt.rt_nr_running) ||
-						    READ_ONCE(rq->dl.dl_nr_running)));
+	return throttled(p) || hinted(p) ||
+	       (burst_allowed() && (READ_ONCE(rq->rt.rt_nr_running) ||
+				    READ_ONCE(rq->dl.dl_nr_running)));
 }
 
 /*

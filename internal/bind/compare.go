@@ -323,6 +323,8 @@ func (c *comparer) removed(d *asm.Def) {
 			"keep it (an empty one will do), or mark it noinline")
 	case f.Class == boundary.Init:
 		c.refuse(Init, d, "is __init code: it ran at boot and cannot be taken back", doInitHook)
+	case !c.plan.kernel.Boundary.Owns(f.DeclFile):
+		// An inline function of a header, which is there as before: this unit's callers inline it, or are gone.
 	case f.Class == boundary.External && !f.Clone():
 		c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that removing it would not take effect", c.instead(d))
 	}

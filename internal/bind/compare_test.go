@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"plugsched/internal/asm"
+	"plugsched/internal/boundary"
 )
 
 func TestCompare(t *testing.T) {
@@ -111,6 +112,25 @@ func TestCompareTable(t *testing.T) {
 	p, src := plan(t, c, strings.Replace(c, "77", "78", 1))
 	if out := p.Compare(src); len(out.Refusals) != 1 || out.Refusals[0].Name != "external2" {
 		t.Errorf("a function that stays returns something else, but refused was %v", out.Refusals)
+	}
+}
+
+// TestCompareHeader: an inline function that no unit needs out of line any more is still
+// in its header.
+func TestCompareHeader(t *testing.T) {
+	c := scheduler + `NOINLINE void weigh(void) { keep(0); }`
+	schedulerClasses["weigh"] = boundary.External
+	defer delete(schedulerClasses, "weigh")
+	for file, refused := range map[string]int{"kernel/sched/sched.h": 1, "include/linux/cpumask.h": 0} {
+		p, old := plan(t, c, scheduler)
+		for _, f := range p.kernel.Boundary.Functions {
+			if f.Name == "weigh" {
+				f.DeclFile = file
+			}
+		}
+		if out := p.Compare(old); len(out.Refusals) != refused || stems(out.Removed) != "weigh" {
+			t.Errorf("weigh of %s is gone: removed %v, refused %v, expected %d", file, out.Removed, out.Refusals, refused)
+		}
 	}
 }
 

@@ -16,17 +16,53 @@ import (
 	"testing"
 	"time"
 
+	"plugsched/internal/project"
+	"plugsched/internal/target"
 	"plugsched/internal/vm"
 )
 
 // otherPatch makes a scheduler that differs from the shared one.
 const otherPatch = "test/guest/testdata/other.patch"
 
-// variant builds the pristine scheduler with patches, which are named relative to
-// the repository, and returns the module's path. The state of the shared working
-// directory is taken over, so that only compiling and linking is left to do. What
-// was built from the same patches by the same tool is used again.
+// origin is a kernel that variants of its scheduler are built for.
+type origin struct {
+	release, work string
+	target        *target.Target
+}
+
+// of takes the scheduler out of another kernel than that of the other tests.
+func of(t *testing.T, release string) *origin {
+	t.Helper()
+	if release == shared.release {
+		return &origin{shared.release, shared.work, shared.target}
+	}
+	building.Lock()
+	defer building.Unlock()
+	o := &origin{release: release, work: filepath.Join(shared.root, "build/test", release)}
+	if out, code := plugsched(t, "init", "--release", release, o.work); code != 0 {
+		t.Fatalf("init %s: %d\n%s", release, code, out)
+	}
+	p, err := project.Open(o.work)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.target, err = p.Target(); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// variant is that of the kernel of the other tests.
 func variant(t *testing.T, patches ...string) (ko string) {
+	t.Helper()
+	return of(t, shared.release).variant(t, patches...)
+}
+
+// variant builds the pristine scheduler with patches, which are named relative to
+// the repository, and returns the module's path. The state of the working directory is
+// taken over, so that only compiling and linking is left to do. What was built from the
+// same patches by the same tool is used again.
+func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()
@@ -46,7 +82,7 @@ func variant(t *testing.T, patches ...string) (ko string) {
 		names = append(names, strings.TrimSuffix(filepath.Base(p), ".patch"))
 	}
 	name := strings.Join(names, "+")
-	dir := filepath.Join(shared.root, "build/test/variant", shared.release, name)
+	dir := filepath.Join(shared.root, "build/test/variant", o.release, name)
 	ko = filepath.Join(dir, "scheduler.ko")
 	key, keyFile := fmt.Sprintf("%x", hash.Sum(nil)), filepath.Join(dir, ".plugsched/variant")
 	if text, err := os.ReadFile(keyFile); err == nil && string(text) == key {
@@ -64,10 +100,10 @@ func variant(t *testing.T, patches ...string) (ko string) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run("cp", "-a", shared.work, dir)
+	run("cp", "-a", o.work, dir)
 	run("git", "-C", dir, "checkout", "-q", "-f", "pristine")
 	for _, p := range patches {
-		run("git", "-C", dir, "apply", filepath.Join(shared.root, p))
+		run("git", "-C", dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(shared.root, p))
 	}
 	if err := os.RemoveAll(ko); err != nil {
 		t.Fatal(err)

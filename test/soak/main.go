@@ -64,7 +64,7 @@ func (s *soak) run(ctx context.Context) error {
 	if s.report == "" {
 		return nil
 	}
-	return replaceSection(s.report, text)
+	return drive.ReplaceSection(s.report, "soak", text)
 }
 
 // modules builds the kernel's own scheduler as a module, and the changed one.

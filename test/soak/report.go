@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,23 +65,4 @@ func (s *soak) markdown() string {
 		fmt.Fprintf(&b, "| %d | %v | %d | %v | %v |\n", p.threads, p.scan.Round(100*time.Microsecond), p.stopped, p.inspect.Round(10*time.Microsecond), p.down.Round(100*time.Microsecond))
 	}
 	return b.String()
-}
-
-const (
-	begin = "<!-- soak -->\n"
-	end   = "<!-- end of soak -->\n"
-)
-
-// replaceSection puts text between the markers of a page.
-func replaceSection(path, text string) error {
-	page, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	head, rest, ok := strings.Cut(string(page), begin)
-	_, tail, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s: has no place for the figures (%q)", path, strings.TrimSpace(begin))
-	}
-	return os.WriteFile(path, []byte(head+begin+text+end+tail), 0o644)
 }

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest && examples
+
+package guest
+
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched/internal/vm"
+)
+
+// example builds a series of examples/ and returns the module's path.
+func example(t *testing.T, series ...string) (ko string) {
+	t.Helper()
+	return variant(t, patchesOf(t, series...)...)
+}
+
+// patchesOf lists the patches of series in order, relative to the repository.
+func patchesOf(t *testing.T, series ...string) (patches []string) {
+	t.Helper()
+	for _, s := range series {
+		found, err := filepath.Glob(filepath.Join(shared.root, "examples", s, "*.patch"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("examples/%s: no patches (%v)", s, err)
+		}
+		for _, p := range found {
+			rel, err := filepath.Rel(shared.root, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			patches = append(patches, rel)
+		}
+	}
+	return patches
+}
+
+// bootExample starts a guest of two CPUs with the module at /example.ko.
+func bootExample(t *testing.T, ko string) *vm.Machine {
+	t.Helper()
+	return boot(t, func(c *vm.Config) {
+		c.CPUs = 2
+		with("/example.ko", ko)(c)
+		addChrt(t, c)
+	})
+}
+
+// threeTimes looks before the install, while the module is loaded, and after its
+// removal.
+func threeTimes(t *testing.T, m *vm.Machine, look func(when string, loaded bool)) {
+	t.Helper()
+	look("before", false)
+	ok(t, m, "plugsched install /example.ko")
+	look("while loaded", true)
+	out := ok(t, m, "plugsched uninstall")
+	if !strings.Contains(out, "no function, no timer and no stack leads to the module") || !strings.Contains(out, "no pointer to it") {
+		t.Errorf("not verified:\n%s", out)
+	}
+	look("after", false)
+}
+
+// number reads a number that a command prints.
+func number(t *testing.T, m *vm.Machine, command string) int {
+	t.Helper()
+	out := ok(t, m, command)
+	n, err := strconv.Atoi(out)
+	if err != nil {
+		t.Fatalf("`%s` prints %q", command, out)
+	}
+	return n
+}
+
+// group makes a cgroup with a file set, and a busy loop in it on CPU 1.
+func group(t *testing.T, m *vm.Machine, name, file, value string) {
+	t.Helper()
+	dir := "/sys/fs/cgroup/" + name
+	ok(t, m, "mkdir "+dir+" && echo +cpu > /sys/fs/cgroup/cgroup.subtree_control && echo "+value+" > "+dir+"/"+file)
+	ok(t, m, inBackground("taskset 2 sh -c 'echo $$ > "+dir+"/cgroup.procs; while :; do :; done'"))
+	ok(t, m, "until grep -q . "+dir+"/cgroup.procs; do sleep 0.1; done")
+}
+
+// used is the part of a CPU that a cgroup uses over two seconds, in percent.
+func used(t *testing.T, m *vm.Machine, name string) int {
+	t.Helper()
+	return number(t, m, `
+usage() { sed -n 's/^usage_usec //p' /sys/fs/cgroup/`+name+`/cpu.stat; }
+now() { cut -d' ' -f1 /proc/uptime | tr -d .; } # 10 ms
+u=$(usage); t=$(now); sleep 2; v=$(usage); s=$(now)
+echo $(( (v - u) / ((s - t) * 100) ))`)
+}
+
+// TestExampleNoBandwidth: a quota holds while it can be set, and is there again
+// afterwards.
+func TestExampleNoBandwidth(t *testing.T) {
+	t.Parallel()
+	m := bootExample(t, example(t, "no-bandwidth"))
+	const quota = "20000 100000"
+	group(t, m, "limited", "cpu.max", quota)
+	const file = "/sys/fs/cgroup/limited/cpu.max"
+	threeTimes(t, m, func(when string, loaded bool) {
+		want, shown := quota, ok(t, m, "cat "+file)
+		if loaded {
+			want = "max 100000"
+		}
+		if shown != want {
+			t.Errorf("%s: cpu.max is %q, expected %q", when, shown, want)
+		}
+		if _, code := sh(t, m, "echo "+quota+" > "+file); (code != 0) != loaded {
+			t.Errorf("%s: setting a quota exits with %d", when, code)
+		}
+		p := used(t, m, "limited")
+		t.Logf("%s: %d %%", when, p)
+		if loaded && p < 60 || !loaded && p > 40 {
+			t.Errorf("%s: a group with a quota of 20 %% uses %d %%", when, p)
+		}
+		// Groups are made and freed by whoever schedules.
+		ok(t, m, "mkdir /sys/fs/cgroup/new && rmdir /sys/fs/cgroup/new")
+	})
+	if out := ok(t, m, "cat /sys/fs/cgroup/limited/cpu.stat"); strings.Contains(out, "nr_throttled 0\n") {
+		t.Errorf("was not throttled:\n%s", out)
+	}
+}
+
+// TestExampleUpstream: each of the patches shows.
+func TestExampleUpstream(t *testing.T) {
+	t.Parallel()
+	m := bootExample(t, example(t, "upstream"))
+	// Two tasks take turns on a CPU with ten that have no weight but make the period
+	// a second, as hundreds do with the granularity that is the default.
+	ok(t, m, "echo 100000000 > /sys/kernel/debug/sched/min_granularity_ns")
+	ok(t, m, inBackground(`for i in $(seq 10); do chrt -i 0 taskset 2 sh -c 'while :; do :; done' & done; wait`))
+	ok(t, m, inBackground(`taskset 2 sh -c 'while :; do :; done' & echo $! > /run/hog; taskset 2 sh -c 'while :; do :; done' & wait`))
+	ok(t, m, "until [ -s /run/hog ]; do sleep 0.1; done; sleep 1")
+	threeTimes(t, m, func(when string, loaded bool) {
+		n := number(t, m, `
+turns() { sed -n 's/^nonvoluntary_ctxt_switches:\s*//p' /proc/$(cat /run/hog)/status; }
+u=$(turns); sleep 4; v=$(turns); echo $((v - u))`)
+		t.Logf("%s: %d turns in 4 s", when, n)
+		if (n > 15) != loaded {
+			t.Errorf("%s: beside idle tasks a task has %d turns in 4 s", when, n)
+		}
+		if list := strings.Fields(ok(t, m, "cat "+features)); loaded == strings.Contains(strings.Join(list, " "), "SIS_PROP") {
+			t.Errorf("%s: features %v", when, list)
+		}
+		if _, code := sh(t, m, "echo 'some 50000 100000' > /proc/pressure/cpu"); (code == 0) != loaded {
+			t.Errorf("%s: a pressure trigger of 100 ms exits with %d", when, code)
+		}
+	})
+}
+
+// TestExampleStable: an update of another point release, on that release.
+func TestExampleStable(t *testing.T) {
+	t.Parallel()
+	const release = "6.1.0-50-cloud-amd64"
+	o := of(t, release)
+	ko := o.variant(t, patchesOf(t, "stable")...)
+	m := boot(t, func(c *vm.Config) {
+		c.Kernel, c.CPUs = o.target.Vmlinuz, 2
+		with("/example.ko", ko)(c)
+		addChrt(t, c)
+	})
+	threeTimes(t, m, func(when string, loaded bool) {
+		want := 0
+		if loaded {
+			want = 50000
+		}
+		// A child of a realtime task that does not inherit its policy.
+		slack := number(t, m, "chrt -R -f 10 sh -c 'sleep 5 & cat /proc/$!/timerslack_ns; kill $!'")
+		if slack != want {
+			t.Errorf("%s: the child's timer slack is %d, expected %d", when, slack, want)
+		}
+	})
+}
+
+// TestExampleIdentity: two busy loops on one CPU have half of it each. While one has a
+// low identity, the other has all, and the watchdog lets it wait.
+func TestExampleIdentity(t *testing.T) {
+	t.Parallel()
+	m := bootExample(t, example(t, "identity"))
+	group(t, m, "high", "cpu.weight", "100")
+	group(t, m, "low", "cpu.weight", "100")
+	const file = "/sys/fs/cgroup/low/cpu.idle"
+	ok(t, m, "mkdir /sys/fs/cgroup/low/below")
+	look := func(when string, loaded bool) {
+		if _, code := sh(t, m, "echo -1 > "+file); (code == 0) != loaded {
+			t.Errorf("%s: setting a low identity exits with %d", when, code)
+		}
+		if _, code := sh(t, m, "echo -1 > /sys/fs/cgroup/low/below/cpu.idle"); code == 0 {
+			t.Errorf("%s: a group that is not below the root has an identity", when)
+		}
+		high, low := used(t, m, "high"), used(t, m, "low")
+		t.Logf("%s: high %d %%, low %d %%", when, high, low)
+		if loaded && (low > 2 || high < 60) || !loaded && (high < 30 || low < 30) {
+			t.Errorf("%s: high %d %%, low %d %%", when, high, low)
+		}
+		if loaded {
+			// Nobody is in the way of the low group on the other CPU.
+			ok(t, m, "taskset -p 1 $(cat /sys/fs/cgroup/high/cgroup.procs)")
+			if low = used(t, m, "low"); low < 60 {
+				t.Errorf("%s: alone on its CPU the low group uses %d %%", when, low)
+			}
+			ok(t, m, "taskset -p 2 $(cat /sys/fs/cgroup/high/cgroup.procs)")
+		}
+		want := "0"
+		if loaded {
+			want = "-1"
+		}
+		if got := ok(t, m, "cat "+file); got != want {
+			t.Errorf("%s: cpu.idle is %s, expected %s", when, got, want)
+		}
+	}
+	look("before", false)
+	name := installs(t, m, "plugsched install --watchdog 2s /example.ko")
+	look("while loaded", true)
+	time.Sleep(6 * time.Second)
+	alone(t, m, name)
+	if low := used(t, m, "low"); low > 2 {
+		t.Errorf("after 6 s: low %d %%", low)
+	}
+	ok(t, m, "plugsched uninstall")
+	look("after", false)
+}
+
+// TestExampleTiny: everything goes on under another scheduler, and groups have no
+// weight in it.
+func TestExampleTiny(t *testing.T) {
+	t.Parallel()
+	m := bootExample(t, example(t, "no-bandwidth", "tiny"))
+	for _, g := range []struct{ name, weight string }{{"heavy", "1000"}, {"light", "10"}} {
+		group(t, m, g.name, "cpu.weight", g.weight)
+	}
+	threeTimes(t, m, func(when string, loaded bool) {
+		p := used(t, m, "light")
+		t.Logf("%s: the light group has %d %%", when, p)
+		if loaded && (p < 30 || p > 70) || !loaded && p > 15 {
+			t.Errorf("%s: beside a group of a hundred times its weight another has %d %% of the CPU", when, p)
+		}
+	})
+	ok(t, m, "for g in heavy light; do echo 1 > /sys/fs/cgroup/$g/cgroup.kill; done")
+
+	ok(t, m, "schedload start --spec light,hotplug=1,cgchurn=0")
+	name := installs(t, m, "plugsched install /example.ko")
+	goesOn(t, m)
+	for range 3 {
+		ok(t, m, "plugsched uninstall --verify=false && plugsched install /example.ko")
+	}
+	goesOn(t, m)
+	alone(t, m, name)
+	ok(t, m, "plugsched install --replace /scheduler.ko && plugsched install --replace /example.ko")
+	goesOn(t, m)
+	ok(t, m, "plugsched uninstall")
+	goesOn(t, m)
+	ok(t, m, "schedload stop")
+}
