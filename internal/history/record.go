@@ -51,8 +51,8 @@ func (r *recorder) write(entries ...Entry) {
 
 func (r *recorder) begin(u Update) {
 	r.entry = Entry{Time: time.Now(), BootID: r.log.Host.BootID(), Boottime: int64(r.begun), Begun: int64(r.begun), Action: u.Action, Result: Begun, Module: u.Module}
-	if s, err := r.log.Host.Read(); err == nil {
-		r.entry.Before, r.entry.After = s.Name, s.Name
+	if running, err := r.log.Host.Running(); err == nil {
+		r.entry.Before, r.entry.After = running, running
 	}
 	if u.Module == "" {
 		r.entry.Module = r.entry.Before
@@ -124,11 +124,12 @@ func (l Log) unnoticed() []Entry {
 	if err != nil || len(list) == 0 {
 		return nil
 	}
-	known, _, _ := l.Read()
-	boot, running := l.Host.BootID(), ""
-	if s, err := l.Host.Read(); err == nil {
-		running = s.Name
+	running, err := l.Host.Running()
+	if err != nil {
+		return nil
 	}
+	known, _, _ := l.Read()
+	boot := l.Host.BootID()
 	var out []Entry
 	for _, w := range list {
 		t := w.Timings

@@ -92,6 +92,16 @@ func (h Host) Read() (*Status, error) {
 	return s, nil
 }
 
+// Running returns the module of the running scheduler, "" for the kernel's own. Unlike
+// Read it needs no memory of the module, so it answers when Read cannot.
+func (h Host) Running() (string, error) {
+	list, err := h.loadedModules()
+	if active := list.active(); err == nil && active != nil {
+		return active.Name, nil
+	}
+	return "", err
+}
+
 // WentBack is a module that went back by itself and is still loaded.
 type WentBack struct {
 	Name    string
