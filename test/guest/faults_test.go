@@ -120,6 +120,9 @@ func TestOutOfMemory(t *testing.T) {
 			} else {
 				runs(t, m, where, c.from)
 			}
+			if t.Failed() {
+				return // what follows would only say it again
+			}
 		}
 		runs(t, m, c.command, c.to)
 	}
