@@ -226,7 +226,11 @@ func TestNMI(t *testing.T) {
 			time.Sleep(2 * time.Millisecond)
 		}
 	}()
-	for range 10 {
+	rounds := 4
+	if full {
+		rounds = 20
+	}
+	for range rounds {
 		ok(t, m, "plugsched install /scheduler.ko && plugsched install --replace /other.ko && plugsched uninstall --verify=false")
 	}
 	close(stop)
