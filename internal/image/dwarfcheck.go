@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"plugsched/internal/elfcheck"
@@ -88,20 +89,50 @@ func abbrevsEnd(b []byte) bool {
 	return !c.short
 }
 
-// checkLineTable refuses a line table of DWARF 5 that announces more directories
-// or files than it has bytes: debug/dwarf makes room for them first.
+// checkLineTable refuses a line table whose header debug/dwarf (Go 1.26) would exhaust
+// memory or panic over.
 func checkLineTable(line []byte, at int64) error {
 	if at < 0 || at > int64(len(line)) {
 		return nil // an error of debug/dwarf's
 	}
 	c := cursor{b: line[at:]}
 	_, offsetSize := c.unitLength()
-	if c.uint(2) != 5 {
-		return nil
+	switch version := c.uint(2); version {
+	case 2, 3, 4:
+		c.skip(uint64(offsetSize) + 4) // header_length, four bytes up to line_range
+		if version == 4 {
+			c.skip(1) // maximum_operations_per_instruction
+		}
+		c.opcodeLengths()
+		return c.checkFiles4()
+	case 5:
+		c.skip(2 + uint64(offsetSize) + 5) // sizes, header_length, five bytes up to line_range
+		c.opcodeLengths()
+		return c.checkFiles5(offsetSize)
 	}
-	c.skip(2 + uint64(offsetSize) + 5) // sizes, header_length, five bytes up to line_range
-	opcodes := c.uint(1)
-	c.skip(max(opcodes, 1) - 1)
+	return nil
+}
+
+func (c *cursor) opcodeLengths() { c.skip(max(c.uint(1), 1) - 1) }
+
+// checkFiles4 refuses the number of a directory that is negative as an int, with which
+// debug/dwarf indexes.
+func (c *cursor) checkFiles4() error {
+	for c.string() != "" { // directories
+	}
+	for c.string() != "" { // files
+		if c.leb() > math.MaxInt {
+			return errors.New("a file in a directory that there is not")
+		}
+		c.leb() // modification time
+		c.leb() // size
+	}
+	return nil
+}
+
+// checkFiles5 refuses more directories or files than there are bytes: debug/dwarf makes
+// room for them first.
+func (c *cursor) checkFiles5(offsetSize int) error {
 	for range 2 { // directories, files
 		var forms []uint64
 		for range c.uint(1) {
@@ -117,7 +148,7 @@ func checkLineTable(line []byte, at int64) error {
 				c.form(f, offsetSize)
 			}
 			if c.short {
-				return nil // again
+				return nil // an error of debug/dwarf's
 			}
 		}
 	}
@@ -148,6 +179,17 @@ func (c *cursor) uint(size int) uint64 {
 	return binary.LittleEndian.Uint64(word[:])
 }
 
+// string reads up to a 0, and "" where there is none.
+func (c *cursor) string() string {
+	s, rest, ok := bytes.Cut(c.b, []byte{0})
+	if !ok {
+		c.b, c.short = nil, true
+		return ""
+	}
+	c.b = rest
+	return string(s)
+}
+
 // leb reads a number of either LEB128 form; only 0 is told from the signed ones.
 func (c *cursor) leb() uint64 {
 	var v uint64
@@ -175,11 +217,7 @@ func (c *cursor) unitLength() (n uint64, offsetSize int) {
 func (c *cursor) form(form uint64, offsetSize int) {
 	switch form {
 	case 0x08: // string
-		n := bytes.IndexByte(c.b, 0)
-		if n < 0 {
-			n = len(c.b)
-		}
-		c.skip(uint64(n) + 1)
+		c.string()
 	case 0x0e, 0x1d, 0x1f: // strp, strp_sup, line_strp
 		c.skip(uint64(offsetSize))
 	case 0x0f, 0x1a: // udata, strx
