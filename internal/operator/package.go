@@ -156,7 +156,7 @@ func remove(c *cobra.Command, r *boot.Runner) error {
 			// What only came to light when the module was gone is no reason to keep its package.
 			now, e := r.Kernel.Read()
 			if e != nil || len(now.Modules) > 0 {
-				return fmt.Errorf("%s stays installed, because the kernel cannot leave its scheduler: %w", r.Package, err)
+				return fmt.Errorf("%s stays installed: %w", r.Package, err)
 			}
 			fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
 		}
