@@ -128,7 +128,7 @@ var templates embed.FS
 
 // stage writes what has to be made into a directory, and returns the package's files.
 func (s *Scheduler) stage(tmp string) (files.Contents, error) {
-	for _, name := range []string{"preinst", "postinst", "prerm", "postrm", "unit"} {
+	for _, name := range []string{"preinst", "postinst", "prerm", "postrm", "unit", "copyright"} {
 		if err := s.render(name, filepath.Join(tmp, name)); err != nil {
 			return nil, err
 		}
@@ -182,7 +182,9 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 	add(s.Description, path.Join(to, installed.Description), 0o644)
 	add(s.Installer, path.Join(to, installed.Installer), 0o755)
 	add(filepath.Join(tmp, "unit"), "/usr/lib/systemd/system/"+installed.Unit(s.Release), 0o644)
-	for _, dir := range directories(to, made) {
+	doc := path.Join("/usr/share/doc", s.name())
+	add(filepath.Join(tmp, "copyright"), path.Join(doc, "copyright"), 0o644)
+	for _, dir := range append(directories(to, made), doc) {
 		list = append(list, &files.Content{Type: files.TypeDir, Destination: dir, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o755, MTime: s.Time}})
 	}
 	return list, nil

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"plugsched"
 	"plugsched/internal/installed"
 )
 
@@ -105,6 +106,7 @@ var wantFiles = []string{
 	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/BSD-3-Clause.txt",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/GPL-2.0-only.txt",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/third-party.txt",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/boundary.json.gz",
 	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/completions",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/completions/bash",
@@ -115,6 +117,8 @@ var wantFiles = []string{
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/scheduler.ko",
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/scheduler.yaml",
 	"-rw-r--r-- root root /usr/lib/systemd/system/plugsched-6.1.0-1-amd64.service",
+	"drwxr-xr-x root root /usr/share/doc/fast-6.1.0-1-amd64",
+	"-rw-r--r-- root root /usr/share/doc/fast-6.1.0-1-amd64/copyright",
 }
 
 func TestDeb(t *testing.T) {
@@ -134,7 +138,7 @@ func TestDeb(t *testing.T) {
 	for _, l := range strings.Split(strings.TrimSpace(run(t, "dpkg-deb", "-c", deb)), "\n") {
 		f := strings.Fields(l)
 		path := strings.TrimSuffix(strings.TrimPrefix(f[5], "."), "/")
-		if !slices.Contains([]string{"/usr", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system"}, path) {
+		if !slices.Contains([]string{"/usr", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share", "/usr/share/doc"}, path) {
 			got = append(got, f[0]+" "+strings.Replace(f[1], "/", " ", 1)+" "+path)
 		}
 		if f[3] != "2023-11-14" || f[4] != "22:13" {
@@ -252,6 +256,31 @@ func TestBuildFails(t *testing.T) {
 		}
 		if left, _ := os.ReadDir(dir); len(left) != 0 {
 			t.Errorf("left: %v", left)
+		}
+	}
+}
+
+// TestThirdParty: the licence of every module that is linked into the installer goes
+// along with it.
+func TestThirdParty(t *testing.T) {
+	text, err := plugsched.Licences.ReadFile("LICENSES/third-party.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := run(t, "go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Dir}}{{end}}{{end}}", "plugsched/cmd/plugsched-installer")
+	dirs := slices.Compact(slices.Sorted(slices.Values(strings.Fields(list))))
+	if len(dirs) == 0 {
+		t.Fatal("no module is linked into the installer")
+	}
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "LICENSE*"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s has no licence: %v", dir, err)
+		}
+		for _, f := range files {
+			if licence, err := os.ReadFile(f); err != nil || !bytes.Contains(text, licence) {
+				t.Errorf("%s: run scripts/third-party (%v)", f, err)
+			}
 		}
 	}
 }
