@@ -45,7 +45,7 @@ func inBackground(command string) string { return "(" + command + ") > /dev/null
 // lives checks that the provocation comes to its end.
 func (b *broken) lives(t *testing.T, m *vm.Machine, when string) {
 	t.Helper()
-	if out, code := sh(t, m, "for i in $(seq 100); do [ -e /run/lives ] && exit; sleep 0.1; done; ps; exit 1"); code != 0 {
+	if out, code := sh(t, m, "for i in $(seq 600); do [ -e /run/lives ] && exit; sleep 0.1; done; ps; exit 1"); code != 0 {
 		t.Errorf("%s: the victim does not go on:\n%s", when, out)
 	}
 	ok(t, m, "touch /run/enough; sleep 0.3; rm -f /run/lives /run/enough")
