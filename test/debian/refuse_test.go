@@ -60,7 +60,7 @@ func TestRefuse(t *testing.T) {
 		repack(t, a, "arch.deb", "sed -i 's/^Architecture: .*/Architecture: arm64/' DEBIAN/control"),
 		repack(t, a, "second.deb", "sed -i 's/^Package: .*/Package: second-"+shared.release+"/' DEBIAN/control"),
 		repack(t, a, "elsewhere.deb", "sed -i 's/"+shared.release+"/"+elsewhere+"/g' DEBIAN/* usr/lib/systemd/system/* usr/lib/plugsched/*/package.json;"+
-			"mv usr/lib/systemd/system/"+unit+" usr/lib/systemd/system/"+installed.Unit(elsewhere)+"; mv usr/lib/plugsched/"+shared.release+" usr/lib/plugsched/"+elsewhere))
+			"mv usr/lib/systemd/system/"+unit+" usr/lib/systemd/system/"+installed.Unit(elsewhere)+"; mv usr/lib/plugsched/"+shared.release+" usr/lib/plugsched/"+elsewhere+"; mv usr/share/doc/"+name+" usr/share/doc/scheduler-"+elsewhere))
 	m.up()
 	before := m.files()
 
