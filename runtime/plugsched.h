@@ -205,6 +205,10 @@ void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal)
 void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
 
+/* settings.c: see there for the context. */
+void plugsched_settings_keep(void);
+void plugsched_settings_restore(void);
+
 /* hooks.c: process context, may sleep. */
 int plugsched_hooks_init(void);
 void plugsched_hooks_exit(void);

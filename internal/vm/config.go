@@ -18,6 +18,8 @@ type Config struct {
 	Kernel string
 	// CPUs is the number of CPUs (4 if zero); MemoryMiB the memory (1024).
 	CPUs, MemoryMiB int
+	// Sockets is how many packages the CPUs are in (1 if zero); those of one share caches.
+	Sockets int
 	// Append holds further words of the kernel command line. They come last and
 	// so override the ones this package gives.
 	Append []string
@@ -125,6 +127,10 @@ func (c *Config) complete() (*arch, error) {
 		return nil, err
 	}
 	setDefault(&c.CPUs, 4)
+	setDefault(&c.Sockets, 1)
+	if c.CPUs%c.Sockets != 0 {
+		return nil, fmt.Errorf("%d CPUs in %d sockets", c.CPUs, c.Sockets)
+	}
 	setDefault(&c.MemoryMiB, 1024)
 	setDefault(&c.KVMProbe, 20*time.Second)
 	setDefault(&c.BootTimeout, 2*time.Minute)

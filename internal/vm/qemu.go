@@ -34,7 +34,7 @@ func qemuArgs(c *Config, a *arch) []string {
 	}
 	args := append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"}, a.args...)
 	args = append(args, "-accel", accel,
-		"-smp", fmt.Sprint(c.CPUs), "-m", fmt.Sprintf("%dM", c.MemoryMiB),
+		"-smp", fmt.Sprintf("%d,sockets=%d", c.CPUs, c.Sockets), "-m", fmt.Sprintf("%dM", c.MemoryMiB),
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", consoleFD),
 		"-chardev", fmt.Sprintf("socket,id=bell,fd=%d", bellFD),
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", monitorFD),
