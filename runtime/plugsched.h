@@ -51,6 +51,13 @@ struct plugsched_table {
 	void *alias;		/* where @old can be written, during an update */
 };
 
+/* A setting of the kernel that its scheduler may compute anew at any time. */
+struct plugsched_setting {
+	void *value;
+	unsigned long size;	/* at most that of @kept */
+	u64 kept;		/* during an update */
+};
+
 /* Scheduler features, which two schedulers may number differently. */
 struct plugsched_features {
 	const char * const *names;
@@ -104,6 +111,8 @@ extern const struct plugsched_range plugsched_ranges[];
 extern const unsigned long plugsched_nr_ranges;
 extern struct plugsched_table plugsched_tables[];
 extern const unsigned long plugsched_nr_tables;
+extern struct plugsched_setting plugsched_settings[];
+extern const unsigned long plugsched_nr_settings;
 extern const unsigned long plugsched_nr_orig_features;
 extern const char plugsched_build_id[];
 extern const char plugsched_release[];

@@ -3,32 +3,26 @@
  * Settings that the scheduler computes anew whenever a run queue goes offline or online
  * (update_sysctl(), kernel/sched/fair.c), which in an update all of them do. What the
  * administrator has written there is to stay.
+ *
+ * Context of everything here: stopped machine, one CPU, while no other touches a run
+ * queue.
  */
-#include <linux/kernel.h>
+#include <linux/string.h>
 
-#include "config.h"
 #include "plugsched.h"
 
-#define PLUGSCHED_DECLARE(name) extern unsigned int name;
-PLUGSCHED_SETTINGS(PLUGSCHED_DECLARE)
-
-#define PLUGSCHED_ADDRESS(name) &name,
-static unsigned int *const settings[] = { PLUGSCHED_SETTINGS(PLUGSCHED_ADDRESS) };
-static unsigned int kept[ARRAY_SIZE(settings)];
-
-/* Context of both: stopped machine, one CPU, before and after all others' work. */
 void plugsched_settings_keep(void)
 {
-	unsigned int i;
+	struct plugsched_setting *s = plugsched_settings;
 
-	for (i = 0; i < ARRAY_SIZE(settings); i++)
-		kept[i] = *settings[i];
+	for (; s < plugsched_settings + plugsched_nr_settings; s++)
+		memcpy(&s->kept, s->value, s->size);
 }
 
 void plugsched_settings_restore(void)
 {
-	unsigned int i;
+	struct plugsched_setting *s = plugsched_settings;
 
-	for (i = 0; i < ARRAY_SIZE(settings); i++)
-		*settings[i] = kept[i];
+	for (; s < plugsched_settings + plugsched_nr_settings; s++)
+		memcpy(s->value, &s->kept, s->size);
 }

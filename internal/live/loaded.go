@@ -159,14 +159,17 @@ func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
 	return nil
 }
 
-// unload removes the inactive module.
+// unload removes the inactive module. One that has just gone back by itself is busy for
+// a moment.
 func (l *Loaded) unload(ctx context.Context) error {
-	err := l.retire()
-	if err != nil {
-		return err
-	}
-	for i := 0; i < 50; i++ {
-		if err = unix.DeleteModule(l.Name, unix.O_NONBLOCK); err == nil || errors.Is(err, unix.ENOENT) {
+	var err error
+	for range 50 {
+		if err = l.retire(); err == nil {
+			err = unix.DeleteModule(l.Name, unix.O_NONBLOCK)
+		} else if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		if err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}
 		select {

@@ -30,25 +30,6 @@ var sizeProbes = []struct{ macro, object, why string }{
 	{"PLUGSCHED_SIZE_TIMER_BASES", "timer_bases", "every CPU's timer wheels (kernel/time/timer.c)"},
 }
 
-// scaled is what the names of settings begin with from which, with the number of CPUs, the
-// scheduler computes those that are in force: sysctl_X from normalized_sysctl_X, both
-// unsigned int (SET_SYSCTL in update_sysctl(), kernel/sched/fair.c).
-const scaled = "normalized_"
-
-// settings are those in force.
-func settings(kernel *symbols.Table) (names []string) {
-	for _, s := range kernel.Symbols {
-		name, ok := strings.CutPrefix(s.Name, scaled)
-		if !ok || s.Kind != symbols.Object {
-			continue
-		}
-		if l := kernel.Named(name); len(l) == 1 && l[0].Size == 4 {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // configHeader renders the answers for the runtime.
 func configHeader(t *image.Types, kernel *symbols.Table) string {
 	var b strings.Builder
@@ -70,10 +51,5 @@ func configHeader(t *image.Types, kernel *symbols.Table) string {
 			fmt.Fprintf(&b, "#define %s %d /* %s */\n", p.macro, l[0].Size, p.why)
 		}
 	}
-	b.WriteString("#define PLUGSCHED_SETTINGS(f)")
-	for _, name := range settings(kernel) {
-		b.WriteString(" f(" + name + ")")
-	}
-	b.WriteString(" /* computed anew when CPUs come and go */\n")
 	return b.String()
 }

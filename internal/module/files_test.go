@@ -132,23 +132,15 @@ func TestConfigHeader(t *testing.T) {
 		t.Error(got)
 	}
 	path := filepath.Join(t.TempDir(), "symbols") // a table is indexed when it is loaded
-	if err := (&symbols.Table{Symbols: []symbols.Symbol{
-		{Name: "hrtimer_setup", Addr: 1, Kind: symbols.Func, Global: true},
-		{Name: "normalized_sysctl_sched_base_slice", Addr: 2, Size: 4, Kind: symbols.Object},
-		{Name: "normalized_sysctl_sched_gone", Addr: 3, Size: 4, Kind: symbols.Object},
-		{Name: "sysctl_sched_base_slice", Addr: 4, Size: 4, Kind: symbols.Object, Global: true},
-	}}).Save(path); err != nil {
+	if err := (&symbols.Table{Symbols: []symbols.Symbol{{Name: "hrtimer_setup", Addr: 1, Kind: symbols.Func, Global: true}}}).Save(path); err != nil {
 		t.Fatal(err)
 	}
 	kernel, err := symbols.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got = configHeader(types, kernel)
-	for _, want := range []string{"#define PLUGSCHED_HAVE_HRTIMER_SETUP 1", "#define PLUGSCHED_SETTINGS(f) f(sysctl_sched_base_slice) /*"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, got)
-		}
+	if got := configHeader(types, kernel); !strings.Contains(got, "#define PLUGSCHED_HAVE_HRTIMER_SETUP 1") {
+		t.Error(got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"plugsched/internal/bind"
 	"plugsched/internal/boundary"
+	"plugsched/internal/symbols"
 )
 
 // anchor is the symbol that addresses in the kernel's text are relative to: one
@@ -18,8 +19,8 @@ const anchor = "_stext"
 // jumpMax is PLUGSCHED_JUMP_MAX of the runtime.
 const jumpMax = 16
 
-// tables renders what the runtime works from: redirections, replaced ranges and
-// class tables (runtime/plugsched.h), each in order of the kernel's addresses.
+// tables renders what the runtime works from: redirections, replaced ranges, class
+// tables and settings (runtime/plugsched.h), each in order of the kernel's addresses.
 func tables(p *Plan) string {
 	g := &tableWriter{plan: p}
 	if s := p.Symbols.Global(anchor); s != nil {
@@ -29,6 +30,7 @@ func tables(p *Plan) string {
 	g.redirects()
 	g.ranges()
 	g.classTables()
+	g.settings()
 	g.scalars()
 	return g.b.String()
 }
@@ -171,6 +173,28 @@ func (g *tableWriter) classTables() {
 		}
 	}
 	g.close("plugsched_tables", n)
+}
+
+// scaled is what the names of settings begin with from which the scheduler computes those
+// in force whenever CPUs come or go: sysctl_X from normalized_sysctl_X (SET_SYSCTL in
+// update_sysctl(), kernel/sched/fair.c).
+const scaled = "normalized_"
+
+// settings lists those in force.
+func (g *tableWriter) settings() {
+	n := 0
+	g.open(`.data, "aw"`, "plugsched_settings")
+	for _, s := range g.plan.Symbols.Symbols {
+		name, ok := strings.CutPrefix(s.Name, scaled)
+		if !ok || s.Kind != symbols.Object {
+			continue
+		}
+		if l := g.plan.Symbols.Named(name); len(l) == 1 && l[0].Kind == symbols.Object && l[0].Size <= 8 {
+			g.line(".quad %s, %d, 0", g.kernel(l[0].Addr), l[0].Size)
+			n++
+		}
+	}
+	g.close("plugsched_settings", n)
 }
 
 func (g *tableWriter) scalars() {

@@ -93,6 +93,10 @@ func TestTrial(t *testing.T) {
 	}
 	refusal{"too late", "plugsched confirm", 3, name + " went back"}.check(t, m)
 
+	for range 5 {
+		ok(t, m, "plugsched try --for 1h /scheduler.ko && plugsched reject && ! ls -d /sys/module/plugsched_*")
+	}
+
 	installs(t, m, "plugsched try --for 3s /scheduler.ko")
 	ok(t, m, "plugsched confirm")
 	time.Sleep(5 * time.Second)
