@@ -83,7 +83,7 @@ static void judge(const char *text, size_t len)
 	bool first = false;
 
 	if (starts_any(text, len, alarms, ARRAY_SIZE(alarms))) {
-		plugsched_rescue(true, "the kernel says: %.*s", (int)len, text);
+		plugsched_rescue(true, PLUGSCHED_FROM_LOG "%.*s", (int)len, text);
 		return;
 	}
 	if (is_warning(text, len) || starts_any(text, len, openings, ARRAY_SIZE(openings))) {
@@ -98,9 +98,10 @@ static void judge(const char *text, size_t len)
 	if (!strnstr(text, name, len) || *skip_spaces(text) == '?')
 		return;
 	if (first)
-		plugsched_rescue(true, "the kernel says: %s", opening);
+		plugsched_rescue(true, PLUGSCHED_FROM_LOG "%s", opening);
 	else
-		plugsched_rescue(true, "the kernel says: %s, below %.*s", opening, (int)len, text);
+		plugsched_rescue(true, PLUGSCHED_FROM_LOG "%s, below %.*s", opening,
+				 (int)len, text);
 }
 
 /*

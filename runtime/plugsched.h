@@ -260,10 +260,14 @@ bool plugsched_rescue_pending(void);
 unsigned int plugsched_try_left(void);
 extern unsigned int plugsched_try_ms;
 
+/* What a reason begins with that was found in the kernel's log. */
+#define PLUGSCHED_FROM_LOG "the kernel says: "
+
 /* report.c: why it went back. */
 __printf(1, 2) void plugsched_note(const char *fmt, ...);
 void plugsched_note_stack(const unsigned long *stack, unsigned int nr);
 void plugsched_report_clear(void);
+void plugsched_report_log(void);	/* process context */
 extern struct bin_attribute plugsched_report_attr;
 
 /* watchdog.c: finds tasks and CPUs that the scheduler has forgotten. */

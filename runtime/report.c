@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The report that a rescue leaves behind: symbols only, no addresses. */
+#define pr_fmt(fmt) "plugsched: " fmt
+
 #include <linux/module.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -40,6 +42,18 @@ void plugsched_note_stack(const unsigned long *stack, unsigned int nr)
 void plugsched_report_clear(void)
 {
 	atomic_set(&used, 0);
+}
+
+/*
+ * Say why in the kernel's log, which outlives the module. A reason that is from there it
+ * has already, and whoever reads it must not take it for another.
+ */
+void plugsched_report_log(void)
+{
+	const char *end = memchr(report, '\n', atomic_read(&used));
+
+	if (end && strncmp(report, PLUGSCHED_FROM_LOG, strlen(PLUGSCHED_FROM_LOG)))
+		pr_notice("%s is left: %.*s\n", THIS_MODULE->name, (int)(end - report), report);
 }
 
 static ssize_t report_read(struct file *file, struct kobject *kobj, struct bin_attribute *attr,

@@ -439,6 +439,7 @@ static void aftermath(struct work_struct *work)
 
 	mutex_lock(plugsched_self.lock);
 	plugsched_rescue_disarm();
+	plugsched_report_log();
 	plugsched_update_publish(&rescue, 0);
 	plugsched_carry_features(&plugsched_self, to, false);
 	if (sick)

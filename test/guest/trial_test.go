@@ -94,7 +94,10 @@ func TestTrial(t *testing.T) {
 	refusal{"too late", "plugsched confirm", 3, name + " went back"}.check(t, m)
 
 	for range 5 {
-		ok(t, m, "plugsched try --for 1h /scheduler.ko && plugsched reject && ! ls -d /sys/module/plugsched_*")
+		ok(t, m, "dmesg -c > /dev/null; plugsched try --for 1h /scheduler.ko && plugsched reject --reason 'not good' && ! ls -d /sys/module/plugsched_*")
+		if log := ok(t, m, "dmesg"); !strings.Contains(log, name+" is left: asked for: not good\n") {
+			t.Errorf("the log does not say why:\n%s", log)
+		}
 	}
 
 	installs(t, m, "plugsched try --for 3s /scheduler.ko")
