@@ -273,7 +273,7 @@ func (ur *unitReader) variable(e *dwarf.Entry) error {
 			return err
 		}
 		if v.hasType {
-			if v.typeName, err = ur.types.name(v.typ); err != nil {
+			if v.typeName, err = ur.types.name(v.typ, 0); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ package image
 import (
 	"bytes"
 	"context"
+	"debug/dwarf"
 	"debug/elf"
 	"encoding/binary"
 	"os"
@@ -229,5 +230,51 @@ func TestLineTable(t *testing.T) {
 		if err := checkLineTable(table(tt.directories, tt.files), 0); (err == nil) != tt.ok {
 			t.Errorf("%d directories, %d files: %v", tt.directories, tt.files, err)
 		}
+	}
+}
+
+// TestEndlessParameters: a function type that is its own parameter.
+func TestEndlessParameters(t *testing.T) {
+	s := debugSections{}
+	for i, b := range dwarfOf(t, "-g", "-gdwarf-4") {
+		s[fuzzedSections[i]] = b
+	}
+	d, err := dwarf.New(s["abbrev"], nil, nil, s["info"], s["line"], nil, nil, s["str"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var function, pointer, parameter dwarf.Offset
+	for r := d.Reader(); ; {
+		e, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e == nil {
+			break
+		}
+		switch typ, _ := e.Val(dwarf.AttrType).(dwarf.Offset); e.Tag {
+		case dwarf.TagSubroutineType:
+			function = e.Offset
+		case dwarf.TagPointerType:
+			if function != 0 && typ == function {
+				pointer = e.Offset
+			}
+		case dwarf.TagFormalParameter:
+			if function != 0 && parameter == 0 {
+				parameter = e.Offset
+			}
+		}
+	}
+	if function == 0 || pointer == 0 || parameter == 0 {
+		t.Fatalf("function type %#x, pointer %#x, parameter %#x", function, pointer, parameter)
+	}
+	// Behind the abbreviation's number, one byte, comes the type, a distance in this only unit.
+	binary.LittleEndian.PutUint32(s["info"][parameter+1:], uint32(pointer))
+	di, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := di.readTypes(func(string) bool { return true }); err == nil || !strings.Contains(err.Error(), "has no end") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -176,6 +176,11 @@ func (tr *typesReader) layout(name string, e *dwarf.Entry) error {
 	return nil
 }
 
+// maxMembers is how many members a structure may have, those of structures inside it
+// included; in a damaged file they double with each step inwards. Linux 6.1's largest has
+// some hundred.
+const maxMembers = 1 << 16
+
 // members appends e's members, found at offset base of the outermost structure.
 func (tr *typesReader) members(l *Layout, e *dwarf.Entry, prefix string, base int64, depth int) error {
 	if depth > maxNesting {
@@ -193,7 +198,9 @@ func (tr *typesReader) members(l *Layout, e *dwarf.Entry, prefix string, base in
 		if name != "" {
 			m.Name = prefix + name
 		}
-		l.Members = append(l.Members, m)
+		if l.Members = append(l.Members, m); len(l.Members) > maxMembers {
+			return fmt.Errorf("debug information: structure at %#x has more than %d members", e.Offset, maxMembers)
+		}
 		inner, err := tr.untagged(c)
 		if err != nil || inner == nil {
 			return err
@@ -215,7 +222,7 @@ func (tr *typesReader) member(c *dwarf.Entry, base int64) (Member, error) {
 	}
 	m.Offset = base + off
 	if typ, ok := c.Val(dwarf.AttrType).(dwarf.Offset); ok {
-		if m.Type, err = tr.t.name(typ); err != nil {
+		if m.Type, err = tr.t.name(typ, 0); err != nil {
 			return m, err
 		}
 		if m.Size, _, err = tr.t.size(typ); err != nil {
@@ -283,7 +290,7 @@ func (tr *typesReader) prototype(e *dwarf.Entry) error {
 	if err != nil || d.name == "" {
 		return err
 	}
-	params, err := tr.t.parameters(e)
+	params, err := tr.t.parameters(e, 0)
 	if err != nil {
 		return err
 	}

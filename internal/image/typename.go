@@ -139,12 +139,12 @@ func (t *unitTypes) file(e *dwarf.Entry) string {
 }
 
 // name returns the type at off in C notation, without qualifiers: they change
-// neither layout nor calling convention.
-func (t *unitTypes) name(off dwarf.Offset) (string, error) {
+// neither layout nor calling convention. Depth is that of the type it is part of.
+func (t *unitTypes) name(off dwarf.Offset, depth int) (string, error) {
 	if s, ok := t.names[off]; ok {
 		return s, nil
 	}
-	s, err := t.declarator(off, "", 0)
+	s, err := t.declarator(off, "", depth)
 	if err == nil {
 		t.names[off] = s
 	}
@@ -180,7 +180,7 @@ func (t *unitTypes) declarator(off dwarf.Offset, inner string, depth int) (strin
 		}
 		return target(suffixed(inner) + dims)
 	case dwarf.TagSubroutineType:
-		params, err := t.parameters(e)
+		params, err := t.parameters(e, depth)
 		if err != nil {
 			return "", err
 		}
@@ -251,9 +251,11 @@ func extentOf(subrange *dwarf.Entry) (int64, bool) {
 	return 0, false
 }
 
-// parameters is the parameter list of a function or a function type.
-func (t *unitTypes) parameters(e *dwarf.Entry) (string, error) {
+// parameters is the parameter list of a function or a function type. A damaged file may
+// have types whose names double with each step.
+func (t *unitTypes) parameters(e *dwarf.Entry, depth int) (string, error) {
 	var list []string
+	length := 0
 	err := t.children(e, func(c *dwarf.Entry) error {
 		switch c.Tag {
 		case dwarf.TagFormalParameter:
@@ -263,9 +265,12 @@ func (t *unitTypes) parameters(e *dwarf.Entry) (string, error) {
 			}
 			s := "void"
 			if d.hasType {
-				if s, err = t.name(d.typ); err != nil {
+				if s, err = t.name(d.typ, depth+1); err != nil {
 					return err
 				}
+			}
+			if length += len(s); length > maxDebugString {
+				return fmt.Errorf("debug information: the parameters at %#x have no end", e.Offset)
 			}
 			list = append(list, s)
 		case dwarf.TagUnspecifiedParameters:
