@@ -11,7 +11,8 @@ import (
 // TestRebooted: a kernel that was asked to restart says so with its last words.
 func TestRebooted(t *testing.T) {
 	for console, want := range map[string]bool{
-		"[   21.7] reboot: Restarting system\r\n[   21.8] reboot: machine restart\r\n":                                                    true,
+		"[   21.7] reboot: Restarting system\r\n[   21.8] reboot: machine restart\r\n": true,
+		"[    8.4] sysrq: Resetting\r\n":                                               true,
 		"[    1.0] reboot: Restarting system\r\n[    2.0] Kernel panic - not syncing: x\r\n[    2.0] ---[ end Kernel panic - not syncing": false,
 		"[   21.7] reboot: Power down\r\n": false,
 		"":                                 false,

@@ -232,11 +232,12 @@ func (m *Machine) postMortem() error {
 	return &KernelFault{Faults: faults, ConsolePath: m.cfg.ConsoleLog}
 }
 
-// rebooted tells whether the kernel was asked to restart: it says so
-// (kernel_restart in kernel/reboot.c), and a panic does not.
+// rebooted tells whether the kernel was asked to restart: it says so (kernel_restart in
+// kernel/reboot.c, sysrq_handle_reboot in drivers/tty/sysrq.c), and a panic does not.
 func rebooted(console []byte) bool {
 	switch message(string(last(console, 1))) {
-	case "reboot: Restarting system", "reboot: machine restart": // the second is x86's
+	case "reboot: Restarting system", "reboot: machine restart", // the second is x86's
+		"sysrq: Resetting":
 		return true
 	}
 	return false
