@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/live"
 	"plugsched/internal/vm"
 )
 
@@ -196,6 +195,11 @@ func (f *fleet) rollOut(version string, ok bool, results ...string) *report {
 func (m *machine) has(module, version string) {
 	m.t.Helper()
 	m.runs(module)
+	m.hasVersion(version)
+}
+
+func (m *machine) hasVersion(version string) {
+	m.t.Helper()
 	if got, _ := m.sh("dpkg-query -W -f '${Version}' scheduler-" + shared.release + " 2>/dev/null"); got != version {
 		m.t.Errorf("version %q is installed, expected %q", got, version)
 	}
@@ -205,16 +209,11 @@ func (m *machine) has(module, version string) {
 // left stays loaded until the next command, for its report.
 func (m *machine) wentBackTo(module, version string) {
 	m.t.Helper()
-	var s live.Status
-	if err := json.Unmarshal([]byte(m.ok("plugsched status --json")), &s); err != nil {
-		m.t.Fatal(err)
-	}
+	s := m.running()
 	if s.Name != module || !strings.Contains(s.Report, "not confirmed in time") {
 		m.t.Fatalf("%q runs, expected %q; report %q", s.Name, module, s.Report)
 	}
-	if got := m.ok("dpkg-query -W -f '${Version}' scheduler-" + shared.release); got != version {
-		m.t.Errorf("version %q is installed, expected %q", got, version)
-	}
+	m.hasVersion(version)
 }
 
 // TestFleet rolls two versions out over three machines, and has canaries and later

@@ -176,13 +176,19 @@ func (m *machine) says(what, text string, words ...string) {
 // kernel's own.
 func (m *machine) runs(module string) {
 	m.t.Helper()
-	var s live.Status
-	if err := json.Unmarshal([]byte(m.ok("plugsched status --json")), &s); err != nil {
-		m.t.Fatal(err)
-	}
+	s := m.running()
 	if loaded := m.ok("ls /sys/module | grep ^plugsched_ || true"); s.Name != module || s.Active != (module != "") || loaded != module {
 		m.t.Fatalf("%q runs and %q is loaded, expected only %q", s.Name, strings.Fields(loaded), module)
 	}
+}
+
+// running is what plugsched says of the machine's scheduler.
+func (m *machine) running() (s live.Status) {
+	m.t.Helper()
+	if err := json.Unmarshal([]byte(m.ok("plugsched status --json")), &s); err != nil {
+		m.t.Fatal(err)
+	}
+	return s
 }
 
 // program puts a program of the host's into the PATH.
