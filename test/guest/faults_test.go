@@ -345,6 +345,21 @@ func TestDamagedModules(t *testing.T) {
 	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
 }
 
+// hog takes the memory but for so many MiB while the tool runs a command. The tool is
+// killed for memory first, then the hog; the kernel would panic if it found nobody.
+const hog = `
+echo -1000 > /proc/self/oom_score_adj
+echo 3 > /proc/sys/vm/drop_caches
+rm -f /run/full && mkfifo /run/full
+n=$(awk '/MemAvailable/ { print int($2 / 1024) - %d }' /proc/meminfo)
+(echo -900 > /proc/self/oom_score_adj; exec dd if=/dev/zero bs=${n}M count=1 2> /dev/null) > /run/full &
+exec 3< /run/full
+head -c 1 <&3 > /dev/null # dd writes when it has all
+(echo 0 > /proc/self/oom_score_adj; exec plugsched %s)
+c=$?
+kill $! && wait $!
+exit $c`
+
 // TestLittleMemory: where the memory does not suffice, an update succeeds, fails or is
 // killed; the machine goes on with one scheduler, and the tool works again.
 func TestLittleMemory(t *testing.T) {
@@ -352,13 +367,11 @@ func TestLittleMemory(t *testing.T) {
 	m := boot(t, both(other(t), oneCPU, func(c *vm.Config) { c.MemoryMiB = 384 }), complaint{kind: vm.OutOfMemory})
 	list := changes(t)
 	a := list[0].to
-	ok(t, m, "mkdir /hog && mount -t tmpfs -o size=100% none /hog")
 	ended := map[int]int{}
 	for _, left := range []int{32, 16, 10} {
 		for _, c := range list {
 			c.begin(t, m)
-			out, code := sh(t, m, fmt.Sprintf("echo 3 > /proc/sys/vm/drop_caches; n=$(awk '/MemAvailable/ { print int($2 / 1024) - %d }' /proc/meminfo); "+
-				"dd if=/dev/zero of=/hog/file bs=1M count=$n 2> /dev/null; plugsched %s; c=$?; rm /hog/file; exit $c", left, c.command))
+			out, code := sh(t, m, fmt.Sprintf(hog, left, c.command))
 			ended[code]++
 			where := fmt.Sprintf("%s with %d MiB left (exit code %d: %s)", c.command, left, code, lastLine(out))
 			s := status(t, m)
