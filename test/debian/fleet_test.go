@@ -263,7 +263,7 @@ func TestFleet(t *testing.T) {
 	three.ok("touch /root/dies")
 	wait := f.start("0.2", "plugsched_trial=300")
 	three.dies()
-	two.until("! test -e /root/unplugged && dmesg | grep -q '" + a.module + " took over from " + b.module + "'")
+	two.until("! test -e /root/unplugged && grep -q 'rolled back' /sys/module/" + b.module + "/plugsched/state")
 	two.wentBackTo(a.module, "0.1")
 	three.up(patient...)
 	three.has(a.module, "0.1")

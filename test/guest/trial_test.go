@@ -14,7 +14,7 @@ import (
 )
 
 // slack is what an emulated machine that shares its host may be late.
-const slack = 4 * time.Second
+const slack = 8 * time.Second
 
 // wentBack waits for a module to go back by itself and returns its report.
 func wentBack(t *testing.T, m *vm.Machine, name string, within time.Duration) (report string) {
