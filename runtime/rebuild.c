@@ -15,10 +15,6 @@
 #include "internal.h"
 #include "plugsched.h"
 
-#ifdef CONFIG_RT_GROUP_SCHED
-#error "realtime group scheduling (CONFIG_RT_GROUP_SCHED) is not supported yet"
-#endif
-
 /*
  * Realtime tasks are only taken off their list with MOVE (move_entity()). Fair
  * tasks keep their place by SAVE alone: with MOVE, dequeue_entity() would advance

@@ -4,7 +4,6 @@ package module
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -33,9 +32,6 @@ type Plan struct {
 // Link assembles the bound units and links them with the runtime in dir. It
 // returns the path of the module.
 func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
-	if err := knownClasses(p.Boundary); err != nil {
-		return "", err
-	}
 	if err := prepare(t, dir); err != nil {
 		return "", err
 	}
@@ -119,16 +115,4 @@ func linkKbuild(t *Tree, sidecars, objects []string) string {
 			" -fmacro-prefix-map=" + t.WorkDir + "/= -fmacro-prefix-map=$(src)/=\n")
 	}
 	return b.String()
-}
-
-// knownClasses refuses kernels with a scheduling class whose queue the runtime
-// does not know how to empty and fill (runtime/rebuild.c).
-func knownClasses(b *boundary.Boundary) error {
-	known := []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "fair_sched_class", "idle_sched_class"}
-	for _, o := range b.Objects {
-		if o.Class == boundary.Table && !slices.Contains(known, o.Name) {
-			return fmt.Errorf("%s: the kernel has a scheduling class, %s, that cannot be moved yet", b.Release, o.Name)
-		}
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"plugsched/internal/bind"
 	"plugsched/internal/boundary"
 	"plugsched/internal/image"
+	"plugsched/internal/module"
 	"plugsched/internal/symbols"
 	"plugsched/internal/target"
 )
@@ -52,20 +53,24 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", t.Release, err)
 		}
-		if build && split.obstacle != nil {
-			return "", fmt.Errorf("%s: __schedule cannot be replaced safely on this kernel: %w", t.Release, split.obstacle)
-		}
 		b, err := boundary.Derive(prog, a, cfg, split.tail)
 		if err != nil {
 			return "", &Error{err.Error()}
+		}
+		obstacle := split.obstacle
+		if obstacle == nil {
+			obstacle = module.Unable(prog, b)
+		}
+		if build && obstacle != nil {
+			return "", userError("%s: no module can be built for this kernel: %v; `plugsched init --analyze-only` can still analyse it", t.Release, obstacle)
 		}
 		users, err := prog.ObjectUsers(ctx, func(o *image.Object) bool { return cfg.Source(o.Unit) })
 		if err != nil {
 			return "", err
 		}
 		b.SetUsers(users)
-		if split.obstacle != nil {
-			b.Obstacle = "__schedule cannot be replaced yet: " + split.obstacle.Error()
+		if obstacle != nil {
+			b.Obstacle = obstacle.Error()
 		}
 		if build {
 			// What the last init proved may not hold for all of the new boundary.
@@ -147,6 +152,9 @@ func splitSchedule(prog *image.Program) (*split, error) {
 	})
 	if s.obstacle == nil && len(keys) > 0 {
 		s.spring, s.obstacle = nil, fmt.Errorf("the code behind the context switch: at +%#x has a static key", keys[0]-f.Addr)
+	}
+	if s.obstacle != nil {
+		s.obstacle = fmt.Errorf("__schedule cannot be replaced yet: %w", s.obstacle)
 	}
 	return s, nil
 }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package module
+
+import (
+	"fmt"
+	"slices"
+
+	"plugsched/internal/boundary"
+	"plugsched/internal/image"
+)
+
+// movable are the scheduling classes whose queues the runtime can empty and fill
+// (runtime/rebuild.c).
+var movable = []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "fair_sched_class", "idle_sched_class"}
+
+// unable are configurations that the runtime is not made for, each with a function
+// that a kernel has only then.
+var unable = []struct{ function, why string }{
+	{"rt_spin_lock", "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
+	{"sched_rt_can_attach", "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
+}
+
+// Unable says why the runtime could not take over from a kernel's scheduler, or
+// give it back; nil if it can.
+func Unable(prog *image.Program, b *boundary.Boundary) error {
+	for _, u := range unable {
+		if len(prog.Func(u.function)) > 0 {
+			return fmt.Errorf("%s", u.why)
+		}
+	}
+	for _, o := range b.Objects {
+		if o.Class == boundary.Table && !slices.Contains(movable, o.Name) {
+			return fmt.Errorf("the kernel has a scheduling class, %s, that cannot be moved yet", o.Name)
+		}
+	}
+	return nil
+}
