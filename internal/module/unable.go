@@ -3,6 +3,7 @@
 package module
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,19 +15,20 @@ import (
 // (runtime/rebuild.c).
 var movable = []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "fair_sched_class", "idle_sched_class"}
 
-// unable are configurations that the runtime is not made for, each with a function
-// that a kernel has only then.
-var unable = []struct{ function, why string }{
+// unable are configurations that the runtime is not made for, each with a symbol that a
+// kernel has only then.
+var unable = []struct{ symbol, why string }{
 	{"rt_spin_lock", "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
 	{"sched_rt_can_attach", "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
+	{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must leave, and the kernel takes it from those that it does not call by pointer (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
 }
 
 // Unable says why the runtime could not take over from a kernel's scheduler, or
 // give it back; nil if it can.
 func Unable(prog *image.Program, b *boundary.Boundary) error {
 	for _, u := range unable {
-		if len(prog.Func(u.function)) > 0 {
-			return fmt.Errorf("%s", u.why)
+		if _, ok := prog.Symbol(u.symbol); ok {
+			return errors.New(u.why)
 		}
 	}
 	for _, o := range b.Objects {

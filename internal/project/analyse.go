@@ -61,9 +61,6 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		if obstacle == nil {
 			obstacle = module.Unable(prog, b)
 		}
-		if build && obstacle != nil {
-			return "", userError("%s: no module can be built for this kernel: %v; `plugsched init --analyze-only` can still analyse it", t.Release, obstacle)
-		}
 		users, err := prog.ObjectUsers(ctx, func(o *image.Object) bool { return cfg.Source(o.Unit) })
 		if err != nil {
 			return "", err
@@ -72,7 +69,7 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		if obstacle != nil {
 			b.Obstacle = obstacle.Error()
 		}
-		if build {
+		if build && obstacle == nil {
 			// What the last init proved may not hold for all of the new boundary.
 			if err := removeAll(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
 				return "", err
@@ -83,6 +80,9 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		}
 		if err := writeJSON(p.state(boundaryFile), b); err != nil {
 			return "", err
+		}
+		if build && obstacle != nil {
+			return "", userError("%s: no module can be built for this kernel, only its boundary is there (`plugsched boundary show`): %v", t.Release, obstacle)
 		}
 		c := b.Counts()
 		return fmt.Sprintf("%d functions, %d on the border", len(b.Functions), c[boundary.Interface]+c[boundary.Callback]), nil
