@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"plugsched/internal/boundary"
-	"plugsched/internal/image"
 )
 
 // movable are the scheduling classes whose queues the runtime can empty and fill
@@ -24,10 +23,10 @@ var unable = []struct{ symbol, why string }{
 }
 
 // Unable says why the runtime could not take over from a kernel's scheduler, or
-// give it back; nil if it can.
-func Unable(prog *image.Program, b *boundary.Boundary) error {
+// give it back; nil if it can. Symbol looks a symbol of the kernel up.
+func Unable(symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
 	for _, u := range unable {
-		if _, ok := prog.Symbol(u.symbol); ok {
+		if _, ok := symbol(u.symbol); ok {
 			return errors.New(u.why)
 		}
 	}

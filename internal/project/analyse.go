@@ -59,7 +59,7 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		}
 		obstacle := split.obstacle
 		if obstacle == nil {
-			obstacle = module.Unable(prog, b)
+			obstacle = module.Unable(prog.Symbol, b)
 		}
 		users, err := prog.ObjectUsers(ctx, func(o *image.Object) bool { return cfg.Source(o.Unit) })
 		if err != nil {
