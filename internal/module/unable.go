@@ -19,7 +19,7 @@ var movable = []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "
 var unable = []struct{ symbol, why string }{
 	{"rt_spin_lock", "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
 	{"sched_rt_can_attach", "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
-	{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must leave, and the kernel takes it from those that it does not call by pointer (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
+	{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must not overwrite, and the kernel removes it where it does not call by pointer itself (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
 }
 
 // Unable says why the runtime could not take over from a kernel's scheduler, or
