@@ -3,6 +3,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -57,19 +58,16 @@ func (p *Project) analyse(ctx context.Context, t *target.Target, cfg *boundary.C
 		if err != nil {
 			return "", &Error{err.Error()}
 		}
-		obstacle := split.obstacle
-		if obstacle == nil {
-			obstacle = module.Unable(prog.Symbol, b)
-		}
 		users, err := prog.ObjectUsers(ctx, func(o *image.Object) bool { return cfg.Source(o.Unit) })
 		if err != nil {
 			return "", err
 		}
 		b.SetUsers(users)
-		if obstacle != nil {
+		obstacle := cmp.Or(split.obstacle, module.Unable(prog.Symbol, b))
+		switch {
+		case obstacle != nil:
 			b.Obstacle = obstacle.Error()
-		}
-		if build && obstacle == nil {
+		case build:
 			// What the last init proved may not hold for all of the new boundary.
 			if err := removeAll(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
 				return "", err
