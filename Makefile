@@ -60,7 +60,7 @@ test-quick:
 	$(GO) test ./...
 
 # The packages with goroutines, under the race detector. It needs cgo.
-RACY = ./internal/vm/... ./internal/target ./internal/image ./internal/guest ./internal/project ./cmd/plugsched
+RACY = ./internal/guest/vm/... ./internal/kernel/fetch ./internal/kernel/image ./internal/guest/agent ./internal/develop/project ./cmd/plugsched
 
 test-race:
 	CGO_ENABLED=1 $(GO) test -race $(RACY)

@@ -5,8 +5,8 @@
 package main
 
 import (
-	"plugsched/internal/cli"
-	"plugsched/internal/operator"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/command/operator"
 )
 
 func main() {

@@ -5,8 +5,8 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/boundary"
-	"plugsched/internal/project"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/project"
 )
 
 func newBoundary() *cobra.Command {

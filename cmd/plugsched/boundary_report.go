@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/report"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/boundary/report"
 )
 
 func newBoundaryReport() *cobra.Command {

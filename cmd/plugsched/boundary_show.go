@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/boundary"
-	"plugsched/internal/cli"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/boundary"
 )
 
 func newBoundaryShow() *cobra.Command {

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/image"
-	"plugsched/internal/project"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/kernel/image"
 )
 
 func newBoundaryStructs() *cobra.Command {

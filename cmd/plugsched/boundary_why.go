@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/boundary"
-	"plugsched/internal/cli"
-	"plugsched/internal/project"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/project"
 )
 
 func newBoundaryWhy() *cobra.Command {

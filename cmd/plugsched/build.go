@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/manual"
-	"plugsched/internal/project"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/command/manual"
+	"plugsched/internal/develop/project"
 )
 
 func newBuild() *cobra.Command {

@@ -5,12 +5,12 @@ package main
 import (
 	"errors"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/module"
-	"plugsched/internal/operator"
-	"plugsched/internal/project"
-	"plugsched/internal/target"
-	"plugsched/internal/vm"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/command/operator"
+	"plugsched/internal/develop/module"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/kernel/fetch"
 )
 
 // exitCode knows the errors of a developer's commands, and leaves the others to the
@@ -23,8 +23,8 @@ func exitCode(err error) int {
 		mistake  *project.Error
 		sign     *module.SignError
 		mismatch *project.MismatchError
-		artefact *target.MismatchError
-		missing  *target.UnavailableError
+		artefact *fetch.MismatchError
+		missing  *fetch.UnavailableError
 	)
 	switch {
 	case errors.As(err, &guest):

@@ -7,14 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/live"
-	"plugsched/internal/project"
-	"plugsched/internal/target"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/kernel/fetch"
+	"plugsched/internal/operate/live"
 )
 
 func newInit() *cobra.Command {
-	var o target.Options
+	var o fetch.Options
 	var sidecars []string
 	c := &cobra.Command{
 		Use:   "init [--release RELEASE] WORKDIR",
@@ -52,7 +52,7 @@ for build. --suite names a suite of Debian to look in instead of the host's pack
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			o.Progress = out.fetching
-			t, err := target.Fetch(c.Context(), o)
+			t, err := fetch.Fetch(c.Context(), o)
 			if err != nil {
 				return err
 			}

@@ -8,15 +8,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/guest"
-	"plugsched/internal/module"
-	"plugsched/internal/operator"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/command/operator"
+	"plugsched/internal/develop/module"
+	"plugsched/internal/guest/agent"
 )
 
 func main() {
-	if guest.Invoked() {
-		guest.Main()
+	if agent.Invoked() {
+		agent.Main()
 		return
 	}
 	if len(os.Args) > 1 && os.Args[1] == "cc" {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/manual"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/command/manual"
 )
 
 // newMan writes what packages of plugsched itself carry below /usr/share.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"plugsched/internal/manual"
+	"plugsched/internal/command/manual"
 )
 
 // TestDocumented: every command says what it is for, and shows it.

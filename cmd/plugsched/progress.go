@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"plugsched/internal/project"
-	"plugsched/internal/target"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/kernel/fetch"
 )
 
 // progress prints a line per finished stage; on a terminal also what goes on.
@@ -72,7 +72,7 @@ func (p *progress) stage(e project.Event) {
 }
 
 // fetching shows bytes on a terminal, and elsewhere one line per item.
-func (p *progress) fetching(e target.Progress) {
+func (p *progress) fetching(e fetch.Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	item := fmt.Sprintf("%-10s %s", e.Step, e.Item)

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"plugsched/internal/cli"
-	"plugsched/internal/project"
-	"plugsched/internal/target"
-	"plugsched/internal/vm"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/kernel/fetch"
 )
 
 func newVM() *cobra.Command {
@@ -58,11 +58,11 @@ kernel complained.`,
 }
 
 // vmTarget finds the kernel, and the module when there is one.
-func vmTarget(c *cobra.Command, dir, release, cacheDir string) (*target.Target, string, error) {
+func vmTarget(c *cobra.Command, dir, release, cacheDir string) (*fetch.Target, string, error) {
 	if release != "" {
 		out := newProgress(c.ErrOrStderr())
 		defer out.finish()
-		t, err := target.Fetch(c.Context(), target.Options{Release: release, CacheDir: cacheDir, Progress: out.fetching})
+		t, err := fetch.Fetch(c.Context(), fetch.Options{Release: release, CacheDir: cacheDir, Progress: out.fetching})
 		return t, "", err
 	}
 	p, err := project.Open(dir)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/installed"
+	"plugsched/internal/artefact/installed"
 )
 
 // batch is a service of the machine whose tasks the crashing scheduler cannot stand.

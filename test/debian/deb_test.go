@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/installed"
+	"plugsched/internal/artefact/installed"
 )
 
 // install installs a package as the documentation says, and lets systemd learn of it.

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 // A fleet is machines that Ansible reaches through ssh.

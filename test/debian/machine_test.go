@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/live"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/live"
 )
 
 // A machine is a computer with a Debian on its disk. It is switched on as often as

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/debian"
-	"plugsched/internal/target"
+	"plugsched/internal/guest/rootfs"
+	"plugsched/internal/kernel/fetch"
 )
 
 // shared is what the tests have in common.
@@ -25,7 +25,7 @@ var shared struct {
 	a          *scheduler // the example
 	image      string     // the root file system
 	modules    string     // of the kernel
-	target     *target.Target
+	target     *fetch.Target
 }
 
 var release = flag.String("release", os.Getenv("RELEASE"), "kernel release (default: the newest with debug symbols)")
@@ -46,17 +46,17 @@ func setUp(ctx context.Context) (err error) {
 	}
 	s.tool = filepath.Join(s.root, "bin/plugsched")
 	if s.release = *release; s.release == "" {
-		if s.release, err = target.Newest(ctx, "cloud-amd64"); err != nil {
+		if s.release, err = fetch.Newest(ctx, "cloud-amd64"); err != nil {
 			return err
 		}
 	}
-	if s.target, err = target.Fetch(ctx, target.Options{Release: s.release}); err != nil {
+	if s.target, err = fetch.Fetch(ctx, fetch.Options{Release: s.release}); err != nil {
 		return err
 	}
-	if s.modules, err = target.Modules(ctx, target.Options{Release: s.release, Version: s.target.Version}); err != nil {
+	if s.modules, err = fetch.Modules(ctx, fetch.Options{Release: s.release, Version: s.target.Version}); err != nil {
 		return err
 	}
-	if s.image, err = debian.Image(ctx, "", os.Stdout); err != nil {
+	if s.image, err = rootfs.Image(ctx, "", os.Stdout); err != nil {
 		return err
 	}
 	s.a = &scheduler{dir: filepath.Join(s.root, "build/debian", s.release, "a")}

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/installed"
-	"plugsched/internal/vm"
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/guest/vm"
 )
 
 // repack changes a scheduler's .deb with a shell script, which runs in the directory

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"testing"
 
-	"plugsched/internal/live"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/live"
 )
 
 // A scheduler is what was built of some patches.

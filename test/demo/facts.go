@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 
-	"plugsched/internal/boundary"
-	"plugsched/internal/project"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/project"
 )
 
 // facts notes what init and build found out.

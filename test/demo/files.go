@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 // files puts the module into the guest, and chrt and taskset: the host's own, with

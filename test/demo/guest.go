@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"plugsched/internal/live"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/live"
 	"plugsched/test/drive"
 )
 

@@ -14,8 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"plugsched/internal/target"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/kernel/fetch"
 )
 
 // Options are the flags of such a program.
@@ -52,7 +52,7 @@ func (o *Options) Resolve(ctx context.Context) error {
 		}
 	}
 	if o.Release == "" {
-		if o.Release, err = target.Newest(ctx, o.Flavour); err != nil {
+		if o.Release, err = fetch.Newest(ctx, o.Flavour); err != nil {
 			return err
 		}
 	}

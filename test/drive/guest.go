@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"plugsched/internal/live"
-	"plugsched/internal/project"
-	"plugsched/internal/vm"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/live"
 )
 
 // Guest is a booted machine with the tool and the load.

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 	"plugsched/test/drive"
 )
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 // addChrt puts the host's chrt, which busybox does not have, and its libraries into

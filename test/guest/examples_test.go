@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 // example builds a series of examples/ and returns the module's path.

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/module"
-	"plugsched/internal/vm"
+	"plugsched/internal/develop/module"
+	"plugsched/internal/guest/vm"
 )
 
 // full makes tests take every step that they otherwise sample.

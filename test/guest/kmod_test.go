@@ -15,8 +15,8 @@ import (
 	"sync"
 	"testing"
 
-	"plugsched/internal/image"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/kernel/image"
 	"plugsched/test/oldcode"
 )
 

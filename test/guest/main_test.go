@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/project"
-	"plugsched/internal/target"
-	"plugsched/internal/vm"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/kernel/fetch"
 )
 
 // shared is what the tests have in common: one working directory with the
@@ -26,7 +26,7 @@ var shared struct {
 	root, tool, load, work string
 	release                string
 	project                *project.Project
-	target                 *target.Target
+	target                 *fetch.Target
 }
 
 var release = flag.String("release", os.Getenv("RELEASE"), "kernel release (default: the newest with debug symbols)")
@@ -49,7 +49,7 @@ func setUp(ctx context.Context) error {
 	s.root, s.tool, s.load = root, filepath.Join(root, "bin/plugsched"), filepath.Join(root, "test/load/schedload")
 	s.release = *release
 	if s.release == "" {
-		if s.release, err = target.Newest(ctx, "cloud-amd64"); err != nil {
+		if s.release, err = fetch.Newest(ctx, "cloud-amd64"); err != nil {
 			return err
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/live"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/live"
 )
 
 // other puts a second scheduler into a guest, as /other.ko.

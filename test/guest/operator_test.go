@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/history"
-	"plugsched/internal/live"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/history"
+	"plugsched/internal/operate/live"
 )
 
 // TestOperator: doctor finds what the kernel would refuse and changes nothing; status,

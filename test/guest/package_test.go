@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/installed"
-	"plugsched/internal/vm"
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/guest/vm"
 )
 
 // unpacked puts a work directory's package into a guest, its scripts in /DEBIAN.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 // refusal is a command that must fail with a code and one line, and leave the

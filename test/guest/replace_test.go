@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/live"
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/live"
 )
 
 const otherMessage = "I am the other scheduler"

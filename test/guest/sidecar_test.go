@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 // sidecars are what testdata/sidecar.patch changes, and how user space sees it.

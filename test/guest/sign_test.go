@@ -19,8 +19,8 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/module"
-	"plugsched/internal/vm"
+	"plugsched/internal/develop/module"
+	"plugsched/internal/guest/vm"
 )
 
 // signed builds the module signed with a new key, and returns paths of it and of the

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 	"plugsched/test/oldcode"
 )
 

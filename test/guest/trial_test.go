@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 // slack is what an emulated machine that shares its host may be late.

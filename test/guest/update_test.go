@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 )
 
 const (

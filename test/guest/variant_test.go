@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/project"
-	"plugsched/internal/target"
-	"plugsched/internal/vm"
+	"plugsched/internal/develop/project"
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/kernel/fetch"
 )
 
 // otherPatch makes a scheduler that differs from the shared one.
@@ -27,7 +27,7 @@ const otherPatch = "test/guest/testdata/other.patch"
 // origin is a kernel that variants of its scheduler are built for.
 type origin struct {
 	release, work string
-	target        *target.Target
+	target        *fetch.Target
 }
 
 // of takes the scheduler out of another kernel than that of the other tests.

@@ -23,8 +23,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"plugsched/internal/boundary"
-	"plugsched/internal/target"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/fetch"
 )
 
 var (
@@ -166,17 +166,17 @@ func analyse(t *testing.T, g *golden) *analysed {
 
 // fetch gets the release that the golden file is about or, where the archive has
 // dropped that, the newest one that it has.
-func (a *analysed) fetch(t *testing.T) *target.Target {
+func (a *analysed) fetch(t *testing.T) *fetch.Target {
 	t.Helper()
-	o := target.Options{CacheDir: *cache, Suite: a.Suite, AnalyseOnly: true}
-	o.Progress = func(p target.Progress) {
+	o := fetch.Options{CacheDir: *cache, Suite: a.Suite, AnalyseOnly: true}
+	o.Progress = func(p fetch.Progress) {
 		if p.Step == "download" && p.Total > 0 {
 			a.Download = p.Total
 		}
 	}
-	try := func(release string) (*target.Target, error) {
+	try := func(release string) (*fetch.Target, error) {
 		o.Release = release
-		tgt, err := target.Fetch(t.Context(), o)
+		tgt, err := fetch.Fetch(t.Context(), o)
 		if err == nil {
 			a.release = release
 		}
@@ -190,7 +190,7 @@ func (a *analysed) fetch(t *testing.T) *target.Target {
 		t.Fatal(err)
 	}
 	t.Logf("%s: %v", a.Release, err)
-	list, lerr := target.Analysable(t.Context(), o, a.Flavour, series(a.Release))
+	list, lerr := fetch.Analysable(t.Context(), o, a.Flavour, series(a.Release))
 	if lerr != nil {
 		t.Fatal(lerr)
 	}

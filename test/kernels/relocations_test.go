@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/image"
+	"plugsched/internal/kernel/image"
 )
 
 // checkRelocations holds the decoded model against the linker's own relocations,

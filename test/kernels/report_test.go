@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/image"
+	"plugsched/internal/kernel/image"
 )
 
 // checkReport opens the page in a browser without network and looks at what its

@@ -14,10 +14,10 @@ import (
 
 	"golang.org/x/arch/x86/x86asm"
 
-	"plugsched/internal/arch"
-	"plugsched/internal/arch/x86"
-	"plugsched/internal/boundary"
-	"plugsched/internal/image"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/image"
 )
 
 // Range is code of one function; it begins and ends between instructions.

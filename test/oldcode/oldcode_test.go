@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"plugsched/internal/image"
+	"plugsched/internal/kernel/image"
 )
 
 func TestSitesAreLeftOut(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"plugsched/internal/live"
+	"plugsched/internal/operate/live"
 	"plugsched/test/drive"
 )
 

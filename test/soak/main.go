@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"plugsched/internal/vm"
+	"plugsched/internal/guest/vm"
 	"plugsched/test/drive"
 )
 

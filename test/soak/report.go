@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"plugsched/internal/live"
+	"plugsched/internal/operate/live"
 )
 
 // figures are what a run saw.

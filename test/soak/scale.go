@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"plugsched/internal/live"
+	"plugsched/internal/operate/live"
 )
 
 // The numbers of sleeping threads that downtime is compared at.

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/boot"
+	"plugsched/internal/operate/live"
+)
+
+// trial is how long a package's scheduler is on trial, and how long it is watched before
+// it is confirmed.
+type trial struct{ length, settle time.Duration }
+
+var (
+	trialAtBoot    = trial{2 * time.Minute, 20 * time.Second} // much else begins at the same time
+	trialAtInstall = trial{time.Minute, 5 * time.Second}
+)
+
+// flags lets an administrator choose.
+func (t *trial) flags(c *cobra.Command) {
+	c.Flags().DurationVar(&t.length, "trial", t.length, "after how long the kernel goes back unless the scheduler was confirmed, from 1s to 24h")
+	c.Flags().DurationVar(&t.settle, "settle", t.settle, "for how long the machine is watched before the scheduler is confirmed")
+}
+
+func (t *trial) check() error {
+	if t.length < time.Second || t.length > 24*time.Hour || t.settle >= t.length {
+		return cli.Usagef("--trial %v --settle %v: a trial takes from 1s to 24h, and more than the machine is watched", t.length, t.settle)
+	}
+	return nil
+}
+
+func newBoot() *cobra.Command {
+	var stop bool
+	times := trialAtBoot
+	c := &cobra.Command{
+		Use:    "boot DIR",
+		Short:  "Make an installed package's scheduler the running one, as at boot",
+		Hidden: true, // for the package's systemd unit
+		Args:   cli.Args(1, 1),
+		RunE: func(c *cobra.Command, a []string) error {
+			r, err := newRunner(c, a[0], times)
+			if err != nil {
+				return err
+			}
+			if stop {
+				return leave(c, r)
+			}
+			words, err := load(c.Context(), r)
+			if err != nil {
+				boot.Notify("not loaded: " + err.Error())
+				return fmt.Errorf("%s is not loaded: %w", r.Package, err)
+			}
+			boot.Notify(words)
+			fmt.Fprintln(c.OutOrStdout(), words)
+			return nil
+		},
+	}
+	times.flags(c)
+	c.Flags().BoolVar(&stop, "stop", false, "go back to the kernel's own scheduler")
+	return c
+}
+
+func newRunner(c *cobra.Command, dir string, t trial) (*boot.Runner, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	p, err := installed.Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &boot.Runner{Package: p, Kernel: boot.Running{}, Root: "/", Trial: t.length, Settle: t.settle, Say: say(c.ErrOrStderr())}, nil
+}
+
+// load makes the scheduler the running one at boot, and says in words what was done.
+func load(ctx context.Context, r *boot.Runner) (string, error) {
+	if boot.Disabled() {
+		return fmt.Sprintf("%s is not loaded: %s is on the kernel command line", r.Package, boot.Disable), nil
+	}
+	why, err := boot.Elsewhere(r.Package)
+	if err != nil {
+		return "", err
+	}
+	if why != "" {
+		return "", &live.PreconditionError{Err: errors.New(why)}
+	}
+	return adopt("boot", ctx, r)
+}
+
+// adopt makes the scheduler the running one, and says in words what runs now.
+func adopt(action string, ctx context.Context, r *boot.Runner) (string, error) {
+	var err error
+	if r.BootID, err = boot.ThisBoot(); err != nil {
+		return "", err
+	}
+	s, err := update(action, r.Package.Module, r.Package, func() (*live.Status, error) { return r.Adopt(ctx) })
+	if err != nil {
+		return "", err
+	}
+	words := fmt.Sprintf("%s is the running scheduler (%s)", r.Package, s.Name)
+	if t := s.Timings; t != nil {
+		words += fmt.Sprintf("; all CPUs stood still for %v", time.Duration(t.StopMachine).Round(time.Microsecond))
+	}
+	return words, nil
+}
+
+// leave goes back to the kernel's own scheduler, if the package's runs.
+func leave(c *cobra.Command, r *boot.Runner) error {
+	s, err := goBack("stop", c.Context(), r)
+	if err == nil && s != nil {
+		fmt.Fprintln(c.OutOrStdout(), "the kernel's own scheduler runs")
+	}
+	return err
+}
+
+func goBack(action string, ctx context.Context, r *boot.Runner) (*live.Status, error) {
+	return update(action, r.Package.Module, r.Package, func() (*live.Status, error) { return r.Remove(ctx) })
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package operator
+
+import (
+	"fmt"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/command/cli"
+)
+
+// listed is an installed package and what becomes of its scheduler.
+type listed struct {
+	*installed.Package
+	Kernel  bool   `json:"kernel_runs"` // that it is for
+	Runs    bool   `json:"runs"`
+	Enabled bool   `json:"enabled"` // its unit, at boot
+	Guard   string `json:"guard,omitempty"`
+}
+
+func newList(m machine) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the schedulers that are installed as packages, by kernel",
+		Long: `List shows the scheduler packages of this machine, one for a kernel, and of each:
+whether its scheduler runs, whether it is loaded at boot (its systemd unit is
+enabled), and what the boot guard has against it.`,
+		Example: "  plugsched list\n  plugsched list --json | jq -r '.[] | select(.runs) | .name'",
+		Args:    cli.Args(0, 0),
+		RunE: func(c *cobra.Command, a []string) error {
+			list, err := m.list()
+			if err != nil {
+				fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
+			}
+			if asJSON {
+				return cli.PrintJSON(c.OutOrStdout(), list)
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(c.OutOrStdout(), "no scheduler package is installed")
+				return nil
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "KERNEL\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
+			for _, p := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Release, p.Name, p.Version, p.Module, p.runs(), p.atBoot())
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// list returns the packages that can be read; the error is about the others.
+func (m machine) list() ([]listed, error) {
+	packages, bad := installed.List(m.Root)
+	s, err := m.Read()
+	if err != nil {
+		return nil, err
+	}
+	out := []listed{}
+	for _, p := range packages {
+		out = append(out, listed{Package: p, Kernel: p.Release == s.Release, Runs: s.Active && s.Name == p.Module,
+			Enabled: m.enabled(installed.Unit(p.Release)), Guard: m.guard(p)})
+	}
+	return out, bad
+}
+
+// enabled reports whether something wants a systemd unit (systemctl enable makes links).
+func (m machine) enabled(unit string) bool {
+	links, _ := filepath.Glob(filepath.Join(m.Root, "/etc/systemd/system/*.wants", unit))
+	return len(links) > 0
+}
+
+func (l *listed) runs() string {
+	switch {
+	case l.Runs:
+		return "yes"
+	case l.Kernel:
+		return "no"
+	}
+	return "another kernel runs"
+}
+
+func (l *listed) atBoot() string {
+	switch {
+	case !l.Enabled:
+		return "no"
+	case l.Guard != "":
+		return "kept back: " + l.Guard
+	}
+	return "yes"
+}

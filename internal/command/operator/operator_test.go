@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package operator
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/history"
+	"plugsched/internal/operate/live"
+)
+
+const (
+	release = "6.1.0-1"
+	name    = "plugsched_aa"
+)
+
+// stock is a machine in order whose kernel runs its own scheduler.
+func stock(t *testing.T) machine {
+	t.Helper()
+	m := machine{live.Host{Root: t.TempDir()}}
+	m.put(t, "/proc/self/status", "CapEff:\tffffffff\n")
+	m.put(t, "/proc/sys/kernel/osrelease", release+"\n")
+	m.put(t, "/proc/sys/kernel/random/boot_id", "boot-1\n")
+	m.put(t, "/proc/cmdline", "ro quiet\n")
+	m.put(t, "/proc/kallsyms", "ffffffff81000000 T _stext\n")
+	m.put(t, "/proc/kcore", "")
+	m.put(t, "/run/plugsched.lock", "")
+	m.put(t, "/sys/kernel/debug/kprobes/list", "")
+	m.put(t, "/sys/kernel/notes", "\x04\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00GNU\x00\xab\xcd\x00\x00")
+	return m
+}
+
+func (m machine) put(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(m.Root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// load makes the machine's kernel have a module since some time ago.
+func (m machine) load(t *testing.T, module, state string, ago time.Duration) {
+	t.Helper()
+	dir := "/sys/module/" + module + "/plugsched/"
+	m.put(t, dir+"state", state)
+	m.put(t, dir+"functions", "f\ng\n")
+	m.put(t, dir+"watchdog", "30000\n")
+	m.put(t, dir+"report", "task 5 (sh) was not run for 2500 ms\n")
+	m.put(t, dir+"timings", fmt.Sprintf("direction install\ncpus 2\nstop_machine_ns 1234567\nfinished_boottime_ns %d\n", live.Boottime()-ago))
+}
+
+func (m machine) install(t *testing.T, pkg, version, release, module string) {
+	t.Helper()
+	m.put(t, installed.Dir+"/"+release+"/"+installed.About,
+		fmt.Sprintf(`{"name": %q, "version": %q, "release": %q, "module": %q}`, pkg, version, release, module))
+}
+
+func (m machine) trip(t *testing.T, module string) {
+	t.Helper()
+	m.put(t, installed.GuardFile(release), fmt.Sprintf(`{"attempt": {"package": "s", "version": "1", "module": %q, "boot_id": "boot-0"}}`, module))
+}
+
+func run(c *cobra.Command, args ...string) (out string, err error) {
+	var b bytes.Buffer
+	c.SetOut(&b)
+	c.SetErr(&b)
+	c.SetArgs(args)
+	c.SilenceErrors, c.SilenceUsage = true, true
+	err = c.Execute()
+	return b.String(), err
+}
+
+func has(t *testing.T, what, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("%s: no %q in\n%s", what, w, text)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	m := stock(t)
+	out, err := run(newStatus(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "stock", out, "scheduler:  the kernel's own\n", "since:      ")
+	if strings.Contains(out, "package:") || strings.Contains(out, "watchdog") {
+		t.Errorf("stock:\n%s", out)
+	}
+
+	m.install(t, "s-"+release, "3", release, name)
+	m.trip(t, name)
+	out, _ = run(newStatus(m))
+	has(t, "kept back", out, "package:    s-6.1.0-1 3 is installed for this kernel, but its scheduler does not run\n", "boot guard: in an earlier boot s 1 (plugsched_aa) was loaded and not confirmed")
+
+	os.Remove(filepath.Join(m.Root, installed.GuardFile(release)))
+	m.load(t, name, "active", time.Hour)
+	m.put(t, "/sys/kernel/livepatch/fix/vmlinux/g,1/state", "")
+	m.put(t, "/sys/kernel/debug/kprobes/list", "ffffffff81000010  k  f+0x5     \n")
+	out, _ = run(newStatus(m))
+	has(t, "running", out, "scheduler:  plugsched_aa\n", "package:    s-6.1.0-1 3\n", "(1h0m0s)\n", "watchdog:   30s\n", "2 redirected",
+		"a livepatch has replaced g since", "kprobes at f+0x5: they do not see", "downtime 1.234567ms")
+
+	out, _ = run(newStatus(m), "--json")
+	var s struct {
+		live.Status
+		Since     time.Time
+		Package   struct{ Version string }
+		OfPackage bool `json:"of_package"`
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Name != name || !s.OfPackage || s.Package.Version != "3" || time.Since(s.Since).Round(time.Minute) != time.Hour || s.Timings.StopMachine != 1234567 {
+		t.Errorf("%+v, %v, of\n%s", s, err, out)
+	}
+
+	m.install(t, "s-"+release, "4", release, "plugsched_bb")
+	out, _ = run(newStatus(m))
+	has(t, "another", out, "package:    s-6.1.0-1 4 is installed for this kernel, but its scheduler does not run\n")
+	if err := os.RemoveAll(filepath.Join(m.Root, installed.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	out, _ = run(newStatus(m))
+	has(t, "by hand", out, "package:    none, it was installed by hand\n")
+
+	// What ran before came back by itself: since then, not since its own update.
+	m.load(t, "plugsched_cc", "rolled back", time.Minute)
+	out, _ = run(newStatus(m))
+	has(t, "went back", out, "scheduler:  plugsched_aa\n", "(1m0s)\n", "went back by itself:\n  task 5 (sh)")
+}
+
+func TestList(t *testing.T) {
+	m := stock(t)
+	out, err := run(newList(m))
+	if err != nil || out != "no scheduler package is installed\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, _ := run(newList(m), "--json"); out != "[]\n" {
+		t.Errorf("%q", out)
+	}
+	m.install(t, "s-"+release, "3", release, name)
+	m.install(t, "s-6.1.0-2", "1", "6.1.0-2", "plugsched_bb")
+	m.put(t, installed.Dir+"/6.1.0-3/"+installed.About, "{")
+	m.put(t, "/etc/systemd/system/multi-user.target.wants/"+installed.Unit(release), "")
+	m.load(t, name, "active", 0)
+	out, _ = run(newList(m))
+	rows := strings.Split(strings.Join(strings.FieldsFunc(out, func(r rune) bool { return r == ' ' }), " "), "\n")
+	has(t, "rows", strings.Join(rows, "\n"), "warning: ", "6.1.0-3/package.json is damaged", "6.1.0-1 s-6.1.0-1 3 plugsched_aa yes yes\n", "6.1.0-2 s-6.1.0-2 1 plugsched_bb another kernel runs no\n")
+	m.trip(t, name)
+	out, _ = run(newList(m), "--json")
+	var list []listed
+	if err := json.Unmarshal([]byte(out[strings.Index(out, "["):]), &list); err != nil || len(list) != 2 ||
+		!list[0].Runs || !list[0].Enabled || !list[0].Kernel || list[0].Guard == "" || list[1].Runs || list[1].Enabled || list[1].Kernel || list[1].Name != "s-6.1.0-2" {
+		t.Errorf("%+v, %v of\n%s", list, err, out)
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	m := stock(t)
+	out, err := run(newDoctor(m))
+	if err != nil || out != "nothing is in the way of installing a scheduler\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+	m.put(t, "/proc/sys/kernel/modules_disabled", "1\n")
+	m.put(t, "/proc/kallsyms", "0000000000000000 T _stext\n")
+	m.put(t, "/proc/sys/kernel/sched_rt_runtime_us", "-1\n")
+	before := files(t, m.Root)
+	var exit *cli.ExitError
+	out, err = run(newDoctor(m))
+	if !errors.As(err, &exit) || exit.Code != cli.Precondition {
+		t.Errorf("exit %v", err)
+	}
+	has(t, "obstacles", out, "obstacle: module loading: ", "obstacle: addresses: ", "          fix: set kernel.kptr_restrict", "warning:  realtime: ", "2 in the way of installing a scheduler\n")
+	out, err = run(newDoctor(m), "--json")
+	var d diagnosis
+	if e := json.Unmarshal([]byte(out), &d); e != nil || !errors.As(err, &exit) || d.OK || len(d.Findings) != 3 || d.Findings[2].Fix == "" || !d.Findings[2].Warning {
+		t.Errorf("%v, %v, %+v", e, err, d)
+	}
+	if after := files(t, m.Root); after != before {
+		t.Errorf("something was changed:\n%s\nwas\n%s", after, before)
+	}
+	if _, err := run(newDoctor(m), filepath.Join(m.Root, "none.ko")); ExitCode(err) != cli.Precondition {
+		t.Errorf("no module: %v", err)
+	}
+}
+
+// files is a picture of a directory tree.
+func files(t *testing.T, root string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.Walk(root, func(path string, st os.FileInfo, err error) error {
+		fmt.Fprintln(&b, path, st.Mode(), st.Size(), st.ModTime().UnixNano())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestHistory(t *testing.T) {
+	m := stock(t)
+	if out, err := run(newHistory(m)); err != nil || out != "nothing has happened yet\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, _ := run(newHistory(m), "--json"); out != "[]\n" {
+		t.Errorf("%q", out)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
+	line := func(e history.Entry) string {
+		e.Time = at
+		text, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text) + "\n"
+	}
+	m.put(t, installed.StateDir+"/history.jsonl",
+		line(history.Entry{Action: "install", Result: history.Done, After: name, Module: name, Package: "s", Version: "3", Direction: "install", Downtime: 1234567})+
+			"damaged\n"+
+			line(history.Entry{Action: "uninstall", Result: history.Busy, Before: name, After: name, Error: "busy in all tries:\ntask 5"})+
+			line(history.Entry{Action: "install", Result: history.Begun, Before: name, After: name, Begun: 5, Error: "\x1b[31m"}))
+	out, err := run(newHistory(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "history", strings.Join(strings.Fields(out), " "), "warning: 1 lines of the history are damaged",
+		"2026-01-02 03:04:05 install done 1.235ms kernel -> plugsched_aa s 3", "uninstall busy plugsched_aa busy in all tries: ", "install has not ended plugsched_aa ?[31m")
+	if strings.Contains(out, "task 5") || strings.Contains(out, "\x1b") {
+		t.Errorf("%q", out)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	m := stock(t)
+	m.install(t, "s-"+release, "3", release, name)
+	m.load(t, name, "active", time.Minute)
+	out, err := run(newMetrics(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "metrics", out, `plugsched_scheduler_info{module="plugsched_aa",release="6.1.0-1",package="s-6.1.0-1",version="3"} 1`, "plugsched_watchdog_timeout_seconds 30\n")
+	file := filepath.Join(t.TempDir(), "plugsched.prom")
+	for range 2 {
+		if _, err := run(newMetrics(m), "--output", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	st, _ := os.Stat(file)
+	if names, _ := os.ReadDir(filepath.Dir(file)); err != nil || len(names) != 1 || st.Mode() != 0o644 || !strings.Contains(string(text), "plugsched_scheduler_active 1\n") {
+		t.Errorf("%v, %v, %v:\n%s", err, names, st.Mode(), text)
+	}
+	if _, err := run(newMetrics(m), "--output", filepath.Join(t.TempDir(), "no", "file")); err == nil {
+		t.Error("wrote into a directory that is not there")
+	}
+	var usage *cli.UsageError
+	if _, err := run(newMetrics(m), "--listen", "0.0.0.0:0"); !errors.As(err, &usage) || !strings.Contains(err.Error(), "not a loopback address") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package operator
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/live"
+)
+
+func newReject() *cobra.Command {
+	var reason string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "reject",
+		Short: "Go back from the scheduler that is on trial, now",
+		Long: `Reject ends a trial as its time would: the scheduler before runs again, which after
+` + "`try --replace`" + ` is the module before, and the rejected module is unloaded.`,
+		Example: "  plugsched reject --reason 'latency doubled'",
+		Args:    cli.Args(0, 0),
+		RunE: func(c *cobra.Command, a []string) error {
+			before, err := live.Read()
+			if err != nil {
+				return err
+			}
+			if !before.Active || before.TrialLeft == 0 {
+				return &live.PreconditionError{Err: errors.New("there is nothing to reject: no scheduler is on trial")}
+			}
+			o := live.Options{Progress: say(c.ErrOrStderr())}
+			s, err := update("reject", before.Name, nil, func() (*live.Status, error) {
+				return live.GoBack(c.Context(), before.Name, reason, o)
+			})
+			if err != nil {
+				return err
+			}
+			return show(c.OutOrStdout(), s, asJSON)
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "rejected", "what the kernel's log says about it")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package operator
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/live"
+)
+
+func newStatus(m machine) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Say which scheduler the kernel runs",
+		Long: `Status says which scheduler runs, since when and from which package, how long the
+last update took, what the watchdog does, and what is in conflict with the
+scheduler: livepatches, kprobes. Root sees more than others: why a scheduler went
+back by itself, and what the boot guard and the history know.`,
+		Example: `  plugsched status
+  plugsched status --json | jq .timings.stop_machine_ns`,
+		Args: cli.Args(0, 0),
+		RunE: func(c *cobra.Command, a []string) error {
+			s, err := m.read()
+			if err != nil {
+				return err
+			}
+			return s.show(c.OutOrStdout(), asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// show prints what a command has made of this machine.
+func show(w io.Writer, s *live.Status, asJSON bool) error {
+	st, err := machine{}.about(s)
+	if err != nil {
+		// Whatever is wrong with the disk: the update took place.
+		st = &state{Status: s}
+	}
+	return st.show(w, asJSON)
+}
+
+func (s *state) show(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return cli.PrintJSON(w, s)
+	}
+	fmt.Fprintf(w, "kernel:     %s (build-id %s)\nscheduler:  %s\n", s.Release, s.BuildID, s.scheduler())
+	if text := s.packageText(); text != "" {
+		fmt.Fprintf(w, "package:    %s\n", text)
+	}
+	if !s.Since.IsZero() {
+		fmt.Fprintf(w, "since:      %s (%v)\n", s.Since.Local().Format(time.DateTime), time.Since(s.Since).Round(time.Second))
+	}
+	if s.Guard != "" {
+		fmt.Fprintf(w, "boot guard: %s\n", s.Guard)
+	}
+	if s.Active {
+		s.showActive(w)
+	}
+	for _, m := range s.Modules {
+		if m.Name != s.Name {
+			fmt.Fprintf(w, "also loaded: %s, %s\n", m.Name, m.State)
+		}
+	}
+	showReport(w, "is to be left", s.GoingBack)
+	showReport(w, "went back by itself", s.Report)
+	showLeftovers(w, s.Leftovers)
+	showTimings(w, s.Timings)
+	return nil
+}
+
+func (s *state) scheduler() string {
+	if s.Active {
+		return s.Name
+	}
+	return "the kernel's own"
+}
+
+func (s *state) packageText() string {
+	switch p := s.Package; {
+	case p == nil && s.Active:
+		return "none, it was installed by hand"
+	case p == nil:
+		return ""
+	case s.OfPackage:
+		return p.String()
+	default:
+		return p.String() + " is installed for this kernel, but its scheduler does not run"
+	}
+}
+
+func showReport(w io.Writer, title, text string) {
+	if text != "" {
+		fmt.Fprintf(w, "%s:\n  %s\n", title, strings.ReplaceAll(text, "\n", "\n  "))
+	}
+}
+
+func (s *state) showActive(w io.Writer) {
+	fmt.Fprintf(w, "functions:  %d redirected\n", len(s.Functions))
+	watchdog := "off"
+	if s.Watchdog > 0 {
+		watchdog = s.Watchdog.String()
+	}
+	fmt.Fprintf(w, "watchdog:   %s\n", watchdog)
+	if s.TrialLeft > 0 {
+		fmt.Fprintf(w, "on trial:   goes back in %v unless `plugsched confirm` comes first\n", s.TrialLeft.Round(100*time.Millisecond))
+	}
+	if len(s.TakenOver) > 0 {
+		fmt.Fprintf(w, "conflict:   a livepatch has replaced %s since: the module's version does not run\n", strings.Join(s.TakenOver, ", "))
+	}
+	if len(s.Probes) > 0 {
+		fmt.Fprintf(w, "conflict:   kprobes at %s: they do not see the module's functions, and on a jump they forbid to go back\n", strings.Join(s.Probes, ", "))
+	}
+}
+
+func showLeftovers(w io.Writer, l *live.Leftovers) {
+	if l == nil {
+		return
+	}
+	fmt.Fprintf(w, "verified:   no function, no timer and no stack leads to the module (%d function heads, stacks of %d tasks)\n", l.Functions, l.Tasks)
+	if len(l.Pointers) == 0 {
+		fmt.Fprintf(w, "            no pointer to it in %d words of kernel data\n", l.Words)
+	} else {
+		fmt.Fprintf(w, "warning:    kernel data holds addresses of the module that is gone, stale or a defect (please report): %v\n", l.Pointers)
+	}
+}
+
+func showTimings(w io.Writer, t *live.Timings) {
+	if t == nil || t.CPUs == 0 {
+		return
+	}
+	ns := func(n int64) time.Duration { return time.Duration(n) }
+	fmt.Fprintf(w, "last update: %s, downtime %v, %d CPUs, %d threads, %d of them inspected in the stop\n", t.Direction, ns(t.StopMachine), t.CPUs, t.Threads, t.Stopped)
+	fmt.Fprintf(w, "  inspection before %v\n  stop_machine      %v\n  handler           %v\n  stack inspection  %v\n  clear             %v\n  redirection       %v\n  rebuild           %v\n",
+		ns(t.Scan), ns(t.StopMachine), ns(t.Handler), ns(t.StackCheck), ns(t.Clear), ns(t.Redirect), ns(t.Rebuild))
+}

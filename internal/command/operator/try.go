@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package operator
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/live"
+)
+
+func newTry() *cobra.Command {
+	var o live.Options
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "try MODULE",
+		Short: "Install a scheduler that goes back unless it is confirmed",
+		Long: `Try installs a module's scheduler for a time. If ` + "`plugsched confirm`" + ` does not come
+within it, the kernel goes back to the scheduler before, by itself: that does not
+depend on this program, on the terminal or on the connection.`,
+		Example: "  plugsched try --for 5m scheduler.ko && ./benchmark && plugsched confirm",
+		Args:    cli.Args(1, 1),
+		RunE: func(c *cobra.Command, a []string) error {
+			if o.Trial < time.Second || o.Trial > 24*time.Hour {
+				return cli.Usagef("--for %v: a trial takes from 1s to 24h", o.Trial)
+			}
+			return install(c, a[0], o, asJSON)
+		},
+	}
+	c.Flags().DurationVar(&o.Trial, "for", time.Minute, "how long, from 1s to 24h")
+	installFlags(c, &o)
+	updateFlags(c, &o, &asJSON)
+	return c
+}
+
+func newConfirm() *cobra.Command {
+	var o live.Options
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "confirm",
+		Short: "Keep the scheduler that is on trial",
+		Long: `Confirm ends the trial that ` + "`plugsched try`" + ` began: the scheduler stays, and what it
+would have gone back to is unloaded. The watchdog goes on watching.`,
+		Example: "  plugsched confirm",
+		Args:    cli.Args(0, 0),
+		RunE: func(c *cobra.Command, a []string) error {
+			o.Progress = say(c.ErrOrStderr())
+			s, err := update("confirm", "", nil, func() (*live.Status, error) { return live.Confirm(c.Context(), o) })
+			if err != nil {
+				return err
+			}
+			return show(c.OutOrStdout(), s, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bind
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/develop/asm"
+	"plugsched/internal/develop/boundary"
+)
+
+func TestCompare(t *testing.T) {
+	replace := func(old, new string) string {
+		out := strings.Replace(scheduler, old, new, 1)
+		if out == scheduler {
+			t.Fatalf("no %q", old)
+		}
+		return out
+	}
+	fn := func(name string) string { return "NOINLINE void " + name + "(void) {" }
+	tests := []struct {
+		name, edited   string
+		changed, added []string
+		removed        []string
+		refused        []string // "NAME: part of why"
+		warned         int
+	}{
+		{name: "nothing", edited: scheduler},
+		{name: "lines", edited: "\n\n/* remark */\n" + scheduler},
+		{name: "border", edited: replace(fn("border"), fn("border")+" keep(0);"), changed: []string{"border"}},
+		{name: "internal", edited: replace(fn("internal"), fn("internal")+" keep(0);"), changed: []string{"internal"}},
+		{name: "clone", edited: replace("keep((void *)1);", "keep((void *)2);"), changed: []string{"clone.isra.0"}, refused: []string{"clone.isra.0: stays in the kernel"}},
+		{name: "external", edited: replace(fn("external"), fn("external")+" keep(0);"), changed: []string{"external"},
+			refused: []string{"external: stays in the kernel (it does as the test wants)"}},
+		{name: "init", edited: replace(fn("setup"), fn("setup")+" keep(0);"), changed: []string{"setup"}, refused: []string{"setup: __init"}},
+		{name: "init data", edited: replace("early SECTION(\".init.data\") = 4", "early SECTION(\".init.data\") = 5"), changed: []string{"early"}, refused: []string{"early: __init"}},
+		{name: "value of a shared variable", edited: replace("shared = 5", "shared = 6"), changed: []string{"shared"}, refused: []string{"shared: initial value"}},
+		{name: "value of a static local", edited: replace("k = 7", "k = 8"), changed: []string{"k"}, refused: []string{"k: initial value"}},
+		{name: "value of a private variable", edited: replace("private = 6", "private = 7"), changed: []string{"private"}},
+		{name: "size of a shared variable", edited: replace("int shared = 5", "long shared = 5"), changed: []string{"shared"},
+			refused: []string{"shared: external, which stays, goes on with the old one"}},
+		{name: "size of a variable whose users move", edited: replace("int counted = 3", "long counted = 3"), changed: []string{"counted"}, warned: 1},
+		{name: "kind of a variable whose users move", edited: replace("int many = 3", "int many SECTION(\".data..percpu\") = 3"), changed: []string{"many"}, warned: 1},
+		{name: "constant whose users move", edited: replace("{9, 8, 7}", "{9, 8, 6}"), changed: []string{"weights"}},
+		{name: "constant that the kernel reads", edited: replace("{1, 2, 3}", "{1, 2, 4}"), changed: []string{"known"}, refused: []string{"known: initial value"}},
+		{name: "inlined", edited: replace("NOINLINE void external(void) {", "static inline void in(void) { keep(0); }\nNOINLINE void external(void) { in();"), changed: []string{"external"},
+			refused: []string{"external: stays in the kernel (it does as the test wants)"}},
+		{name: "class table", edited: replace("{ internal, callback }", "{ callback, callback }"), changed: []string{"fair_sched_class"}},
+		{name: "border removed", edited: replace("NOINLINE void border(void) { keep(&shared); asm volatile(\"nop\"); }", "void border(void);"),
+			removed: []string{"border"}, refused: []string{"border: no longer a function"}},
+		{name: "internal removed", edited: strings.NewReplacer("static NOINLINE void internal(void) { keep(&pcpu); keep((void *)weights); keep(&counted); keep(&many); }", "", "internal(); clone", "clone", "keep(internal);", "",
+			"{ internal, callback }", "{ callback, callback }").Replace(scheduler), removed: []string{"internal"}, changed: []string{"fair_sched_class", "user"}},
+		{name: "external removed", edited: replace("NOINLINE void external(void) { keep(&shared); keep((void *)known); }", "void external(void);"),
+			removed: []string{"external"}, refused: []string{"external: stays in the kernel"}},
+		{name: "init removed", edited: replace("NOINLINE void setup(void) { keep(&early); }", "void setup(void);"),
+			removed: []string{"setup"}, refused: []string{"setup: __init"}},
+		{name: "new function", edited: scheduler + fn("newfn") + " keep(0); }", added: []string{"newfn"}},
+		{name: "new variable", edited: scheduler + "int newvar = 4;", added: []string{"newvar"}},
+		{name: "new init function", edited: scheduler + "SECTION(\".init.text\") " + fn("newinit") + " keep(0); }", added: []string{"newinit"}, refused: []string{"newinit: new __init"}},
+		{name: "new initcall", edited: scheduler + fn("late") + " keep(0); }\nasm(\".pushsection .initcall6.init,\\\"a\\\"\\n.long late - .\\n.popsection\");", added: []string{"late"},
+			refused: []string{"late: initcall"}},
+		{name: "new boot parameter", edited: scheduler + "int newparam SECTION(\"__param\") = 3;", added: []string{"newparam"}, refused: []string{"newparam: new in __param"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p, src := plan(t, scheduler, tt.edited)
+			c := p.Compare(src)
+			for _, l := range []struct {
+				what      string
+				want, got []string
+			}{{"changed", tt.changed, c.Changed}, {"added", tt.added, c.Added}, {"removed", tt.removed, c.Removed}} {
+				if strings.Join(l.want, " ") != stems(l.got) {
+					t.Errorf("%s: %v, want %v", l.what, l.got, l.want)
+				}
+			}
+			if len(c.Warnings) != tt.warned {
+				t.Errorf("warnings %q, want %d", c.Warnings, tt.warned)
+			}
+			if len(c.Refusals) != len(tt.refused) {
+				t.Fatalf("refusals %v, want %q", c.Refusals, tt.refused)
+			}
+			for i, r := range c.Refusals {
+				name, why, _ := strings.Cut(tt.refused[i], ": ")
+				if got, _, _ := strings.Cut(r.Name, "."); got != strings.TrimSuffix(name, ".isra.0") || !strings.Contains(r.Why, why) || r.Do == "" || r.File == "" {
+					t.Errorf("refused %+v, want %q", r, tt.refused[i])
+				}
+			}
+		})
+	}
+}
+
+// stems joins names without the numbers of static locals.
+func stems(names []string) string {
+	var out []string
+	for _, n := range names {
+		if strings.Count(n, ".") == 1 {
+			n = asm.Stem(n)
+		}
+		out = append(out, n)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestCompareTable: a table that gcc made of a switch is part of the function.
+func TestCompareTable(t *testing.T) {
+	c := scheduler + `NOINLINE int external2(unsigned x) { switch (x) { case 0: return 8; case 1: return 1; case 2: return 77; case 3: return -4; case 4: return 12; } return 0; }`
+	schedulerClasses["external2"] = "external"
+	defer delete(schedulerClasses, "external2")
+	p, src := plan(t, c, strings.Replace(c, "77", "78", 1))
+	if out := p.Compare(src); len(out.Refusals) != 1 || out.Refusals[0].Name != "external2" {
+		t.Errorf("a function that stays returns something else, but refused was %v", out.Refusals)
+	}
+}
+
+// TestCompareHeader: an inline function that no unit needs out of line any more is still
+// in its header.
+func TestCompareHeader(t *testing.T) {
+	c := scheduler + `NOINLINE void weigh(void) { keep(0); }`
+	schedulerClasses["weigh"] = boundary.External
+	defer delete(schedulerClasses, "weigh")
+	for file, refused := range map[string]int{"kernel/sched/sched.h": 1, "include/linux/cpumask.h": 0} {
+		p, old := plan(t, c, scheduler)
+		for _, f := range p.kernel.Boundary.Functions {
+			if f.Name == "weigh" {
+				f.DeclFile = file
+			}
+		}
+		if out := p.Compare(old); len(out.Refusals) != refused || stems(out.Removed) != "weigh" {
+			t.Errorf("weigh of %s is gone: removed %v, refused %v, expected %d", file, out.Removed, out.Refusals, refused)
+		}
+	}
+}
+
+func TestRefusalString(t *testing.T) {
+	for want, r := range map[string]Refusal{
+		"kernel/sched/a.c:4: f is bad; undo it (docs/refusals.md#stays)": {Class: Stays, Name: "f", File: "kernel/sched/a.c", Line: 4, Why: "is bad", Do: "undo it"},
+		"kernel/sched/a.c: f is bad; undo it (docs/refusals.md#header)":  {Class: Header, Name: "f", File: "kernel/sched/a.c", Why: "is bad", Do: "undo it"},
+		"f is bad; undo it (docs/refusals.md#init)":                      {Class: Init, Name: "f", Why: "is bad", Do: "undo it"},
+	} {
+		if diff := cmp.Diff(want, r.String()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

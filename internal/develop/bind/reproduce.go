@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bind
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"plugsched/internal/gobfile"
+	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/image"
+)
+
+// Code is the kernel's machine code of the scheduler's functions, kept so that
+// the comparison does not need the vmlinux again.
+type Code struct{ Functions []FunctionCode }
+
+// FunctionCode is one function's code as shipped.
+type FunctionCode struct {
+	Name    string
+	Aliases []string
+	Unit    string
+	Code    []byte
+	Calls   map[uint64][]string // offset of a direct branch to the names of its target
+}
+
+// KernelCode collects the code of the functions of the units that want accepts.
+func KernelCode(prog *image.Program, want func(unit string) bool) *Code {
+	c := &Code{}
+	for _, f := range prog.Functions {
+		if want(f.Unit) && !strings.HasPrefix(f.Name, "__SCT__") && !strings.HasPrefix(f.Name, "__pfx_") {
+			fc := FunctionCode{Name: f.Name, Aliases: f.Aliases, Unit: f.Unit, Code: prog.Bytes(f.Addr, int(f.Size)), Calls: map[uint64][]string{}}
+			for _, call := range f.Calls {
+				if call.Site-f.Addr < f.Size && call.Offset == 0 {
+					fc.Calls[call.Site-f.Addr] = append([]string{call.To.Name}, call.To.Aliases...)
+				}
+			}
+			c.Functions = append(c.Functions, fc)
+		}
+	}
+	return c
+}
+
+// Save writes the code to a file.
+func (c *Code) Save(path string) error { return gobfile.Save(path, c) }
+
+// LoadCode reads what Save wrote.
+func LoadCode(path string) (*Code, error) {
+	c := &Code{}
+	return c, gobfile.Load(path, c)
+}
+
+// Mismatch is a function that the pristine source does not reproduce.
+type Mismatch struct {
+	Function string
+	Unit     string
+	Why      string
+}
+
+// Reproduction is the comparison of compiled pristine source with the kernel.
+type Reproduction struct {
+	Functions  int // functions of the kernel in these units
+	Reproduced int // of those, with equal size and code
+	Mismatches []Mismatch
+}
+
+// Reproduce compares the functions of an object file, compiled from pristine
+// source, with the kernel's: same name, same size, same code, and direct calls to
+// the same functions. Addresses in other instructions cannot be compared by
+// value: gcc is free to emit a unit's functions in another order.
+func Reproduce(kernel *Code, unit, object string) (*Reproduction, error) {
+	f, err := elf.Open(object)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r := &reproducer{unit: unit, file: f, relocs: map[int][]reloc{}, code: map[int][]byte{}, at: map[place]string{}, out: &Reproduction{}}
+	ours, err := r.load()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	for i := range kernel.Functions {
+		if fn := &kernel.Functions[i]; fn.Unit == unit {
+			r.out.Functions++
+			if why := r.compare(fn, ours); why != "" {
+				r.out.Mismatches = append(r.out.Mismatches, Mismatch{fn.Name, unit, why})
+			} else {
+				r.out.Reproduced++
+			}
+		}
+	}
+	sort.Slice(r.out.Mismatches, func(i, j int) bool { return r.out.Mismatches[i].Function < r.out.Mismatches[j].Function })
+	return r.out, nil
+}
+
+type reloc struct {
+	off    uint64
+	size   int
+	target string // name of the symbol, "" when it is not a function's start
+}
+
+type place struct {
+	section int
+	off     uint64
+}
+
+type reproducer struct {
+	unit   string
+	file   *elf.File
+	relocs map[int][]reloc // by section, sorted
+	code   map[int][]byte
+	at     map[place]string // functions by place
+	out    *Reproduction
+}
+
+// load reads the code sections, the functions in them and the relocations.
+func (r *reproducer) load() (map[string]elf.Symbol, error) {
+	for i, s := range r.file.Sections {
+		if s.Type == elf.SHT_PROGBITS && s.Flags&elf.SHF_EXECINSTR != 0 {
+			data, err := s.Data()
+			if err != nil {
+				return nil, err
+			}
+			r.code[i] = data
+		}
+	}
+	syms, err := r.file.Symbols()
+	if err != nil {
+		return nil, err
+	}
+	ours := map[string]elf.Symbol{}
+	for _, s := range syms {
+		if elf.ST_TYPE(s.Info) == elf.STT_FUNC && s.Section != elf.SHN_UNDEF {
+			r.at[place{int(s.Section), s.Value}] = s.Name
+			if s.Size > 0 {
+				ours[s.Name] = s
+			}
+		}
+	}
+	for _, s := range r.file.Sections {
+		if s.Type == elf.SHT_RELA && r.code[int(s.Info)] != nil {
+			data, err := s.Data()
+			if err != nil {
+				return nil, err
+			}
+			r.relocs[int(s.Info)] = r.readRelocs(data, syms)
+		}
+	}
+	return ours, nil
+}
+
+func (r *reproducer) readRelocs(data []byte, syms []elf.Symbol) []reloc {
+	var out []reloc
+	for ; len(data) >= 24; data = data[24:] {
+		off, info, addend := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:]), int64(binary.LittleEndian.Uint64(data[16:]))
+		l := reloc{off: off, size: 4}
+		switch elf.R_X86_64(info & 0xffffffff) {
+		case elf.R_X86_64_64, elf.R_X86_64_PC64:
+			l.size = 8
+		case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
+			// The debug/elf package leaves out the null symbol.
+			if n := int(info>>32) - 1; n >= 0 && n < len(syms) {
+				s := syms[n]
+				if elf.ST_TYPE(s.Info) == elf.STT_SECTION {
+					l.target = r.at[place{int(s.Section), s.Value + uint64(addend+4)}]
+				} else if addend == -4 {
+					l.target = s.Name
+				}
+			}
+		}
+		out = append(out, l)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].off < out[j].off })
+	return out
+}
+
+// compare returns how a function differs, or "".
+func (r *reproducer) compare(fn *FunctionCode, ours map[string]elf.Symbol) string {
+	s, ok := ours[fn.Name]
+	for _, alias := range fn.Aliases {
+		if !ok {
+			s, ok = ours[alias]
+		}
+	}
+	code := r.code[int(s.Section)]
+	switch {
+	case !ok:
+		return "is not in the compiled source"
+	case s.Size != uint64(len(fn.Code)):
+		return fmt.Sprintf("is %d bytes long, in the kernel %d", s.Size, len(fn.Code))
+	case s.Value+s.Size > uint64(len(code)):
+		return "has no code"
+	}
+	got, want := bytes.Clone(code[s.Value:s.Value+s.Size]), bytes.Clone(fn.Code)
+	targets := map[uint64]string{} // offset of a relocated field to its target
+	l := r.relocs[int(s.Section)]
+	for i := sort.Search(len(l), func(i int) bool { return l[i].off >= s.Value }); i < len(l) && l[i].off < s.Value+s.Size; i++ {
+		at := l[i].off - s.Value
+		targets[at] = l[i].target
+		clear(got[at:min(at+uint64(l[i].size), s.Size)])
+		clear(want[at:min(at+uint64(l[i].size), s.Size)])
+	}
+	for site, names := range fn.Calls {
+		field, size := x86.BranchField(fn.Code[site:])
+		if size != 4 {
+			continue
+		}
+		at := site + uint64(field)
+		target, relocated := targets[at]
+		if !relocated {
+			rel := int64(int32(binary.LittleEndian.Uint32(got[at:])))
+			target = r.at[place{int(s.Section), uint64(int64(s.Value+at+4) + rel)}]
+			clear(got[at : at+4])
+			clear(want[at : at+4])
+		}
+		if !slices.Contains(names, target) {
+			return fmt.Sprintf("calls %q at +%#x, in the kernel %s", target, site, names[0])
+		}
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			return fmt.Sprintf("differs at +%#x", i)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package bind applies the scheduler's boundary to the assembly of its units:
+// what stays in the kernel becomes an undefined symbol that is bound to the
+// running kernel at install, what moves is kept.
+package bind
+
+import (
+	"sort"
+	"strings"
+
+	"plugsched/internal/develop/asm"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/symbols"
+)
+
+// Prefixes of the names that the rules make up.
+const (
+	// OrigPrefix marks the kernel's own copy of something that the module has too.
+	OrigPrefix = "__orig_"
+	// TablePrefix marks the module's contents of a table that is rewritten in place.
+	TablePrefix = "__plugsched_new_"
+	// SwitchTo is what the module's __schedule calls to switch.
+	SwitchTo = "plugsched_switch_to"
+)
+
+// switchAsm is the kernel's context switch (arch/x86/entry/entry_64.S).
+const switchAsm = "__switch_to_asm"
+
+// Kernel is what the rules know about the kernel.
+type Kernel struct {
+	Boundary *boundary.Boundary
+	Symbols  *symbols.Table
+
+	functions map[key]*boundary.Function
+	globals   map[string]*boundary.Function // scheduler functions by name, global ones
+	objects   map[key]*boundary.Object
+
+	pristine, edited map[string]*asm.Unit // by unit; see Learn
+	users            map[key][]user       // of the pristine units' objects
+}
+
+// user is a definition that refers to something.
+type user struct {
+	unit string
+	def  *asm.Def
+}
+
+// Learn tells the rules about all units at once, as they were and as they are:
+// whether a variable can have a copy in the module depends on everybody who uses
+// it, and a definition may move from one unit to another.
+func (k *Kernel) Learn(pristine, edited map[string]*asm.Unit) {
+	k.pristine, k.edited, k.users = pristine, edited, map[key][]user{}
+	for unit, u := range pristine {
+		for _, d := range u.Defs {
+			u.Refs(d, func(name string, _ bool) {
+				if t := u.Lookup(name); t != nil && !t.Global {
+					k.users[key{name, unit}] = append(k.users[key{name, unit}], user{unit, d})
+				} else {
+					k.users[key{name, ""}] = append(k.users[key{name, ""}], user{unit, d})
+				}
+			})
+		}
+	}
+}
+
+// defines returns the unit of a set that defines a global name.
+func defines(units map[string]*asm.Unit, name string) (unit string, d *asm.Def) {
+	for unit, u := range units {
+		if d := u.Lookup(name); d != nil && d.Global && !d.Weak {
+			return unit, d
+		}
+	}
+	return "", nil
+}
+
+type key struct{ name, unit string }
+
+// NewKernel indexes a boundary and a symbol table.
+func NewKernel(b *boundary.Boundary, s *symbols.Table) *Kernel {
+	k := &Kernel{Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
+	for _, f := range b.Functions {
+		for _, name := range append([]string{f.Name}, f.Aliases...) {
+			k.functions[key{name, f.Unit}] = f
+			if sym := s.In(name, f.Unit); sym != nil && sym.Global {
+				k.globals[name] = f
+			}
+		}
+	}
+	for _, o := range b.Objects {
+		k.objects[key{o.Name, o.Unit}] = o
+	}
+	return k
+}
+
+// function returns the scheduler function that name means inside a unit.
+func (k *Kernel) function(name, unit string) *boundary.Function {
+	if f := k.functions[key{name, unit}]; f != nil {
+		return f
+	}
+	return k.globals[name]
+}
+
+// symbol returns the kernel symbol that a definition in a unit corresponds to.
+func (k *Kernel) symbol(name, unit string) *symbols.Symbol {
+	if s := k.Symbols.In(name, unit); s != nil {
+		return s
+	}
+	return k.Symbols.Global(name)
+}
+
+// Fate says what becomes of a definition.
+type Fate string
+
+// The fates of definitions.
+const (
+	Keep    Fate = "keep"    // moves into the module
+	Drop    Fate = "drop"    // stays in the kernel; references are bound to it
+	Copy    Fate = "copy"    // stays in the kernel, which has no symbol for it: the module has its own copy
+	Replace Fate = "replace" // a table whose contents are written over the kernel's
+	New     Fate = "new"     // the kernel has nothing of that name
+)
+
+// Plan is what the rules decide for one unit.
+type Plan struct {
+	Unit   string // "kernel/sched/core.c"
+	Source *asm.Unit
+	Fates  map[*asm.Def]Fate
+	// Bound maps the undefined names that Render uses to kernel symbols, where
+	// the name alone does not say which symbol is meant.
+	Bound map[string]*symbols.Symbol
+
+	kernel *Kernel
+	old    *asm.Unit         // the unit as the kernel has it; empty for a new one
+	twins  map[string]string // numbered static locals: ours to the kernel's name
+	names  map[string]string // kernel name to the undefined name used for it
+}
+
+// kernelSections hold what the kernel owns once and for all: it was consumed at
+// boot, or registered by the kernel's own copy.
+var kernelSections = []struct{ prefix, why string }{
+	{".init", "ran at boot"},
+	{".exit", "never runs in built-in code"},
+	{"__tracepoints_ptrs", "the kernel registered its tracepoints"},
+	{"__tracepoints_strings", "names of the kernel's tracepoints"},
+	{"__tracepoints", "the kernel's tracepoints; events keep going through them"},
+	{"_ftrace_events", "the kernel registered its trace events"},
+	{"_ftrace_eval_map", "the kernel registered its trace events"},
+	{"__syscalls_metadata", "the kernel registered its system calls"},
+	{"__bpf_raw_tp_map", "the kernel registered its raw tracepoints"},
+	{"_kprobe_blacklist", "read at boot"},
+	{"_error_injection_whitelist", "read at boot"},
+	{"__param", "read at boot"},
+	{".static_call.text", "trampolines of static calls; the kernel's are patched"},
+	{".static_call_tramp_key", "exports static calls"},
+	{"__ksymtab", "exports symbols"},
+	{"___ksymtab", "exports symbols"},
+	{".export_symbol", "exports symbols"},
+	{".discard.ibt_endbr_noseal", "about exported functions"},
+	{".discard.noendbr", "about static call trampolines"},
+	{"__verbose", "dynamic debug; the kernel's"},
+	{".modinfo", "about the kernel's built-in code"},
+}
+
+// kernelSection reports sections whose contents stay with the kernel.
+func kernelSection(name string) bool {
+	for _, s := range kernelSections {
+		if strings.HasPrefix(name, s.prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Decide works out the fate of every definition of a unit. pristine is the unit
+// as the kernel has it, without definitions if the kernel has none of that name.
+func (k *Kernel) Decide(unit string, src, pristine *asm.Unit) *Plan {
+	p := &Plan{Unit: unit, Source: src, kernel: k, old: pristine, twins: Twins(unit, src, pristine, k.Symbols),
+		Fates: map[*asm.Def]Fate{}, Bound: map[string]*symbols.Symbol{}, names: map[string]string{}}
+	for _, d := range src.Defs {
+		if d.Kind != asm.Alias {
+			p.Fates[d] = p.decide(d)
+		}
+	}
+	for _, d := range src.Defs {
+		if d.Kind == asm.Alias {
+			p.Fates[d] = Keep
+			if t := src.Lookup(d.Target); t == nil || p.Fates[t] == Drop {
+				p.Fates[d] = Drop
+			}
+		}
+	}
+	return p
+}
+
+func (p *Plan) decide(d *asm.Def) Fate {
+	if kernelSection(d.Section) {
+		return Drop
+	}
+	if d.Kind == asm.Func {
+		return p.decideFunc(d)
+	}
+	return p.decideObject(d)
+}
+
+func (p *Plan) decideFunc(d *asm.Def) Fate {
+	f := p.kernel.functions[key{d.Name, p.Unit}]
+	if f == nil && d.Global && !d.Weak {
+		f = p.kernel.globals[d.Name] // it came from another unit
+	}
+	switch {
+	case f != nil && f.Class.Moves():
+		return Keep
+	case f != nil && f.Clone():
+		return Copy
+	case f != nil:
+		return Drop
+	}
+	if s := p.kernel.symbol(d.Name, p.Unit); s != nil && s.Kind == symbols.Func && (d.Global || s.Unit == p.Unit) && p.was(d.Name) {
+		return Drop // a weak definition that another unit overrides, or a header's function
+	}
+	return New
+}
+
+func (p *Plan) decideObject(d *asm.Def) Fate {
+	if d.Section == ".discard.addressable" {
+		// objtool finds the key of a static call by this reference; without it the
+		// module loader refuses ("Failed to fixup __raw_static_call() usage").
+		if p.refersTo(d, "__SCK__") {
+			return Keep
+		}
+		return Drop
+	}
+	if o := p.kernel.objects[key{d.Name, p.Unit}]; o != nil && o.Class != boundary.Shared {
+		if o.Class == boundary.Table {
+			return Replace
+		}
+		return Keep
+	}
+	if s := p.shared(d); s != nil && !p.ownConstant(d) {
+		return Drop
+	}
+	return New
+}
+
+// ownConstant reports a constant with new contents that nothing in the kernel
+// reads but functions that move: the module's copy is all there is to it.
+func (p *Plan) ownConstant(d *asm.Def) bool {
+	was := p.old.Lookup(d.Name)
+	return was != nil && strings.HasPrefix(d.Section, ".rodata") && strings.HasPrefix(was.Section, ".rodata") &&
+		p.Source.Normal(d) != p.old.Normal(was) && p.kernel.reader(d.Name, p.Unit) == ""
+}
+
+// reader names something that stays in the kernel and uses one of its objects, ""
+// if there is nothing: then a copy in the module can take the object's place.
+func (k *Kernel) reader(name, unit string) string {
+	if o := k.objects[key{name, unit}]; o != nil && !k.Boundary.Owns(o.DeclFile) {
+		return "whatever includes " + o.DeclFile
+	}
+	if len(k.Symbols.Named("__ksymtab_"+name)) > 0 {
+		return "whatever module it is exported to"
+	}
+	for _, u := range append(k.users[key{name, unit}], k.users[key{name, ""}]...) {
+		if u.def.Name == name || strings.HasPrefix(u.def.Section, ".discard") {
+			continue
+		}
+		if f := k.functions[key{u.def.Name, u.unit}]; f != nil && f.Class.Moves() {
+			continue
+		}
+		return u.def.Name
+	}
+	return ""
+}
+
+// shared returns the kernel's object that a definition is one with: same name,
+// same size.
+func (p *Plan) shared(d *asm.Def) *symbols.Symbol {
+	name := d.Name
+	if numbered(name) {
+		twin, ok := p.twins[name]
+		if !ok {
+			return nil
+		}
+		name = twin
+	}
+	var s *symbols.Symbol
+	if d.Global {
+		s = p.kernel.Symbols.Global(name)
+	} else {
+		s = p.kernel.Symbols.In(name, p.Unit)
+	}
+	if s == nil || s.Size != d.Size || d.Size == 0 || !p.was(name) {
+		return nil
+	}
+	if was := p.old.Lookup(name); was != nil && perCPU(was) != perCPU(d) {
+		return nil
+	}
+	return s
+}
+
+// was reports that the pristine source defines a name. What is new has nothing to
+// do with something that the kernel happens to have under that name.
+func (p *Plan) was(name string) bool {
+	if p.old.Lookup(name) != nil {
+		return true
+	}
+	_, d := defines(p.kernel.pristine, name)
+	return d != nil
+}
+
+// perCPU reports objects of which every CPU has one.
+func perCPU(d *asm.Def) bool { return strings.HasPrefix(d.Section, ".data..percpu") }
+
+func (p *Plan) refersTo(d *asm.Def, prefix string) bool {
+	found := false
+	p.Source.Refs(d, func(name string, _ bool) { found = found || strings.HasPrefix(name, prefix) })
+	return found
+}
+
+// numbered reports names that gcc made unique with a number: static locals,
+// whose number says nothing from one build to the next.
+func numbered(name string) bool { return asm.Stem(name) != name }
+
+// Render writes the unit's assembly with the boundary applied.
+func (p *Plan) Render() []byte {
+	globals := p.globalise()
+	out := p.Source.Write(asm.Edit{
+		Drop:        func(d *asm.Def) bool { return p.Fates[d] == Drop },
+		DropSection: kernelSection,
+		Rename: func(d *asm.Def) (string, string) {
+			if p.Fates[d] == Replace {
+				return TablePrefix + d.Name, ".data.rel.ro"
+			}
+			return "", ""
+		},
+		Refer: p.refer,
+	})
+	for _, name := range globals {
+		out = append(out, "\t.globl\t"+name+"\n"...)
+	}
+	return out
+}
+
+// globalise lists the local definitions that the runtime refers to by name.
+func (p *Plan) globalise() []string {
+	var out []string
+	for d, fate := range p.Fates {
+		switch {
+		case d.Global:
+		case fate == Replace:
+			out = append(out, TablePrefix+d.Name)
+		case fate == Keep && d.Kind != asm.Object:
+			if f := p.kernel.functions[key{d.Name, p.Unit}]; f != nil && f.Class.Border() && f.Name == d.Name {
+				out = append(out, d.Name)
+			}
+		case fate == Keep && d.Kind == asm.Object && d.Section != ".discard.addressable":
+			out = append(out, d.Name)
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+// refer maps one reference. Calls go to the module's copy; an address of a
+// border function is the kernel's, so that a pointer that outlives the module
+// stays valid and leads back here through the jump while the module is live.
+func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
+	if name == switchAsm && branch && in != nil && in.Name == "__schedule" {
+		return SwitchTo
+	}
+	d := p.Source.Lookup(name)
+	if !branch {
+		if f := p.kernel.function(name, p.Unit); f != nil && f.Class.Border() && (d != nil || p.kernel.globals[name] == f) {
+			return p.orig(name, f.Unit)
+		}
+	}
+	if d == nil || p.Fates[d] == Keep || p.Fates[d] == New || p.Fates[d] == Copy {
+		return name
+	}
+	return p.undefined(name)
+}
+
+// orig names the kernel's copy of a border function.
+func (p *Plan) orig(name, unit string) string {
+	out := OrigPrefix + name
+	if s := p.kernel.symbol(name, unit); s != nil {
+		p.Bound[out] = s
+	}
+	return out
+}
+
+// undefined names something that stays in the kernel: by its own name where that
+// is unambiguous.
+func (p *Plan) undefined(name string) string {
+	kernelName := name
+	if twin, ok := p.twins[name]; ok {
+		kernelName = twin
+	}
+	s := p.kernel.symbol(kernelName, p.Unit)
+	if s == nil {
+		return name
+	}
+	out := kernelName
+	if !p.kernel.Symbols.Unique(kernelName) || kernelName != name || numbered(kernelName) {
+		unit := strings.ReplaceAll(strings.TrimSuffix(p.Unit, ".c"), "/", ".")
+		out = OrigPrefix + unit + "_" + strings.ReplaceAll(kernelName, ".", "_")
+	}
+	if fate, ok := p.Fates[p.Source.Lookup(name)]; ok && fate == Replace {
+		out = kernelName // the kernel's table, whose name the module's copy gave up
+	}
+	p.Bound[out] = s
+	return out
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bind
+
+import (
+	"debug/elf"
+	"fmt"
+	"regexp"
+	"sort"
+	"strings"
+
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/edits"
+	"plugsched/internal/kernel/image"
+)
+
+// CompareTypes holds the structures and prototypes of an edited unit against the
+// pristine one's.
+func (k *Kernel) CompareTypes(unit string, now, was *image.Types, src *edits.Set) ([]Refusal, []string) {
+	refusals, warnings := k.compareLayouts(was, now, src)
+	return append(refusals, k.comparePrototypes(unit, was, now, src)...), warnings
+}
+
+// ReadTypes reads the debug information of an object.
+func ReadTypes(object string) (*image.Types, error) {
+	f, err := elf.Open(object)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d, err := f.DWARF()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	t, err := image.ReadTypes(d, func(string) bool { return true })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	return t, nil
+}
+
+// compareLayouts refuses changes of structures that the kernel knows too, unless
+// they only use space that was free.
+func (k *Kernel) compareLayouts(was, now *image.Types, src *edits.Set) (out []Refusal, warnings []string) {
+	var shared map[string]bool
+	for _, name := range sortedNames(was.Layouts) {
+		old := was.Layouts[name]
+		l, ok := now.Layouts[name]
+		if !ok || old.Equal(l) {
+			continue
+		}
+		if shared == nil {
+			shared = k.sharedTypes(was)
+		}
+		if !shared[name] {
+			continue
+		}
+		if used, ok := fits(old, l); ok {
+			for _, m := range used {
+				warnings = append(warnings, fmt.Sprintf("%s: %s is where the kernel has nothing (byte %d): what exists already holds there what its allocation left, zero in most cases", name, m.Name, m.Offset))
+			}
+			continue
+		}
+		r := Refusal{Class: Layout, Name: name, File: l.DeclFile, Line: l.DeclLine,
+			Why: "changes (" + difference(old, l) + "), but the kernel has it too: what exists already keeps the old layout",
+			Do:  "undo the change, and keep new data in a reserved member, in a hole (`pahole`) or beside the structure (docs/hooks.md#data)"}
+		if e := src.Find(name, edits.Type); e != nil {
+			r.File, r.Line = e.File, e.At
+		}
+		out = append(out, r)
+	}
+	return innermost(out, was), warnings
+}
+
+// innermost leaves out structures that only changed because one in them did.
+func innermost(list []Refusal, t *image.Types) []Refusal {
+	changed := map[string]bool{}
+	for _, r := range list {
+		changed[r.Name] = true
+	}
+	var out []Refusal
+	for _, r := range list {
+		contains := false
+		for _, m := range t.Layouts[r.Name].Members {
+			contains = contains || changed[elementType(m.Type)] && elementType(m.Type) != r.Name
+		}
+		if !contains {
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		return list
+	}
+	return out
+}
+
+// elementType is what an array is made of.
+func elementType(name string) string {
+	name, _, _ = strings.Cut(name, "[")
+	return name
+}
+
+// spare matches the names of members that stand for space left for later, which
+// distributions' kABI macros make: ANDROID_KABI_RESERVE(1) is android_kabi_reserved1,
+// RH_KABI_RESERVE(1) rh_reserved1, suse_kabi_padding is written as it is.
+var spare = regexp.MustCompile(`(?i)((^|_)reserved|kabi_padding)_*\d*$`)
+
+// fits reports that a structure kept every member that it had, but spare ones, and
+// that the new ones overlap none: code that was compiled with the old layout
+// cannot tell. used are the new ones.
+func fits(was, now image.Layout) (used []image.Member, ok bool) {
+	if was.Size != now.Size {
+		return nil, false
+	}
+	kept := map[image.Member]bool{}
+	for _, m := range now.Members {
+		kept[m] = true
+	}
+	old := map[image.Member]bool{}
+	for _, m := range was.Members {
+		old[m] = true
+		if m.Name != "" && !kept[m] && !spare.MatchString(m.Name) {
+			return nil, false
+		}
+	}
+	for _, m := range now.Members {
+		if m.Name == "" || old[m] || strings.Contains(m.Type, "{") {
+			continue
+		}
+		for _, w := range was.Members {
+			if w.Name != "" && !spare.MatchString(w.Name) && !holds(was, w) && overlap(m, w) {
+				return nil, false
+			}
+		}
+		used = append(used, m)
+	}
+	return used, true
+}
+
+// holds reports a member whose own members follow it.
+func holds(l image.Layout, m image.Member) bool {
+	for _, o := range l.Members {
+		if strings.HasPrefix(o.Name, m.Name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+func overlap(a, b image.Member) bool {
+	a1, a2 := bits(a)
+	b1, b2 := bits(b)
+	return a1 < b2 && b1 < a2
+}
+
+func bits(m image.Member) (from, to int64) {
+	from = m.Offset*8 + m.BitOffset
+	if m.BitSize > 0 {
+		return from, from + m.BitSize
+	}
+	return from, from + m.Size*8
+}
+
+// difference is the field diff of two layouts: new members, those that are gone,
+// those of another type, and how many others moved.
+func difference(was, now image.Layout) string {
+	old := map[string]image.Member{}
+	for _, m := range was.Members {
+		old[m.Name] = m
+	}
+	var out []string
+	moved := 0
+	first := ""
+	for _, m := range now.Members {
+		w, ok := old[m.Name]
+		delete(old, m.Name)
+		switch {
+		case m.Name == "":
+		case !ok:
+			out = append(out, fmt.Sprintf("+ %s %s at byte %d", m.Type, m.Name, m.Offset))
+		case w.Type != m.Type || w.Size != m.Size || w.BitSize != m.BitSize:
+			out = append(out, fmt.Sprintf("%s was %s (%s), is %s (%s)", m.Name, w.Type, width(w), m.Type, width(m)))
+		case w != m:
+			if moved++; first == "" {
+				first = fmt.Sprintf("%s from byte %d to %d", m.Name, w.Offset, m.Offset)
+			}
+		}
+	}
+	for _, m := range was.Members {
+		if _, gone := old[m.Name]; gone && m.Name != "" {
+			out = append(out, fmt.Sprintf("- %s %s at byte %d", m.Type, m.Name, m.Offset))
+		}
+	}
+	const few = 6
+	if n := len(out); n > few {
+		out = append(out[:few], fmt.Sprintf("and %d more", n-few))
+	}
+	if moved > 0 {
+		out = append(out, fmt.Sprintf("%d members move, %s", moved, first))
+	}
+	if was.Size != now.Size {
+		out = append(out, fmt.Sprintf("size was %d, is %d bytes", was.Size, now.Size))
+	}
+	return strings.Join(out, "; ")
+}
+
+func width(m image.Member) string {
+	if m.BitSize > 0 {
+		return fmt.Sprintf("%d bits", m.BitSize)
+	}
+	return fmt.Sprintf("%d bytes", m.Size)
+}
+
+var typeNames = regexp.MustCompile(`(?:struct|union) \w+|\w+`)
+
+// linkage are members by which the kernel reaches a structure without a pointer
+// of its type.
+var linkage = map[string]bool{
+	"struct list_head": true, "struct hlist_node": true, "struct rb_node": true, "struct callback_head": true,
+	"struct llist_node": true, "struct kobject": true, "struct timer_list": true, "struct hrtimer": true,
+	"struct work_struct": true, "struct kthread_work": true, "struct irq_work": true, "struct wait_queue_entry": true,
+	"struct __call_single_data": true, "struct cpu_stop_work": true,
+}
+
+// sharedTypes are the structures that the kernel and the module both see: those
+// that somebody else declares, those of variables, those that cross the border
+// as arguments, those linked into lists, and whatever these contain or point to.
+// What is left lives on the module's own stack.
+func (k *Kernel) sharedTypes(t *image.Types) map[string]bool {
+	shared := map[string]bool{}
+	var work []string
+	add := func(text string) {
+		for _, n := range typeNames.FindAllString(text, -1) {
+			if _, ok := t.Layouts[n]; ok && !shared[n] {
+				shared[n] = true
+				work = append(work, n)
+			}
+		}
+	}
+	for name, l := range t.Layouts {
+		if !k.Boundary.Owns(l.DeclFile) {
+			add(name)
+		}
+		for _, m := range l.Members {
+			if linkage[m.Type] {
+				add(name)
+			}
+		}
+	}
+	for _, o := range k.Boundary.Objects {
+		add(o.Type)
+	}
+	for _, f := range k.Boundary.Functions {
+		if p, ok := t.Prototypes[f.Base]; ok && f.Class != boundary.Internal {
+			add(p.Signature)
+		}
+	}
+	for len(work) > 0 {
+		name := work[0]
+		work = work[1:]
+		for _, m := range t.Layouts[name].Members {
+			add(m.Type)
+		}
+	}
+	return shared
+}
+
+// comparePrototypes refuses changed signatures of functions that the kernel calls,
+// or that the module calls in the kernel.
+func (k *Kernel) comparePrototypes(unit string, was, now *image.Types, src *edits.Set) []Refusal {
+	var out []Refusal
+	for _, f := range k.Boundary.Functions {
+		if f.Unit != unit || f.Class == boundary.Internal || f.Class == boundary.Init {
+			continue
+		}
+		old, ok := was.Prototypes[f.Base]
+		p, ok2 := now.Prototypes[f.Base]
+		if !ok || !ok2 || old.Signature == p.Signature {
+			continue
+		}
+		r := Refusal{Class: Signature, Name: f.Base, File: p.DeclFile, Line: p.DeclLine,
+			Why: fmt.Sprintf("changes its signature from %q to %q, but the kernel and the module call each other through it", old.Signature, p.Signature),
+			Do:  "keep the signature, and put a new function beside it"}
+		if e := src.Find(sourceName(f.Base), edits.Function); e != nil && !e.Gone {
+			r.File, r.Line = e.File, e.At
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for n := range m {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package boundary
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"plugsched/kernels"
+)
+
+// Config is what the boundary rests on besides the binary: knowledge about
+// kernels (the files in kernels/) and the wishes of one project
+// (plugsched.yaml). Every entry maps a name to the reason for it.
+type Config struct {
+	// Sources are the directories whose functions are the scheduler.
+	Sources []string `yaml:"sources"`
+	// Interface functions are redirected although the analysis lets them stay.
+	Interface map[string]string `yaml:"interface"`
+	// Stay functions stay although they could move.
+	Stay map[string]string `yaml:"stay"`
+	// Private variables get a copy of their own in the module.
+	Private map[string]string `yaml:"private"`
+	// Preempts are patterns of functions that call __schedule only to let others
+	// run: whoever is inside is runnable and leaves by itself.
+	Preempts map[string]string `yaml:"preempts"`
+	// Locks are patterns of functions outside of the scheduler that sleep only
+	// until somebody gives a lock back.
+	Locks map[string]string `yaml:"locks"`
+	// Waits are patterns of functions outside of the scheduler in which a task may
+	// stay for as long as user space likes.
+	Waits map[string]string `yaml:"waits"`
+	// Headers are macros and other definitions in headers outside of the scheduler
+	// that only the scheduler uses, as the developer knows.
+	Headers map[string]string `yaml:"headers"`
+	// Sidecar functions move with the scheduler.
+	Sidecar Sidecars `yaml:"sidecar"`
+
+	// Package is about the packages that build makes (internal/develop/packaging).
+	Package map[string]string `yaml:"package"`
+
+	optional map[string]bool   // names from kernels/, which not every kernel has
+	builtin  map[string]string // what kernels/ lets stay, and why
+	file     string            // the project's
+	lines    lines             // of its entries
+}
+
+// LoadConfig returns the built-in knowledge overlaid with a project's file. A
+// missing file is not an error.
+func LoadConfig(project string) (*Config, error) {
+	cfg := &Config{optional: map[string]bool{}}
+	if err := parseConfig(kernels.Common, cfg); err != nil {
+		return nil, fmt.Errorf("kernels/common.yaml: %w", err)
+	}
+	for name := range cfg.Private {
+		cfg.optional[name] = true
+	}
+	cfg.builtin = map[string]string{}
+	for name, why := range cfg.Stay {
+		cfg.optional[name], cfg.builtin[name] = true, why
+	}
+	if project == "" {
+		return cfg, nil
+	}
+	text, err := os.ReadFile(project)
+	if errors.Is(err, os.ErrNotExist) {
+		return cfg, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg.file = project
+	var own Config
+	if err := parseConfig(text, &own); err != nil {
+		return nil, cfg.syntax(err)
+	}
+	if err := cfg.check(text, &own); err != nil {
+		return nil, err
+	}
+	cfg.Sidecar = own.Sidecar
+	cfg.Sources = append(cfg.Sources, own.Sources...)
+	merge(&cfg.Interface, own.Interface)
+	merge(&cfg.Stay, own.Stay)
+	merge(&cfg.Private, own.Private)
+	merge(&cfg.Preempts, own.Preempts)
+	merge(&cfg.Locks, own.Locks)
+	merge(&cfg.Waits, own.Waits)
+	cfg.Package = own.Package
+	merge(&cfg.Headers, own.Headers)
+	for name := range own.Private {
+		delete(cfg.optional, name)
+	}
+	for name := range own.Stay {
+		delete(cfg.optional, name)
+	}
+	return cfg, nil
+}
+
+func parseConfig(text []byte, cfg *Config) error {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(cfg); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func merge(to *map[string]string, from map[string]string) {
+	if *to == nil {
+		*to = map[string]string{}
+	}
+	for k, v := range from {
+		(*to)[k] = v
+	}
+}
+
+// Source reports whether file is one of the scheduler's.
+func (c *Config) Source(file string) bool { return below(c.Sources, file) }
+
+// Units are the directories and files whose units the module is built from.
+func (c *Config) Units() []string { return append(slices.Clone(c.Sources), c.Sidecar.Files()...) }
+
+// Compiled reports whether the module is built from a unit.
+func (c *Config) Compiled(unit string) bool {
+	return c.Source(unit) || slices.Contains(c.Sidecar.Files(), unit)
+}
+
+func below(dirs []string, file string) bool {
+	for _, dir := range dirs {
+		if strings.HasPrefix(file, strings.TrimSuffix(dir, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Config) preempts(name string) bool { return matches(c.Preempts, name) }
+
+func (c *Config) locks(name string) bool { return matches(c.Locks, name) }
+
+func (c *Config) waits(name string) bool { return matches(c.Waits, name) }
+
+func matches(patterns map[string]string, name string) bool {
+	for pattern := range patterns {
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package report renders a boundary as one HTML page that needs nothing else.
+package report
+
+import (
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"io"
+
+	"plugsched/internal/develop/boundary"
+)
+
+//go:embed page.html
+var page string
+
+var pageTemplate = template.Must(template.New("page").Parse(page))
+
+// item is a function or variable of the page. The names are short because the
+// page has thousands of them.
+type item struct {
+	Name     string   `json:"n"`
+	Class    string   `json:"c"`
+	File     string   `json:"f,omitempty"`
+	Line     int      `json:"l,omitempty"`
+	Type     string   `json:"t,omitempty"`
+	Facts    []string `json:"w"`
+	Callers  []string `json:"i,omitempty"` // of a variable: who uses it
+	Callees  []string `json:"o,omitempty"`
+	Variable bool     `json:"v,omitempty"`
+}
+
+// Write renders the page. In a browser, #f=NAME shows a function, #q=TEXT
+// searches, #c=CLASS lists a class; they go together with "&".
+func Write(w io.Writer, b *boundary.Boundary) error {
+	data, err := json.Marshal(items(b)) // escapes <, > and &
+	if err != nil {
+		return err
+	}
+	return pageTemplate.Execute(w, map[string]any{
+		"Release": b.Release, "BuildID": b.BuildID, "Obstacle": b.Obstacle, "Items": template.JS(data),
+	})
+}
+
+func items(b *boundary.Boundary) []item {
+	var out []item
+	for _, f := range b.Functions {
+		i := item{Name: f.Name, Class: string(f.Class), File: f.DeclFile, Line: f.DeclLine, Callers: f.Callers, Callees: f.Callees}
+		for _, fact := range f.Facts {
+			i.Facts = append(i.Facts, fact.Text)
+		}
+		for _, s := range f.Inlines {
+			i.Facts = append(i.Facts, s+" is inlined into it")
+		}
+		for _, a := range f.Aliases {
+			i.Facts = append(i.Facts, a+" has the same code")
+		}
+		out = append(out, i)
+	}
+	for _, x := range b.Absent {
+		i := item{Name: x.Name, Class: "absent", File: x.DeclFile, Line: x.DeclLine, Callers: x.Into}
+		if x.Over != "" {
+			i.Facts = []string{"is weak, and replaced by " + x.Over}
+		}
+		for _, into := range x.Into {
+			i.Facts = append(i.Facts, "is inlined into "+into)
+		}
+		out = append(out, i)
+	}
+	for _, o := range b.Objects {
+		i := item{Name: o.Name, Class: string(o.Class), File: o.DeclFile, Line: o.DeclLine, Type: o.Type, Facts: []string{o.Why}, Variable: true}
+		for _, f := range o.Outside {
+			i.Facts = append(i.Facts, "is named outside of the scheduler by "+f)
+		}
+		i.Callers = append(append(i.Callers, o.Inside...), o.Outside...)
+		out = append(out, i)
+	}
+	return out
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package module
+
+import (
+	"fmt"
+	"strings"
+
+	"plugsched/internal/kernel/image"
+	"plugsched/internal/kernel/symbols"
+)
+
+// probes tell the runtime what this kernel's structures have. The debug
+// information says so; version numbers do not, because distributions backport.
+var probes = []struct{ macro, structure, member, why string }{
+	{"PLUGSCHED_HAVE_STOP_WORK_CALLER", "struct cpu_stop_work", "caller", "a recorded return address, which must not outlive the module"},
+	{"PLUGSCHED_HAVE_VLAG", "struct sched_entity", "vlag", "EEVDF: a dequeued task keeps its lag, not its virtual time"},
+	{"PLUGSCHED_HAVE_D_CHILDREN", "struct dentry", "d_children", "replaces the list d_subdirs"},
+	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
+}
+
+// functionProbes do the same for functions of the kernel.
+var functionProbes = []struct{ macro, function, why string }{
+	{"PLUGSCHED_HAVE_HRTIMER_SETUP", "hrtimer_setup", "replaces hrtimer_init()"},
+}
+
+// sizeProbes are sizes, in bytes, of objects whose types only one file of the kernel
+// knows.
+var sizeProbes = []struct{ macro, object, why string }{
+	{"PLUGSCHED_SIZE_TIMER_BASES", "timer_bases", "every CPU's timer wheels (kernel/time/timer.c)"},
+}
+
+// configHeader renders the answers for the runtime.
+func configHeader(t *image.Types, kernel *symbols.Table) string {
+	var b strings.Builder
+	b.WriteString("/* SPDX-License-Identifier: GPL-2.0-only */\n/* Generated from the kernel's debug information. */\n")
+	for _, p := range probes {
+		for _, m := range t.Layouts[p.structure].Members {
+			if m.Name == p.member {
+				b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
+			}
+		}
+	}
+	for _, p := range functionProbes {
+		if kernel.Global(p.function) != nil {
+			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
+		}
+	}
+	for _, p := range sizeProbes {
+		if l := kernel.Named(p.object); len(l) == 1 {
+			fmt.Fprintf(&b, "#define %s %d /* %s */\n", p.macro, l[0].Size, p.why)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package module
+
+import (
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"plugsched/internal/artefact/desc"
+	"plugsched/internal/develop/boundary"
+)
+
+// Undefined lists the undefined symbols of a module, sorted.
+func Undefined(ko string) ([]string, error) {
+	f, err := elf.Open(ko)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	syms, err := f.Symbols()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ko, err)
+	}
+	var out []string
+	for _, s := range syms {
+		if s.Section == elf.SHN_UNDEF && s.Name != "" {
+			out = append(out, s.Name)
+		}
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// CheckTargets makes sure that the module itself has every function that the
+// kernel's is redirected to: bound to the kernel like any other undefined symbol,
+// the jump would lead to itself.
+func CheckTargets(ko string, b *boundary.Boundary) error {
+	f, err := elf.Open(ko)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	syms, err := f.Symbols()
+	if err != nil {
+		return fmt.Errorf("%s: %w", ko, err)
+	}
+	defined := map[string]bool{}
+	for _, s := range syms {
+		if s.Section != elf.SHN_UNDEF && s.Section < elf.SHN_LORESERVE {
+			defined[s.Name] = true
+		}
+	}
+	for _, fn := range b.Functions {
+		if target := redirectTarget(fn); fn.Class.Border() && !defined[target] {
+			return fmt.Errorf("%s:%d: %s is to be redirected, but the module does not have %s", fn.DeclFile, fn.DeclLine, fn.Name, target)
+		}
+	}
+	return nil
+}
+
+// Finish writes the module to out as it will be loaded: bound, with its description,
+// under its own name, and without the debug information of the runtime. It sets the
+// description's name.
+func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding) error {
+	image, err := os.ReadFile(ko)
+	if err != nil {
+		return err
+	}
+	if image, err = relocate(image, b); err != nil {
+		return fmt.Errorf("%s: %w", ko, err)
+	}
+	d.Name = unnamed
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(out), ".finish")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	bound, description, described := filepath.Join(dir, "bound.ko"), filepath.Join(dir, "description"), filepath.Join(dir, "described.ko")
+	if err := os.WriteFile(bound, image, 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(description, text, 0o644); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+description,
+		"--set-section-flags", desc.Section+"=readonly,noload", bound, described)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))
+	}
+	if image, err = os.ReadFile(described); err != nil {
+		return err
+	}
+	if d.Name, err = setName(image); err != nil {
+		return fmt.Errorf("%s: %w", ko, err)
+	}
+	return os.WriteFile(out, image, 0o644)
+}

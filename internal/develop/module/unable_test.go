@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package module
+
+import (
+	"strings"
+	"testing"
+
+	"plugsched/internal/develop/boundary"
+)
+
+func TestUnable(t *testing.T) {
+	for _, c := range []struct{ symbol, class, want string }{
+		{"rt_mutex_lock", "fair_sched_class", ""},
+		{"rt_spin_lock", "fair_sched_class", "PREEMPT_RT"},
+		{"sched_rt_can_attach", "fair_sched_class", "CONFIG_RT_GROUP_SCHED"},
+		{"__ibt_endbr_seal", "fair_sched_class", "CONFIG_X86_KERNEL_IBT"},
+		{"rt_mutex_lock", "ext_sched_class", "scheduling class, ext_sched_class"},
+	} {
+		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table}, {Name: "other_sched_class", Class: boundary.Shared}}}
+		err := Unable(func(name string) (uint64, bool) { return 1, name == c.symbol }, b)
+		if c.want == "" && err == nil {
+			continue
+		}
+		if err == nil || c.want == "" || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, %s: %v, expected %q", c.symbol, c.class, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package packaging
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/goreleaser/nfpm/v2"
+	"github.com/goreleaser/nfpm/v2/deb"
+	"github.com/goreleaser/nfpm/v2/files"
+	"github.com/goreleaser/nfpm/v2/rpm"
+
+	"plugsched"
+	"plugsched/internal/artefact/installed"
+)
+
+// Scheduler is what a package is made of. Name, Version, Maintainer and Summary of
+// Config have to be there.
+type Scheduler struct {
+	Config
+	Release, BuildID string // of the kernel
+	ModuleName       string // once it is loaded
+	Commit, Tool     string
+	Signed           bool
+	Replaced         []string  // functions that it redirects
+	Time             time.Time // of everything in the package
+
+	// Files of this machine.
+	Module, Description, Boundary, Installer string
+	// Documents are man pages (man/NAME.8) and completions (completions/bash, zsh and
+	// fish): their contents by their path in the package's directory. Pages are
+	// compressed.
+	Documents map[string][]byte
+}
+
+// format is dpkg's or rpm's.
+type format struct {
+	packager nfpm.Packager
+	release  string // rpm has to have one
+}
+
+// Build makes both packages in a directory and returns their paths. The same
+// scheduler makes the same bytes.
+func Build(dir string, s *Scheduler) (paths []string, err error) {
+	tmp, err := os.MkdirTemp(dir, ".package-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	contents, err := s.stage(tmp)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range []format{{deb.Default, ""}, {rpm.DefaultRPM, "1"}} {
+		info := s.info(tmp, contents)
+		info.Release = f.release
+		name := f.packager.ConventionalFileName(info)
+		if err := write(f.packager, info, filepath.Join(tmp, name)); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		paths = append(paths, name)
+	}
+	// Both are complete before either takes the place of an older one.
+	for i, name := range paths {
+		paths[i] = filepath.Join(dir, name)
+		if err := os.Rename(filepath.Join(tmp, name), paths[i]); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
+func write(p nfpm.Packager, info *nfpm.Info, path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := p.Package(info, f); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// name is the package's.
+func (s *Scheduler) name() string { return packageName(s.Name, s.Release) }
+
+func (s *Scheduler) info(scripts string, contents files.Contents) *nfpm.Info {
+	only := "plugsched-scheduler-" + packageName("", s.Release)[1:]
+	info := &nfpm.Info{
+		Name: s.name(), Version: s.Version, VersionSchema: "none", Arch: "amd64", Platform: "linux",
+		Section: "kernel", Priority: "optional", Maintainer: s.Maintainer, License: "GPL-2.0-only AND BSD-3-Clause",
+		Description: s.Summary + "\n" + fmt.Sprintf("A scheduler for the running kernel, Linux %s. Installing the package makes it\nthe running scheduler, removing it gives the kernel its own back.", s.Release),
+		MTime:       s.Time,
+		Overridables: nfpm.Overridables{
+			Umask: 0o022,
+			// One scheduler for a kernel: whoever provides this conflicts with all others.
+			Provides: []string{only}, Conflicts: []string{only},
+			Scripts: nfpm.Scripts{
+				PreInstall:  filepath.Join(scripts, "preinst"),
+				PostInstall: filepath.Join(scripts, "postinst"),
+				PreRemove:   filepath.Join(scripts, "prerm"),
+				PostRemove:  filepath.Join(scripts, "postrm"),
+			},
+			RPM: nfpm.RPM{BuildHost: "localhost", Summary: s.Summary, Group: "System Environment/Kernel"},
+		},
+	}
+	for _, c := range contents {
+		c := *c // nfpm fills them in
+		info.Contents = append(info.Contents, &c)
+	}
+	return info
+}
+
+//go:embed files
+var templates embed.FS
+
+// stage writes what has to be made into a directory, and returns the package's files.
+func (s *Scheduler) stage(tmp string) (files.Contents, error) {
+	for _, name := range []string{"preinst", "postinst", "prerm", "postrm", "unit", "copyright"} {
+		if err := s.render(name, filepath.Join(tmp, name)); err != nil {
+			return nil, err
+		}
+	}
+	about, err := json.MarshalIndent(installed.Package{Name: s.name(), Version: s.Version, Release: s.Release, BuildID: s.BuildID,
+		Module: s.ModuleName, Commit: s.Commit, Tool: s.Tool}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	made := map[string][]byte{installed.About: append(about, '\n')}
+	boundary, err := os.ReadFile(s.Boundary)
+	if err != nil {
+		return nil, err
+	}
+	if made[installed.Boundary], err = compress(boundary); err != nil {
+		return nil, err
+	}
+	if err := fs.WalkDir(plugsched.Licences, ".", func(name string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			made[name], err = plugsched.Licences.ReadFile(name)
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for name, text := range s.Documents {
+		if strings.HasPrefix(name, "man/") {
+			if text, err = compress(text); err != nil {
+				return nil, err
+			}
+			name += ".gz"
+		}
+		made[name] = text
+	}
+	var list files.Contents
+	add := func(from, to string, mode fs.FileMode) {
+		list = append(list, &files.Content{Source: from, Destination: to, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: s.Time}})
+	}
+	to := s.dir()
+	for name, text := range made {
+		from := filepath.Join(tmp, "made", name)
+		if err := os.MkdirAll(filepath.Dir(from), 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(from, text, 0o644); err != nil {
+			return nil, err
+		}
+		add(from, path.Join(to, name), 0o644)
+	}
+	add(s.Module, path.Join(to, installed.Module), 0o644)
+	add(s.Description, path.Join(to, installed.Description), 0o644)
+	add(s.Installer, path.Join(to, installed.Installer), 0o755)
+	add(filepath.Join(tmp, "unit"), "/usr/lib/systemd/system/"+installed.Unit(s.Release), 0o644)
+	doc := path.Join("/usr/share/doc", s.name())
+	add(filepath.Join(tmp, "copyright"), path.Join(doc, "copyright"), 0o644)
+	for _, dir := range append(directories(to, made), doc) {
+		list = append(list, &files.Content{Type: files.TypeDir, Destination: dir, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o755, MTime: s.Time}})
+	}
+	return list, nil
+}
+
+func (s *Scheduler) dir() string { return path.Join(installed.Dir, s.Release) }
+
+// directories are those that belong to a package: rpm leaves behind any other.
+func directories(to string, made map[string][]byte) []string {
+	set := map[string]bool{installed.Dir: true, to: true}
+	for name := range made {
+		for d := path.Dir(name); d != "."; d = path.Dir(d) {
+			set[path.Join(to, d)] = true
+		}
+	}
+	var list []string
+	for d := range set {
+		list = append(list, d)
+	}
+	return list
+}
+
+// compress makes the same bytes each time.
+func compress(text []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	w.Write(text) // a bytes.Buffer takes everything
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// render fills in one of the embedded files.
+func (s *Scheduler) render(name, to string) error {
+	t, err := template.ParseFS(templates, "files/"+name)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, map[string]any{
+		"Name": s.name(), "Version": s.Version, "Release": s.Release, "BuildID": s.BuildID, "Module": s.ModuleName, "Signed": s.Signed,
+		"Replaced": s.Replaced, "Dir": s.dir(), "Unit": installed.Unit(s.Release), "Guard": installed.GuardFile(s.Release),
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b.Bytes(), 0o644)
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package packaging
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched"
+	"plugsched/internal/artefact/installed"
+)
+
+const release = "6.1.0-1-amd64"
+
+func scheduler(t *testing.T) *Scheduler {
+	t.Helper()
+	dir := t.TempDir()
+	file := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("contents of "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return &Scheduler{
+		Config:  Config{Name: "fast", Version: "0.3+local", Maintainer: "Jane Doe <jane@example.org>", Summary: "a fast one"},
+		Release: release, BuildID: "00ab", ModuleName: "plugsched_01234567", Commit: "c", Tool: "t", Replaced: []string{"schedule_tick", "yield"},
+		Time:   time.Unix(1700000000, 0).UTC(),
+		Module: file("ko"), Description: file("yaml"), Boundary: file("json"), Installer: file("tool"),
+		Documents: map[string][]byte{"man/plugsched.8": []byte("page"), "completions/bash": []byte("complete")},
+	}
+}
+
+func build(t *testing.T, s *Scheduler) (deb, rpm string) {
+	t.Helper()
+	dir := t.TempDir()
+	paths, err := Build(dir, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 {
+		t.Errorf("left in the directory: %v, %v", left, err)
+	}
+	return paths[0], paths[1]
+}
+
+// run runs one of the distributions' own tools on a package.
+func run(t *testing.T, argv ...string) string {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v (scripts/setup installs it)", strings.Join(argv, " "), err)
+	}
+	return string(out)
+}
+
+func TestNames(t *testing.T) {
+	deb, rpm := build(t, scheduler(t))
+	if got := filepath.Base(deb); got != "fast-6.1.0-1-amd64_0.3+local_amd64.deb" {
+		t.Error(got)
+	}
+	if got := filepath.Base(rpm); got != "fast-6.1.0-1-amd64-0.3+local-1.x86_64.rpm" {
+		t.Error(got)
+	}
+}
+
+// TestReproducible: neither the time, nor where the files are, nor what the umask made of
+// them, nor the order of a map shows.
+func TestReproducible(t *testing.T) {
+	deb1, rpm1 := build(t, scheduler(t))
+	time.Sleep(1100 * time.Millisecond) // archives count seconds
+	s := scheduler(t)
+	for _, f := range []string{s.Module, s.Description, s.Boundary, s.Installer} {
+		if err := os.Chmod(f, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deb2, rpm2 := build(t, s)
+	for _, p := range [][2]string{{deb1, deb2}, {rpm1, rpm2}} {
+		one, err := os.ReadFile(p[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := os.ReadFile(p[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(one, two) {
+			t.Errorf("%s differs from build to build", filepath.Base(p[0]))
+		}
+	}
+}
+
+var wantFiles = []string{
+	"drwxr-xr-x root root /usr/lib/plugsched",
+	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64",
+	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/BSD-3-Clause.txt",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/GPL-2.0-only.txt",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/LICENSES/third-party.txt",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/boundary.json.gz",
+	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/completions",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/completions/bash",
+	"drwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/man",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/man/plugsched.8.gz",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/package.json",
+	"-rwxr-xr-x root root /usr/lib/plugsched/6.1.0-1-amd64/plugsched",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/scheduler.ko",
+	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/scheduler.yaml",
+	"-rw-r--r-- root root /usr/lib/systemd/system/plugsched-6.1.0-1-amd64.service",
+	"drwxr-xr-x root root /usr/share/doc/fast-6.1.0-1-amd64",
+	"-rw-r--r-- root root /usr/share/doc/fast-6.1.0-1-amd64/copyright",
+}
+
+func TestDeb(t *testing.T) {
+	deb, _ := build(t, scheduler(t))
+	for field, want := range map[string]string{
+		"Package": "fast-6.1.0-1-amd64", "Version": "0.3+local", "Architecture": "amd64", "Maintainer": "Jane Doe <jane@example.org>",
+		"Provides": "plugsched-scheduler-6.1.0-1-amd64", "Conflicts": "plugsched-scheduler-6.1.0-1-amd64",
+	} {
+		if got := strings.TrimSpace(run(t, "dpkg-deb", "-f", deb, field)); got != want {
+			t.Errorf("%s: %q, want %q", field, got, want)
+		}
+	}
+	if got := run(t, "dpkg-deb", "-f", deb, "Description"); !strings.HasPrefix(got, "a fast one\n") || !strings.Contains(got, "Linux 6.1.0-1-amd64") {
+		t.Errorf("description %q", got)
+	}
+	var got []string
+	for _, l := range strings.Split(strings.TrimSpace(run(t, "dpkg-deb", "-c", deb)), "\n") {
+		f := strings.Fields(l)
+		path := strings.TrimSuffix(strings.TrimPrefix(f[5], "."), "/")
+		if !slices.Contains([]string{"/usr", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share", "/usr/share/doc"}, path) {
+			got = append(got, f[0]+" "+strings.Replace(f[1], "/", " ", 1)+" "+path)
+		}
+		if f[3] != "2023-11-14" || f[4] != "22:13" {
+			t.Errorf("time: %s", l)
+		}
+	}
+	if !slices.Equal(got, wantFiles) {
+		t.Errorf("files:\n%s", strings.Join(got, "\n"))
+	}
+	dir := t.TempDir()
+	run(t, "dpkg-deb", "-R", deb, dir)
+	for _, script := range []string{"preinst", "postinst", "prerm", "postrm"} {
+		path := filepath.Join(dir, "DEBIAN", script)
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o755 {
+			t.Errorf("%s: %v, %v", script, st, err)
+		}
+		run(t, "sh", "-n", path)
+	}
+	p, err := installed.Read(filepath.Join(dir, installed.Dir, release))
+	if err != nil || p.String() != "fast-6.1.0-1-amd64 0.3+local" || p.Module != "plugsched_01234567" || p.BuildID != "00ab" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestRPM(t *testing.T) {
+	_, rpm := build(t, scheduler(t))
+	query := func(format string) string { return run(t, "rpm", "-qp", "--qf", format, rpm) }
+	if got := query("%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{BUILDHOST} %{BUILDTIME} %{PACKAGER}"); got != "fast-6.1.0-1-amd64 0.3+local 1 x86_64 localhost 1700000000 Jane Doe <jane@example.org>" {
+		t.Error(got)
+	}
+	if got := query("[%{PROVIDES}\n]"); !strings.Contains(got, "plugsched-scheduler-6.1.0-1-amd64\n") {
+		t.Errorf("provides %s", got)
+	}
+	if got := query("[%{CONFLICTS}\n]"); got != "plugsched-scheduler-6.1.0-1-amd64\n" {
+		t.Errorf("conflicts %s", got)
+	}
+	got := strings.Split(strings.TrimSpace(query("[%{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILENAMES}\n]")), "\n")
+	if !slices.Equal(got, wantFiles) {
+		t.Errorf("files:\n%s", strings.Join(got, "\n"))
+	}
+	for tag, call := range map[string]string{"PREIN": "uname -r", "POSTIN": "package configure", "PREUN": "package remove", "POSTUN": "daemon-reload"} {
+		if got := query("%{" + tag + "}"); !strings.Contains(got, call) {
+			t.Errorf("%s: %s", tag, got)
+		}
+	}
+}
+
+// TestScripts: an unsigned module is refused where only signed ones are taken, and a
+// unit's name has no character that systemd does not allow.
+func TestScripts(t *testing.T) {
+	s := scheduler(t)
+	dir := t.TempDir()
+	text := func(name string) string {
+		t.Helper()
+		if err := s.render(name, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if got := text("preinst"); !strings.Contains(got, "sig_enforce") || !strings.Contains(got, `" schedule_tick yield "`) || !strings.Contains(got, "00ab") ||
+		!strings.Contains(got, `"$running" = 'plugsched_01234567'`) {
+		t.Error(got)
+	}
+	s.Signed = true
+	if got := text("preinst"); strings.Contains(got, "sig_enforce") {
+		t.Error("a signed module is refused")
+	}
+	if got := text("unit"); !strings.Contains(got, "\nConditionKernelVersion=6.1.0-1-amd64\n") || !strings.Contains(got, "\nExecStart=/usr/lib/plugsched/6.1.0-1-amd64/plugsched boot /usr/lib/plugsched/6.1.0-1-amd64\n") {
+		t.Error(got)
+	}
+	if got := installed.Unit("6.1.0+x"); got != "plugsched-6.1.0_x.service" {
+		t.Error(got)
+	}
+	if got := packageName("fast", "5.14.0-1.el9_2.x86_64"); got != "fast-5.14.0-1.el9-2.x86-64" {
+		t.Error(got)
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	good := map[string]string{"name": "fast", "version": "1.0~rc1", "maintainer": "J <j@l>", "summary": "s"}
+	if c, err := ParseConfig(good); err != nil || c != (Config{"fast", "1.0~rc1", "J <j@l>", "s"}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err := ParseConfig(nil); err != nil || c != (Config{}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, bad := range []map[string]string{
+		{"name": "Fast"}, {"name": "f"}, {"name": "fa st"}, {"name": "-fast"}, {"name": "../x"},
+		{"version": "v1"}, {"version": "1-2"}, {"version": "1:2"}, {"version": "1 2"}, {"version": "1_2"},
+		{"maintainer": "a\nDepends: b"}, {"summary": "a\nb"}, {"licence": "x"},
+	} {
+		if c, err := ParseConfig(bad); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: %+v, %v", bad, c, err)
+		}
+	}
+}
+
+// TestBuildFails: what is missing is named, and nothing is left behind.
+func TestBuildFails(t *testing.T) {
+	for _, lose := range []func(*Scheduler) string{
+		func(s *Scheduler) string { return s.Module }, func(s *Scheduler) string { return s.Boundary }, func(s *Scheduler) string { return s.Installer },
+	} {
+		s := scheduler(t)
+		name := lose(s)
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if _, err := Build(dir, s); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
+		if left, _ := os.ReadDir(dir); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
+}
+
+// TestThirdParty: the licence of every module that is linked into the installer goes
+// along with it.
+func TestThirdParty(t *testing.T) {
+	text, err := plugsched.Licences.ReadFile("LICENSES/third-party.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := run(t, "go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Dir}}{{end}}{{end}}", "plugsched/cmd/plugsched-installer")
+	dirs := slices.Compact(slices.Sorted(slices.Values(strings.Fields(list))))
+	if len(dirs) == 0 {
+		t.Fatal("no module is linked into the installer")
+	}
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "LICENSE*"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s has no licence: %v", dir, err)
+		}
+		for _, f := range files {
+			if licence, err := os.ReadFile(f); err != nil || !bytes.Contains(text, licence) {
+				t.Errorf("%s: run scripts/third-party (%v)", f, err)
+			}
+		}
+	}
+}

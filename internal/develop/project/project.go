@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package project is a developer's working directory: the scheduler's source in
+// git, and beside it what the stages made of the kernel.
+package project
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/module"
+	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/fetch"
+	"plugsched/internal/kernel/symbols"
+)
+
+// Names in the working directory.
+const (
+	stateDir      = ".plugsched"
+	configFile    = "plugsched.yaml"
+	commandsFile  = "compile_commands.json"
+	schedDir      = "kernel/sched"
+	pristineTag   = "pristine"
+	targetFile    = "target.json"
+	boundaryFile  = "boundary.json"
+	symbolsFile   = "symbols"
+	codeFile      = "code"
+	springFile    = "springboard.json"
+	pristineFile  = "pristine.json"
+	sidecarFile   = "sidecar.json" // the pristine units outside of the scheduler
+	editedFile    = "edited.json"
+	reproduceFile = "reproduction.json"
+	configSumFile = "config.yaml" // what the boundary was derived with
+)
+
+// Project is an initialised working directory.
+type Project struct {
+	Dir string
+	// Self is the plugsched binary, which the kernel's build runs as compiler
+	// wrapper.
+	Self string
+	// SignKey and SignCert, when set, are the private key and the certificate that
+	// Build signs the module with.
+	SignKey, SignCert string
+	// Sidecars, as FILE:FUNCTION, are what Init adds to plugsched.yaml.
+	Sidecars []string
+	// Documents, when set, makes the man pages and completions that packages take
+	// along, dated as they are: what packaging.Scheduler wants.
+	Documents func(date time.Time) (map[string][]byte, error)
+	// Packages are the paths of those that Build has made.
+	Packages []string
+	// Progress, when set, is told about every stage: when it begins (took 0) and
+	// when it ends.
+	Progress func(Event)
+}
+
+// Error is a mistake of the user about a working directory.
+type Error struct{ Text string }
+
+func (e *Error) Error() string { return e.Text }
+
+func userError(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
+
+// New returns the project of a directory, which need not exist yet.
+func New(dir string) (*Project, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	// The compiler's dependency files and -ffile-prefix-map want the real path.
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return &Project{Dir: abs, Self: self}, nil
+}
+
+// Open returns the project of a directory that `plugsched init` has finished.
+func Open(dir string) (*Project, error) {
+	p, err := New(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !exists(p.state(reproduceFile)) {
+		if exists(p.state()) {
+			return nil, userError("%s: `plugsched init` has not finished here: run it again, it resumes", dir)
+		}
+		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
+	}
+	return p, nil
+}
+
+// OpenAnalysed returns the project of a directory whose boundary is known.
+func OpenAnalysed(dir string) (*Project, error) {
+	p, err := New(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !exists(p.state(boundaryFile)) {
+		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
+	}
+	return p, nil
+}
+
+func (p *Project) path(elem ...string) string {
+	return filepath.Join(append([]string{p.Dir}, elem...)...)
+}
+
+func (p *Project) state(elem ...string) string {
+	return filepath.Join(append([]string{p.Dir, stateDir}, elem...)...)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// writeJSON replaces a file in one step.
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(path, append(text, '\n'))
+}
+
+func replaceFile(path string, text []byte) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+func readJSON(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("%s is damaged (%v): remove it and run `plugsched init` again", path, err)
+	}
+	return nil
+}
+
+// Target returns the kernel that the project is for.
+func (p *Project) Target() (*fetch.Target, error) {
+	t := &fetch.Target{}
+	return t, readJSON(p.state(targetFile), t)
+}
+
+// Boundary returns the boundary that init derived.
+func (p *Project) Boundary() (*boundary.Boundary, error) {
+	b := &boundary.Boundary{}
+	return b, readJSON(p.state(boundaryFile), b)
+}
+
+// Reproduction returns how the pristine source compared with the kernel.
+func (p *Project) Reproduction() (*Reproduction, error) {
+	r := &Reproduction{}
+	return r, readJSON(p.state(reproduceFile), r)
+}
+
+func (p *Project) symbols() (*symbols.Table, error) { return symbols.Load(p.state(symbolsFile)) }
+
+func (p *Project) springboard() (*x86.Springboard, error) {
+	s := &x86.Springboard{}
+	return s, readJSON(p.state(springFile), s)
+}
+
+// pristine returns the units as the kernel has them, the scheduler's first.
+func (p *Project) pristine() ([]module.Unit, error) {
+	var u, sidecars []module.Unit
+	if err := readJSON(p.state(pristineFile), &u); err != nil {
+		return nil, err
+	}
+	if err := readJSON(p.state(sidecarFile), &sidecars); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return append(u, sidecars...), nil
+}
+
+// tree describes the build of a source directory.
+func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
+	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source, CC: t.CC, Self: p.Self}
+}
+
+// Module is where build leaves the module.
+func (p *Project) Module() string { return p.path(module.Name + ".ko") }
+
+// Description is where build leaves its description.
+func (p *Project) Description() string { return p.path(module.Name + ".yaml") }

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	"plugsched/internal/develop/module"
+	"plugsched/internal/kernel/fetch"
+)
+
+var quotedInclude = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*include[ \t]+"([^"]+)"`)
+
+// copySource copies the scheduler's directory, and the files beside it that it
+// includes by relative path, into a fresh directory.
+func copySource(from, to string) (int, error) {
+	if err := os.RemoveAll(to); err != nil {
+		return 0, err
+	}
+	sched := filepath.Join(from, schedDir)
+	entries, err := os.ReadDir(sched)
+	if err != nil {
+		return 0, userError("%s: has no %s: not a kernel source tree", from, schedDir)
+	}
+	var work []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			work = append(work, filepath.Join(schedDir, e.Name()))
+		}
+	}
+	return copyClosure(from, to, work)
+}
+
+// copyClosure copies files, and those that they include by relative path.
+func copyClosure(from, to string, work []string) (int, error) {
+	seen := map[string]bool{}
+	for len(work) > 0 {
+		rel := work[0]
+		work = work[1:]
+		if seen[rel] {
+			continue
+		}
+		seen[rel] = true
+		text, err := os.ReadFile(filepath.Join(from, rel))
+		if err != nil {
+			return 0, err
+		}
+		if err := writeBelow(to, rel, text); err != nil {
+			return 0, err
+		}
+		for _, m := range quotedInclude.FindAllSubmatch(text, -1) {
+			inc := filepath.Join(filepath.Dir(rel), string(m[1]))
+			if !strings.HasPrefix(inc, "..") && exists(filepath.Join(from, inc)) {
+				work = append(work, inc)
+			}
+		}
+	}
+	return len(seen), nil
+}
+
+func writeBelow(dir, rel string, text []byte) error {
+	path := filepath.Join(dir, rel)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+// asPlugsched makes git commit whoever the user is.
+var asPlugsched = []string{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false"}
+
+// makeTree makes the developer's repository: the pristine source and every
+// header that it was compiled from, as the first commit.
+func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error) {
+	units, err := p.pristine()
+	if err != nil {
+		return "", err
+	}
+	if p.git(ctx, "rev-parse", "-q", "--verify", "refs/tags/"+pristineTag) == nil {
+		return "exists", p.writeCommands(t, units)
+	}
+	files, err := filesBelow(p.state("source"))
+	if err != nil {
+		return "", err
+	}
+	copies := map[string]string{}
+	for _, f := range files {
+		rel, _ := filepath.Rel(p.state("source"), f)
+		copies[rel] = f
+	}
+	for _, u := range units {
+		for rel, from := range p.sourcesOf(t, u) {
+			copies[rel] = from
+		}
+	}
+	for rel, from := range copies {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return "", err
+		}
+		if err := writeBelow(p.Dir, rel, text); err != nil {
+			return "", err
+		}
+	}
+	own := map[string]string{".gitignore": gitignore, configFile: configTemplate}
+	for rel, text := range own {
+		if !exists(p.path(rel)) {
+			if err := writeBelow(p.Dir, rel, []byte(text)); err != nil {
+				return "", err
+			}
+		}
+	}
+	if err := p.writeCommands(t, units); err != nil {
+		return "", err
+	}
+	message := fmt.Sprintf("The scheduler of Linux %s\n\nPristine source, as in the package %s; build-id %s.\n", t.Release, t.Version, t.BuildID)
+	for _, args := range [][]string{
+		{"init", "-q", "-b", "main"},
+		{"add", "-A"},
+		append(slices.Clone(asPlugsched), "commit", "-q", "--allow-empty", "-m", message),
+		{"tag", pristineTag},
+	} {
+		if err := p.git(ctx, args...); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d files", len(copies)), nil
+}
+
+const gitignore = `/.plugsched/
+/compile_commands.json
+/.cache/
+/scheduler.ko
+/scheduler.yaml
+/*.deb
+/*.rpm
+`
+
+const configTemplate = `# What the boundary analysis cannot know. Each entry maps a name to the reason.
+#
+# interface:                 # functions to redirect although they could stay
+#   some_function: reason
+# stay:                      # functions to leave in the kernel
+#   some_function: reason
+# private:                   # variables of which the module gets its own copy
+#   some_variable: reason
+# headers:                   # macros outside of kernel/sched that only the scheduler uses
+#   SOME_MACRO: reason
+# sidecar:                   # functions outside of the scheduler that change with it
+#   kernel/some_file.c:
+#     some_function: reason
+#
+# How the packages are that build makes; all of it may be left out.
+#
+# package:
+#   name: scheduler
+#   version: "1.0"             # default: 0.N, after N commits
+#   maintainer: Jane Doe <jane@example.org>
+#   summary: one line
+`
+
+func (p *Project) git(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", p.Dir}, args...)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// SIGTERM lets git remove its lock files.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// writeCommands writes compile_commands.json for clangd: how the kernel's build
+// compiles each unit, on the developer's files.
+func (p *Project) writeCommands(t *fetch.Target, units []module.Unit) error {
+	type command struct {
+		Directory string   `json:"directory"`
+		File      string   `json:"file"`
+		Arguments []string `json:"arguments"`
+	}
+	var list []command
+	for _, u := range units {
+		var args []string
+		for _, a := range u.Command {
+			args = append(args, strings.ReplaceAll(a, p.state("source"), p.Dir))
+		}
+		list = append(list, command{Directory: t.KernelBuild, File: p.path(u.Name), Arguments: args})
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].File < list[j].File })
+	text, err := json.MarshalIndent(list, "", " ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(p.path(commandsFile), append(text, '\n'))
+}

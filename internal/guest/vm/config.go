@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package vm
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"plugsched/internal/guest/vm/wire"
+)
+
+// Config says what to boot. Only Kernel is required.
+type Config struct {
+	// Kernel is the path of a bootable image (vmlinuz).
+	Kernel string
+	// CPUs is the number of CPUs (4 if zero); MemoryMiB the memory (1024).
+	CPUs, MemoryMiB int
+	// Sockets is how many packages the CPUs are in (1 if zero); those of one share caches.
+	Sockets int
+	// Append holds further words of the kernel command line. They come last and
+	// so override the ones this package gives.
+	Append []string
+	// Init is a static executable that calls agent.Main when agent.Invoked. The
+	// running program itself if empty.
+	Init string
+	// Files are put into the guest: into the initramfs, or onto the disk at each boot
+	// (below /run, which is not on the disk, they leave no trace).
+	Files []File
+	// Disk is a qcow2 image, such as NewOverlay makes, whose ext4 file system is the
+	// guest's root; its own init is started, systemd, and the agent is a service.
+	// The guest writes to it. Without one, the initramfs is all there is.
+	Disk string
+	// Modules is the directory of the kernel's modules, which hold the drivers of
+	// disk and network (fetch.Modules).
+	Modules string
+	// SSHPort, if not 0, is a port of 127.0.0.1 that leads to port 22 of the guest. The
+	// guest reaches nothing outside. It needs a Disk.
+	SSHPort int
+	// JournalLog is where the journal of a guest with a Disk is kept as it comes, like
+	// ConsoleLog. Nowhere if empty.
+	JournalLog string
+	// ConsoleLog is where the console is kept. It is written as it comes, so it
+	// is complete even if this process is killed. Nowhere if empty.
+	ConsoleLog string
+	// ICount makes guest time a count of executed instructions, on one host
+	// thread. Times measured in the guest are then repeatable and independent of
+	// the host's load, at the price of speed.
+	ICount bool
+	// QEMU is the emulator; by the kernel's architecture if empty.
+	QEMU string
+	// Accel is "tcg" (the default) or "kvm". With "kvm", a boot that is not
+	// finished within KVMProbe is taken for a host whose /dev/kvm does not
+	// work, and is repeated with tcg; Machine.Accel tells.
+	Accel    string
+	KVMProbe time.Duration // 20 s if zero
+	// GDB makes QEMU listen for a debugger on this port of 127.0.0.1. A guest
+	// may then be stopped at will, so hangs are no longer detected.
+	GDB int
+	// NoKASLR boots the kernel at its link address.
+	NoKASLR bool
+	// BootTimeout bounds the boot (2 min if zero), HangTimeout the silence of a
+	// guest from which an answer is due (1 min).
+	BootTimeout, HangTimeout time.Duration
+	// Debug receives progress and the QEMU command line.
+	Debug io.Writer
+
+	oneThread bool // tcg: all CPUs on one host thread, see tcg.go
+}
+
+// A File is put into the guest's initramfs, from HostPath or, if that is empty,
+// from Content.
+type File struct {
+	GuestPath string
+	HostPath  string
+	Content   []byte
+	// Mode is the permission bits; if zero, those of HostPath or 0644.
+	Mode os.FileMode
+}
+
+func (c *Config) debugf(format string, args ...any) {
+	if c.Debug != nil {
+		fmt.Fprintf(c.Debug, "vm: "+format+"\n", args...)
+	}
+}
+
+// complete checks c and fills in defaults. Its errors are the user's mistakes,
+// except for a missing QEMU.
+func (c *Config) complete() (*arch, error) {
+	if c.Kernel == "" {
+		return nil, fmt.Errorf("no kernel image given")
+	}
+	a, err := archOf(c.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	if c.Init == "" {
+		if c.Init, err = os.Executable(); err != nil {
+			return nil, &InfraError{"find the running program", err}
+		}
+	}
+	if err := a.runsIn(c.Init); err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	if c.QEMU == "" {
+		c.QEMU = a.qemu
+	}
+	if c.QEMU, err = exec.LookPath(c.QEMU); err != nil {
+		return nil, &InfraError{"QEMU (Debian: apt install qemu-system)", err}
+	}
+	switch c.Accel {
+	case "":
+		c.Accel = "tcg"
+	case "tcg", "kvm":
+	default:
+		return nil, fmt.Errorf("unknown accelerator %q: tcg or kvm", c.Accel)
+	}
+	if err := c.checkDisk(); err != nil {
+		return nil, err
+	}
+	if c.Accel == "kvm" && c.ICount {
+		return nil, fmt.Errorf("instruction counting needs the tcg accelerator")
+	}
+	if c.oneThread, err = oneThread(c.QEMU); err != nil {
+		return nil, err
+	}
+	setDefault(&c.CPUs, 4)
+	setDefault(&c.Sockets, 1)
+	if c.CPUs%c.Sockets != 0 {
+		return nil, fmt.Errorf("%d CPUs in %d sockets", c.CPUs, c.Sockets)
+	}
+	setDefault(&c.MemoryMiB, 1024)
+	setDefault(&c.KVMProbe, 20*time.Second)
+	setDefault(&c.BootTimeout, 2*time.Minute)
+	setDefault(&c.HangTimeout, time.Minute)
+	return a, nil
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// commandLine is the kernel's.
+func (c *Config) commandLine(a *arch) []string {
+	words := []string{
+		"console=" + a.console,
+		"rdinit=/init",
+		wire.EnvDevice + "=" + a.bell,
+		// -1 reboots at once, which -no-reboot turns into the end of QEMU: a dead
+		// guest is noticed when it dies.
+		"panic=-1",
+		// An oops in the scheduler holds locks or has lost a task; what the guest
+		// does afterwards proves nothing and usually is a hang. Warnings are
+		// reported, but the guest goes on.
+		"oops=panic",
+		"panic_on_warn=0",
+		"sysrq_always_enabled",
+		// What processes write to /dev/kmsg is evidence: no rate limit.
+		"printk.devkmsg=on",
+	}
+	if c.Disk != "" {
+		words = append(words, wire.EnvDisk+"=/dev/vda", wire.EnvJournal+"="+a.journal,
+			// The address belongs to a name that is known before udev runs.
+			"net.ifnames=0",
+			// The console is the kernel's; what systemd does is in the journal.
+			"systemd.show_status=0")
+	}
+	words = append(words, a.append...)
+	if c.Accel == "tcg" && !c.ICount {
+		words = append(words, a.hostClock()...)
+	}
+	if c.NoKASLR {
+		words = append(words, "nokaslr")
+	}
+	return append(words, c.Append...)
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// aptConfig is the key of the context's value that names apt's configuration: all
+// that runs for one fetch sees the same packages.
+type aptConfig struct{}
+
+func aptEnv(ctx context.Context) []string {
+	if path, ok := ctx.Value(aptConfig{}).(string); ok {
+		return []string{"APT_CONFIG=" + path}
+	}
+	return nil
+}
+
+var suiteRE = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+
+const archiveKeys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// listsAge is how old package lists may be.
+const listsAge = 24 * time.Hour
+
+// inSuite makes what apt runs under the context see the packages of one suite of
+// Debian, and only those. Its lists are kept in the cache; the host's apt is not
+// touched.
+func inSuite(ctx context.Context, cache, suite string, rep *reporter) (context.Context, error) {
+	if !suiteRE.MatchString(suite) {
+		return nil, fmt.Errorf("suite %q is not the name of a suite of Debian, such as trixie or sid", suite)
+	}
+	main, security := mirrors(ctx)
+	dir := filepath.Join(cache, "apt", suite)
+	for _, d := range []string{"lists/partial", "archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	unlock, err := (&store{dir: dir, rep: rep}).lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	signed := ""
+	if existing(archiveKeys) != "" {
+		signed = "[signed-by=" + archiveKeys + "] "
+	}
+	sources := fmt.Sprintf("deb %s%s %s main\n", signed, main, suite)
+	if !strings.Contains(suite, "-") && !slices.Contains([]string{"sid", "unstable", "experimental"}, suite) {
+		sources += fmt.Sprintf("deb %s%s %s-security main\n", signed, security, suite)
+	}
+	conf := fmt.Sprintf(`Dir::Etc::sourcelist "%[1]s/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::State::lists "%[1]s/lists";
+Dir::Cache "%[1]s";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+`, dir)
+	list, path := filepath.Join(dir, "sources.list"), filepath.Join(dir, "apt.conf")
+	was, _ := os.ReadFile(list)
+	for name, text := range map[string]string{list: sources, path: conf} {
+		if err := writeFile(name, []byte(text)); err != nil {
+			return nil, err
+		}
+	}
+	ctx = context.WithValue(ctx, aptConfig{}, path)
+	mark := filepath.Join(dir, "updated")
+	if st, err := os.Stat(mark); err == nil && string(was) == sources && time.Since(st.ModTime()) < listsAge {
+		return ctx, nil
+	}
+	rep.report(Progress{Step: "download", Item: "the package lists of " + suite})
+	if _, err := output(ctx, dir, "look up kernel packages", "apt-get", append(aptOptions(), "update", "--error-on=any")...); err != nil {
+		return nil, fmt.Errorf("package lists of %s: %w", suite, err)
+	}
+	return ctx, writeFile(mark, nil)
+}
+
+// mirrors are the archives that the host's apt uses, or Debian's own.
+func mirrors(ctx context.Context) (main, security string) {
+	main, security = "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
+	out, _ := output(ctx, "", "look up kernel packages", "apt-get", "indextargets", "--format", "$(LABEL) $(SITE)",
+		"Created-By: Packages", "Origin: Debian")
+	found := map[string]string{}
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) == 2 && found[f[0]] == "" {
+			found[f[0]] = f[1]
+		}
+	}
+	if s := found["Debian"]; s != "" {
+		main = s
+	}
+	if s := found["Debian-Security"]; s != "" {
+		security = s
+	}
+	return main, security
+}
+
+// Analysable lists, newest first, the releases of a flavour and series of which
+// apt has the vmlinux. An empty suite means the host's own packages.
+func Analysable(ctx context.Context, o Options, flavour, kernelSeries string) ([]string, error) {
+	o.Release = "any"
+	f, err := newFetcher(&o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Suite != "" {
+		if ctx, err = inSuite(ctx, f.cache, o.Suite, f.rep); err != nil {
+			return nil, err
+		}
+	}
+	names, err := aptNames(ctx, "linux-image-")
+	if err != nil {
+		return nil, err
+	}
+	return byImageVersion(ctx, slices.DeleteFunc(debugReleases(names, flavour), func(r string) bool {
+		return series(r) != kernelSeries
+	})), nil
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package image
+
+import "plugsched/internal/kernel/arch/x86"
+
+// Reach is what code behind an address can get to, on any path and whatever
+// static keys say.
+type Reach struct {
+	Calls []*Function // in no particular order; indirect calls are not among them
+	Keys  []uint64    // sites of static keys on the way
+}
+
+// stackFailure does not return (kernel/panic.c): the code behind a call of it is
+// somebody else's.
+const stackFailure = "__stack_chk_fail"
+
+// ReachFrom follows the code of f, and of the parts split off it, from addr on.
+func (p *Program) ReachFrom(f *Function, addr uint64) (*Reach, error) {
+	mach, err := machineOf(p.Machine)
+	if err != nil {
+		return nil, err
+	}
+	within := func(a uint64) bool {
+		g := p.FuncAt(a)
+		return g == f || g != nil && g.Name == f.Name+".cold" && p.Lookup(g.Name, f.Unit) == g
+	}
+	tail, err := mach.tail(&x86.Text{
+		Bytes:  func(a uint64) []byte { return p.upTo(a, x86.MaxInstruction) },
+		Within: within,
+		Patched: func(a uint64) (uint64, bool) {
+			s := p.PatchSiteIn(a, a+1)
+			return siteTarget(s, a)
+		},
+		Returns: func(a uint64) bool {
+			g := p.FuncAt(a)
+			return g == nil || g.Name != stackFailure
+		},
+	}, addr)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reach{Keys: tail.Keys}
+	for _, a := range tail.Calls {
+		if g := p.FuncAt(a); g != nil {
+			r.Calls = append(r.Calls, g)
+		}
+	}
+	return r, nil
+}
+
+func siteTarget(s *PatchSite, addr uint64) (uint64, bool) {
+	if s == nil || s.Addr != addr || s.Kind != SiteStaticKey {
+		return 0, false
+	}
+	return s.Target, true
+}
+
+// upTo returns up to n bytes at addr.
+func (p *Program) upTo(addr uint64, n int) []byte {
+	for ; n > 0; n-- {
+		if b := p.Bytes(addr, n); b != nil {
+			return b
+		}
+	}
+	return nil
+}

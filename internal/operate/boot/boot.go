@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package boot makes a package's scheduler the running one: when the package is
+// installed and at each boot. A scheduler is on trial until the machine has been seen to
+// work with it, and the guard remembers on disk one that did not get so far.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/operate/live"
+)
+
+// Kernel is what is asked of the running kernel (internal/operate/live).
+type Kernel interface {
+	Read() (*live.Status, error)
+	Check(*live.Module, live.Options) error
+	Install(context.Context, *live.Module, live.Options) (*live.Status, error)
+	Settle(ctx context.Context, module string, d time.Duration) error
+	Confirm(context.Context, live.Options) (*live.Status, error)
+	GoBack(ctx context.Context, module, reason string, o live.Options) (*live.Status, error)
+	Uninstall(context.Context, live.Options) (*live.Status, error)
+}
+
+// Runner loads the scheduler of one package.
+type Runner struct {
+	Package *installed.Package
+	Kernel  Kernel
+	Root    string // of the file system that holds the guard
+	BootID  string
+	// Trial is how long the kernel waits for the confirmation, which comes when
+	// the machine was watched for Settle.
+	Trial, Settle time.Duration
+	Say           func(string)
+}
+
+func (r *Runner) say(format string, args ...any) {
+	if r.Say != nil {
+		r.Say(fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *Runner) options() live.Options { return live.Options{Progress: r.Say} }
+
+// Adopt makes the package's scheduler the running one, instead of the kernel's own or of
+// an earlier version of the package. When it returns an error, the scheduler before runs,
+// unless the error says otherwise.
+func (r *Runner) Adopt(ctx context.Context) (*live.Status, error) {
+	unlock, err := lock(ctx, filepath.Join(r.Root, lockFile))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := r.adopt(ctx); err != nil {
+		return nil, err
+	}
+	return r.Kernel.Read()
+}
+
+func (r *Runner) adopt(ctx context.Context) error {
+	guard, err := ReadGuard(r.Root, r.Package.Release)
+	if err != nil {
+		return err
+	}
+	s, err := r.Kernel.Read()
+	if err != nil {
+		return err
+	}
+	if s.Active && s.Name == r.Package.Module {
+		return r.resume(ctx, guard, s)
+	}
+	if err := r.mayReplace(guard, s); err != nil {
+		return err
+	}
+	if why := guard.Tripped(r.Package.Module, r.BootID); why != "" {
+		return &GuardError{why}
+	}
+	o := r.options()
+	o.Replace, o.Trial = s.Active, r.Trial
+	m, err := r.open()
+	if err != nil {
+		return err
+	}
+	if err := r.Kernel.Check(m, o); err != nil {
+		return err
+	}
+	if err := r.begin(guard); err != nil {
+		return err
+	}
+	if _, err := r.Kernel.Install(ctx, m, o); err != nil {
+		return r.notInstalled(ctx, guard, err)
+	}
+	return r.confirm(ctx, guard)
+}
+
+// open reads the package's module.
+func (r *Runner) open() (*live.Module, error) {
+	m, err := live.Open(r.Package.File(installed.Module))
+	if err != nil {
+		return nil, err
+	}
+	if m.Desc.Name != r.Package.Module {
+		return nil, &live.PreconditionError{Err: fmt.Errorf("%s is %s, not the package's %s: install the package again", m.Path, m.Desc.Name, r.Package.Module)}
+	}
+	return m, nil
+}
+
+// mayReplace looks at the scheduler that runs, which is not the package's.
+func (r *Runner) mayReplace(guard *Guard, s *live.Status) error {
+	switch {
+	case !s.Active:
+		return nil
+	case s.TrialLeft > 0:
+		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or `plugsched uninstall` first", s.Name)}
+	case !guard.Knows(s.Name):
+		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s runs, which is not of this package: remove its package, or `plugsched uninstall` first", s.Name)}
+	}
+	return nil
+}
+
+// resume goes on where an earlier run was ended.
+func (r *Runner) resume(ctx context.Context, guard *Guard, s *live.Status) error {
+	ours := guard.Attempt != nil && guard.Attempt.Module == s.Name
+	switch {
+	case s.TrialLeft == 0 && ours:
+		return guard.Confirm()
+	case s.TrialLeft == 0:
+		return r.note(guard)
+	case !ours:
+		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial already: run `plugsched confirm` or `plugsched uninstall` first", s.Name)}
+	}
+	r.say("%s is on trial already: going on", s.Name)
+	return r.confirm(ctx, guard)
+}
+
+// note lets the guard know a scheduler that somebody tried and confirmed before its package
+// was installed, so that the package's next version may replace it.
+func (r *Runner) note(guard *Guard) error {
+	if guard.Confirmed != nil && guard.Confirmed.Module == r.Package.Module {
+		return nil
+	}
+	if err := guard.Begin(r.attempt()); err != nil {
+		return err
+	}
+	return guard.Confirm()
+}
+
+func (r *Runner) attempt() Attempt {
+	p := r.Package
+	return Attempt{Package: p.Name, Version: p.Version, Module: p.Module, BootID: r.BootID}
+}
+
+// begin notes the attempt, and has everything else on disk before something
+// unknown runs.
+func (r *Runner) begin(guard *Guard) error {
+	if err := guard.Begin(r.attempt()); err != nil {
+		return &live.PreconditionError{Err: fmt.Errorf("nothing was loaded, because the boot guard cannot be written: %w", err)}
+	}
+	unix.Sync()
+	return nil
+}
+
+// notInstalled has the scheduler before run after an install that failed, and notes
+// whose fault it was.
+func (r *Runner) notInstalled(ctx context.Context, guard *Guard, err error) error {
+	s, e := r.Kernel.Read()
+	if e != nil {
+		return errors.Join(err, e)
+	}
+	if loaded(s, r.Package.Module) { // it ran, and may have gone back already
+		return r.takeBack(ctx, guard, err)
+	}
+	if e := guard.Withdraw(); e != nil {
+		err = errors.Join(err, fmt.Errorf("the boot guard: %w", e))
+	}
+	return err
+}
+
+// confirm watches the machine and ends the trial.
+func (r *Runner) confirm(ctx context.Context, guard *Guard) error {
+	r.say("watching %s for %v", r.Package.Module, r.Settle)
+	if err := r.Kernel.Settle(ctx, r.Package.Module, r.Settle); err != nil {
+		return r.takeBack(ctx, guard, err)
+	}
+	if _, err := r.Kernel.Confirm(ctx, r.options()); err != nil && !r.confirmed() {
+		return r.takeBack(ctx, guard, err)
+	}
+	if err := guard.Confirm(); err != nil {
+		return fmt.Errorf("%s is the running scheduler, but the boot guard does not know, and will not load it at the next boot: %w", r.Package, err)
+	}
+	return nil
+}
+
+// confirmed reports whether somebody else has ended the trial.
+func (r *Runner) confirmed() bool {
+	s, err := r.Kernel.Read()
+	return err == nil && s.Name == r.Package.Module && s.TrialLeft == 0
+}
+
+// backTimeout bounds how long the way back is waited for. The kernel goes back in any
+// case, at the latest when the trial is over.
+const backTimeout = time.Minute
+
+// takeBack ends the trial for the scheduler before. An interrupted trial is not the
+// scheduler's fault: the guard keeps it open for this boot.
+func (r *Runner) takeBack(ctx context.Context, guard *Guard, why error) error {
+	interrupted := ctx.Err() != nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTimeout)
+	defer cancel()
+	if !interrupted {
+		if e := guard.Fail(firstLine(why)); e != nil {
+			why = errors.Join(why, fmt.Errorf("the boot guard: %w", e))
+		}
+	}
+	s, err := r.Kernel.Read()
+	if err == nil && s.Name == r.Package.Module {
+		_, err = r.Kernel.GoBack(ctx, r.Package.Module, firstLine(why), r.options())
+	}
+	if err != nil {
+		return errors.Join(why, fmt.Errorf("going back failed, the kernel does it by itself when the trial is over: %w", err))
+	}
+	return why
+}
+
+// Remove gives the kernel its own scheduler back if the package's runs, in whatever
+// version, and unloads a module of it that went back. It returns nil when there was
+// nothing to do.
+func (r *Runner) Remove(ctx context.Context) (*live.Status, error) {
+	unlock, err := lock(ctx, filepath.Join(r.Root, lockFile))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	s, err := r.Kernel.Read()
+	if err != nil {
+		return nil, err
+	}
+	// A damaged guard knows no earlier version, and does not keep this one here.
+	guard, _ := ReadGuard(r.Root, r.Package.Release)
+	if !slices.ContainsFunc(s.Modules, func(l live.Loaded) bool { return l.Name == r.Package.Module || guard.Knows(l.Name) }) {
+		return nil, nil
+	}
+	switch {
+	case s.TrialLeft > 0:
+		return nil, &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or `plugsched uninstall` first, or wait %v",
+			s.Name, s.TrialLeft.Round(time.Second))}
+	case s.Active && s.Name != r.Package.Module && !guard.Knows(s.Name):
+		return nil, nil
+	}
+	o := r.options()
+	o.Verify = true
+	return r.Kernel.Uninstall(ctx, o)
+}
+
+func loaded(s *live.Status, module string) bool {
+	return slices.ContainsFunc(s.Modules, func(l live.Loaded) bool { return l.Name == module })
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package boot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/operate/live"
+)
+
+// Disable on the kernel command line keeps packages' schedulers from being loaded.
+const Disable = "plugsched.enable=0"
+
+// ThisBoot returns an identity that differs from boot to boot (drivers/char/random.c, proc_do_uuid).
+func ThisBoot() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text)), err
+}
+
+// Elsewhere says why this is not the system that the package's scheduler is for, ""
+// when it is.
+func Elsewhere(p *installed.Package) (string, error) {
+	release, err := live.Release()
+	if err != nil {
+		return "", err
+	}
+	if release != p.Release {
+		return "the running kernel is " + release, nil
+	}
+	if why := Confined("/"); why != "" {
+		return why, nil
+	}
+	id, err := live.BuildID()
+	if err != nil {
+		return "", err
+	}
+	if id != p.BuildID {
+		return fmt.Sprintf("the running kernel calls itself %s too, but is another build of it", release), nil
+	}
+	return "", nil
+}
+
+// Confined says what keeps this process away from the machine's own system.
+func Confined(root string) string {
+	init, err := os.Stat(filepath.Join(root, "proc/1/root/."))
+	if err != nil {
+		return "this is a chroot (/proc/1/root cannot be seen)"
+	}
+	own, err := os.Stat(root)
+	if err != nil || !os.SameFile(init, own) {
+		return "this is a chroot"
+	}
+	for _, mark := range []string{"run/systemd/container", ".dockerenv", "run/.containerenv"} {
+		if _, err := os.Lstat(filepath.Join(root, mark)); err == nil {
+			return "this is a container"
+		}
+	}
+	return ""
+}
+
+// Disabled reports whether the administrator wants no scheduler in this boot.
+func Disabled() bool {
+	text, err := os.ReadFile("/proc/cmdline")
+	return err == nil && slices.Contains(strings.Fields(string(text)), Disable)
+}
+
+// Running is the kernel that runs here: the functions of internal/operate/live.
+type Running struct{}
+
+func (Running) Read() (*live.Status, error) { return live.Read() }
+
+func (Running) Check(m *live.Module, o live.Options) error { return live.Check(m, o) }
+
+func (Running) Install(ctx context.Context, m *live.Module, o live.Options) (*live.Status, error) {
+	return live.Install(ctx, m, o)
+}
+
+func (Running) Settle(ctx context.Context, module string, d time.Duration) error {
+	return live.Settle(ctx, module, d)
+}
+
+func (Running) Confirm(ctx context.Context, o live.Options) (*live.Status, error) {
+	return live.Confirm(ctx, o)
+}
+
+func (Running) GoBack(ctx context.Context, module, reason string, o live.Options) (*live.Status, error) {
+	return live.GoBack(ctx, module, reason, o)
+}
+
+func (Running) Uninstall(ctx context.Context, o live.Options) (*live.Status, error) {
+	return live.Uninstall(ctx, o)
+}

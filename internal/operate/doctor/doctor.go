@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package doctor finds all that would stop a scheduler from being installed on a
+// machine, or from coming back after a reboot, and changes nothing.
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/operate/boot"
+	"plugsched/internal/operate/history"
+	"plugsched/internal/operate/live"
+)
+
+// Examine looks at a machine. Module is the one to be installed, nil is any; p is the
+// package that it is from, nil is none.
+func Examine(h live.Host, m *live.Module, p *installed.Package, o live.Options) []live.Finding {
+	list := h.Findings(m, o)
+	if !h.MaySysModule() {
+		return list
+	}
+	for _, find := range []func(live.Host, *installed.Package) *live.Finding{state, packages, guard, disabled} {
+		if f := find(h, p); f != nil {
+			list = append(list, *f)
+		}
+	}
+	return list
+}
+
+// state: without its directory a package is refused, since the boot guard cannot be
+// written; a module alone loses its history only.
+func state(h live.Host, p *installed.Package) *live.Finding {
+	if err := (history.Log{Host: h}).Writable(); err != nil {
+		return &live.Finding{Check: "state", Problem: fmt.Sprintf("boot guard and history cannot be written: %v", err), Fix: "make " + installed.StateDir + " writable, with some space", Warning: p == nil}
+	}
+	return nil
+}
+
+func packages(h live.Host, _ *installed.Package) *live.Finding {
+	if _, err := installed.List(h.Root); err != nil {
+		return &live.Finding{Check: "packages", Problem: strings.ReplaceAll(err.Error(), "\n", "; "), Fix: "reinstall what is damaged", Warning: true}
+	}
+	return nil
+}
+
+func guard(h live.Host, p *installed.Package) *live.Finding {
+	if p == nil {
+		return nil
+	}
+	g, err := boot.ReadGuard(h.Root, p.Release)
+	var damaged *boot.GuardError
+	why := ""
+	switch {
+	case errors.As(err, &damaged):
+		why = damaged.Reason
+	case err == nil:
+		why = g.Tripped(p.Module, h.BootID())
+	}
+	if why == "" {
+		return nil // or its directory is not to be used, see state
+	}
+	return &live.Finding{Check: "boot guard", Problem: why, Fix: "install another version, or `plugsched guard --reset`"}
+}
+
+func disabled(h live.Host, p *installed.Package) *live.Finding {
+	text, _ := os.ReadFile(filepath.Join(h.Root, "/proc/cmdline"))
+	if p == nil || !slices.Contains(strings.Fields(string(text)), boot.Disable) {
+		return nil
+	}
+	return &live.Finding{Check: "kernel command line", Problem: boot.Disable + " keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or `plugsched install " + p.File(installed.Module) + "`", Warning: true}
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package metrics tells monitoring what is known about a machine's scheduler, in
+// Prometheus' text format and in OpenMetrics.
+package metrics
+
+import (
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"plugsched/internal/artefact/installed"
+	"plugsched/internal/operate/history"
+	"plugsched/internal/operate/live"
+)
+
+// State is what the metrics are made from.
+type State struct {
+	Status  *live.Status
+	Package *installed.Package // that the running scheduler is from, nil: none
+	Since   time.Time          // that scheduler runs; zero when not known
+	Guard   bool               // the boot guard keeps the installed package back
+	History []history.Entry
+	Damaged int // lines of the history
+}
+
+// buckets of downtime, in seconds: a hundred microseconds to three seconds, and all.
+var buckets = []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, math.Inf(1)}
+
+func (s *State) families() []family {
+	st := s.Status
+	out := []family{
+		gauge("plugsched_scheduler_active", "Whether a module's scheduler runs, and not the kernel's own.", flag(st.Active)),
+		s.info(),
+		gauge("plugsched_watchdog_timeout_seconds", "How long a task may wait for a CPU before the kernel goes back by itself; 0 is never.", st.Watchdog.Seconds()),
+		gauge("plugsched_trial_left_seconds", "How long the trial of the running scheduler goes on; 0 when there is none.", st.TrialLeft.Seconds()),
+		gauge("plugsched_going_back", "Whether the running scheduler is to be left and something holds that up.", flag(st.GoingBack != "")),
+		gauge("plugsched_conflicts", "Redirected functions that a livepatch has replaced or that a kprobe is in.", float64(len(st.TakenOver)+len(st.Probes))),
+		gauge("plugsched_guard_tripped", "Whether the boot guard keeps the installed package's scheduler from being loaded.", flag(s.Guard)),
+		gauge("plugsched_history_damaged_lines", "Lines of the history that cannot be read.", float64(s.Damaged)),
+	}
+	if !s.Since.IsZero() {
+		out = append(out, gauge("plugsched_scheduler_start_time_seconds", "When the running scheduler became it, in Unix time.", float64(s.Since.UnixMilli())/1000))
+	}
+	if t := st.Timings; t != nil {
+		out = append(out, gauge("plugsched_last_downtime_seconds", "How long the machine stood still for the last update.", time.Duration(t.StopMachine).Seconds()))
+	}
+	return append(out, s.updates(), s.wentBack(), s.downtime())
+}
+
+func gauge(name, help string, value float64) family {
+	return family{name, help, "gauge", []sample{{value: value}}}
+}
+
+func (s *State) info() family {
+	p := s.Package
+	if p == nil {
+		p = &installed.Package{}
+	}
+	return family{"plugsched_scheduler_info", "The running scheduler; an empty module is the kernel's own.", "gauge",
+		[]sample{{"", []string{"module", s.Status.Name, "release", s.Status.Release, "package", p.Name, "version", p.Version}, 1}}}
+}
+
+// updates counts what was tried. That which never happened is there with 0, so that its
+// first time is an increase.
+func (s *State) updates() family {
+	type key struct{ direction, result string }
+	n := map[key]float64{}
+	for _, d := range []string{"install", "replace", "remove"} {
+		n[key{d, history.Done}] = 0
+	}
+	for _, r := range []string{history.Refused, history.Busy, history.Failed} {
+		n[key{"none", r}] = 0
+	}
+	for _, e := range s.History {
+		d := e.Direction
+		if d == "" {
+			d = "none"
+		}
+		n[key{d, e.Result}]++
+	}
+	f := family{"plugsched_updates_total", "Updates by direction (none: the scheduler did not change) and result, as far back as the history reaches.", "counter", nil}
+	for k, v := range n {
+		f.samples = append(f.samples, sample{"", []string{"direction", k.direction, "result", k.result}, v})
+	}
+	sort.Slice(f.samples, func(i, j int) bool { return slices.Compare(f.samples[i].labels, f.samples[j].labels) < 0 })
+	return f
+}
+
+func (s *State) wentBack() family {
+	n := 0.0
+	for _, e := range s.History {
+		if e.Action == history.WentBack {
+			n++
+		}
+	}
+	return family{"plugsched_went_back_total", "How often the kernel left a scheduler by itself: a trial ended, or the watchdog barked.", "counter", []sample{{value: n}}}
+}
+
+func (s *State) downtime() family {
+	var total, sum float64
+	counts := make([]float64, len(buckets))
+	for _, e := range s.History {
+		if e.Direction == "" {
+			continue
+		}
+		seconds := e.Downtime.Seconds()
+		total++
+		sum += seconds
+		for i, b := range buckets {
+			if seconds <= b {
+				counts[i]++
+			}
+		}
+	}
+	f := family{"plugsched_downtime_seconds", "How long the machine stood still for updates, as far back as the history reaches.", "histogram", nil}
+	for i, b := range buckets {
+		f.samples = append(f.samples, sample{"_bucket", []string{"le", number(b)}, counts[i]})
+	}
+	f.samples = append(f.samples, sample{"_sum", nil, sum}, sample{"_count", nil, total})
+	return f
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
