@@ -16,7 +16,6 @@ import (
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch"
-	"plugsched/internal/kernel/arch/x86"
 	"plugsched/internal/kernel/image"
 )
 
@@ -79,7 +78,7 @@ func (c *collector) findSites() error {
 	if alts == nil {
 		return fmt.Errorf("%s: no .altinstructions", c.prog.Path)
 	}
-	list, err := x86.Alternatives(alts.Data, alts.Addr, c.isCode, c.isCode)
+	list, err := arch.X86.Alternatives(alts.Data, alts.Addr, c.isCode, c.isCode)
 	if err != nil {
 		return err
 	}
@@ -134,11 +133,11 @@ func (c *collector) function(f *boundary.Function) error {
 // that instruction to switch (docs/update.md).
 func switchCall(schedule *image.Function) (uint64, error) {
 	for _, call := range schedule.Calls {
-		if call.To.Name == "__switch_to_asm" {
+		if call.To.Name == arch.X86.SwitchTo {
 			return call.Site, nil
 		}
 	}
-	return 0, fmt.Errorf("does not call __switch_to_asm")
+	return 0, fmt.Errorf("does not call %s", arch.X86.SwitchTo)
 }
 
 // behindHead is the first instruction behind the bytes that are not the function's

@@ -12,7 +12,7 @@ import (
 
 	"plugsched"
 	"plugsched/internal/develop/boundary"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
@@ -25,7 +25,7 @@ type Plan struct {
 	Bound       map[string][]byte // unit ("kernel/sched/core.c") to its bound assembly
 	Boundary    *boundary.Boundary
 	Symbols     *symbols.Table
-	Springboard *x86.Springboard
+	Springboard *isa.Springboard
 	Types       *image.Types // of the scheduler's units
 }
 
@@ -59,7 +59,7 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 	}
 	generated := map[string]string{
 		"tables.S":      tables(p),
-		"springboard.S": p.Springboard.Assembly(),
+		"springboard.S": p.Springboard.Assembly,
 		"config.h":      configHeader(p.Types, p.Symbols),
 	}
 	for name, text := range generated {

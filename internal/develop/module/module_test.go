@@ -18,7 +18,7 @@ import (
 
 	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/boundary"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -101,7 +101,7 @@ func tiny(t *testing.T) *Plan {
 		return &boundary.Function{Name: name, Base: name, Unit: unit, Addr: addr, Size: size, Class: c, Jump: jump, Shipped: shipped}
 	}
 	return &Plan{
-		Symbols: syms, Springboard: &x86.Springboard{Call: 100, Return: 105},
+		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
 		Boundary: &boundary.Boundary{Release: "6.1.0-test", BuildID: "abcd",
 			Functions: []*boundary.Function{
 				function("internal", 0x2000, 32, boundary.Internal, 0),

@@ -21,6 +21,7 @@ import (
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
@@ -75,6 +76,7 @@ func (p *Project) Build(ctx context.Context) (*desc.Description, error) {
 // build is one run of Build.
 type build struct {
 	*Project
+	arch     *arch.Arch
 	tree     *module.Tree
 	boundary *boundary.Boundary
 	symbols  *symbols.Table
@@ -98,6 +100,9 @@ func (p *Project) newBuild() (*build, error) {
 		return nil, err
 	}
 	b := &build{Project: p, tree: p.tree(t, p.Dir), pristine: map[string]module.Unit{}, bound: map[string][]byte{}, names: map[string]*symbols.Symbol{}}
+	if b.arch, err = arch.Named(t.KernelArch); err != nil {
+		return nil, err
+	}
 	if b.boundary, err = p.Boundary(); err != nil {
 		return nil, err
 	}
@@ -192,7 +197,7 @@ func (b *build) bind(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kernel := bind.NewKernel(b.boundary, b.symbols)
+	kernel := bind.NewKernel(b.arch, b.boundary, b.symbols)
 	pristine, edited, err := b.parseUnits()
 	if err != nil {
 		return "", err
@@ -267,12 +272,12 @@ func (b *build) unit(name string) module.Unit {
 func (b *build) parseUnits() (pristine, edited map[string]*asm.Unit, err error) {
 	pristine, edited = map[string]*asm.Unit{}, map[string]*asm.Unit{}
 	for name, u := range b.pristine {
-		if pristine[name], err = parse(u.Assembly); err != nil {
+		if pristine[name], err = parse(b.arch, u.Assembly); err != nil {
 			return nil, nil, err
 		}
 	}
 	for _, u := range b.units {
-		if edited[u.Name], err = parse(u.Assembly); err != nil {
+		if edited[u.Name], err = parse(b.arch, u.Assembly); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -290,12 +295,12 @@ func unitNames(sets ...map[string]*asm.Unit) []string {
 	return slices.Compact(out)
 }
 
-func parse(path string) (*asm.Unit, error) {
+func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return asm.Parse(path, text)
+	return asm.Parse(&a.Assembly, path, text)
 }
 
 func (b *build) link(ctx context.Context) (string, error) {

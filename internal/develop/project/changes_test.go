@@ -14,6 +14,7 @@ import (
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/fetch"
 )
 
@@ -90,7 +91,7 @@ func TestUsers(t *testing.T) {
 	if diff := cmp.Diff(map[string][]string{"kernel/sched/smp.h": {"kernel/smp.c"}}, includers); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
-	changes := bind.NewKernel(b.boundary, nil).HeaderChanges(src, includers)
+	changes := bind.NewKernel(arch.X86, b.boundary, nil).HeaderChanges(src, includers)
 	users, err := b.users(tg, changes)
 	if diff := cmp.Diff(map[string][]string{"A": {"kernel/smp.c:3"}}, users); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)

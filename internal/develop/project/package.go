@@ -27,6 +27,7 @@ func (b *build) pack(ctx context.Context) (string, error) {
 		return "", userError("%s", err)
 	}
 	s := &packaging.Scheduler{
+		Arch:    b.arch.Package,
 		Release: b.desc.Release, BuildID: b.desc.BuildID, ModuleName: b.desc.Name, Commit: b.desc.Commit, Tool: b.desc.Tool,
 		Signed: b.signer != nil, Replaced: b.desc.Replaced,
 		Module: b.Module(), Description: b.Description(), Boundary: b.state(boundaryFile),

@@ -14,7 +14,7 @@ import (
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/symbols"
 )
@@ -172,9 +172,15 @@ func (p *Project) Reproduction() (*Reproduction, error) {
 
 func (p *Project) symbols() (*symbols.Table, error) { return symbols.Load(p.state(symbolsFile)) }
 
-func (p *Project) springboard() (*x86.Springboard, error) {
-	s := &x86.Springboard{}
-	return s, readJSON(p.state(springFile), s)
+func (p *Project) springboard() (*isa.Springboard, error) {
+	s := &isa.Springboard{}
+	if err := readJSON(p.state(springFile), s); err != nil {
+		return nil, err
+	}
+	if s.Assembly == "" {
+		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.state(springFile))
+	}
+	return s, nil
 }
 
 // pristine returns the units as the kernel has them, the scheduler's first.

@@ -15,6 +15,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"plugsched/internal/kernel/arch/native"
 )
 
 // Leftovers says what still refers to a module that was unloaded.
@@ -188,8 +190,8 @@ func (s *kernelSymbols) at(addr uint64) (names []string, offset uint64) {
 	return names, addr - s.sorted[i].addr
 }
 
-// heads looks for jumps into the span at the beginning of each function: x86's
-// jmp rel32 at any of the places that the runtime may use.
+// heads looks for jumps into the span at the beginning of each function, at any of the
+// places that the runtime may use.
 func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, where *spans) error {
 	buf := make([]byte, 24)
 	for _, name := range functions {
@@ -198,13 +200,13 @@ func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, w
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			l.Functions++
-			for i := 0; i+5 <= len(buf); i++ {
-				target := addr + uint64(i) + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(buf[i+1:]))))
-				if buf[i] == 0xe9 && where.holds(target) {
-					l.Heads = append(l.Heads, name)
-					break
+			native.Jumps(buf, addr, func(target uint64) bool {
+				if !where.holds(target) {
+					return true
 				}
-			}
+				l.Heads = append(l.Heads, name)
+				return false
+			})
 		}
 	}
 	return nil
