@@ -119,7 +119,7 @@ func (p *Project) newBuild() (*build, error) {
 			b.pristine[u.Name] = u
 		}
 	}
-	b.desc = &desc.Description{Format: desc.Version, Release: b.boundary.Release, BuildID: b.boundary.BuildID, Tool: version.String(), Boundary: map[string]int{}, Jumps: map[string]uint64{}}
+	b.desc = &desc.Description{Format: desc.Version, Release: b.boundary.Release, BuildID: b.boundary.BuildID, Tool: version.String(), Boundary: map[string]int{}, Jumps: map[string]uint64{}, JumpSize: uint64(b.arch.JumpSize)}
 	for c, n := range b.boundary.Counts() {
 		b.desc.Boundary[string(c)] = n
 	}

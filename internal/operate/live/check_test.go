@@ -59,7 +59,7 @@ func put(t *testing.T, h Host, name, text string) {
 
 func fakeModule() *Module {
 	return &Module{Path: "a.ko", Desc: &desc.Description{Name: "plugsched_aa", Release: "6.1.0-1", BuildID: "abcd",
-		Replaced: []string{"f", "g"}, Jumps: map[string]uint64{"f": 5, "g": 0},
+		Replaced: []string{"f", "g"}, Jumps: map[string]uint64{"f": 5, "g": 0}, JumpSize: 5,
 		Witnesses: map[string]uint64{"f": 0xffffffff80000010, "_stext": 0xffffffff80000000}}, image: make([]byte, 1<<20)}
 }
 

@@ -96,10 +96,8 @@ func (h Host) probesOn(functions []string) []string {
 	return out
 }
 
-// jumpSize is plugsched_jump_size of the runtime: x86's jmp rel32.
-const jumpSize = 5
-
-// findProbes looks for kprobes where jumps will be.
+// findProbes looks for kprobes where jumps will be. (Where the module does not say how long
+// they are, the kernel still refuses.)
 func (h Host) findProbes(m *Module, _ Options) []error {
 	list, err := h.probes()
 	if err != nil {
@@ -110,7 +108,7 @@ func (h Host) findProbes(m *Module, _ Options) []error {
 	}
 	var out []error
 	for _, p := range list {
-		if jump, ok := m.Desc.Jumps[p.function]; ok && p.offset >= jump && p.offset < jump+jumpSize {
+		if jump, ok := m.Desc.Jumps[p.function]; ok && p.offset >= jump && p.offset < jump+m.Desc.JumpSize {
 			out = append(out, obstacle("remove the probe; put it on the module's function later (perf probe -m)", "a kprobe is at %s, where a jump will be", &p)...)
 		}
 	}
