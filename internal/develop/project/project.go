@@ -44,6 +44,9 @@ type Project struct {
 	// Self is the plugsched binary, which the kernel's build runs as compiler
 	// wrapper.
 	Self string
+	// Tool is its version: modules say which one made them, and packages take along an
+	// installer of the same.
+	Tool string
 	// SignKey and SignCert, when set, are the private key and the certificate that
 	// Build signs the module with.
 	SignKey, SignCert string
@@ -52,8 +55,6 @@ type Project struct {
 	// Documents, when set, makes the man pages and completions that packages take
 	// along, dated as they are: what packaging.Scheduler wants.
 	Documents func(date time.Time) (map[string][]byte, error)
-	// Packages are the paths of those that Build has made.
-	Packages []string
 	// Progress, when set, is told about every stage: when it begins (took 0) and
 	// when it ends.
 	Progress func(Event)
