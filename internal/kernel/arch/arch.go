@@ -58,6 +58,9 @@ type Arch struct {
 
 	// MaxInstruction is the size in bytes of the longest instruction.
 	MaxInstruction int
+	// Size is that of the instruction that code begins with, prefixes included; 0 if it is
+	// not known.
+	Size func(code []byte) int
 	// Refs yields, in order, what instructions branch to and which addresses they yield as
 	// values. Bytes that are no known instruction are stepped over, and counted.
 	Refs func(code []byte, addr uint64, yield func(isa.Ref)) (undecoded int)

@@ -38,6 +38,7 @@ var X86 = &Arch{
 	Field:    x86.Field,
 
 	MaxInstruction: x86.MaxInstruction,
+	Size:           x86.Size,
 	Refs:           x86.Refs,
 	Memory:         x86.MemoryOperands,
 	Branch:         x86.Branch,

@@ -12,6 +12,16 @@ import (
 	"plugsched/internal/kernel/arch/isa"
 )
 
+// Size is that of the instruction that code begins with, prefixes included; 0 if it is not
+// known.
+func Size(code []byte) int {
+	in, err := x86asm.Decode(code, 64)
+	if err != nil {
+		return 0
+	}
+	return in.Len
+}
+
 // Refs decodes code, linked at addr, and yields what its instructions branch to
 // and which addresses they yield as values, in order. Indirect branches and
 // memory operands are not references: they read a pointer, which whoever stored
