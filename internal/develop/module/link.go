@@ -12,6 +12,7 @@ import (
 
 	"plugsched"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
@@ -22,6 +23,7 @@ const Name = "scheduler"
 
 // Plan is what goes into the module besides the bound units.
 type Plan struct {
+	Arch        *arch.Arch
 	Bound       map[string][]byte // unit ("kernel/sched/core.c") to its bound assembly
 	Boundary    *boundary.Boundary
 	Symbols     *symbols.Table
@@ -53,7 +55,7 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 	if err := makeLinks(dir, links); err != nil {
 		return "", err
 	}
-	objects, err := copyRuntime(filepath.Join(dir, runtimeDir))
+	objects, err := copyRuntime(filepath.Join(dir, runtimeDir), p.Arch)
 	if err != nil {
 		return "", err
 	}
@@ -84,12 +86,18 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 // runtimeDir keeps the runtime apart from the scheduler's own files.
 const runtimeDir = "plugsched"
 
-// copyRuntime writes the in-kernel half and returns its objects.
-func copyRuntime(dir string) ([]string, error) {
+// copyRuntime writes the in-kernel half for an architecture and returns its objects.
+func copyRuntime(dir string, a *arch.Arch) ([]string, error) {
 	var objects []string
 	err := fs.WalkDir(plugsched.Runtime, "runtime", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		if err != nil {
 			return err
+		}
+		if e.IsDir() {
+			if below, ok := strings.CutPrefix(path, "runtime/arch/"); ok && below != a.Name {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		text, err := fs.ReadFile(plugsched.Runtime, path)
 		if err != nil {

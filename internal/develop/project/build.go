@@ -280,7 +280,7 @@ func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 // link links the module with the runtime, and returns the path of what is not final yet.
 func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
 	err = p.stage("link", "linking the module", "", func() (string, error) {
-		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Bound: b.Assembly, Boundary: in.boundary(),
+		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly, Boundary: in.boundary(),
 			Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types})
 		return module.Name + ".ko", err
 	})
