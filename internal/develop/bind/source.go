@@ -34,10 +34,10 @@ type Sources struct {
 func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
 	out := &Changes{}
 	var err error
-	if out.Refusals, err = k.unbuilt(s); err != nil {
+	if out.Refusals, err = s.unbuilt(); err != nil {
 		return nil, err
 	}
-	refusals, warnings := k.uncompiled(src, s)
+	refusals, warnings := s.uncompiled(src)
 	out.Add(&Changes{Refusals: append(refusals, k.CompareExports(src)...), Warnings: warnings})
 	h := &Headers{Ours: s.Ours}
 	if h.Includers, err = k.includers(src, s); err != nil {
@@ -53,7 +53,7 @@ func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
 
 // unbuilt refuses what the Makefile has got that is no part of the scheduler's
 // objects.
-func (k *Kernel) unbuilt(s *Sources) ([]Refusal, error) {
+func (s *Sources) unbuilt() ([]Refusal, error) {
 	makefile := filepath.Join(s.SchedDir, "Makefile")
 	text, err := os.ReadFile(filepath.Join(s.Tree, makefile))
 	if err != nil {
@@ -65,7 +65,8 @@ func (k *Kernel) unbuilt(s *Sources) ([]Refusal, error) {
 			continue
 		}
 		r := Refusal{Class: NotCompiled, Name: name, File: makefile, Line: 1,
-			Why: "is a directory or a module of its own, which is not built into the scheduler", Do: "list its files here as obj-y += FILE.o"}
+			Why: "is a directory or a module of its own, which is not built into the scheduler",
+			Do:  "list its files here as obj-y += FILE.o"}
 		if before, _, ok := strings.Cut(string(text), name); ok {
 			r.Line += strings.Count(before, "\n")
 		}
@@ -76,7 +77,7 @@ func (k *Kernel) unbuilt(s *Sources) ([]Refusal, error) {
 
 // uncompiled refuses new code that nothing compiles, and warns of other changes
 // that nothing compiles: of what the kernel's configuration leaves out.
-func (k *Kernel) uncompiled(src *edits.Set, s *Sources) (out []Refusal, warnings []string) {
+func (s *Sources) uncompiled(src *edits.Set) (out []Refusal, warnings []string) {
 	compiled := map[string]bool{}
 	for _, path := range s.Compiled {
 		if rel, err := filepath.Rel(s.Tree, path); err == nil {
@@ -86,11 +87,13 @@ func (k *Kernel) uncompiled(src *edits.Set, s *Sources) (out []Refusal, warnings
 	for _, file := range src.Files {
 		isCode := strings.HasSuffix(file, ".c") || strings.HasSuffix(file, ".S")
 		isNew := slices.Contains(src.New, file)
-		r := Refusal{Class: NotCompiled, Name: filepath.Base(file), File: file, Line: 1, Why: "is compiled by nothing, so that it would not take effect"}
+		r := Refusal{Class: NotCompiled, Name: filepath.Base(file), File: file, Line: 1,
+			Why: "is compiled by nothing, so that it would not take effect"}
 		switch {
 		case compiled[file] || !isCode && !strings.HasSuffix(file, ".h"):
 		case isCode && isNew && filepath.Dir(file) == s.SchedDir:
-			r.Do = "add it to " + s.SchedDir + "/Makefile (obj-y += " + strings.TrimSuffix(r.Name, filepath.Ext(file)) + ".o), or include it in a file that is compiled"
+			object := strings.TrimSuffix(r.Name, filepath.Ext(file)) + ".o"
+			r.Do = "add it to " + s.SchedDir + "/Makefile (obj-y += " + object + "), or include it in a file that is compiled"
 			out = append(out, r)
 		case isCode && isNew:
 			r.Do = "only " + s.SchedDir + " is built: put the code there"

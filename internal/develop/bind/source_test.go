@@ -74,8 +74,8 @@ func exists(path string) bool {
 }
 
 func TestUncompiled(t *testing.T) {
-	k, s, src := changedTree(t)
-	refusals, warnings := k.uncompiled(src, s)
+	_, s, src := changedTree(t)
+	refusals, warnings := s.uncompiled(src)
 	var got []string
 	for _, r := range refusals {
 		got = append(got, r.String())
@@ -104,10 +104,10 @@ func TestUsers(t *testing.T) {
 }
 
 func TestUnbuilt(t *testing.T) {
-	k, s, _ := changedTree(t)
+	_, s, _ := changedTree(t)
 	put(t, "obj-y += core.o\nobj-y += sub/\nobj-m += old.o\n", s.Tree, "kernel/sched/Makefile")
 	s.ListedBefore, s.Listed = []string{"old.o"}, []string{"sub/", "old.o"}
-	r, err := k.unbuilt(s)
+	r, err := s.unbuilt()
 	if err != nil || len(r) != 1 || !strings.HasPrefix(r[0].String(), "kernel/sched/Makefile:2: sub/ is a directory") {
 		t.Errorf("%v %v", r, err)
 	}

@@ -17,8 +17,10 @@ var movable = []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "
 
 // unable are configurations that the runtime is not made for on any architecture.
 var unable = []arch.Obstacle{
-	{Symbol: "rt_spin_lock", Why: "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
-	{Symbol: "sched_rt_can_attach", Why: "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
+	{Symbol: "rt_spin_lock",
+		Why: "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
+	{Symbol: "sched_rt_can_attach",
+		Why: "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
 }
 
 // Unable says why the runtime could not take over from a kernel's scheduler, or

@@ -280,8 +280,8 @@ func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 // link links the module with the runtime, and returns the path of what is not final yet.
 func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
 	err = p.stage("link", "linking the module", "", func() (string, error) {
-		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly, Boundary: in.boundary(),
-			Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types})
+		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
+			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types})
 		return module.Name + ".ko", err
 	})
 	return ko, err
@@ -289,7 +289,8 @@ func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, er
 
 // finish works out where every undefined symbol of the module is, and makes the
 // module final.
-func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string, signer *module.Signer) (d *desc.Description, err error) {
+func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string,
+	signer *module.Signer) (d *desc.Description, err error) {
 	err = p.stage("finish", "binding to the kernel", "", func() (string, error) {
 		binding, err := bindModule(in, b, ko)
 		if err != nil {
@@ -331,8 +332,9 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 
 // describe says what the module is, but for its name.
 func (p *Project) describe(ctx context.Context, in *inputs, b *bound, binding *module.Binding) *desc.Description {
-	d := &desc.Description{Format: desc.Version, Release: in.boundary().Release, BuildID: in.boundary().BuildID, Tool: p.Tool, Commit: p.commit(ctx),
-		Boundary: map[string]int{}, Changed: b.Changed, Added: b.Added, Removed: b.Removed, Warnings: b.Warnings,
+	d := &desc.Description{Format: desc.Version, Release: in.boundary().Release, BuildID: in.boundary().BuildID,
+		Tool: p.Tool, Commit: p.commit(ctx), Boundary: map[string]int{},
+		Changed: b.Changed, Added: b.Added, Removed: b.Removed, Warnings: b.Warnings,
 		Witnesses: in.kernel.Witnesses(binding.Places), Jumps: map[string]uint64{}, JumpSize: uint64(in.kernel.Arch.JumpSize)}
 	for c, n := range in.boundary().Counts() {
 		d.Boundary[string(c)] = n
@@ -353,7 +355,8 @@ func (p *Project) describe(ctx context.Context, in *inputs, b *bound, binding *m
 }
 
 // write makes the module final, and leaves it and its description in the working directory.
-func (p *Project) write(ctx context.Context, ko string, d *desc.Description, binding *module.Binding, signer *module.Signer) (size int64, err error) {
+func (p *Project) write(ctx context.Context, ko string, d *desc.Description, binding *module.Binding,
+	signer *module.Signer) (size int64, err error) {
 	tmp := p.Module() + ".tmp"
 	defer os.Remove(tmp) // of which nothing is left once it has been renamed
 	if err := module.Finish(ctx, ko, tmp, d, binding); err != nil {

@@ -28,7 +28,8 @@ var X86 = &Arch{
 	Syscalls: []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
 	Thunks:   []string{"__x86_return_thunk", "__x86_indirect_thunk_", "__pi___x86_"},
 	Obstacles: []Obstacle{
-		{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must not overwrite, and the kernel removes it where it does not call by pointer itself (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
+		{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must not overwrite, and the kernel removes it " +
+			"where it does not call by pointer itself (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
 	},
 
 	Relocations: []uint32{uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_32), uint32(elf.R_X86_64_32S),
