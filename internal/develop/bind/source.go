@@ -19,6 +19,9 @@ type Sources struct {
 	Tree     string // the developer's tree
 	SchedDir string // the scheduler's own directory in it
 	Kernel   string // the kernel's source, as far as it is at hand
+	// Dirs are its directories that are looked through for others who know what changed,
+	// code first.
+	Dirs []string
 	// Compiled are the files, absolute, that the units were compiled from.
 	Compiled []string
 	// Listed is what the Makefile in SchedDir lists that is no object of its own directory,
@@ -152,11 +155,10 @@ func (k *Kernel) headerUsers(changes []*edits.Change, s *Sources) (map[string][]
 	return out, err
 }
 
-// eachOutside reads C files of the kernel's source at hand that do not belong to the
-// scheduler, code first: those of the directories that are fetched for it, and of this
-// architecture.
+// eachOutside reads the C files of the kernel's source at hand that do not belong to the
+// scheduler.
 func (k *Kernel) eachOutside(s *Sources, f func(rel, text string)) error {
-	for _, dir := range []string{"kernel", "io_uring", filepath.Join("arch", k.Arch.Name), "include"} {
+	for _, dir := range s.Dirs {
 		err := filepath.WalkDir(filepath.Join(s.Kernel, dir), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() || !strings.HasSuffix(path, ".c") && !strings.HasSuffix(path, ".h") {
 				return err

@@ -30,7 +30,7 @@ func put(t *testing.T, text string, path ...string) {
 // were edited.
 func changedTree(t *testing.T) (*Kernel, *Sources, *edits.Set) {
 	t.Helper()
-	s := &Sources{Tree: t.TempDir(), SchedDir: "kernel/sched", Kernel: t.TempDir()}
+	s := &Sources{Tree: t.TempDir(), SchedDir: "kernel/sched", Kernel: t.TempDir(), Dirs: []string{"kernel", "arch/x86", "include"}}
 	pristine := t.TempDir()
 	for _, dir := range []string{s.Tree, pristine, s.Kernel} {
 		put(t, "obj-y += core.o\n", dir, "kernel/sched/Makefile")
