@@ -18,9 +18,9 @@ import (
 // Commands returns all of them.
 func Commands() []*cobra.Command {
 	var m machine
-	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newReject(), newUninstall(),
+	return []*cobra.Command{newInstall(m), newTry(m), newConfirm(m), newReject(m), newUninstall(m),
 		newStatus(m), newList(m), newDoctor(m), newHistory(m), newMetrics(m),
-		newGuard(), newBoot(), newPackage()}
+		newGuard(m), newBoot(m), newPackage(m)}
 }
 
 // ExitCode is what a command exits with on an error.

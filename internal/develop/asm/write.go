@@ -5,6 +5,8 @@ package asm
 import (
 	"bytes"
 	"strings"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // Edit says what Write does with a unit.
@@ -65,7 +67,7 @@ func (u *Unit) Write(e Edit) []byte {
 		}
 		text := l.text
 		if isMoved && m.name != "" {
-			text = replaceName(text, owner.Name, m.name)
+			text = replaceName(u.syntax, text, owner.Name, m.name)
 		}
 		if e.Rewrite != nil && l.def != nil {
 			if t, ok := e.Rewrite(l.def, text); ok {
@@ -75,7 +77,7 @@ func (u *Unit) Write(e Edit) []byte {
 			}
 		}
 		if e.Refer != nil && l.attr == "" {
-			text = referLine(text, func(name string, branch bool) string {
+			text = referLine(u.syntax, text, func(name string, branch bool) string {
 				if isMoved && name == m.name {
 					return name
 				}
@@ -105,7 +107,7 @@ func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
 		if u.lines[i].attr != "" {
 			continue
 		}
-		referLine(u.lines[i].text, func(name string, branch bool) string {
+		referLine(u.syntax, u.lines[i].text, func(name string, branch bool) string {
 			f(name, branch)
 			return name
 		})
@@ -117,7 +119,7 @@ func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
 func (u *Unit) StrayRefs(keep func(section string) bool, f func(name string)) {
 	for i := range u.lines {
 		if l := &u.lines[i]; l.def == nil && l.attr == "" && keep(l.section) {
-			referLine(l.text, func(name string, _ bool) string { f(name); return name })
+			referLine(u.syntax, l.text, func(name string, _ bool) string { f(name); return name })
 		}
 	}
 }
@@ -131,7 +133,7 @@ func symbolByte(c byte) bool { return symbolStart(c) || c >= '0' && c <= '9' || 
 // referLine calls f for every symbol that a line refers to and returns the line
 // with the names that f gave. Labels, mnemonics, directives, registers, string
 // literals and local labels (.L*) are not references.
-func referLine(text string, f func(name string, branch bool) string) string {
+func referLine(syntax *isa.Syntax, text string, f func(name string, branch bool) string) string {
 	if _, ok := labelOf(text); ok {
 		return text
 	}
@@ -150,7 +152,7 @@ func referLine(text string, f func(name string, branch bool) string) string {
 				j++
 			}
 			i = min(j+1, len(text))
-		case c == '#':
+		case strings.HasPrefix(text[i:], syntax.Comment):
 			i = len(text)
 		case c == ';':
 			mnemonic, atStart = "", true
@@ -175,11 +177,11 @@ func referLine(text string, f func(name string, branch bool) string) string {
 			case atStart:
 				if j < len(text) && text[j] == ':' {
 					j++ // a label before a statement on the same line
-				} else if mnemonic = word; !prefix(word) {
+				} else if mnemonic = word; !syntax.Prefix(word) {
 					atStart = false
 				}
 			case !strings.HasPrefix(word, ".L") && word != ".":
-				branch := isBranch(mnemonic) && plainOperand(text, i, j)
+				branch := syntax.Branch(mnemonic) && plainOperand(syntax, text, i, j)
 				if n := f(word, branch); n != word {
 					out.WriteString(text[copied:i])
 					out.WriteString(n)
@@ -198,14 +200,14 @@ func referLine(text string, f func(name string, branch bool) string) string {
 	return out.String()
 }
 
-func replaceName(text, from, to string) string {
+func replaceName(syntax *isa.Syntax, text, from, to string) string {
 	if name, ok := labelOf(text); ok {
 		if name == from {
 			return to + text[len(from):]
 		}
 		return text
 	}
-	return referLine(text, func(name string, _ bool) string {
+	return referLine(syntax, text, func(name string, _ bool) string {
 		if name == from {
 			return to
 		}
@@ -214,12 +216,12 @@ func replaceName(text, from, to string) string {
 }
 
 // plainOperand reports that text[i:j] is the whole operand of its statement.
-func plainOperand(text string, i, j int) bool {
+func plainOperand(syntax *isa.Syntax, text string, i, j int) bool {
 	before := strings.TrimRight(text[:i], " \t")
 	if before != "" && strings.ContainsAny(before[len(before)-1:], "*$,(+-") {
 		return false
 	}
 	after := strings.TrimPrefix(text[j:], "@PLT")
 	after = strings.TrimLeft(after, " \t")
-	return after == "" || after[0] == ';' || after[0] == '#'
+	return after == "" || after[0] == ';' || strings.HasPrefix(after, syntax.Comment)
 }

@@ -107,7 +107,7 @@ func (c *comparer) refuse(class Class, d *asm.Def, why, do string) {
 	if d.Kind == asm.Func {
 		kinds = []edits.Kind{edits.Function}
 	}
-	if e := c.src.Find(sourceName(d.Name), kinds...); e != nil && !e.Gone {
+	if e := c.src.Find(c.plan.kernel.sourceName(d.Name), kinds...); e != nil && !e.Gone {
 		r.File, r.Line = e.File, e.At
 	}
 	c.out.Refusals = append(c.out.Refusals, r)
@@ -143,14 +143,14 @@ func (c *comparer) changed(d *asm.Def) {
 // causes are the edits that made a function's code differ.
 func (c *comparer) causes(d *asm.Def) []edits.Cause {
 	called := map[string]bool{}
-	c.plan.Source.Refs(d, func(name string, _ bool) { called[sourceName(name)] = true })
-	return c.src.Causes(sourceName(d.Name), func(name string) bool { return called[name] })
+	c.plan.Source.Refs(d, func(name string, _ bool) { called[c.plan.kernel.sourceName(name)] = true })
+	return c.src.Causes(c.plan.kernel.sourceName(d.Name), func(name string) bool { return called[name] })
 }
 
 // booted refuses a change of what ran at boot. If only something that it uses
 // changed, then the state that it left is what the old code left everywhere.
 func (c *comparer) booted(d *asm.Def) {
-	own := d.Kind != asm.Func || !c.src.Knows(sourceName(d.Name))
+	own := d.Kind != asm.Func || !c.src.Knows(c.plan.kernel.sourceName(d.Name))
 	used := ""
 	for _, e := range c.causes(d) {
 		own = own || e.Path == nil
@@ -364,7 +364,7 @@ func (c *comparer) folded() {
 					Why: "now differs from " + f.Name + ", but the kernel has one body for both: it cannot tell them apart",
 					Do:  "change both alike, or change their callers"}
 				for _, name := range []string{f.Name, alias} {
-					if e := c.src.Find(sourceName(name), edits.Function); e != nil && !e.Gone {
+					if e := c.src.Find(c.plan.kernel.sourceName(name), edits.Function); e != nil && !e.Gone {
 						r.File, r.Line = e.File, e.At
 					}
 				}

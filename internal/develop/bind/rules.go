@@ -11,6 +11,7 @@ import (
 
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -24,11 +25,9 @@ const (
 	SwitchTo = "plugsched_switch_to"
 )
 
-// switchAsm is the kernel's context switch (arch/x86/entry/entry_64.S).
-const switchAsm = "__switch_to_asm"
-
 // Kernel is what the rules know about the kernel.
 type Kernel struct {
+	Arch     *arch.Arch
 	Boundary *boundary.Boundary
 	Symbols  *symbols.Table
 
@@ -76,9 +75,9 @@ func defines(units map[string]*asm.Unit, name string) (unit string, d *asm.Def) 
 
 type key struct{ name, unit string }
 
-// NewKernel indexes a boundary and a symbol table.
-func NewKernel(b *boundary.Boundary, s *symbols.Table) *Kernel {
-	k := &Kernel{Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
+// NewKernel indexes the boundary and the symbol table of a kernel of an architecture.
+func NewKernel(a *arch.Arch, b *boundary.Boundary, s *symbols.Table) *Kernel {
+	k := &Kernel{Arch: a, Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
 	for _, f := range b.Functions {
 		for _, name := range append([]string{f.Name}, f.Aliases...) {
 			k.functions[key{name, f.Unit}] = f
@@ -175,7 +174,7 @@ func kernelSection(name string) bool {
 // Decide works out the fate of every definition of a unit. pristine is the unit
 // as the kernel has it, without definitions if the kernel has none of that name.
 func (k *Kernel) Decide(unit string, src, pristine *asm.Unit) *Plan {
-	p := &Plan{Unit: unit, Source: src, kernel: k, old: pristine, twins: Twins(unit, src, pristine, k.Symbols),
+	p := &Plan{Unit: unit, Source: src, kernel: k, old: pristine, twins: k.twins(unit, src, pristine),
 		Fates: map[*asm.Def]Fate{}, Bound: map[string]*symbols.Symbol{}, names: map[string]string{}}
 	for _, d := range src.Defs {
 		if d.Kind != asm.Alias {
@@ -365,7 +364,7 @@ func (p *Plan) globalise() []string {
 // border function is the kernel's, so that a pointer that outlives the module
 // stays valid and leads back here through the jump while the module is live.
 func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
-	if name == switchAsm && branch && in != nil && in.Name == "__schedule" {
+	if name == p.kernel.Arch.SwitchTo && branch && in != nil && in.Name == "__schedule" {
 		return SwitchTo
 	}
 	d := p.Source.Lookup(name)

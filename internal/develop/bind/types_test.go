@@ -12,6 +12,7 @@ import (
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
@@ -50,7 +51,7 @@ func types(t *testing.T, c string) *image.Types {
 }
 
 func TestCompareTypes(t *testing.T) {
-	k := NewKernel(&boundary.Boundary{
+	k := NewKernel(arch.X86, &boundary.Boundary{
 		Functions: []*boundary.Function{{Name: "method", Base: "method", Unit: unitName, Class: boundary.Callback}},
 		Objects:   []*boundary.Object{{Name: "queue", Unit: unitName, Type: "struct queue"}},
 		Sources:   []string{"kernel/sched"},

@@ -12,7 +12,8 @@ import (
 
 	"plugsched"
 	"plugsched/internal/develop/boundary"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
@@ -22,10 +23,11 @@ const Name = "scheduler"
 
 // Plan is what goes into the module besides the bound units.
 type Plan struct {
+	Arch        *arch.Arch
 	Bound       map[string][]byte // unit ("kernel/sched/core.c") to its bound assembly
 	Boundary    *boundary.Boundary
 	Symbols     *symbols.Table
-	Springboard *x86.Springboard
+	Springboard *isa.Springboard
 	Types       *image.Types // of the scheduler's units
 }
 
@@ -53,7 +55,7 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 	if err := makeLinks(dir, links); err != nil {
 		return "", err
 	}
-	objects, err := copyRuntime(filepath.Join(dir, runtimeDir))
+	objects, err := copyRuntime(filepath.Join(dir, runtimeDir), p.Arch)
 	if err != nil {
 		return "", err
 	}
@@ -62,7 +64,7 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 		"runtime_start.S": textLabel("plugsched_runtime_start"),
 		"runtime_end.S":   textLabel("plugsched_runtime_end"),
 		"tables.S":        tables(p),
-		"springboard.S":   p.Springboard.Assembly(),
+		"springboard.S":   p.Springboard.Assembly,
 		"config.h":        configHeader(p.Types, p.Symbols),
 	}
 	for name, text := range generated {
@@ -100,12 +102,18 @@ func textLabel(name string) string {
 // runtimeDir keeps the runtime apart from the scheduler's own files.
 const runtimeDir = "plugsched"
 
-// copyRuntime writes the in-kernel half and returns its objects.
-func copyRuntime(dir string) ([]string, error) {
+// copyRuntime writes the in-kernel half for an architecture and returns its objects.
+func copyRuntime(dir string, a *arch.Arch) ([]string, error) {
 	var objects []string
 	err := fs.WalkDir(plugsched.Runtime, "runtime", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		if err != nil {
 			return err
+		}
+		if e.IsDir() {
+			if below, ok := strings.CutPrefix(path, "runtime/arch/"); ok && below != a.Name {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		text, err := fs.ReadFile(plugsched.Runtime, path)
 		if err != nil {

@@ -17,8 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"plugsched/internal/artefact/desc"
+	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -101,7 +102,7 @@ func tiny(t *testing.T) *Plan {
 		return &boundary.Function{Name: name, Base: name, Unit: unit, Addr: addr, Size: size, Class: c, Jump: jump, Shipped: shipped}
 	}
 	return &Plan{
-		Symbols: syms, Springboard: &x86.Springboard{Call: 100, Return: 105},
+		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
 		Boundary: &boundary.Boundary{Release: "6.1.0-test", BuildID: "abcd",
 			Functions: []*boundary.Function{
 				function("internal", 0x2000, 32, boundary.Internal, 0),
@@ -211,7 +212,7 @@ const thisModule = `
 func TestFinish(t *testing.T) {
 	dir := t.TempDir()
 	ko, out := filepath.Join(dir, "a.o"), filepath.Join(dir, "scheduler.ko")
-	binding := &Binding{Anchor: "far", Places: map[string]Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
+	binding := &Binding{Anchor: "far", Places: map[string]bind.Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
 	finish := func(text string, d *desc.Description) error {
 		t.Helper()
 		if err := os.WriteFile(ko, assemble(t, text), 0o644); err != nil {
@@ -280,7 +281,7 @@ func TestFinish(t *testing.T) {
 func TestFinishErrors(t *testing.T) {
 	dir := t.TempDir()
 	ko := filepath.Join(dir, "a.o")
-	binding := &Binding{Anchor: "far", Places: map[string]Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
+	binding := &Binding{Anchor: "far", Places: map[string]bind.Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
 	for name, tt := range map[string]struct{ from, to, want string }{
 		"no struct module": {".gnu.linkonce.this_module", ".gnu.linkonce.another", "has no section .gnu.linkonce.this_module"},
 		"another name":     {`.asciz	"scheduler"`, `.asciz	"schedule"`, "0 times \"scheduler\""},

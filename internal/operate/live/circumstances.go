@@ -30,7 +30,7 @@ var circumstances = []check{
 // findCommand looks for somebody who holds our lock file. Trying to take the lock could
 // make a command fail that comes at the same time; /proc/locks says who holds it
 // (fs/locks.c, lock_get_status: device and inode in the sixth field).
-func (h Host) findCommand(*Module, Options) []error {
+func (h Host) findCommand(*Module, InstallOptions) []error {
 	if err := unix.Access(h.path("/run"), unix.W_OK); err != nil {
 		return obstacle("commands are kept apart by a file there; /run is a tmpfs on any machine", "/run cannot be written to: %v", err)
 	}
@@ -96,11 +96,9 @@ func (h Host) probesOn(functions []string) []string {
 	return out
 }
 
-// jumpSize is plugsched_jump_size of the runtime: x86's jmp rel32.
-const jumpSize = 5
-
-// findProbes looks for kprobes where jumps will be.
-func (h Host) findProbes(m *Module, _ Options) []error {
+// findProbes looks for kprobes where jumps will be. (Where the module does not say how long
+// they are, the kernel still refuses.)
+func (h Host) findProbes(m *Module, _ InstallOptions) []error {
 	list, err := h.probes()
 	if err != nil {
 		return warning("mount -t debugfs none /sys/kernel/debug", "whether kprobes are in the way cannot be told: %v", err)
@@ -110,7 +108,7 @@ func (h Host) findProbes(m *Module, _ Options) []error {
 	}
 	var out []error
 	for _, p := range list {
-		if jump, ok := m.Desc.Jumps[p.function]; ok && p.offset >= jump && p.offset < jump+jumpSize {
+		if jump, ok := m.Desc.Jumps[p.function]; ok && p.offset >= jump && p.offset < jump+m.Desc.JumpSize {
 			out = append(out, obstacle("remove the probe; put it on the module's function later (perf probe -m)", "a kprobe is at %s, where a jump will be", &p)...)
 		}
 	}
@@ -119,7 +117,7 @@ func (h Host) findProbes(m *Module, _ Options) []error {
 
 // findOld looks for modules that do not run any more and are still loaded. What is left of
 // them is as somebody last saw it: to look again would change something.
-func (h Host) findOld(m *Module, _ Options) []error {
+func (h Host) findOld(m *Module, _ InstallOptions) []error {
 	list, err := h.loadedModules()
 	if err != nil {
 		return []error{err}
@@ -160,7 +158,7 @@ func (l *Loaded) stays() (why string, held bool) {
 // loadMemory is what the update takes besides the module, roughly, in bytes.
 const loadMemory = 16 << 20
 
-func (h Host) findMemory(m *Module, _ Options) []error {
+func (h Host) findMemory(m *Module, _ InstallOptions) []error {
 	need := loadMemory
 	if m != nil {
 		need += 4 * len(m.image) // ours, the loader's copy, the module, and its symbols
@@ -175,7 +173,7 @@ func (h Host) findMemory(m *Module, _ Options) []error {
 }
 
 // findIsolated names the CPUs that were promised not to be disturbed.
-func (h Host) findIsolated(*Module, Options) []error {
+func (h Host) findIsolated(*Module, InstallOptions) []error {
 	var out []error
 	for _, kind := range []string{"isolated", "nohz_full"} {
 		cpus := h.text("/sys/devices/system/cpu/" + kind)
@@ -186,14 +184,14 @@ func (h Host) findIsolated(*Module, Options) []error {
 	return out
 }
 
-func (h Host) findPreemption(*Module, Options) []error {
+func (h Host) findPreemption(*Module, InstallOptions) []error {
 	if strings.Contains(h.text("/sys/kernel/debug/sched/preempt"), "(full)") {
 		return warning("install when there is little load, or boot with preempt=voluntary", "tasks are preempted inside of the scheduler (preempt=full): an update may be busy for long")
 	}
 	return nil
 }
 
-func (h Host) findPanic(*Module, Options) []error {
+func (h Host) findPanic(*Module, InstallOptions) []error {
 	var out []error
 	for _, name := range []string{"panic_on_warn", "panic_on_oops"} {
 		if v := h.text("/proc/sys/kernel/" + name); v != "" && v != "0" {
@@ -203,7 +201,7 @@ func (h Host) findPanic(*Module, Options) []error {
 	return out
 }
 
-func (h Host) findRealtime(*Module, Options) []error {
+func (h Host) findRealtime(*Module, InstallOptions) []error {
 	if h.text("/proc/sys/kernel/sched_rt_runtime_us") == "-1" {
 		return warning("sysctl kernel.sched_rt_runtime_us=950000", "realtime tasks may keep a CPU for ever (kernel.sched_rt_runtime_us=-1): the watchdog does not tell that from a broken scheduler")
 	}
@@ -211,7 +209,7 @@ func (h Host) findRealtime(*Module, Options) []error {
 }
 
 // findVerification tries what uninstall reads to look for leftovers.
-func (h Host) findVerification(*Module, Options) []error {
+func (h Host) findVerification(*Module, InstallOptions) []error {
 	f, err := os.Open(h.path("/proc/kcore"))
 	if err != nil {
 		return warning("`plugsched uninstall --verify=false` does without", "uninstall will not be able to verify: %v", err)

@@ -142,21 +142,21 @@ func (l *Loaded) retire() error {
 
 // unloadIdle removes every module that is not the running scheduler, nor what it
 // would go back to.
-func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
+func (list loadedList) unloadIdle(ctx context.Context, to Progress) error {
 	for i := range list {
 		l := &list[i]
 		if l.State == stateActive || l.State == stateInactive && l.used() {
 			continue
 		}
 		if l.pinned() {
-			o.say("%s %s", l.Name, staysPinned)
+			to.sayf("%s %s", l.Name, staysPinned)
 			continue
 		}
-		o.say("removing %s, which is %s", l.Name, l.State)
+		to.sayf("removing %s, which is %s", l.Name, l.State)
 		err := l.unload(ctx)
 		var held *HeldError
 		if l.State == stateRolledBack && errors.As(err, &held) {
-			o.say("%v", err)
+			to.sayf("%v", err)
 			continue
 		}
 		if err != nil {
@@ -172,7 +172,7 @@ func (l *Loaded) unload(ctx context.Context) error {
 	var err error
 	for range 50 {
 		if err = l.retire(); err == nil {
-			err = unix.DeleteModule(l.Name, unix.O_NONBLOCK)
+			err = l.host.deleteModule(l.Name)
 		} else if !errors.Is(err, unix.EBUSY) {
 			return err
 		}

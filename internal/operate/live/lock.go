@@ -13,15 +13,15 @@ const lockFile = "/run/plugsched.lock"
 
 // begin is the beginning of whatever changes schedulers: it takes the right to, and
 // nobody else meanwhile.
-func begin(doing string) (end func(), err error) {
-	if !(Host{}).MaySysModule() {
+func (h Host) begin(doing string) (end func(), err error) {
+	if !h.MaySysModule() {
 		return nil, precondition("%s a scheduler needs root (CAP_SYS_MODULE)", doing)
 	}
-	return lock()
+	return h.lock()
 }
 
-func lock() (unlock func(), err error) {
-	fd, err := unix.Open(lockFile, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+func (h Host) lock() (unlock func(), err error) {
+	fd, err := unix.Open(h.path(lockFile), unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, precondition("%s: %v", lockFile, err)
 	}

@@ -52,21 +52,18 @@ type Status struct {
 	GoingBack string `json:"going_back,omitempty"`
 	// Report says why a module went back by itself; only root may read it.
 	Report string `json:"report,omitempty"`
-	// Leftovers is what Uninstall with Options.Verify found.
+	// Leftovers is what Uninstall with UninstallOptions.Verify found.
 	Leftovers *Leftovers `json:"leftovers,omitempty"`
 }
-
-// Read asks the kernel.
-func Read() (*Status, error) { return Host{}.Read() }
 
 // Read asks the machine's kernel.
 func (h Host) Read() (*Status, error) {
 	s := &Status{}
 	var err error
-	if s.Release, err = h.release(); err != nil {
+	if s.Release, err = h.Release(); err != nil {
 		return nil, err
 	}
-	if s.BuildID, err = h.buildID(); err != nil {
+	if s.BuildID, err = h.BuildID(); err != nil {
 		return nil, err
 	}
 	list, err := h.loadedModules()

@@ -13,8 +13,7 @@ import (
 
 // update asks a module for an update and repeats while tasks are in the way. Once
 // the kernel has begun it is not interrupted: either answer is final.
-func (l *Loaded) update(ctx context.Context, file, value string, o *Options) error {
-	tries := o.Tries
+func (l *Loaded) update(ctx context.Context, file, value string, tries int, to Progress) error {
 	if tries <= 0 {
 		tries = 10
 	}
@@ -31,7 +30,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 				report, _ := l.report("busy")
 				return &BusyError{Tries: try, Report: report}
 			}
-			o.say("busy, trying again in %v (%d of %d)", pause, try, tries)
+			to.sayf("busy, trying again in %v (%d of %d)", pause, try, tries)
 		case errors.Is(err, unix.EEXIST):
 			report, _ := l.report("busy")
 			first, _, _ := strings.Cut(report, "\n")
@@ -59,11 +58,11 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 }
 
 // finish verifies that every CPU schedules and that the kernel did not complain.
-func finish(log *kernelLog) (*Status, error) {
+func (h Host) finish(log *kernelLog) (*Status, error) {
 	if err := everyCPU(); err != nil {
 		return nil, err
 	}
-	s, err := Read()
+	s, err := h.Read()
 	if err != nil {
 		return nil, err
 	}
