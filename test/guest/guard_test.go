@@ -258,7 +258,16 @@ func TestGuardInput(t *testing.T) {
 func TestBoundary(t *testing.T) {
 	for _, c := range []struct{ name, class, why string }{
 		{"__schedule", "interface", "is called by schedule "},
-		{"schedule_tail", "interface", "ret_from_fork (arch/x86/entry/entry_64.S)"},
+		{"schedule_tail", "external", "any user can keep a task (schedule_tail is called by ret_from_fork (arch/x86/entry/entry_64.S)): schedule_tail calls __put_user_4"},
+		{"__x64_sys_sched_rr_get_interval", "external", "calls put_timespec64, _copy_to_user"},
+		{"sched_rr_get_interval", "interface", "is called by __x64_sys_sched_rr_get_interval"},
+		{"psi_write", "external", "any user can keep a task"},
+		{"psi_fop_release", "external", "psi_trigger_destroy calls synchronize_rcu"},
+		{"wait_task_inactive", "external", "schedule_hrtimeout"},
+		{"sched_cpu_deactivate", "callback", "cpuhp_hp_states"},
+		{"sched_feat_write", "callback", "sched_feat_fops"},
+		{"psi_trigger_create", "interface", "is called by pressure_write"},
+		{"try_to_wake_up", "internal", ""},
 		{"wake_up_process", "interface", "is exported"},
 		{"sched_rt_period_timer", "callback", "its address is taken"},
 		{"enqueue_task_fair", "internal", ""},
