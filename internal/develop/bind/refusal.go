@@ -32,12 +32,13 @@ const (
 	StaticCall  Class = "static-call"
 	SchedClass  Class = "class"
 	Registered  Class = "registered"
+	Section     Class = "section"
 	NotCompiled Class = "not-compiled"
 )
 
 // Classes are all classes, in the order of docs/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, NotCompiled}
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, NotCompiled}
 
 // Refusal is one change that could not take effect, or not safely.
 type Refusal struct {

@@ -136,42 +136,6 @@ type Plan struct {
 	names  map[string]string // kernel name to the undefined name used for it
 }
 
-// kernelSections hold what the kernel owns once and for all: it was consumed at
-// boot, or registered by the kernel's own copy.
-var kernelSections = []struct{ prefix, why string }{
-	{".init", "ran at boot"},
-	{".exit", "never runs in built-in code"},
-	{"__tracepoints_ptrs", "the kernel registered its tracepoints"},
-	{"__tracepoints_strings", "names of the kernel's tracepoints"},
-	{"__tracepoints", "the kernel's tracepoints; events keep going through them"},
-	{"_ftrace_events", "the kernel registered its trace events"},
-	{"_ftrace_eval_map", "the kernel registered its trace events"},
-	{"__syscalls_metadata", "the kernel registered its system calls"},
-	{"__bpf_raw_tp_map", "the kernel registered its raw tracepoints"},
-	{"_kprobe_blacklist", "read at boot"},
-	{"_error_injection_whitelist", "read at boot"},
-	{"__param", "read at boot"},
-	{".static_call.text", "trampolines of static calls; the kernel's are patched"},
-	{".static_call_tramp_key", "exports static calls"},
-	{"__ksymtab", "exports symbols"},
-	{"___ksymtab", "exports symbols"},
-	{".export_symbol", "exports symbols"},
-	{".discard.ibt_endbr_noseal", "about exported functions"},
-	{".discard.noendbr", "about static call trampolines"},
-	{"__verbose", "dynamic debug; the kernel's"},
-	{".modinfo", "about the kernel's built-in code"},
-}
-
-// kernelSection reports sections whose contents stay with the kernel.
-func kernelSection(name string) bool {
-	for _, s := range kernelSections {
-		if strings.HasPrefix(name, s.prefix) {
-			return true
-		}
-	}
-	return false
-}
-
 // Decide works out the fate of every definition of a unit. pristine is the unit
 // as the kernel has it, without definitions if the kernel has none of that name.
 func (k *Kernel) Decide(unit string, src, pristine *asm.Unit) *Plan {
@@ -292,7 +256,7 @@ func (p *Plan) shared(d *asm.Def) *symbols.Symbol {
 	if s == nil || s.Size != d.Size || d.Size == 0 || !p.was(name) {
 		return nil
 	}
-	if was := p.old.Lookup(name); was != nil && perCPU(was) != perCPU(d) {
+	if was := p.old.Lookup(name); was != nil && perCPU(was.Section) != perCPU(d.Section) {
 		return nil
 	}
 	return s
@@ -307,9 +271,6 @@ func (p *Plan) was(name string) bool {
 	_, d := defines(p.kernel.pristine, name)
 	return d != nil
 }
-
-// perCPU reports objects of which every CPU has one.
-func perCPU(d *asm.Def) bool { return strings.HasPrefix(d.Section, ".data..percpu") }
 
 func (p *Plan) refersTo(d *asm.Def, prefix string) bool {
 	found := false
@@ -327,6 +288,7 @@ func (p *Plan) Render() []byte {
 	out := p.Source.Write(asm.Edit{
 		Drop:        func(d *asm.Def) bool { return p.Fates[d] == Drop },
 		DropSection: kernelSection,
+		Place:       placed,
 		Rename: func(d *asm.Def) (string, string) {
 			if p.Fates[d] == Replace {
 				return TablePrefix + d.Name, ".data.rel.ro"

@@ -238,20 +238,19 @@ func (b *build) bindUnit(kernel *bind.Kernel, name string, edited, pristine *asm
 	for name, s := range plan.Bound {
 		b.names[name] = s
 	}
-	was, ok := b.pristine[name]
-	if !ok {
-		return c.Refusals, nil
-	}
-	before, err := bind.ReadTypes(was.Object)
-	if err != nil {
-		return nil, err
+	before := &image.Types{} // of a new unit
+	if was, ok := b.pristine[name]; ok {
+		var err error
+		if before, err = bind.ReadTypes(was.Object); err != nil {
+			return nil, err
+		}
+		if b.types == nil && b.boundary.Owns(name) {
+			b.types = before
+		}
 	}
 	now, err := bind.ReadTypes(b.unit(name).Object)
 	if err != nil {
 		return nil, err
-	}
-	if b.types == nil && b.boundary.Owns(name) {
-		b.types = before
 	}
 	refusals, warnings := kernel.CompareTypes(name, now, before, src)
 	b.desc.Warnings = append(b.desc.Warnings, warnings...)
@@ -312,6 +311,13 @@ func (b *build) link(ctx context.Context) (string, error) {
 func (b *build) finish(ctx context.Context) (string, error) {
 	if err := module.CheckTargets(b.ko, b.boundary); err != nil {
 		return "", err
+	}
+	refusals, err := bind.CheckSections(b.ko)
+	if err != nil {
+		return "", err
+	}
+	if len(refusals) > 0 {
+		return "", &RefusedError{refusals}
 	}
 	undefined, err := module.Undefined(b.ko)
 	if err != nil {
