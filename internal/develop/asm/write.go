@@ -119,6 +119,16 @@ func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
 	}
 }
 
+// In reports whether a line of d is in a section that want accepts.
+func (u *Unit) In(d *Def, want func(section string) bool) bool {
+	for i := d.first; i <= d.last; i++ {
+		if want(u.lines[i].section) {
+			return true
+		}
+	}
+	return false
+}
+
 // StrayRefs calls f for every name referred to outside of all definitions in
 // sections that keep accepts.
 func (u *Unit) StrayRefs(keep func(section string) bool, f func(name string)) {

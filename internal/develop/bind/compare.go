@@ -49,6 +49,7 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 	c.forgotten()
 	c.escaping()
 	c.sections()
+	c.switches()
 	for _, l := range [][]string{c.out.Changed, c.out.Added, c.out.Removed, c.out.Warnings} {
 		sort.Strings(l)
 	}

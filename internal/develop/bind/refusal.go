@@ -33,12 +33,13 @@ const (
 	SchedClass  Class = "class"
 	Registered  Class = "registered"
 	Section     Class = "section"
+	Switch      Class = "switch"
 	NotCompiled Class = "not-compiled"
 )
 
 // Classes are all classes, in the order of docs/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, NotCompiled}
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, NotCompiled}
 
 // Refusal is one change that could not take effect, or not safely.
 type Refusal struct {

@@ -22,10 +22,15 @@ const (
 	TablePrefix = "__plugsched_new_"
 	// SwitchTo is what the module's __schedule calls to switch.
 	SwitchTo = "plugsched_switch_to"
+	// ScheduleStub is how everybody enters the module's __schedule.
+	ScheduleStub = "plugsched_schedule"
 )
 
-// switchAsm is the kernel's context switch (arch/x86/entry/entry_64.S).
-const switchAsm = "__switch_to_asm"
+const (
+	schedule = "__schedule"
+	// switchAsm is the kernel's context switch (arch/x86/entry/entry_64.S).
+	switchAsm = "__switch_to_asm"
+)
 
 // Kernel is what the rules know about the kernel.
 type Kernel struct {
@@ -327,8 +332,11 @@ func (p *Plan) globalise() []string {
 // border function is the kernel's, so that a pointer that outlives the module
 // stays valid and leads back here through the jump while the module is live.
 func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
-	if name == switchAsm && branch && in != nil && in.Name == "__schedule" {
+	if branch && in != nil && name == switchAsm && in.Name == schedule {
 		return SwitchTo
+	}
+	if branch && in != nil && name == schedule && in.Name != schedule && p.moves(name) {
+		return ScheduleStub // which builds the frame that the switch goes back to
 	}
 	d := p.Source.Lookup(name)
 	if !branch {
@@ -340,6 +348,12 @@ func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
 		return name
 	}
 	return p.undefined(name)
+}
+
+// moves reports that a definition of the unit is part of the module.
+func (p *Plan) moves(name string) bool {
+	d := p.Source.Lookup(name)
+	return d != nil && p.Fates[d] != Drop
 }
 
 // orig names the kernel's copy of a border function.
