@@ -6,8 +6,6 @@ package guest
 
 import (
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -17,12 +15,7 @@ import (
 func TestPerCPU(t *testing.T) {
 	t.Parallel()
 	const firstMostly = 1000000 // what yields_mostly begins with
-	yield := filepath.Join(t.TempDir(), "yield")
-	source := filepath.Join(shared.root, "test/guest/testdata/yield.c")
-	if out, err := exec.CommandContext(t.Context(), "gcc", "-O2", "-static", "-o", yield, source).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	m := boot(t, both(with("/percpu.ko", variant(t, "test/guest/testdata/percpu.patch")), with("/bin/yield", yield)))
+	m := boot(t, both(with("/percpu.ko", variant(t, "test/guest/testdata/percpu.patch")), with("/bin/yield", compileC(t, "yield.c"))))
 	installs(t, m, "plugsched install /percpu.ko")
 	counts := func() (out [][4]int) {
 		t.Helper()
