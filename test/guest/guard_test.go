@@ -125,7 +125,7 @@ var lost = []struct {
 		"static struct lost_policy lost_own", "lost_own", "class", "new scheduling class"},
 	{patch{fair, "", "int lost_quiet __nosavedata;\n"}, "int lost_quiet", "lost_quiet", "section", ".data..nosave"},
 	{patch{core, "static __always_inline struct rq *\ncontext_switch(", "static noinline struct rq *\ncontext_switch("}, "static noinline struct rq *\ncontext_switch(", "context_switch", "switch", "is not __schedule"},
-	{patch{core, "", "NOKPROBE_SYMBOL(nr_iowait);\n"}, "", "_kbl_addr_nr_iowait", "registered", "_kprobe_blacklist"},
+	{patch{core, "", "NOKPROBE_SYMBOL(yield);\n"}, "", "_kbl_addr_yield", "registered", "_kprobe_blacklist"},
 	{patch{"kernel/sched/lost.c", "", "int lost;\n"}, "int lost;", "lost.c", "not-compiled", "compiled by nothing"},
 	{patch{"kernel/sched/Makefile", "", "obj-y += lost/\n"}, "obj-y += lost/", "lost/", "not-compiled", "directory"},
 }

@@ -238,7 +238,7 @@ func (c *comparer) reason(d *asm.Def) string {
 }
 
 func (c *comparer) added(d *asm.Def) {
-	registers := kernelSection(d.Section)
+	registers := kernelSection(d.Section) && c.plan.Fates[d] == Drop
 	if uninteresting(d) || c.plan.Fates[d] == Drop && !registers {
 		return
 	}

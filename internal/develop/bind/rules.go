@@ -163,6 +163,9 @@ func (k *Kernel) Decide(unit string, src, pristine *asm.Unit) *Plan {
 }
 
 func (p *Plan) decide(d *asm.Def) Fate {
+	if p.blacklists(d) {
+		return New
+	}
 	if kernelSection(d.Section) {
 		return Drop
 	}
@@ -170,6 +173,20 @@ func (p *Plan) decide(d *asm.Def) Fate {
 		return p.decideFunc(d)
 	}
 	return p.decideObject(d)
+}
+
+// blacklists reports that a function of the module is to have no kprobes
+// (NOKPROBE_SYMBOL). The loader reads the module's list too.
+func (p *Plan) blacklists(d *asm.Def) bool {
+	if d.Section != blacklistSection {
+		return false
+	}
+	found := false
+	p.Source.Refs(d, func(name string, _ bool) {
+		f := p.Source.Lookup(name)
+		found = found || f != nil && f.Kind == asm.Func && p.decideFunc(f) != Drop
+	})
+	return found
 }
 
 func (p *Plan) decideFunc(d *asm.Def) Fate {
@@ -337,6 +354,9 @@ func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
 	}
 	if branch && in != nil && name == schedule && in.Name != schedule && p.moves(name) {
 		return ScheduleStub // which builds the frame that the switch goes back to
+	}
+	if in != nil && in.Section == blacklistSection {
+		return name
 	}
 	d := p.Source.Lookup(name)
 	if !branch {

@@ -32,6 +32,9 @@ type sectionRule struct {
 // perCPUSection is what the loader gives to every CPU. It looks for exactly this name.
 const perCPUSection = ".data..percpu"
 
+// blacklistSection lists functions that must have no kprobes.
+const blacklistSection = "_kprobe_blacklist"
+
 const (
 	ordinary = "an ordinary section"
 	byLoader = "the module loader looks for it"
@@ -56,7 +59,7 @@ var sectionRules = []sectionRule{
 	{"_ftrace_eval_map*", dropped, "", "the kernel registered its trace events"},
 	{"__syscalls_metadata*", dropped, "", "the kernel registered its system calls"},
 	{"__bpf_raw_tp_map*", dropped, "", "the kernel registered its raw tracepoints"},
-	{"_kprobe_blacklist*", dropped, "", "read at boot"},
+	{blacklistSection, dropped, "", "read at boot; entries for the module's own functions are kept, see Plan.blacklists"},
 	{"_error_injection_whitelist*", dropped, "", "read at boot"},
 	{"__param*", dropped, "", "read at boot"},
 	{".static_call.text*", dropped, "", "trampolines of static calls; the kernel's are patched"},

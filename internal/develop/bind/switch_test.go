@@ -47,3 +47,29 @@ func TestEnter(t *testing.T) {
 		t.Errorf("got\n%s", text)
 	}
 }
+
+// TestBlacklist: functions of the module that must have no kprobes are in its own
+// list; that of the kernel is what it is.
+func TestBlacklist(t *testing.T) {
+	const nokprobe = `
+		__attribute__((used, section("_kprobe_blacklist"))) static void *_kbl_addr_%[1]s = (void *)%[1]s;
+	`
+	list := func(names ...string) (out string) {
+		for _, n := range names {
+			out += strings.ReplaceAll(nokprobe, "%[1]s", n)
+		}
+		return out
+	}
+	p, src := plan(t, scheduler+list("border", "external"), scheduler+list("border", "external", "internal", "setup"))
+	text := string(p.Render())
+	for name, moves := range map[string]bool{"border": true, "external": false, "internal": true, "setup": false} {
+		if has := strings.Contains(text, ".quad\t"+name+"\n") && strings.Contains(text, "_kbl_addr_"+name+":"); has != moves {
+			t.Errorf("%s is in the list: %v", name, has)
+		}
+	}
+	for _, r := range p.Compare(src).Refusals {
+		if r.Name != "_kbl_addr_setup" || r.Class != Registered {
+			t.Errorf("refused: %v", r)
+		}
+	}
+}
