@@ -27,7 +27,6 @@ static int ret_handler(struct kretprobe_instance *ri, struct pt_regs *regs)
 	atomic_inc(&returns);
 	return 0;
 }
-NOKPROBE_SYMBOL(ret_handler);
 
 /* ret_mutex is held. */
 static void stop(void)
