@@ -17,6 +17,9 @@ type Edit struct {
 	// DropSection reports sections whose stray contents (lines that belong to no
 	// definition) are left out.
 	DropSection func(name string) bool
+	// Place maps a section to the one that all of its contents go into; nil keeps all
+	// where they are.
+	Place func(section string) string
 	// Rename maps a definition to the name and section that it gets; "" keeps.
 	Rename func(*Def) (name, section string)
 	// Refer maps a reference to another name. in is the definition that holds it
@@ -62,7 +65,7 @@ func (u *Unit) Write(e Edit) []byte {
 			want = m.section
 		}
 		if want != section {
-			out.WriteString(u.sectionLine(want))
+			out.WriteString(u.sectionLine(want, e.Place))
 			section = want
 		}
 		text := l.text
@@ -90,13 +93,17 @@ func (u *Unit) Write(e Edit) []byte {
 	return out.Bytes()
 }
 
-func (u *Unit) sectionLine(name string) string {
+func (u *Unit) sectionLine(name string, place func(string) string) string {
+	flags := u.flags[name]
+	if place != nil {
+		name = place(name)
+	}
 	switch name {
 	case ".text", ".data", ".bss":
 		return "\t" + name + "\n"
 	}
-	if f := u.flags[name]; f != "" {
-		return "\t.section\t\"" + name + "\"," + f + "\n"
+	if flags != "" {
+		return "\t.section\t\"" + name + "\"," + flags + "\n"
 	}
 	return "\t.section\t\"" + name + "\"\n"
 }
@@ -112,6 +119,16 @@ func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
 			return name
 		})
 	}
+}
+
+// In reports whether a line of d is in a section that want accepts.
+func (u *Unit) In(d *Def, want func(section string) bool) bool {
+	for i := d.first; i <= d.last; i++ {
+		if want(u.lines[i].section) {
+			return true
+		}
+	}
+	return false
 }
 
 // StrayRefs calls f for every name referred to outside of all definitions in

@@ -138,7 +138,7 @@ func (c *Config) check(text []byte, own *Config) error {
 			return c.errorAt("interface", name, "%s has to stay: it %s", name, why)
 		}
 	}
-	for section, patterns := range map[string]map[string]string{"preempts": own.Preempts, "waits": own.Waits} {
+	for section, patterns := range map[string]map[string]string{"preempts": own.Preempts, "waits": own.Waits, "passes": own.Passes, "files": own.Files} {
 		for _, p := range sortedKeys(patterns) {
 			if _, err := path.Match(p, ""); err != nil {
 				return c.errorAt(section, p, "%s is no pattern: %v", p, err)

@@ -98,13 +98,10 @@ func byAddress(b *boundary.Boundary, keep func(*boundary.Function) bool) []*boun
 	return out
 }
 
-// scheduleStub is where the kernel's __schedule is redirected to.
-const scheduleStub = "plugsched_schedule"
-
 // redirectTarget is the symbol in the module that a function is redirected to.
 func redirectTarget(f *boundary.Function) string {
 	if f.Name == "__schedule" {
-		return scheduleStub
+		return bind.ScheduleStub
 	}
 	return f.Name
 }

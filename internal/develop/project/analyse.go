@@ -83,7 +83,8 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			return "", userError("%s: no module can be built for this kernel, only its boundary is there (`plugsched boundary show`): %v", t.Release, obstacle)
 		}
 		c := b.Counts()
-		return fmt.Sprintf("%d functions, %d on the border", len(b.Functions), c[boundary.Interface]+c[boundary.Callback]), nil
+		return fmt.Sprintf("%d functions, %d on the border, %d stay because users can keep tasks in them",
+			len(b.Functions), c[boundary.Interface]+c[boundary.Callback], b.Kept()), nil
 	})
 }
 

@@ -248,20 +248,18 @@ func (p *Project) bindUnits(in *inputs, units []module.Unit) (*bound, error) {
 	}
 	b.Add(found)
 	for _, u := range units {
-		was, ok := in.pristine[u.Name]
-		if !ok {
-			continue
-		}
-		before, err := bind.ReadTypes(was.Object)
-		if err != nil {
-			return nil, err
+		before := &image.Types{} // of a new unit
+		if was, ok := in.pristine[u.Name]; ok {
+			if before, err = bind.ReadTypes(was.Object); err != nil {
+				return nil, err
+			}
+			if b.types == nil && in.boundary().Owns(u.Name) {
+				b.types = before
+			}
 		}
 		now, err := bind.ReadTypes(u.Object)
 		if err != nil {
 			return nil, err
-		}
-		if b.types == nil && in.boundary().Owns(u.Name) {
-			b.types = before
 		}
 		refusals, warnings := in.kernel.CompareTypes(u.Name, now, before, src)
 		b.Add(&bind.Changes{Refusals: refusals, Warnings: warnings})
@@ -314,6 +312,13 @@ func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string,
 func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 	if err := module.CheckTargets(ko, in.boundary()); err != nil {
 		return nil, err
+	}
+	refusals, err := bind.CheckSections(ko)
+	if err != nil {
+		return nil, err
+	}
+	if len(refusals) > 0 {
+		return nil, &RefusedError{refusals}
 	}
 	undefined, err := module.Undefined(ko)
 	if err != nil {

@@ -439,9 +439,20 @@ func (s *Springboard) Assembly() string {
 		line("leaq\t%d(%%rsp), %%rbp", s.FrameSize()-8)
 	}
 	line("jmp\t__orig___schedule + %d", s.Call)
-	b.WriteString("SYM_CODE_END(plugsched_switch_to)\n")
+	b.WriteString("SYM_CODE_END(plugsched_switch_to)\n\n")
+
+	b.WriteString(blacklistHead)
+	for _, f := range []string{"__schedule", "plugsched_switch_to"} {
+		line("_ASM_NOKPROBE(%s)", f)
+	}
 	return b.String()
 }
+
+const blacklistHead = `/*
+ * No kprobes in functions whose frames are left behind at the switch: a return
+ * probe would wait for a return that never comes, and take the next one for it.
+ */
+`
 
 const springboardHead = `/* SPDX-License-Identifier: GPL-2.0-only */
 /* Generated from the kernel's own __schedule; see docs/update.md. */
