@@ -124,8 +124,6 @@ int plugsched_update_stopped(void *data)
 	stamp(u, id, PLUGSCHED_T_STOPPED);
 
 	check(u, id);
-	if (!id)
-		plugsched_settings_keep();
 	rendezvous(u, &round);
 	stamp(u, id, PLUGSCHED_T_CHECKED);
 	err = atomic_read(&u->verdict);
@@ -147,8 +145,6 @@ int plugsched_update_stopped(void *data)
 			WRITE_ONCE(u->to->active, true);
 	}
 	rendezvous(u, &round);
-	if (!id)
-		plugsched_settings_restore();
 	stamp(u, id, PLUGSCHED_T_REBUILT);
 	return 0;
 }

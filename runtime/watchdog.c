@@ -389,4 +389,5 @@ void plugsched_watchdog_repair(void)
 			wake_forgotten(&waiting[i]);
 	forget(waiting);
 	plugsched_for_each_task(wake_sleeper, NULL);
+	plugsched_heal_groups();
 }
