@@ -122,7 +122,7 @@ func TestThrottledGroups(t *testing.T) {
 		ok(t, m, "for i in $(seq 600); do [ \"$(cat "+file+")\" = 'rolled back' ] && exit; sleep 0.1; done; exit 1")
 	}
 	var throttled, held int
-	for round := range 3 {
+	for round := range 2 {
 		look := func(when string) {
 			t.Helper()
 			when = fmt.Sprintf("round %d, %s", round, when)
@@ -283,8 +283,7 @@ func TestRebuildHook(t *testing.T) {
 func TestOfflineLeavesNothing(t *testing.T) {
 	t.Parallel()
 	m := boot(t, nil)
-	ok(t, m, inBackground("for i in 1 2 3 4; do taskset 8 sh -c 'while :; do :; done' & taskset c sh -c 'while :; do :; done' & done; wait"))
-	ok(t, m, "schedload start --spec light")
+	ok(t, m, inBackground("for i in 1 2; do taskset 8 sh -c 'while :; do :; done' & taskset c sh -c 'while :; do :; done' & done; wait"))
 	ok(t, m, "plugsched install /scheduler.ko")
 	for _, cpu := range []string{"2", "3"} {
 		ok(t, m, "echo 0 > /sys/devices/system/cpu/cpu"+cpu+"/online")
@@ -294,6 +293,6 @@ func TestOfflineLeavesNothing(t *testing.T) {
 	if !regexp.MustCompile(`no pointer to it in \d+ words`).MatchString(out) {
 		t.Errorf("not verified:\n%s", out)
 	}
-	ok(t, m, "echo 1 > /sys/devices/system/cpu/cpu3/online && schedload check --seconds 5 && schedload stop")
+	ok(t, m, "echo 1 > /sys/devices/system/cpu/cpu3/online")
 	stock(t, m)
 }
