@@ -60,13 +60,6 @@ struct plugsched_table {
 
 static_assert(sizeof(struct plugsched_table) == 5 * 8);
 
-/* A setting of the kernel that its scheduler may compute anew at any time. */
-struct plugsched_setting {
-	void *value;
-	unsigned long size;	/* at most that of @kept */
-	u64 kept;		/* during an update */
-};
-
 /* Scheduler features, which two schedulers may number differently. */
 struct plugsched_features {
 	const char * const *names;
@@ -78,8 +71,6 @@ struct plugsched_features {
 /* What a scheduler does with its own code while the machine is stopped. */
 struct plugsched_rq_ops {
 	void (*update_clock)(struct rq *rq);
-	void (*set_online)(struct rq *rq);
-	void (*set_offline)(struct rq *rq);
 };
 
 /*
@@ -123,8 +114,6 @@ extern const struct plugsched_range plugsched_ranges[];
 extern const unsigned long plugsched_nr_ranges;
 extern struct plugsched_table plugsched_tables[];
 extern const unsigned long plugsched_nr_tables;
-extern struct plugsched_setting plugsched_settings[];
-extern const unsigned long plugsched_nr_settings;
 extern const unsigned long plugsched_nr_orig_features;
 extern const char plugsched_runtime_start[], plugsched_runtime_end[];
 extern const char plugsched_build_id[];
@@ -258,14 +247,10 @@ void plugsched_wake_everybody(bool heal);
 /* tasks.c: process context, may sleep. */
 int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *data);
 
-/* rebuild.c: context of both: stopped machine, IRQs off, each CPU for itself. */
+/* rebuild.c: context of both: stopped machine, IRQs off, on each online CPU. */
 void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal);
 void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
-
-/* settings.c: see there for the context. */
-void plugsched_settings_keep(void);
-void plugsched_settings_restore(void);
 
 /* hooks.c: process context, may sleep. */
 int plugsched_hooks_init(void);
@@ -284,6 +269,7 @@ ssize_t plugsched_data_show(char *buf);
 /* heal.c: see there for the contexts. */
 void plugsched_heal_queued(struct task_struct *p);
 void plugsched_heal_sleeper(struct task_struct *p);
+void plugsched_heal_groups(void);
 
 /* features.c: process context, may sleep. */
 void plugsched_carry_features(const struct plugsched_module *from,

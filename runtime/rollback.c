@@ -211,6 +211,8 @@ static void aftermath(void)
 
 	/* Whoever holds what is waited for below may be among those who were lost. */
 	plugsched_wake_everybody(rollback.heal);
+	if (rollback.heal)
+		plugsched_heal_groups();
 	mutex_lock(plugsched_self.lock);
 	plugsched_report_log();
 	plugsched_update_publish(&rollback, 0);

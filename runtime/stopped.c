@@ -68,6 +68,8 @@ static void redirect(struct plugsched_update *u, unsigned int id, unsigned int *
 	unsigned int phase;
 
 	set_poking(u, id, true);
+	if (!id)
+		plugsched_tables_write(u);
 	for (phase = 0; phase < plugsched_poke_phases; phase++) {
 		if (!id)
 			plugsched_text_poke(u, phase);
@@ -76,9 +78,6 @@ static void redirect(struct plugsched_update *u, unsigned int id, unsigned int *
 		rendezvous(u, round);
 	}
 	set_poking(u, id, false);
-	if (!id)
-		plugsched_tables_write(u);
-	rendezvous(u, round);
 }
 
 /* From here on the new scheduler's guard watches, and the old one's does not. */
@@ -108,8 +107,6 @@ int plugsched_update_stopped(struct plugsched_update *u)
 	stamp(u, id, PLUGSCHED_T_STOPPED);
 
 	check(u, id);
-	if (!id)
-		plugsched_settings_keep();
 	rendezvous(u, &round);
 	stamp(u, id, PLUGSCHED_T_CHECKED);
 	err = atomic_read(&u->verdict);
@@ -124,10 +121,8 @@ int plugsched_update_stopped(struct plugsched_update *u)
 	stamp(u, id, PLUGSCHED_T_REDIRECTED);
 
 	plugsched_rebuild_rq(cpu, u->to, u->heal);
-	rendezvous(u, &round);
 	if (!id) {
 		plugsched_lost_settle(u);
-		plugsched_settings_restore();
 		change_guards(u);
 	}
 	stamp(u, id, PLUGSCHED_T_REBUILT);

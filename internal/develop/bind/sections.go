@@ -84,7 +84,7 @@ var sectionRules = []sectionRule{
 	{".bss..brk", refused, "", "reserved at boot"},
 	{".entry.text", refused, "", "entry code is mapped for user space too, which a module's is not"},
 	{".head.text", refused, "", "code that runs before the kernel does"},
-	{".text..__x86.*", refused, "", "thunks that the kernel patches at boot"},
+	{".text..__*", refused, "", "thunks that the kernel patches at boot"},
 	{".vvar*", refused, "", "pages that user space sees"},
 	{"runtime_*", refused, "", "the kernel writes these constants into its code at boot only"},
 	{".BTF_ids", refused, "", "type ids are filled in for the kernel's image only"},

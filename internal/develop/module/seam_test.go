@@ -27,7 +27,7 @@ func TestRuntimeSizes(t *testing.T) {
 			t.Errorf("%s does not say %q", path, line)
 		}
 	}
-	says("runtime/plugsched.h", fmt.Sprintf("#define PLUGSCHED_JUMP_MAX %d", jumpMax))
+	says("runtime/arch.h", fmt.Sprintf("#define PLUGSCHED_JUMP_MAX %d", jumpMax))
 	for _, a := range arch.All {
 		says("runtime/arch/"+a.Name+"/text.c", fmt.Sprintf("const unsigned int plugsched_jump_size = %d;", a.JumpSize))
 		if a.JumpSize > jumpMax {

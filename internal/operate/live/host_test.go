@@ -81,13 +81,13 @@ func TestSettleWentBack(t *testing.T) {
 // TestGoBack: the reason reaches the module, and what is waited for is that it runs no more.
 func TestGoBack(t *testing.T) {
 	h := fakeHost(t)
-	load(t, h, "plugsched_aa", "active", "rescue", "")
+	load(t, h, "plugsched_aa", "active", "rollback", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := h.GoBack(ctx, "plugsched_aa", "slow", nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
-	if got := h.text("/sys/module/plugsched_aa/plugsched/rescue"); got != "slow" {
+	if got := h.text("/sys/module/plugsched_aa/plugsched/rollback"); got != "slow" {
 		t.Errorf("the module was told %q", got)
 	}
 }
