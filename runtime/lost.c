@@ -96,6 +96,46 @@ void plugsched_lost_settle(struct plugsched_update *u)
 		settle(u, p);
 }
 
+/* Throttled tasks of a kernel that throttles them one by one are on no queue rightly. */
+static bool in_limbo(const struct task_struct *p)
+{
+#ifdef PLUGSCHED_HAVE_THROTTLE_NODE
+	return !list_empty(&p->throttle_node);
+#else
+	return false;
+#endif
+}
+
+/* Whether a task says that it is queued, and is on no queue of its class. */
+static bool claims(const struct rq *rq, const struct task_struct *p)
+{
+	if (task_rq(p) != rq || p->on_rq != TASK_ON_RQ_QUEUED || p == rq->stop ||
+	    !list_empty(&p->se.group_node))
+		return false;
+	if (p->sched_class == &fair_sched_class)
+		return !p->se.on_rq && !in_limbo(p);
+	/* A deadline task that has used up its runtime is on no queue rightly. */
+	return p->sched_class == &rt_sched_class && !p->rt.on_rq;
+}
+
+/*
+ * Add the tasks to a list of those that were taken off a queue which a broken scheduler
+ * did not put on theirs: they are enqueued like all others.
+ * Context: stopped machine, run queue locked, nothing is queued on it any more.
+ */
+void plugsched_lost_adopt(struct rq *rq, struct list_head *list)
+{
+	struct task_struct *g, *p;
+
+	for_each_process_thread(g, p) {
+		if (!claims(rq, p))
+			continue;
+		list_add_tail(&p->se.group_node, list);
+		plugsched_note("task %d (%s) was on no queue and has been put on one\n",
+			       task_pid_nr(p), p->comm);
+	}
+}
+
 /*
  * Whoever sleeps must cope with being woken for nothing, except a kernel thread
  * that waits for its first wake-up: kthread() takes any for that.

@@ -242,14 +242,15 @@ struct task_struct *plugsched_scan_awake(const struct plugsched_update *u, unsig
 /* lost.c: see there for the contexts. */
 bool plugsched_lost(struct task_struct *p);
 void plugsched_lost_settle(struct plugsched_update *u);
+void plugsched_lost_adopt(struct rq *rq, struct list_head *list);
 void plugsched_wake_everybody(bool heal);
 
 /* tasks.c: process context, may sleep. */
 int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *data);
 
 /* rebuild.c: context of both: stopped machine, IRQs off, on each online CPU. */
-void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal);
-void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal);
+void plugsched_clear_rq(int cpu, const struct plugsched_update *u);
+void plugsched_rebuild_rq(int cpu, const struct plugsched_update *u);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
 
 /* hooks.c: process context, may sleep. */

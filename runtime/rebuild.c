@@ -125,8 +125,9 @@ static const struct plugsched_rq_ops *ops_of(const struct plugsched_module *m)
 	return m ? m->rq_ops : &kernel_rq_ops;
 }
 
-static void clear(int cpu, const struct plugsched_module *from, bool heal)
+static void clear(int cpu, const struct plugsched_update *u)
 {
+	const struct plugsched_module *from = u->from;
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
 	struct rq_flags rf;
@@ -137,15 +138,18 @@ static void clear(int cpu, const struct plugsched_module *from, bool heal)
 	take_deadline(rq, list);
 	take_realtime(rq, list);
 	take_fair(rq, list);
-	if (from && !heal)
+	if (u->rollback)
+		plugsched_lost_adopt(rq, list);
+	if (from && !u->heal)
 		from->rebuild(rq, false);
 	if (from)
 		forget_callers(rq, from->owner);
 	rq_unlock(rq, &rf);
 }
 
-static void rebuild(int cpu, const struct plugsched_module *to, bool heal)
+static void rebuild(int cpu, const struct plugsched_update *u)
 {
+	const struct plugsched_module *to = u->to;
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
 	struct task_struct *p, *n;
@@ -157,7 +161,7 @@ static void rebuild(int cpu, const struct plugsched_module *to, bool heal)
 		to->rebuild(rq, true);
 	list_for_each_entry_safe(p, n, list, se.group_node) {
 		list_del_init(&p->se.group_node);
-		if (heal && p->sched_class == &fair_sched_class)
+		if (u->heal && p->sched_class == &fair_sched_class)
 			plugsched_heal_queued(p);
 		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS | move_flag(p, ENQUEUE_MOVE));
 	}
@@ -168,28 +172,28 @@ static void rebuild(int cpu, const struct plugsched_module *to, bool heal)
  * An offline CPU has no tasks, but what a scheduler keeps for it is to be the new
  * one's when it returns. One CPU does that for all of them, after its own.
  */
-static void each_rq_of(int cpu, void (*fn)(int cpu, const struct plugsched_module *m, bool heal),
-		       const struct plugsched_module *m, bool heal)
+static void each_rq_of(int cpu, const struct plugsched_update *u,
+		       void (*fn)(int cpu, const struct plugsched_update *u))
 {
 	int other;
 
 	lockdep_assert_irqs_disabled();
 	/* A console may want to wake somebody on a queue that is locked here. */
 	printk_deferred_enter();
-	fn(cpu, m, heal);
+	fn(cpu, u);
 	if (cpu == cpumask_first(cpu_online_mask))
 		for_each_possible_cpu(other)
 			if (!cpu_online(other))
-				fn(other, m, heal);
+				fn(other, u);
 	printk_deferred_exit();
 }
 
-void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal)
+void plugsched_clear_rq(int cpu, const struct plugsched_update *u)
 {
-	each_rq_of(cpu, clear, from, heal);
+	each_rq_of(cpu, u, clear);
 }
 
-void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal)
+void plugsched_rebuild_rq(int cpu, const struct plugsched_update *u)
 {
-	each_rq_of(cpu, rebuild, to, heal);
+	each_rq_of(cpu, u, rebuild);
 }

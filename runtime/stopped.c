@@ -113,14 +113,14 @@ int plugsched_update_stopped(struct plugsched_update *u)
 	if (err)
 		return err;
 
-	plugsched_clear_rq(cpu, u->from, u->heal);
+	plugsched_clear_rq(cpu, u);
 	rendezvous(u, &round);
 	stamp(u, id, PLUGSCHED_T_CLEARED);
 
 	redirect(u, id, &round);
 	stamp(u, id, PLUGSCHED_T_REDIRECTED);
 
-	plugsched_rebuild_rq(cpu, u->to, u->heal);
+	plugsched_rebuild_rq(cpu, u);
 	if (!id) {
 		plugsched_lost_settle(u);
 		change_guards(u);
