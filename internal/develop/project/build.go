@@ -98,6 +98,7 @@ func (p *Project) newBuild() (*build, error) {
 		return nil, err
 	}
 	b := &build{Project: p, tree: p.tree(t, p.Dir), pristine: map[string]module.Unit{}, bound: map[string][]byte{}, names: map[string]*symbols.Symbol{}}
+	b.tree.Module = true
 	if b.boundary, err = p.Boundary(); err != nil {
 		return nil, err
 	}
