@@ -225,6 +225,7 @@ int plugsched_retire(void);
 
 /* leftovers.c: process context, may sleep. */
 int plugsched_leftovers_find(void);
+int plugsched_holders_find(void);
 ssize_t plugsched_leftovers_show(char *buf);
 
 /* data.c: process context, may sleep. */
