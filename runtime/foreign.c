@@ -80,21 +80,17 @@ static void look_at_fork(struct task_struct *p)
 }
 #endif
 
-static void look_at_cpu(int cpu)
+static void look_at_cpu(const struct rq *rq)
 {
-	const struct rq *rq = cpu_rq(cpu);
-
-	look_at_class(rq->idle);
+	if (rq->idle)
+		look_at_class(rq->idle);
 	if (rq->stop)
 		look_at_class(rq->stop);
-	/* Past release_task() a task is on no list any more. */
-	if (!pid_alive(rq->curr))
-		look_at_class(rq->curr);
 }
 
 /*
- * Zombies are on the list of tasks. Whoever is past release_task() and does not run is
- * not run again: the kernel's classes do not know it.
+ * Zombies are on the list of tasks. Who is past release_task() is on none, and never runs
+ * again if its class is foreign: the kernel's classes do not know of it.
  */
 void plugsched_look_at_classes(void)
 {
@@ -102,8 +98,8 @@ void plugsched_look_at_classes(void)
 	int cpu;
 
 	lockdep_assert_irqs_disabled();
-	for_each_online_cpu(cpu)
-		look_at_cpu(cpu);
+	for_each_possible_cpu(cpu)
+		look_at_cpu(cpu_rq(cpu));
 	for_each_process_thread(g, p) {
 		look_at_class(p);
 		look_at_fork(p);
