@@ -105,6 +105,7 @@ func (p *Project) inputs() (*inputs, error) {
 		return nil, err
 	}
 	in.tree = p.tree(in.target, p.Dir)
+	in.tree.Module = true
 	b, err := p.Boundary()
 	if err != nil {
 		return nil, err
