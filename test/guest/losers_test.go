@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"plugsched/internal/guest/vm"
+)
+
+// losePatch makes a scheduler that loses whom the host's name names.
+const losePatch = "examples/broken/lose.patch"
+
+// rollback is the file that root writes to for the way back.
+const rollback = "rollback"
+
+// A loss is a way of losing threads that the way out may need, and a way out.
+type loss struct {
+	how, whom string // in the host's name
+	armed     string // "before" the install, or "after" it
+	way       string // of wayOut
+}
+
+func (l loss) String() string {
+	whom := strings.NewReplacer("*", "", "[0-9]", "", "/", "").Replace(l.whom)
+	return strings.Join([]string{l.how, whom, l.armed, l.way}, " ")
+}
+
+const (
+	toolLost = "lose*" // the tool, when it is run by the name lose-plugsched
+	bound    = "kworker/[0-9]*"
+	unbound  = "kworker/u*"
+	grace    = "rcu*"
+	softirqs = "ksoftirqd*"
+	ours     = "plugsched_*"
+)
+
+// wayOut is how the module comes to run, and what is done to be rid of it, in a shell
+// that has its files in the working directory.
+var wayOut = map[string]struct{ install, leave string }{
+	"trial":    {"try --for 3s --watchdog 0s", ":"},
+	"watchdog": {"install --watchdog 1s", ":"},
+	"sysrq":    {"install --watchdog 0s", "echo x > /proc/sysrq-trigger"},
+	"rollback": {"install --watchdog 0s", "echo why > " + rollback},
+	// By hand, as long as it can; the guard is not to go first.
+	"uninstall": {"try --for 8s --watchdog 2s", "(cd /; $tool uninstall --verify=false; echo $? > /run/removed) > /run/remove.log 2>&1 &"},
+}
+
+// losses are those that differ most: each thread in both ways, and each way out of it
+// with some of them.
+var losses = []loss{
+	{"lose", toolLost, "before", "trial"}, {"drop", toolLost, "before", "trial"},
+	{"lose", toolLost, "before", "watchdog"}, {"lose", toolLost, "before", "sysrq"},
+	{"lose", toolLost, "after", "uninstall"}, {"drop", toolLost, "after", "uninstall"},
+	{"lose", bound, "before", "trial"}, {"drop", bound, "after", "rollback"}, {"lose", bound, "after", "uninstall"},
+	{"lose", unbound, "before", "watchdog"}, {"drop", unbound, "after", "watchdog"},
+	{"lose", grace, "before", "watchdog"}, {"drop", grace, "before", "trial"},
+	{"lose", grace, "after", "sysrq"}, {"drop", grace, "after", "uninstall"},
+	{"lose", softirqs, "after", "rollback"}, {"lose", softirqs, "before", "trial"},
+	{"lose", ours, "before", "watchdog"}, {"drop", ours, "after", "rollback"},
+}
+
+// allLosses is every one that somebody can notice.
+func allLosses() (list []loss) {
+	for _, how := range []string{"lose", "drop"} {
+		for _, whom := range []string{toolLost, bound, unbound, grace, softirqs, ours} {
+			for _, armed := range []string{"before", "after"} {
+				for way := range wayOut {
+					if way == "watchdog" && how == "drop" && whom != unbound && whom != ours {
+						continue // a sleeper that is not woken is no wrong that can be seen
+					}
+					list = append(list, loss{how, whom, armed, way})
+				}
+			}
+		}
+	}
+	return list
+}
+
+// TestLosers: a scheduler that loses the threads on which the way out might stand is
+// left nevertheless; everything that was lost runs again, and so does the next one.
+func TestLosers(t *testing.T) {
+	t.Parallel()
+	list := losses
+	if full {
+		list = allLosses()
+	}
+	ko := variant(t, losePatch)
+	name := moduleName(t, ko)
+	m := boot(t, both(with("/lose.ko", ko), with("/bin/lose-plugsched", shared.tool), addPulse))
+	ok(t, m, "plugsched install /lose.ko && pulse 60 && plugsched uninstall") // the tool sees no wrong where there is none
+	for _, l := range list {
+		if !t.Run(l.String(), func(t *testing.T) { l.check(t, m, name) }) {
+			break // what was lost may still be
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	ok(t, m, "plugsched install /scheduler.ko && pulse 60 && plugsched uninstall")
+	stock(t, m)
+}
+
+// addPulse puts the tool that makes the kernel's own threads work into a guest.
+func addPulse(c *vm.Config) {
+	c.Files = append(c.Files, vm.File{GuestPath: "/bin/pulse", HostPath: filepath.Join(shared.root, "test/pulse/pulse")})
+}
+
+// check loses threads, waits until the module is left, and looks for them. The guest
+// waits by itself: those that are lost may be the ones that the agent needs.
+func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
+	const patience = "600" // tenths of a second
+	way, tool := wayOut[l.way], "plugsched"
+	if l.whom == toolLost {
+		tool = "lose-plugsched"
+	}
+	installer := tool
+	if l.armed == "after" {
+		installer = "plugsched"
+	}
+	script := fmt.Sprintf(`
+		arm() { hostname '%s:%s'; }
+		until_() { i=0; until eval "$1"; do i=$((i+1)); [ $i -lt `+patience+` ] || return 1; sleep 0.1; done; }
+		gone() { [ ! -e /sys/module/%s ] || ! grep -qx active state 2> /dev/null; }
+		tool=%s; dmesg -c > /dev/null; rm -f /run/installed /run/removed /run/beats
+		[ %s = after ] || arm
+		(%s %s /lose.ko; echo $? > /run/installed) > /run/install.log 2>&1 &
+		until_ '[ -s /sys/module/%[3]s/plugsched/state ] && cd /sys/module/%[3]s/plugsched && ! grep -qx inactive state' || echo is not installed
+		[ %[5]s = before ] || { until_ '[ -e /run/installed ]' || echo the install does not end; arm; }
+		(pulse; echo $? > /run/beats) > /run/pulse.log 2>&1 &
+		sleep 1
+		%[8]s
+		until_ gone || echo "is still $(cat state), with $(cat try) ms left; report: $(cat report)"
+		cd /; hostname guest
+		until_ '[ -e /run/installed ]' || echo the install does not end
+		[ %[9]s != uninstall ] || until_ '[ -e /run/removed ]' || echo the removal does not end
+		until_ '[ -e /run/beats ]' || echo what was lost does not go on
+		[ "$(cat /run/beats)" = 0 ] || cat /run/pulse.log
+		pulse 60`, l.how, l.whom, name, tool, l.armed, installer, way.install, way.leave, l.way)
+	start := time.Now()
+	out, code := sh(t, m, script)
+	if code != 0 || out != "" {
+		t.Fatalf("%s\ninstall: %s\nthe guest's log:\n%s", out, ok(t, m, "cat /run/install.log /run/remove.log 2> /dev/null || true"), ok(t, m, "dmesg"))
+	}
+	t.Logf("all is well after %v", time.Since(start).Round(100*time.Millisecond))
+	if log := ok(t, m, "dmesg"); !strings.Contains(log, "it was "+l.how+":") {
+		t.Errorf("nobody was lost:\n%s", log)
+	}
+	ok(t, m, "[ ! -e /sys/module/"+name+" ] || plugsched uninstall")
+	stock(t, m)
+}
