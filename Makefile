@@ -24,6 +24,7 @@ build:
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
 	$(MAKE) -s -C test/pulse
+	$(MAKE) -s -C test/annoy
 
 # Manual pages and shell completions, as below /usr/share.
 man: build
@@ -99,3 +100,4 @@ clean:
 	$(MAKE) -s -C test/load clean
 	$(MAKE) -s -C test/killat clean
 	$(MAKE) -s -C test/pulse clean
+	$(MAKE) -s -C test/annoy clean

@@ -18,7 +18,7 @@ import (
 const losePatch = "examples/broken/lose.patch"
 
 // rollback is the file that root writes to for the way back.
-const rollback = "rollback"
+const rollback = "rescue"
 
 // A loss is a way of losing threads that the way out may need, and a way out.
 type loss struct {
@@ -127,20 +127,21 @@ func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
 	script := fmt.Sprintf(`
 		arm() { hostname '%s:%s'; }
 		until_() { i=0; until eval "$1"; do i=$((i+1)); [ $i -lt `+patience+` ] || return 1; sleep 0.1; done; }
+		no() { echo "$@"; exit 1; }
 		gone() { [ ! -e /sys/module/%s ] || ! grep -qx active state 2> /dev/null; }
 		tool=%s; dmesg -c > /dev/null; rm -f /run/installed /run/removed /run/beats
 		[ %s = after ] || arm
 		(%s %s /lose.ko; echo $? > /run/installed) > /run/install.log 2>&1 &
-		until_ '[ -s /sys/module/%[3]s/plugsched/state ] && cd /sys/module/%[3]s/plugsched && ! grep -qx inactive state' || echo is not installed
-		[ %[5]s = before ] || { until_ '[ -e /run/installed ]' || echo the install does not end; arm; }
+		until_ '[ -s /sys/module/%[3]s/plugsched/state ] && cd /sys/module/%[3]s/plugsched && ! grep -qx inactive state' || no is not installed
+		[ %[5]s = before ] || { until_ '[ -e /run/installed ]' || no the install does not end; arm; }
 		(pulse; echo $? > /run/beats) > /run/pulse.log 2>&1 &
 		sleep 1
 		%[8]s
-		until_ gone || echo "is still $(cat state), with $(cat try) ms left; report: $(cat report)"
+		until_ gone || no "is still $(cat state), with $(cat try) ms left; report: $(cat report)"
 		cd /; hostname guest
-		until_ '[ -e /run/installed ]' || echo the install does not end
-		[ %[9]s != uninstall ] || until_ '[ -e /run/removed ]' || echo the removal does not end
-		until_ '[ -e /run/beats ]' || echo what was lost does not go on
+		until_ '[ -e /run/installed ]' || no the install does not end
+		[ %[9]s != uninstall ] || until_ '[ -e /run/removed ]' || no the removal does not end
+		until_ '[ -e /run/beats ]' || no what was lost does not go on
 		[ "$(cat /run/beats)" = 0 ] || cat /run/pulse.log
 		pulse 60`, l.how, l.whom, name, tool, l.armed, installer, way.install, way.leave, l.way)
 	start := time.Now()

@@ -12,8 +12,9 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 )
 
-// attachFentry puts a counting program at the head of each function.
-func attachFentry(functions []string) ([]hook, error) {
+// attachTracing puts a counting program at the head of each function, or behind its
+// return. One behind a return has a frame below every task that is in the function.
+func attachTracing(kind ebpf.AttachType, functions []string) ([]hook, error) {
 	// Before 5.11, maps count against RLIMIT_MEMLOCK.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, err
@@ -25,7 +26,7 @@ func attachFentry(functions []string) ([]hook, error) {
 			return nil, err
 		}
 		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: f,
+			Name: "living", Type: ebpf.Tracing, AttachType: kind, AttachTo: f,
 			License: "Dual BSD/GPL", Instructions: count(counter),
 		})
 		if err != nil {

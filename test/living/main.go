@@ -5,6 +5,7 @@
 // through a live update of its scheduler.
 //
 //	living fentry [-n SECONDS] FUNCTION...   BPF programs at the heads of kernel functions
+//	living fexit [-n SECONDS] FUNCTION...    and behind their returns
 //	living perf [-n SECONDS]                 cpu-clock samples and sched:sched_switch, all CPUs
 //
 // A line is "NAME COUNT": of the second that just passed. Without -n it goes on
@@ -16,6 +17,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/cilium/ebpf"
 )
 
 // hook is something whose events are counted.
@@ -43,14 +46,16 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: living fentry [-n SECONDS] FUNCTION... | living perf [-n SECONDS]")
+	fmt.Fprintln(os.Stderr, "usage: living fentry|fexit [-n SECONDS] FUNCTION... | living perf [-n SECONDS]")
 	os.Exit(2)
 }
 
 func attach(kind string, args []string) ([]hook, error) {
 	switch {
 	case kind == "fentry" && len(args) > 0:
-		return attachFentry(args)
+		return attachTracing(ebpf.AttachTraceFEntry, args)
+	case kind == "fexit" && len(args) > 0:
+		return attachTracing(ebpf.AttachTraceFExit, args)
 	case kind == "perf" && len(args) == 0:
 		return openPerf()
 	}
