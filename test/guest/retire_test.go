@@ -35,7 +35,8 @@ type step struct {
 func TestRetire(t *testing.T) {
 	t.Parallel()
 	ko, forget := variant(t, statePatch), variant(t, statePatch, "test/guest/testdata/forget.patch")
-	m := boot(t, both(with("/state.ko", ko), with("/forget.ko", forget)))
+	fresh := guests(t, both(with("/state.ko", ko), with("/forget.ko", forget)))
+	m := fresh()
 	state, a, f := moduleName(t, ko), moduleName(t, shared.project.Module()), moduleName(t, forget)
 	const back = syscall.Errno(0xbac) // no error, and it goes back
 	for _, order := range []struct {
@@ -104,7 +105,7 @@ func TestRetire(t *testing.T) {
 			}
 		})
 		if !done {
-			break
+			m = fresh()
 		}
 	}
 }
