@@ -33,7 +33,7 @@ func (l loss) String() string {
 }
 
 const (
-	toolLost = "lose*" // the tool, when it is run by the name lose-plugsched
+	toolLost = "*lose*" // the tool, or who writes to the file, when it is run by such a name
 	bound    = "kworker/[0-9]*"
 	unbound  = "kworker/u*"
 	grace    = "rcu*"
@@ -49,7 +49,7 @@ var wayOut = map[string]struct{ install, leave string }{
 	"sysrq":    {"install --watchdog 0s", "echo x > /proc/sysrq-trigger"},
 	"rollback": {"install --watchdog 0s", "echo why > " + rollback},
 	// By hand, as long as it can; the guard is not to go first.
-	"uninstall": {"try --for 8s --watchdog 2s", "(cd /; $tool uninstall --verify=false; echo $? > /run/removed) > /run/remove.log 2>&1 &"},
+	"uninstall": {"try --for 8s --watchdog 2s", "($remove; echo $? > /run/removed) > /run/remove.log 2>&1 &"},
 }
 
 // losses are those that differ most: each thread in both ways, and each way out of it
@@ -138,11 +138,11 @@ func addPulse(c *vm.Config) {
 // waits by itself: those that are lost may be the ones that the agent needs.
 func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
 	const patience = "600" // tenths of a second
-	way, tool := wayOut[l.way], "plugsched"
+	way, installer, remove := wayOut[l.way], "plugsched", "plugsched uninstall --verify=false"
 	if l.whom == toolLost {
-		tool = "lose-plugsched"
+		installer = "lose-plugsched"
+		remove = "busybox-lose sh -c 'echo 0 > /sys/module/" + name + "/plugsched/enable'"
 	}
-	installer := tool
 	if l.armed == "after" {
 		installer = "plugsched"
 	}
@@ -151,22 +151,23 @@ func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
 		until_() { i=0; until eval "$1"; do i=$((i+1)); [ $i -lt `+patience+` ] || return 1; sleep 0.1; done; }
 		no() { echo "$@"; exit 1; }
 		gone() { [ ! -e /sys/module/%s ] || ! grep -qx active state 2> /dev/null; }
-		tool=%s; dmesg -c > /dev/null; rm -f /run/installed /run/removed /run/beats
-		[ %s = after ] || arm
-		(%s %s /lose.ko; echo $? > /run/installed) > /run/install.log 2>&1 &
+		dmesg -c > /dev/null; rm -f /run/installed /run/removed /run/beats
+		[ %[4]s = after ] || arm
+		(%[5]s %[6]s /lose.ko; echo $? > /run/installed) > /run/install.log 2>&1 &
 		until_ '[ -s /sys/module/%[3]s/plugsched/state ] && cd /sys/module/%[3]s/plugsched && ! grep -qx inactive state' || no is not installed
-		[ %[5]s = before ] || { until_ '[ -e /run/installed ]' || no the install does not end; arm; }
+		[ %[4]s = before ] || { until_ '[ -e /run/installed ]' || no the install does not end; arm; }
 		(pulse; echo $? > /run/beats) > /run/pulse.log 2>&1 &
 		sleep 1
-		%[8]s
+		%[7]s
 		until_ gone || no "is still $(cat state), with $(cat try) ms left; report: $(cat report)"
 		cd /; hostname guest
 		until_ '[ -e /run/installed ]' || no the install does not end
-		[ %[9]s != uninstall ] || until_ '[ -e /run/removed ]' || no the removal does not end
+		[ %[8]s != uninstall ] || until_ '[ -e /run/removed ]' || no the removal does not end
 		until_ '[ -e /run/beats ]' || no what was lost does not go on
 		[ "$(cat /run/beats)" = 0 ] || cat /run/pulse.log
-		pulse 60`, l.how, l.whom, name, tool, l.armed, installer, way.install, way.leave, l.way)
+		pulse 60`, l.how, l.whom, name, l.armed, installer, way.install, strings.Replace(way.leave, "$remove", remove, 1), l.way)
 	start := time.Now()
+	ok(t, m, "ln -sf $(readlink -f /bin/sh) /bin/busybox-lose")
 	out, code := sh(t, m, script)
 	if code != 0 || out != "" {
 		t.Fatalf("%s\ninstall: %s\nthe guest's log:\n%s", out, ok(t, m, "cat /run/install.log /run/remove.log 2> /dev/null || true"), ok(t, m, "dmesg"))
