@@ -308,7 +308,8 @@ int main(int argc, char **argv)
 {
 	double end = argc == 2 ? now() + atof(argv[1]) : 1e300;
 	cpu_set_t online;
-	int cpu, wrong;
+	int cpu, wrong, left;
+	bool last;
 
 	if (argc > 2 || (argc == 2 && atof(argv[1]) <= 0)) {
 		fprintf(stderr, "usage: pulse [SECONDS]\n");
@@ -325,8 +326,9 @@ int main(int argc, char **argv)
 		start("softirq", softirq, cpu);
 	}
 	wrong = await(end);
-	while (stranded(now() >= end))
-		if (now() >= end)
-			return 1;
-	return wrong != 0;
+	do {
+		last = now() >= end;
+		left = stranded(last);
+	} while (left && !last);
+	return wrong || left;
 }
