@@ -23,7 +23,7 @@ const rollback = "rescue"
 // A loss is a way of losing threads that the way out may need, and a way out.
 type loss struct {
 	how, whom string // in the host's name
-	armed     string // "before" the install, or "after" it
+	armed     string // "before" the install, "after" it, or in the last moment before the way out
 	way       string // of wayOut
 }
 
@@ -64,14 +64,18 @@ var losses = []loss{
 	{"lose", grace, "after", "sysrq"}, {"drop", grace, "after", "uninstall"},
 	{"lose", softirqs, "after", "rollback"}, {"lose", softirqs, "before", "trial"},
 	{"lose", ours, "before", "watchdog"}, {"drop", ours, "after", "rollback"},
+	{"lose", grace, "last", "rollback"}, {"lose", toolLost, "last", "uninstall"},
 }
 
 // allLosses is every one that somebody can notice.
 func allLosses() (list []loss) {
 	for _, how := range []string{"lose", "drop"} {
 		for _, whom := range []string{toolLost, bound, unbound, grace, softirqs, ours} {
-			for _, armed := range []string{"before", "after"} {
-				for way := range wayOut {
+			for _, armed := range []string{"before", "after", "last"} {
+				for way, w := range wayOut {
+					if armed == "last" && w.leave == ":" {
+						continue
+					}
 					if way == "watchdog" && how == "drop" && whom != unbound && whom != ours {
 						continue // a sleeper that is not woken is no wrong that can be seen
 					}
@@ -143,7 +147,7 @@ func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
 		installer = "lose-plugsched"
 		remove = "busybox-lose sh -c 'echo 0 > /sys/module/" + name + "/plugsched/enable'"
 	}
-	if l.armed == "after" {
+	if l.armed != "before" {
 		installer = "plugsched"
 	}
 	script := fmt.Sprintf(`
@@ -152,12 +156,14 @@ func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
 		no() { echo "$@"; exit 1; }
 		gone() { [ ! -e /sys/module/%s ] || ! grep -qx active state 2> /dev/null; }
 		dmesg -c > /dev/null; rm -f /run/installed /run/removed /run/beats
-		[ %[4]s = after ] || arm
+		[ %[4]s != before ] || arm
 		(%[5]s %[6]s /lose.ko; echo $? > /run/installed) > /run/install.log 2>&1 &
 		until_ '[ -s /sys/module/%[3]s/plugsched/state ] && cd /sys/module/%[3]s/plugsched && ! grep -qx inactive state' || no is not installed
-		[ %[4]s = before ] || { until_ '[ -e /run/installed ]' || no the install does not end; arm; }
+		[ %[4]s = before ] || { until_ '[ -e /run/installed ]' || no the install does not end; }
+		[ %[4]s != after ] || arm
 		(pulse; echo $? > /run/beats) > /run/pulse.log 2>&1 &
 		sleep 1
+		[ %[4]s != last ] || arm
 		%[7]s
 		until_ gone || no "is still $(cat state), with $(cat try) ms left; report: $(cat report)"
 		cd /; hostname guest
@@ -173,7 +179,7 @@ func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
 		t.Fatalf("%s\ninstall: %s\nthe guest's log:\n%s", out, ok(t, m, "cat /run/install.log /run/remove.log 2> /dev/null || true"), ok(t, m, "dmesg"))
 	}
 	t.Logf("all is well after %v", time.Since(start).Round(100*time.Millisecond))
-	if log := ok(t, m, "dmesg"); !strings.Contains(log, "it was "+l.how+":") {
+	if log := ok(t, m, "dmesg"); l.armed != "last" && !strings.Contains(log, "it was "+l.how+":") {
 		t.Errorf("nobody was lost:\n%s", log)
 	}
 	ok(t, m, "[ ! -e /sys/module/"+name+" ] || plugsched uninstall")
