@@ -8,8 +8,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"plugsched/internal/guest/vm"
 )
 
 // TestHookedRollback: a kprobe on one jump does not keep a machine in a scheduler that is
@@ -30,6 +33,7 @@ func TestHookedRollback(t *testing.T) {
 	ok(t, m, "schedload start --spec light")
 	ok(t, m, "plugsched try --for 3s /scheduler.ko && echo p:mine "+jumpOf(t, m, function)+" > "+kprobeEvents+" && echo 1 > "+tracing+"/events/kprobes/mine/enable")
 	name := moduleName(t, shared.project.Module())
+	tooLate(t, m, name)
 	report := wentBack(t, m, name, time.Minute)
 	t.Logf("report:\n%s", report)
 	for _, want := range []string{"^it was not confirmed in time\n", `(?m)^.*\b` + function + `\b.*$`, "stays loaded"} {
@@ -63,6 +67,19 @@ func TestHookedRollback(t *testing.T) {
 	}
 	goesOn(t, m)
 	ok(t, m, "schedload stop")
+}
+
+// tooLate waits until a module is to be left and something is in the way, and wants it to
+// be refused that it stays.
+func tooLate(t *testing.T, m *vm.Machine, name string) {
+	t.Helper()
+	ok(t, m, "for i in $(seq 600); do grep -q 'has to wait' /sys/module/"+name+"/plugsched/report && exit; sleep 0.05; done; exit 1")
+	for _, late := range []step{{name, "try", "0", syscall.EBUSY}, {name, rollback, "test", syscall.EALREADY}} {
+		got := write(t, m, late.module, late.file, late.value)
+		if state := ok(t, m, "cat /sys/module/"+name+"/plugsched/state"); got != late.want && state == "active" {
+			t.Errorf("%s to %s while it has to go back: error %d (%v), expected %v", late.value, late.file, got, got, late.want)
+		}
+	}
 }
 
 // TestUnreliableSleeper: a BPF program behind the return of a function that sleeps makes
