@@ -18,7 +18,7 @@ import (
 const losePatch = "examples/broken/lose.patch"
 
 // rollback is the file that root writes to for the way back.
-const rollback = "rescue"
+const rollback = "rollback"
 
 // A loss is a way of losing threads that the way out may need, and a way out.
 type loss struct {

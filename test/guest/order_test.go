@@ -105,6 +105,8 @@ func (w world) after(c move) (world, syscall.Errno) {
 		}
 	case "replace":
 		switch {
+		case !o.loaded:
+			return w, anyError
 		case m.retired:
 			return w, syscall.ESHUTDOWN
 		case m.active:
