@@ -33,7 +33,7 @@ void plugsched_exit(void);
 
 /*
  * During an update, once for each CPU, while no task is queued: with live before
- * this scheduler gets the tasks, without after it gave them away. A rescue does not
+ * this scheduler gets the tasks, without after it gave them away. A rollback does not
  * call it on the way out, because the scheduler is not to be trusted.
  * Context: stopped machine, IRQs off, rq->lock held. It may not allocate, free or fail.
  */

@@ -18,6 +18,8 @@
 
 /* The kernel's own copies of what the module has too; the plain names are its. */
 int __orig_wake_up_process(struct task_struct *p);
+int __orig_sched_setscheduler_nocheck(struct task_struct *p, int policy,
+				      const struct sched_param *param);
 struct rq *__orig_task_rq_lock(struct task_struct *p, struct rq_flags *rf);
 void __orig_raw_spin_rq_unlock(struct rq *rq);
 void __orig_update_rq_clock(struct rq *rq);

@@ -118,7 +118,7 @@ func (g *tableWriter) redirects() {
 		shipped := make([]byte, jumpMax)
 		copy(shipped, f.Shipped)
 		g.line(".byte %s", bytesList(shipped))
-		g.line(".zero %d + 8", jumpMax)
+		g.line(".zero %d + 2 * 8", jumpMax)
 	}
 	g.close("plugsched_redirects", len(list))
 }

@@ -94,7 +94,6 @@ func TestFindings(t *testing.T) {
 	rolledBack := func(name string, files ...string) func(*testing.T, Host, *Module) {
 		return func(t *testing.T, h Host, _ *Module) { load(t, h, name, "rolled back", files...) }
 	}
-	const forced = "task 5 was not run\ntasks in the way were ignored: the module stays loaded\n"
 	// By whom an install is refused.
 	const check, kernel, nobody = "check", "kernel", "nobody"
 	for name, tt := range map[string]struct {
@@ -121,8 +120,8 @@ func TestFindings(t *testing.T) {
 		"probe on a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000015  k  f+0x5     [DISABLED]\n"), Options{}, kernel, "kprobes", "a kprobe is at f+0x5"},
 		"probe in a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000024  r  g+0x4     \n"), Options{}, kernel, "kprobes", "a kprobe is at g+0x4"},
 		"no debugfs":       {without("/sys/kernel/debug/kprobes"), Options{}, nobody, "kprobes", "mount -t debugfs"},
-		"stuck":            {rolledBack("plugsched_aa", "report", forced), Options{}, kernel, "old modules", "stays loaded for good"},
-		"another stuck":    {rolledBack("plugsched_bb", "report", forced), Options{}, nobody, "old modules", "stays loaded for good"},
+		"stuck":            {rolledBack("plugsched_aa", "pinned", "1\n"), Options{}, kernel, "old modules", "stays loaded for good"},
+		"another stuck":    {rolledBack("plugsched_bb", "pinned", "1\n"), Options{}, nobody, "old modules", "stays loaded for good"},
 		"left a timer": {func(t *testing.T, h Host, _ *Module) {
 			load(t, h, "plugsched_bb", "inactive", "leftovers", "timer f\nwork g\n")
 		}, Options{}, kernel, "old modules", "would outlive it: timer f, work g: end that by hand"},

@@ -143,14 +143,16 @@ func (h Host) findOld(m *Module, _ Options) []error {
 	return out
 }
 
+const staysPinned = "went back although a task was inside of it or somebody had hooked one of its jumps, and stays loaded for good"
+
 // stays says why a module that does not run cannot be unloaded, "" when it can; held:
-// because of what it made (runtime/leftovers.c), and not of a task (runtime/rescue.c).
+// because of what it made (runtime/leftovers.c), and not of a rollback (runtime/rollback.c).
 func (l *Loaded) stays() (why string, held bool) {
 	if left, _ := l.report("leftovers"); left != "" {
 		return "stays loaded, because something would outlive it: " + strings.ReplaceAll(left, "\n", ", "), true
 	}
-	if report, _ := l.report("report"); strings.Contains(report, "tasks in the way were ignored: the module stays loaded") {
-		return "went back over a task that was inside of it, and stays loaded for good", false
+	if l.pinned() {
+		return staysPinned, false
 	}
 	return "", false
 }

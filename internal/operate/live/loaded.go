@@ -23,7 +23,7 @@ import (
 const (
 	stateActive     = "active"
 	stateInactive   = "inactive"
-	stateRolledBack = "rolled back" // by itself; its file "report" says why
+	stateRolledBack = "rolled back" // without being asked by a process; its file "report" says why
 )
 
 // Loaded is a scheduler module that the kernel has loaded.
@@ -112,6 +112,13 @@ func (l *Loaded) milliseconds(name string) time.Duration {
 // trialLeft is how long the module's trial goes on, 0 when none runs.
 func (l *Loaded) trialLeft() time.Duration { return l.milliseconds("try") }
 
+// pinned reports whether the module stays loaded for good: a rollback went over a task
+// that was inside of it, or left a jump to it.
+func (l *Loaded) pinned() bool {
+	text, _ := l.read("pinned")
+	return text == "1"
+}
+
 // used reports whether something holds the module besides itself, such as the one on
 // trial that would go back to it. Until it is retired it holds itself.
 func (l *Loaded) used() bool {
@@ -141,15 +148,15 @@ func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
 		if l.State == stateActive || l.State == stateInactive && l.used() {
 			continue
 		}
+		if l.pinned() {
+			o.say("%s %s", l.Name, staysPinned)
+			continue
+		}
 		o.say("removing %s, which is %s", l.Name, l.State)
 		err := l.unload(ctx)
 		var held *HeldError
 		if l.State == stateRolledBack && errors.As(err, &held) {
 			o.say("%v", err)
-			continue
-		}
-		if l.State == stateRolledBack && errors.Is(err, unix.EWOULDBLOCK) {
-			o.say("%s stays loaded: it went back over a task that was inside of it", l.Name)
 			continue
 		}
 		if err != nil {

@@ -4,8 +4,11 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // WentBackError says that a module is not the running scheduler any more, although
@@ -56,8 +59,9 @@ func GoBack(ctx context.Context, name, reason string, o Options) (*Status, error
 	}
 	defer unlock()
 	l := &Loaded{Name: name}
-	if err := l.write("rescue", reason); err != nil {
-		return nil, fmt.Errorf("%s: %w", l.file("rescue"), err)
+	// Already: it is on its way back for another reason.
+	if err := l.write("rollback", reason); err != nil && !errors.Is(err, unix.EALREADY) {
+		return nil, fmt.Errorf("%s: %w", l.file("rollback"), err)
 	}
 	for {
 		s, err := Read()

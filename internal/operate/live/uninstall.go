@@ -4,7 +4,10 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // Uninstall gives the kernel its own scheduler back and unloads the module. On a
@@ -75,7 +78,9 @@ func Confirm(ctx context.Context, o Options) (*Status, error) {
 	if active.trialLeft() == 0 {
 		return nil, precondition("there is nothing to confirm: %s is not on trial", active.Name)
 	}
-	if err := active.write("try", "0"); err != nil {
+	if err := active.write("try", "0"); errors.Is(err, unix.EBUSY) {
+		return nil, precondition("it is too late: %s is on its way back (see `plugsched status`)", active.Name)
+	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", active.file("try"), err)
 	}
 	if list, err = (Host{}).loadedModules(); err == nil {

@@ -24,6 +24,8 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 		switch {
 		case err == nil:
 			return nil
+		case errors.Is(err, unix.EALREADY) && value == "0":
+			return nil // a rollback came first
 		case errors.Is(err, unix.EBUSY):
 			if try >= tries {
 				report, _ := l.report("busy")
@@ -38,6 +40,8 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 			return precondition("%s does not run any more; nothing was changed", value)
 		case errors.Is(err, unix.EALREADY):
 			return precondition("somebody else has just made this change")
+		case errors.Is(err, unix.ESHUTDOWN):
+			return precondition("%s has been made ready for unloading, and can only be unloaded", l.Name)
 		case errors.Is(err, unix.EPROTO):
 			return precondition("the running scheduler was built by another version of plugsched: uninstall it first")
 		case errors.Is(err, unix.ENOMEM):
