@@ -329,6 +329,7 @@ int main(int argc, char **argv)
 {
 	unsigned int n = argc == 3 ? atoi(argv[2]) : 4;
 	const struct way *w = NULL;
+	int fuse = -1;
 
 	for (size_t i = 0; argc > 1 && i < sizeof(ways) / sizeof(*ways); i++)
 		if (!strcmp(argv[1], ways[i].name))
@@ -341,16 +342,14 @@ int main(int argc, char **argv)
 	if (count == MAP_FAILED)
 		fail("mmap");
 	if (w->run == slow) {
-		int fuse = mount_slow();
-
-		become_nobody();
+		fuse = mount_slow();
 		n = NSLOW;
-		if (!fork()) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			serve(fuse);
-		}
 	}
 	become_nobody();
+	if (fuse >= 0 && !fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		serve(fuse);
+	}
 	for (unsigned int i = 0; i < n; i++)
 		start(w->run, i);
 	for (;;) {
