@@ -31,7 +31,8 @@ func TestHookedRollback(t *testing.T) {
 		return n
 	}
 	ok(t, m, "schedload start --spec light")
-	ok(t, m, "plugsched try --for 3s /scheduler.ko && echo p:mine "+jumpOf(t, m, function)+" > "+kprobeEvents+" && echo 1 > "+tracing+"/events/kprobes/mine/enable")
+	ok(t, m, "plugsched try --for 8s /scheduler.ko")
+	kprobe(t, m, "mine", jumpOf(t, m, function))
 	name := moduleName(t, shared.project.Module())
 	tooLate(t, m, name)
 	report := wentBack(t, m, name, time.Minute)
@@ -89,7 +90,7 @@ func TestUnreliableSleeper(t *testing.T) {
 	t.Parallel()
 	m := boot(t, addLiving)
 	name := installs(t, m, "plugsched try --for 15s /scheduler.ko")
-	ok(t, m, "living fexit hrtimer_nanosleep > /run/living.log 2>&1 & for i in $(seq 100); do [ -s /run/living.log ] && break; sleep 0.1; done; cat /run/living.log")
+	background(t, m, "fexit", "fexit hrtimer_nanosleep")
 	ok(t, m, "for i in 1 2 3; do sleep 1000 & done")
 	report := wentBack(t, m, name, 15*time.Second)
 	t.Logf("report:\n%s", report)

@@ -176,7 +176,8 @@ func (l *loss) check(t *testing.T, m *vm.Machine, name string) {
 	ok(t, m, "ln -sf $(readlink -f /bin/sh) /bin/busybox-lose")
 	out, code := sh(t, m, script)
 	if code != 0 || out != "" {
-		t.Fatalf("%s\ninstall: %s\nthe guest's log:\n%s", out, ok(t, m, "cat /run/install.log /run/remove.log 2> /dev/null || true"), ok(t, m, "dmesg"))
+		said := ok(t, m, "cat /run/install.log /run/remove.log 2> /dev/null || true")
+		t.Fatalf("%s\ninstall: %s\nthe guest's log:\n%s", out, said, ok(t, m, "dmesg"))
 	}
 	t.Logf("all is well after %v", time.Since(start).Round(100*time.Millisecond))
 	if log := ok(t, m, "dmesg"); l.armed != "last" && !strings.Contains(log, "it was "+l.how+":") {

@@ -378,7 +378,8 @@ func TestWriters(t *testing.T) {
 		for w := range writers {
 			k.m.WriteFile(t.Context(), fmt.Sprintf("/run/writer%d", w), []byte(k.words(random, words)), 0o755)
 		}
-		out := ok(t, k.m, fmt.Sprintf("cd /run; for w in $(seq 0 %d); do sh writer$w > writer$w.log 2>&1 & done; wait; cat writer*.log | sort | uniq -c | sort -n", writers-1))
+		out := ok(t, k.m, fmt.Sprintf(`cd /run; for w in $(seq 0 %d); do sh writer$w > writer$w.log 2>&1 & done
+			wait; cat writer*.log | sort | uniq -c | sort -n`, writers-1))
 		t.Logf("round %d:\n%s", round, out)
 		k.settled(t)
 		k.empty(t)
@@ -393,8 +394,11 @@ func TestWriters(t *testing.T) {
 func (k *walk) words(random *rand.Rand, n int) string {
 	var b strings.Builder
 	b.WriteString("w() { if echo $3 > /sys/module/$1/plugsched/$2; then echo $2=$3 done; else echo $2=$3; fi 2> /dev/null; }\n")
-	files := []struct{ name, value string }{{"enable", "1"}, {"enable", "1"}, {"enable", "0"}, {"replace", "OTHER"}, {"replace", "OTHER"},
-		{"try", "0"}, {"try", long}, {"try", short}, {"try", "100"}, {rollback, "test"}, {"watchdog", "0"}, {"watchdog", "60000"}, {"retire", "1"}}
+	files := []struct{ name, value string }{
+		{"enable", "1"}, {"enable", "1"}, {"enable", "0"}, {"replace", "OTHER"}, {"replace", "OTHER"},
+		{"try", "0"}, {"try", long}, {"try", short}, {"try", "100"},
+		{rollback, "test"}, {"watchdog", "0"}, {"watchdog", "60000"}, {"retire", "1"},
+	}
 	for range n {
 		f, module := files[random.IntN(len(files))], random.IntN(2)
 		if f.name == "retire" && random.IntN(4) > 0 {
@@ -415,11 +419,12 @@ func (k *walk) settled(t *testing.T) {
 	t.Helper()
 	const look = "for d in /sys/module/plugsched_*/plugsched; do echo $d $(cat $d/state); done"
 	ok(t, k.m, "sleep 1")
-	for range 20 { // a short trial that has begun last, tasks in the way of its end
-		if left := ok(t, k.m, "for d in /sys/module/plugsched_*/plugsched; do grep -qx active $d/state && cat $d/try; done; true"); left == "" || left == "0" || len(left) > 4 {
+	const left = "for d in /sys/module/plugsched_*/plugsched; do grep -qx active $d/state && cat $d/try; done; true"
+	for range 100 { // a short trial that has begun last, tasks in the way of its end
+		if ms := ok(t, k.m, left); ms == "" || ms == "0" || len(ms) > 4 {
 			break
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
 	out := ok(t, k.m, look)
 	active := ""
