@@ -59,11 +59,11 @@ var losses = []loss{
 	{"lose", toolLost, "before", "watchdog"}, {"lose", toolLost, "before", "sysrq"},
 	{"lose", toolLost, "after", "uninstall"}, {"drop", toolLost, "after", "uninstall"},
 	{"lose", bound, "before", "trial"}, {"drop", bound, "after", "rollback"}, {"lose", bound, "after", "uninstall"},
-	{"lose", unbound, "before", "watchdog"}, {"drop", unbound, "after", "watchdog"},
+	{"lose", unbound, "before", "watchdog"}, {"drop", unbound, "before", "trial"},
 	{"lose", grace, "before", "watchdog"}, {"drop", grace, "before", "trial"},
 	{"lose", grace, "after", "sysrq"}, {"drop", grace, "after", "uninstall"},
 	{"lose", softirqs, "after", "rollback"}, {"lose", softirqs, "before", "trial"},
-	{"lose", ours, "before", "watchdog"}, {"drop", ours, "after", "rollback"},
+	{"lose", ours, "before", "watchdog"}, {"drop", ours, "after", "watchdog"},
 	{"lose", grace, "last", "rollback"}, {"lose", toolLost, "last", "uninstall"},
 }
 
@@ -76,7 +76,7 @@ func allLosses() (list []loss) {
 					if armed == "last" && w.leave == ":" {
 						continue
 					}
-					if way == "watchdog" && how == "drop" && whom != unbound && whom != ours {
+					if way == "watchdog" && how == "drop" && whom != ours {
 						continue // a sleeper that is not woken is no wrong that can be seen
 					}
 					list = append(list, loss{how, whom, armed, way})
