@@ -280,6 +280,10 @@ void plugsched_watchdog_repair(void);
 extern unsigned int plugsched_watchdog_ms;
 extern struct task_struct *plugsched_watchdog_task;
 
+/* starving.c: what counts as not being run. Process context, no locks. */
+bool plugsched_waits_rightly(struct task_struct *p);
+u64 plugsched_patience_ms(struct task_struct *p);
+
 /* kmsg.c: reads the kernel's log. */
 void plugsched_kmsg_start(bool anew);
 void plugsched_kmsg_stop(void);
