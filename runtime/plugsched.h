@@ -353,9 +353,28 @@ void plugsched_watchdog_set(unsigned int ms);
 void plugsched_watchdog_tick(unsigned int ms);
 extern unsigned int plugsched_watchdog_ms;
 
-/* starving.c: what counts as not being run. Process context, no locks. */
+/* What is remembered of a task from the first look at which it waits, in ns. */
+struct plugsched_wait {
+	u64 at;			/* of the last look */
+	u64 had;		/* time that its CPU had */
+	u64 due;		/* time that it is entitled to */
+	u64 bound;		/* time that it may rightly be owed */
+	/* At the last look, its queue, that one's virtual time, and its own. */
+	const void *queue;
+	u64 virtual_time, place;
+};
+
+/* starving.c: what counts as not being run; see there for the contexts. */
+int plugsched_starving_init(void);
+void plugsched_starving_exit(void);
+void plugsched_starving_tick(unsigned int ms);
+void plugsched_starving_begin(void);
+void plugsched_starving_count(struct task_struct *p);
 bool plugsched_waits_rightly(struct task_struct *p);
-u64 plugsched_patience_ms(struct task_struct *p);
+void plugsched_wait(struct task_struct *p, struct plugsched_wait *w,
+		    const struct plugsched_wait *before);
+bool plugsched_newcomer_waits(u64 ns);
+bool plugsched_starves(const struct task_struct *p, const struct plugsched_wait *w);
 
 /* kmsg.c: reads the kernel's log. */
 void plugsched_kmsg_start(bool anew);

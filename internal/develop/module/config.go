@@ -16,6 +16,7 @@ var probes = []struct{ macro, structure, member, why string }{
 	{"PLUGSCHED_HAVE_STOP_WORK_CALLER", stopWork, "caller", "a recorded return address, which must not outlive the module"},
 	{"PLUGSCHED_HAVE_VLAG", "struct sched_entity", "vlag", "EEVDF: a dequeued task keeps its lag, not its virtual time"},
 	{"PLUGSCHED_HAVE_THROTTLE_NODE", "struct task_struct", "throttle_node", "fair tasks are throttled one by one, and are on no queue then"},
+	{"PLUGSCHED_HAVE_ZERO_VRUNTIME", "struct cfs_rq", "zero_vruntime", "replaces min_vruntime"},
 	{"PLUGSCHED_HAVE_D_CHILDREN", "struct dentry", "d_children", "replaces the list d_subdirs"},
 	{"PLUGSCHED_HAVE_MM_MT", "struct mm_struct", "mm_mt", "mappings are in a maple tree, no longer in a list"},
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
