@@ -68,8 +68,12 @@ func AtReturns() ([]Program, error) {
 	return out, it.Err()
 }
 
-// key is what the trampoline of a function is named by (include/linux/bpf_verifier.h,
-// bpf_trampoline_compute_key).
+// inObject is set in a trampoline's name when its function belongs to the kernel or a
+// module, and not to another BPF program. What a link tells lacks it
+// (include/linux/bpf_verifier.h, bpf_trampoline_compute_key and unpack_key).
+const inObject = 1 << 31
+
+// key is what the trampoline of a function is named by, but for inObject.
 func key(object, function uint32) uint64 { return uint64(object)<<32 | uint64(function) }
 
 func programName(id ebpf.ProgramID) (string, error) {
@@ -135,6 +139,7 @@ func On(stack string, list []Program) (found []Program, others []string) {
 	seen := map[uint64]bool{}
 	for _, m := range trampoline.FindAllStringSubmatch(stack, -1) {
 		k, err := strconv.ParseUint(m[1], 10, 64)
+		k &^= inObject
 		if err != nil || seen[k] {
 			continue
 		}
