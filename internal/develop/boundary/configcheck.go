@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"plugsched/internal/outcome"
 )
 
 // ConfigError is a mistake in a project's file.
@@ -30,6 +32,9 @@ func (e *ConfigError) Error() string {
 	}
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
 }
+
+// Outcome implements outcome.Error.
+func (*ConfigError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 // lines are where the entries of a file are, by section and name.
 type lines map[[2]string]int

@@ -23,6 +23,7 @@ import (
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
+	"plugsched/internal/outcome"
 )
 
 // RefusedError lists changes that could not take effect, or not safely.
@@ -38,6 +39,9 @@ func (e *RefusedError) Error() string {
 	}
 	return b.String()
 }
+
+// Outcome implements outcome.Error.
+func (*RefusedError) Outcome() outcome.Outcome { return outcome.Refused }
 
 // Build makes the module from the developer's tree, and packages of it.
 func (p *Project) Build(ctx context.Context) (*desc.Description, error) {

@@ -17,6 +17,7 @@ import (
 	"plugsched/internal/kernel/arch/x86"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/symbols"
+	"plugsched/internal/outcome"
 )
 
 // Names in the working directory.
@@ -63,6 +64,9 @@ type Project struct {
 type Error struct{ Text string }
 
 func (e *Error) Error() string { return e.Text }
+
+// Outcome implements outcome.Error.
+func (*Error) Outcome() outcome.Outcome { return outcome.Precondition }
 
 func userError(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/outcome"
 )
 
 // Guard is what a machine remembers about the scheduler for one kernel. It is on disk
@@ -42,6 +43,9 @@ type GuardError struct{ Reason string }
 func (e *GuardError) Error() string {
 	return e.Reason + "; the kernel keeps the scheduler that it has, until another version is installed or `plugsched guard --reset`"
 }
+
+// Outcome implements outcome.Error.
+func (*GuardError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 // ReadGuard reads the guard of a kernel below root; without a file nothing is
 // remembered. One that cannot be understood is a *GuardError: it may have been about

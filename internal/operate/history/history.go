@@ -29,15 +29,9 @@ const (
 	maxError = 2000    // bytes of an error's text
 )
 
-// What became of an update.
-const (
-	Begun   = "begun"   // nothing more is known: the tool or the machine stopped
-	Done    = "done"    // the update took place, or what was asked for
-	Refused = "refused" // nothing changed: the input or the machine does not allow it
-	Busy    = "busy"    // nothing changed: tasks were in the way
-	Fault   = "fault"   // it took place, and the kernel complained
-	Failed  = "failed"
-)
+// Begun is the result of what has not ended, as far as is known: the tool or the machine
+// stopped. All others are words of outcome.Outcome.
+const Begun = "begun"
 
 // WentBack is the action of an update that the kernel did by itself.
 const WentBack = "went back"
@@ -49,7 +43,7 @@ type Entry struct {
 	Boottime int64     `json:"boottime_ns"`      // CLOCK_BOOTTIME of the update; of the end, or the beginning, without one
 	Begun    int64     `json:"begun_ns"`         // CLOCK_BOOTTIME; an end has that of its beginning
 	Action   string    `json:"action"`           // a command's name, or WentBack
-	Result   string    `json:"result"`           // one of the above
+	Result   string    `json:"result"`           // Begun, or an outcome
 	Before   string    `json:"before"`           // whose scheduler ran; "" is the kernel's own
 	After    string    `json:"after"`            // likewise
 	Module   string    `json:"module,omitempty"` // that was asked for, or went back

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // Options for Install and Uninstall.
@@ -73,7 +75,7 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 	}
 	s, err := cleanUp(ctx, log, &o)
 	if err != nil {
-		return s, fmt.Errorf("%s is installed, but: %w", m.Desc.Name, err)
+		return s, fmt.Errorf("%s is installed, but: %w", m.Desc.Name, outcome.AfterChange(err))
 	}
 	return s, nil
 }

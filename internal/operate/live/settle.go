@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"plugsched/internal/outcome"
 )
 
 // WentBackError says that a module is not the running scheduler any more, although
@@ -21,6 +23,9 @@ func (e *WentBackError) Error() string {
 	}
 	return e.Name + " went back by itself: " + e.Report
 }
+
+// Outcome implements outcome.Error.
+func (*WentBackError) Outcome() outcome.Outcome { return outcome.RolledBack }
 
 // Settle watches a module that has become the running scheduler, for a time: each
 // second every CPU has to run this thread, the kernel must not complain (*KernelFault),
@@ -57,7 +62,7 @@ func GoBack(ctx context.Context, name, reason string, o Options) (*Status, error
 	defer unlock()
 	l := &Loaded{Name: name}
 	if err := l.write("rescue", reason); err != nil {
-		return nil, fmt.Errorf("%s: %w", l.file("rescue"), err)
+		return nil, outcome.With(outcome.Failed, fmt.Errorf("%s: %w", l.file("rescue"), err))
 	}
 	for {
 		s, err := Read()

@@ -5,6 +5,8 @@ package live
 import (
 	"context"
 	"fmt"
+
+	"plugsched/internal/outcome"
 )
 
 // Uninstall gives the kernel its own scheduler back and unloads the module. On a
@@ -37,18 +39,18 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 	}
 	s, err := cleanUp(ctx, log, &o)
 	if err != nil {
-		return s, fmt.Errorf("the kernel runs its own scheduler, but: %w", err)
+		return s, fmt.Errorf("the kernel runs its own scheduler, but: %w", outcome.AfterChange(err))
 	}
 	s.Timings = timings
 	if !o.Verify {
 		return s, nil
 	}
 	if goneErr != nil {
-		return s, fmt.Errorf("removed, but not verified: %w", goneErr)
+		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(goneErr))
 	}
 	s.Leftovers, err = findLeftovers(gone, before.Functions)
 	if err != nil {
-		return s, fmt.Errorf("removed, but not verified: %w", err)
+		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(err))
 	}
 	if s.Leftovers.Deadly() {
 		return s, &LeftoverError{s.Leftovers}
@@ -82,7 +84,7 @@ func Confirm(ctx context.Context, o Options) (*Status, error) {
 		err = list.unloadIdle(context.WithoutCancel(ctx), &o)
 	}
 	if err != nil {
-		return nil, err
+		return nil, outcome.AfterChange(err)
 	}
 	return Read()
 }

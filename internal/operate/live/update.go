@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // update asks a module for an update and repeats while tasks are in the way. Once
@@ -43,7 +45,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 		case errors.Is(err, unix.ENOMEM):
 			return outOfMemory()
 		default:
-			return err
+			return outcome.With(outcome.Failed, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -24,6 +24,7 @@ import (
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/outcome"
 )
 
 func example() *State {
@@ -34,11 +35,11 @@ func example() *State {
 		Since:   time.UnixMilli(1234567890123),
 		Guard:   true,
 		History: []history.Entry{
-			{Action: "install", Result: history.Done, Direction: "install", Downtime: 2 * time.Millisecond},
-			{Action: "try", Result: history.Done, Direction: "replace", Downtime: 2500 * time.Millisecond},
-			{Action: history.WentBack, Result: history.Done, Direction: "replace", Downtime: 10 * time.Second},
-			{Action: "uninstall", Result: history.Busy},
-			{Action: "uninstall", Result: history.Fault, Direction: "remove", Downtime: time.Millisecond},
+			{Action: "install", Result: outcome.Done.String(), Direction: "install", Downtime: 2 * time.Millisecond},
+			{Action: "try", Result: outcome.Done.String(), Direction: "replace", Downtime: 2500 * time.Millisecond},
+			{Action: history.WentBack, Result: outcome.Done.String(), Direction: "replace", Downtime: 10 * time.Second},
+			{Action: "uninstall", Result: outcome.Busy.String()},
+			{Action: "uninstall", Result: outcome.Fault.String(), Direction: "remove", Downtime: time.Millisecond},
 			{Action: "install", Result: history.Begun},
 		},
 		Damaged: 2,
