@@ -22,6 +22,7 @@ import (
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/project"
+	"plugsched/internal/durable"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/guest/vm/wire"
 	"plugsched/internal/kernel/fetch"
@@ -46,6 +47,7 @@ var errorCases = map[string]struct {
 	"develop/project.Error":          {&project.Error{}, outcome.Precondition},
 	"develop/project.MismatchError":  {&project.MismatchError{}, outcome.Precondition},
 	"develop/project.RefusedError":   {&project.RefusedError{}, outcome.Refused},
+	"durable.HeldError":              {&durable.HeldError{}, outcome.Precondition},
 	"guest/vm.BootError":             {&vm.BootError{Err: &vm.KernelFault{Faults: make([]vm.Fault, 1)}}, outcome.Fault},
 	"guest/vm.ErrOff":                {vm.ErrOff, outcome.Failed},
 	"guest/vm.ErrRebooted":           {vm.ErrRebooted, outcome.Failed},

@@ -10,6 +10,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/x86"
 	"plugsched/internal/kernel/fetch"
@@ -102,7 +103,7 @@ func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(p.state(configSumFile), []byte(rests)); err != nil {
+	if err := durable.WriteFile(p.state(configSumFile), []byte(rests), 0o644); err != nil {
 		return err
 	}
 	return bind.KernelCode(prog, cfg.Compiled).Save(p.state(codeFile))

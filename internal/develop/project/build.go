@@ -21,6 +21,7 @@ import (
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 	"plugsched/internal/outcome"
@@ -344,10 +345,10 @@ func (b *build) finish(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := replaceFile(b.Description(), text); err != nil {
+	if err := durable.WriteFile(b.Description(), text, 0o644); err != nil {
 		return "", err
 	}
-	if err := os.Rename(tmp, b.Module()); err != nil {
+	if err := durable.Replace(tmp, b.Module()); err != nil {
 		return "", err
 	}
 	st, err := os.Stat(b.Module())

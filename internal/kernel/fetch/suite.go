@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"plugsched/internal/durable"
 )
 
 // aptConfig is the key of the context's value that names apt's configuration: all
@@ -68,7 +70,7 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 	list, path := filepath.Join(dir, "sources.list"), filepath.Join(dir, "apt.conf")
 	was, _ := os.ReadFile(list)
 	for name, text := range map[string]string{list: sources, path: conf} {
-		if err := writeFile(name, []byte(text)); err != nil {
+		if err := durable.WriteFile(name, []byte(text), 0o644); err != nil {
 			return nil, err
 		}
 	}
@@ -81,7 +83,7 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 	if _, err := output(ctx, dir, "look up kernel packages", "apt-get", append(aptOptions(), "update", "--error-on=any")...); err != nil {
 		return nil, fmt.Errorf("package lists of %s: %w", suite, err)
 	}
-	return ctx, writeFile(mark, nil)
+	return ctx, durable.WriteFile(mark, nil, 0o644)
 }
 
 // mirrors are the archives that the host's apt uses, or Debian's own.

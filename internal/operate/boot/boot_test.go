@@ -319,18 +319,24 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestLock: one after the other.
+// TestLock: one after the other, and who waits says for whom.
 func TestLock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lock(t.Context(), path)
+	root := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(root, "run"), 0o755))
+	said := ""
+	r := &Runner{Root: root, Say: func(line string) { said += line }}
+	unlock, err := r.lock(t.Context())
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := lock(ctx, path); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := r.lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
+	if !strings.Contains(said, "is locked by process") {
+		t.Errorf("%q", said)
+	}
 	unlock()
-	unlock, err = lock(t.Context(), path)
+	unlock, err = r.lock(t.Context())
 	must(t, err)
 	unlock()
 }

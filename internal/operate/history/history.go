@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/durable"
 	"plugsched/internal/operate/live"
 )
 
@@ -83,6 +84,9 @@ func (l Log) append(entries ...Entry) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
+	if err := durable.SyncDir(l.path("")); err != nil { // it may be new
+		return err
+	}
 	return l.rotate(f)
 }
 
@@ -103,8 +107,8 @@ func cut(f *os.File) []byte {
 // rotate puts a full log aside, in place of the one before. Whoever else is at it does
 // the same.
 func (l Log) rotate(f *os.File) error {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil
+	if ok, err := durable.TryLockFile(f); !ok {
+		return err
 	}
 	ours, err := f.Stat()
 	if err != nil || ours.Size() < maxSize {
@@ -114,7 +118,7 @@ func (l Log) rotate(f *os.File) error {
 	if err != nil || !os.SameFile(ours, now) {
 		return nil // somebody was faster
 	}
-	return os.Rename(l.path(file), l.path(old))
+	return durable.Replace(l.path(file), l.path(old))
 }
 
 // Read returns what happened, in order. Lines that cannot be read are counted and left
