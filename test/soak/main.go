@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"plugsched/internal/command/progress"
 	"plugsched/internal/guest/vm"
 	"plugsched/test/drive"
 )
@@ -36,6 +37,7 @@ func main() {
 type soak struct {
 	drive.Options
 	spec, report string
+	board        *progress.Board
 
 	enough <-chan os.Signal // SIGUSR1: end after this cycle, and report
 
@@ -51,6 +53,8 @@ func (s *soak) run(ctx context.Context) error {
 	if err := s.modules(ctx); err != nil {
 		return err
 	}
+	s.board = progress.New(os.Stdout)
+	defer s.board.Close()
 	start := time.Now()
 	if err := s.cycle(ctx); err != nil {
 		return err
@@ -59,6 +63,7 @@ func (s *soak) run(ctx context.Context) error {
 	if err := s.scale(ctx); err != nil {
 		return err
 	}
+	s.board.Close()
 	text := s.markdown()
 	fmt.Print(text)
 	if s.report == "" {

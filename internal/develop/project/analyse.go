@@ -43,7 +43,8 @@ func (p *Project) Analyse(ctx context.Context, t *fetch.Target) error {
 // for building, the rest.
 func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Config, key string, build bool) error {
 	return p.stage("analyse", "reading the kernel's binary", key, func() (string, error) {
-		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Units()})
+		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Units(),
+			Progress: func(text string) { p.event(Event{Stage: "analyse", Text: text}) }})
 		if err != nil {
 			return "", err
 		}

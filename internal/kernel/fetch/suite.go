@@ -79,10 +79,13 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 	if st, err := os.Stat(mark); err == nil && string(was) == sources && time.Since(st.ModTime()) < listsAge {
 		return ctx, nil
 	}
-	rep.report(Progress{Step: "download", Item: "the package lists of " + suite})
+	lists := Progress{Step: "download", Item: "the package lists of " + suite}
+	rep.report(lists)
 	if _, err := output(ctx, dir, "look up kernel packages", "apt-get", append(aptOptions(), "update", "--error-on=any")...); err != nil {
 		return nil, fmt.Errorf("package lists of %s: %w", suite, err)
 	}
+	lists.Ended = true
+	rep.report(lists)
 	return ctx, durable.WriteFile(mark, nil, 0o644)
 }
 

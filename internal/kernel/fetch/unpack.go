@@ -318,7 +318,7 @@ func (x *extractor) tick() {
 }
 
 func (x *extractor) finish() {
-	x.rep.report(Progress{Step: "unpack", Item: x.item, Done: x.total, Total: x.total})
+	x.rep.report(Progress{Step: "unpack", Item: x.item, Done: x.total, Total: x.total, Ended: true})
 }
 
 // progressWriter reports as bytes are written and, if it counts them, adds
