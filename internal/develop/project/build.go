@@ -171,9 +171,6 @@ func (b *build) sourceKey() (string, error) {
 	return hashOf(append([]string{self, b.tree.KernelBuild, b.tree.CC}, b.boundary.Sidecars...), files...)
 }
 
-// sourceDirs are the directories of the tree that can hold source.
-var sourceDirs = []string{"kernel", "include", "arch", "io_uring"}
-
 func (b *build) compile(ctx context.Context) (string, error) {
 	units, err := module.Compile(ctx, b.tree, b.state("edited"))
 	if err != nil {

@@ -201,9 +201,10 @@ func (b *build) users(t *fetch.Target, changes []*edits.Change) (map[string][]st
 }
 
 // eachOutside reads every C file of the kernel's source at hand that belongs to
-// this architecture and not to the scheduler, code first.
+// this architecture and not to the scheduler, code first. Of a source that was fetched most
+// drivers are not at hand (fetch.Target.CodeDirs).
 func (b *build) eachOutside(t *fetch.Target, f func(rel, text string)) error {
-	for _, dir := range []string{"kernel", "io_uring", filepath.Join("arch", t.KernelArch), "include"} {
+	for _, dir := range t.CodeDirs() {
 		err := filepath.WalkDir(filepath.Join(t.Source, dir), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() || !strings.HasSuffix(path, ".c") && !strings.HasSuffix(path, ".h") {
 				return err

@@ -97,6 +97,20 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// TestUsersAnywhere: whoever uses a name is found in all directories that have code.
+func TestUsersAnywhere(t *testing.T) {
+	b, tg, src := changedProject(t)
+	want := []string{"kernel/smp.c:3"}
+	for _, file := range []string{"fs/proc/base.c", "mm/memory.c", "drivers/cpufreq/cpufreq.c"} {
+		write(t, "int x = A;\n", tg.Source, file)
+		want = append(want, file+":1")
+	}
+	users, err := b.users(tg, bind.NewKernel(b.boundary, nil).HeaderChanges(src, nil))
+	if diff := cmp.Diff(want, users["A"]); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+}
+
 func TestUnbuilt(t *testing.T) {
 	b, _, _ := changedProject(t)
 	write(t, "obj-y += core.o\nobj-y += sub/\nobj-m += old.o\n", b.Dir, "kernel/sched/Makefile")

@@ -200,7 +200,7 @@ func (b *build) sidecar(f *boundary.Function) {
 
 // sourceDirs are the directories of the tree that can hold source.
 func (b *build) sourceDirs() []string {
-	out := slices.Clone(sourceDirs)
+	out := slices.Clone(fetch.CoreDirs)
 	for _, f := range b.boundary.Sidecars {
 		top, _, _ := strings.Cut(f, "/")
 		out = append(out, top)
