@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
-# The two commands that matter: `make demo` does the main job, `make test` passes
-# the tests. Both install what is missing.
+# The two commands that matter: `make demo` does the main job, `make test` runs the tests
+# that a change has to pass. Both install what is missing.
 
 GO      ?= go
 RELEASE ?=
@@ -42,7 +42,9 @@ soak: setup build
 examples: setup build
 	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
 
-# Of the Debian guests and the kernels, those that fit into half an hour.
+# What a change has to pass. Of the Debian guests and the kernels, those that fit into half
+# an hour; no example, no fleet, no soak.
+test: export PLUGSCHED_NEED_TOOLS = 1
 test: setup build lint test-quick test-race test-guest
 	$(MAKE) test-debian RUN='"TestLive|TestDeb"'
 	$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"
@@ -55,9 +57,11 @@ lint:
 	$(STATICCHECK) -tags guest,fleet,kernels,examples ./test/...
 	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels,examples -test ./...
 
-# No kernel, no network.
+# No kernel, no network. What needs a tool that `make setup` fetches is left out without it.
 test-quick:
 	$(GO) test ./...
+	@test -x build/tools/promtool || command -v promtool >/dev/null || \
+		echo "******** there is no promtool (make setup): TestPromtool was skipped ********"
 
 # The packages with goroutines, under the race detector. It needs cgo.
 RACY = ./internal/guest/vm/... ./internal/kernel/fetch ./internal/kernel/image ./internal/guest/agent ./internal/develop/project ./cmd/plugsched

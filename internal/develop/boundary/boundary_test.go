@@ -428,6 +428,7 @@ func TestDeriveErrors(t *testing.T) {
 		"clone":               {Config{Interface: reason("g.isra.0")}, "g.isra.0 cannot be redirected: it is a clone"},
 		"init":                {Config{Interface: reason("i")}, "i cannot be redirected: it is in .init.text"},
 		"noinstr":             {Config{Interface: reason("n")}, "n cannot be redirected: it runs where instrumentation is forbidden"},
+		"no such more":        {Config{Sources: []string{"kernel/sched", "kernel/extra"}, lines: lines{{"sources", "kernel/extra"}: 1}}, "no function from kernel/extra"},
 		"no such source":      {Config{Sources: []string{"kernel/nothing"}}, "no function of kernel/nothing found"},
 	} {
 		cfg := tt.cfg
