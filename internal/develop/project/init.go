@@ -161,7 +161,7 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *fetch.Target, cfg *b
 	}()
 	wg.Wait()
 	for _, err := range errs {
-		if err != nil && err != context.Canceled {
+		if err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
 	}

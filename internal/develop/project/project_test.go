@@ -127,7 +127,7 @@ func TestStage(t *testing.T) {
 		{"", nil, 6},                // without a key it always runs
 		{"", nil, 7},
 	} {
-		if err := stage(step.key, step.result); err != step.result {
+		if err := stage(step.key, step.result); !errors.Is(err, step.result) {
 			t.Errorf("step %d: error %v", i, err)
 		}
 		if runs != step.runs {

@@ -231,7 +231,7 @@ func (x *extractor) extract(r io.Reader, dest func(name string) string, last str
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			// Read the padding too, so that the program at the other end
 			// finishes and its verdict counts.
 			_, err = io.Copy(io.Discard, r)

@@ -173,7 +173,7 @@ func TestAdoptFails(t *testing.T) {
 				running(t, m, r)
 			}
 			m.fail[c.at] = c.err
-			if c.err == error(back) {
+			if errors.Is(c.err, back) {
 				m.after["settle"] = m.goBack
 			}
 			_, err := r.Adopt(t.Context())
@@ -251,7 +251,7 @@ func TestAdoptResumes(t *testing.T) {
 		m.after[at] = func() { panic(killed) }
 		func() {
 			defer func() {
-				if e := recover(); e != killed {
+				if e, ok := recover().(error); !ok || !errors.Is(e, killed) {
 					t.Fatalf("%s: %v", at, e)
 				}
 			}()

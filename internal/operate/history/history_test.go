@@ -120,7 +120,7 @@ func TestResults(t *testing.T) {
 		{fmt.Errorf("busy: %w", context.Canceled), "interrupted"},
 	} {
 		_, err := l.Record(Update{Action: "install", Module: "m"}, noWarning(t), func() (*live.Status, error) { return nil, c.err })
-		if err != c.err {
+		if !errors.Is(err, c.err) {
 			t.Errorf("%v became %v", c.err, err)
 		}
 		list := read(t, l)
