@@ -389,6 +389,60 @@ func TestDocsSysfs(t *testing.T) {
 	}
 }
 
+// TestDocsVersions: the page about what goes with what has the numbers of the code.
+func TestDocsVersions(t *testing.T) {
+	for name, path := range map[string]string{"PLUGSCHED_ABI": "runtime/plugsched.h", "desc.Version": "internal/artefact/desc/desc.go",
+		"markerFormat": "internal/kernel/fetch/store.go"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		short := name[strings.LastIndexByte(name, '.')+1:]
+		m := regexp.MustCompile(`\b` + short + `[\s=]+(\d+)`).FindStringSubmatch(string(text))
+		if m == nil {
+			t.Fatalf("%s: no %s", path, short)
+		}
+		found := false
+		for _, row := range named(t, "compatibility.md").table(t, "Number") {
+			if row[0] == "`"+name+"`" {
+				found = true
+				if row[1] != m[1] {
+					t.Errorf("%s is %s, the page says %s", name, m[1], row[1])
+				}
+			}
+		}
+		if !found {
+			t.Errorf("the page does not tell of %s", name)
+		}
+	}
+}
+
+var ourPage = regexp.MustCompile(`\bdocs/[a-z/_-]+\.md`)
+
+// TestCodeNamesPages: pages that code, messages and comments send a reader to are there.
+func TestCodeNamesPages(t *testing.T) {
+	out, err := exec.Command("git", "ls-files", "-co", "--exclude-standard").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, path := range strings.Fields(string(out)) {
+		text, err := os.ReadFile(path)
+		if err != nil || strings.Contains(path, "testdata/") || path == "docs_test.go" {
+			continue
+		}
+		for _, name := range ourPage.FindAllString(string(text), -1) {
+			n++
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s names %s, which is not there", path, name)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d were seen", n)
+	}
+}
+
 // TestDocsPackages: the page about the code has every package in its table.
 func TestDocsPackages(t *testing.T) {
 	out, err := exec.Command("go", "list", "./internal/...").Output()
