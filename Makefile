@@ -36,7 +36,7 @@ setup:
 demo: setup build
 	bin/demo -cycles $(CYCLES) $(if $(RELEASE),-release $(RELEASE))
 
-# A thousand installs and removals; the figures go into docs/reliability.md.
+# A thousand installs and removals; the figures go into docs/operate/reliability.md.
 soak: setup build
 	bin/soak $(if $(RELEASE),-release $(RELEASE)) $(SOAKFLAGS)
 

@@ -14,7 +14,7 @@ import (
 // errors that are joined, the last in this order counts.
 type Outcome int
 
-// The outcomes. docs/commands.md has their exit codes for readers.
+// The outcomes. docs/operate/commands.md has their exit codes for readers.
 const (
 	Done         Outcome = iota
 	Failed               // a tool, the network or the disk; also what no error speaks of

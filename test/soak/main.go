@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Command soak changes schedulers a thousand times in one guest under load, and
-// writes what it saw into docs/reliability.md. It fails at the first complaint of
+// writes what it saw into docs/operate/reliability.md. It fails at the first complaint of
 // the kernel, lost task, worker without progress, or memory that grows.
 package main
 
@@ -25,7 +25,7 @@ func main() {
 	s := soak{}
 	s.Flags("build/soak", 1000)
 	flag.StringVar(&s.spec, "spec", "light,hotplug=1,rthog=1", "the load, see test/load/README.md")
-	flag.StringVar(&s.report, "report", "docs/reliability.md", "the page that gets the figures, none if empty")
+	flag.StringVar(&s.report, "report", "docs/operate/reliability.md", "the page that gets the figures, none if empty")
 	flag.Parse()
 	enough := make(chan os.Signal, 1)
 	signal.Notify(enough, syscall.SIGUSR1)

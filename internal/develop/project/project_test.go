@@ -405,7 +405,7 @@ func TestErrors(t *testing.T) {
 		t.Errorf("%q", m)
 	}
 	r := &RefusedError{[]bind.Refusal{{Class: bind.Stays, Name: "f", Why: "is bad", Do: "stop"}, {Class: bind.Init, Name: "g", Why: "is worse", Do: "run"}}}
-	if want := "f is bad; stop (docs/refusals.md#stays)\ng is worse; run (docs/refusals.md#init)"; r.Error() != want {
+	if want := "f is bad; stop (docs/develop/refusals.md#stays)\ng is worse; run (docs/develop/refusals.md#init)"; r.Error() != want {
 		t.Errorf("%q", r)
 	}
 }
