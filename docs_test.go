@@ -178,8 +178,10 @@ func TestDocsLinks(t *testing.T) {
 }
 
 var (
-	ourPath    = regexp.MustCompile("`((?:\\./|bin/)?(?:ansible|cmd|docs|examples|internal|kernels|runtime|scripts|test)/[A-Za-z0-9_./*{},-]*)`")
-	notOurPath = regexp.MustCompile(`^(scripts/(sign-file|checkpatch\.pl|kallsyms)|kernels?/.*\.c$)`) // the kernel's
+	ourPath = regexp.MustCompile("`((?:\\./|bin/)?(?:ansible|cmd|docs|examples|internal|kernels|runtime|scripts|test)/" +
+		"[A-Za-z0-9_./*{},-]*)`")
+	// The kernel's, placeholders, identifiers.
+	notOurPath = regexp.MustCompile(`^(scripts/(sign-file|checkpatch\.pl|kallsyms)|kernels?/.*\.c$)|NAME|\.[A-Z]`)
 )
 
 // TestDocsPaths: files of ours that pages name are there.

@@ -3,10 +3,17 @@
 package plugsched
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -78,5 +85,146 @@ func TestPackageDocs(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// goFiles are the Go files of ours that are no tests, parsed.
+func goFiles(t *testing.T) (*token.FileSet, map[string]*ast.File) {
+	fset, out := token.NewFileSet(), map[string]*ast.File{}
+	for _, name := range tracked(t) {
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.Contains(name, "testdata/") {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // removed, not yet committed
+		}
+		f, err := parser.ParseFile(fset, name, text, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[name] = f
+	}
+	return fset, out
+}
+
+// imports says which wings, or packages of them, a wing may import besides itself.
+var imports = map[string][]string{
+	"internal/kernel":   nil,
+	"internal/artefact": nil,
+	"internal/develop":  {"internal/kernel", "internal/artefact"},
+	"internal/operate":  {"internal/artefact", "internal/kernel/arch/native"},
+	"internal/guest":    {"internal/kernel"},
+	"internal/command":  {"internal/artefact", "internal/operate"},
+}
+
+// TestImports: between wings imports go one way. What stands beside them in internal/ is for
+// all of them and imports none. cmd/ and test/ may import anything.
+func TestImports(t *testing.T) {
+	within := func(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }
+	wing := func(pkg string) string {
+		for w := range imports {
+			if within(pkg, w) {
+				return w
+			}
+		}
+		return ""
+	}
+	_, files := goFiles(t)
+	for name, f := range files {
+		pkg := path.Dir(name)
+		if !within(pkg, "internal") {
+			continue
+		}
+		if wing(pkg) == "" && path.Dir(pkg) != "internal" {
+			t.Errorf("%s: is in no wing: add its directory to imports", name)
+		}
+		for _, i := range f.Imports {
+			imported, _ := strconv.Unquote(i.Path.Value)
+			to, ours := strings.CutPrefix(imported, "plugsched/")
+			switch {
+			case !ours, to == "kernels": // data
+			case within(to, "internal") && (wing(to) == "" || wing(to) == wing(pkg)):
+			case slices.ContainsFunc(imports[wing(pkg)], func(dir string) bool { return within(to, dir) }):
+			default:
+				t.Errorf("%s: imports %s, which %s may not", name, to, pkg)
+			}
+		}
+	}
+}
+
+// seam is where architectures are known (docs/develop/new-architecture.md).
+const seam = "internal/kernel/arch/"
+
+// archNames match what belongs to one architecture. A path in the kernel's source is a
+// reference, no knowledge.
+var (
+	archNames  = regexp.MustCompile(`(?i)x86|amd64|i386|aarch64|arm64|endbr64|rel32|__switch_to_asm|qemu-system-[a-z]`)
+	kernelPath = regexp.MustCompile(`arch/\w+/[\w./*-]+`)
+)
+
+// named are the names of architectures outside of the seam, by file, and why.
+var named = map[string]map[string]string{
+	"cmd/plugsched/init.go":      {"amd64": "a release in an example"},
+	"internal/guest/vm/fault.go": {"x86": "of one kernel's message, and the other's", "arm64": "the same"},
+	"test/drive/drive.go":        {"amd64": "the flavour that tests take unless told"},
+	"test/examples/main.go":      {"amd64": "the release that an example is about"},
+}
+
+// TestArchitectureNames: what belongs to one architecture is in the seam alone. (Tests have
+// their own data.)
+func TestArchitectureNames(t *testing.T) {
+	fset, files := goFiles(t)
+	used := map[string]map[string]bool{}
+	for name, f := range files {
+		if strings.HasPrefix(name, seam) {
+			continue
+		}
+		used[name] = map[string]bool{}
+		if archNames.MatchString(path.Base(name)) {
+			t.Errorf("%s: a file for one architecture", name)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			text := ""
+			switch n := n.(type) {
+			case *ast.Ident:
+				text = n.Name
+			case *ast.BasicLit:
+				text = kernelPath.ReplaceAllString(n.Value, "")
+			}
+			for _, found := range archNames.FindAllString(text, -1) {
+				used[name][found] = true
+				if named[name][found] == "" {
+					t.Errorf("%s: %s, of which only %s should know", fset.Position(n.Pos()), text, seam)
+				}
+			}
+			return true
+		})
+	}
+	for name, list := range named {
+		for text := range list {
+			if !used[name][text] {
+				t.Errorf("%s: does not name %s any more: take it off the list", name, text)
+			}
+		}
+	}
+}
+
+// TestRuntimeSeam: so is it in C: whatever of it is for one architecture is below arch/.
+func TestRuntimeSeam(t *testing.T) {
+	names := regexp.MustCompile(`(?i)\bCONFIG_(X86|ARM64)\w*|__x86_64__|__aarch64__|\b(text_poke|smp_text_poke)\w*|<asm/(text-patching|insn|nops|cacheflush)\.h>`)
+	for _, name := range tracked(t) {
+		if !strings.HasPrefix(name, "runtime/") || strings.HasPrefix(name, "runtime/arch/") {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			if found := names.FindString(line); found != "" {
+				t.Errorf("%s:%d: %s belongs below runtime/arch", name, i+1, found)
+			}
+		}
 	}
 }

@@ -32,9 +32,15 @@ int plugsched_init(void);
 void plugsched_exit(void);
 
 /*
- * During an update, once for each CPU, while no task is queued: with live before
- * this scheduler gets the tasks, without after it gave them away. A rescue does not
- * call it on the way out, because the scheduler is not to be trusted.
+ * During an update, once for each possible CPU, while no task is queued on rq: with
+ * live before this scheduler gets the tasks, without after it gave them away. A rollback
+ * does not call it on the way out, because the scheduler is not to be trusted.
+ *
+ * The class methods rq_online and rq_offline are not called in an update. For a CPU that
+ * is offline another one calls this, and nobody does when it returns: cpu_of(rq) is the
+ * CPU that is meant. rq->curr is the stopper or, offline, the idle task; the clock is up
+ * to date. Groups that are throttled stay so. Other CPUs' calls run at the same time, and
+ * their queues may have tasks.
  * Context: stopped machine, IRQs off, rq->lock held. It may not allocate, free or fail.
  */
 void plugsched_rebuild(struct rq *rq, bool live);

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a broken scheduler may have left in fair tasks: a place so far behind all
- * others, or before them, that the next scheduler would starve somebody for it.
- * The limit is far beyond what the lightest weight makes of a tick.
+ * What a broken scheduler may have left.
+ *
+ * In fair tasks: a place so far behind all others, or before them, that the next
+ * scheduler would starve somebody for it. The limit is far beyond what the lightest
+ * weight makes of a tick.
+ *
+ * In groups with a quota: one that is throttled, and no timer that would release it.
  */
+#include <linux/hrtimer.h>
+#include <linux/rcupdate.h>
+
 #include "config.h"
 #include "internal.h"
 #include "plugsched.h"
@@ -59,3 +66,72 @@ void plugsched_heal_sleeper(struct task_struct *p)
 	raw_spin_unlock_irqrestore(&p->pi_lock, rf.flags);
 #endif
 }
+
+#ifdef CONFIG_CFS_BANDWIDTH
+
+/* A timer that was marked as running and is not would never be started again. */
+static void heal_timers(struct cfs_bandwidth *cfs_b)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&cfs_b->lock, flags);
+	if (!hrtimer_active(&cfs_b->period_timer)) {
+		cfs_b->period_active = 0;
+		__orig_start_cfs_bandwidth(cfs_b);
+	}
+	if (!hrtimer_active(&cfs_b->slack_timer))
+		cfs_b->slack_started = 0;
+	raw_spin_unlock_irqrestore(&cfs_b->lock, flags);
+}
+
+/*
+ * As when the quota is set anew, but a throttled group waits for the next period: the
+ * scheduler that runs releases it. An offline CPU's queue is without a limit.
+ */
+static void heal_quota(struct cfs_rq *cfs_rq)
+{
+	struct rq *rq = rq_of(cfs_rq);
+	struct rq_flags rf;
+
+	local_irq_save(rf.flags);
+	__orig_raw_spin_rq_lock_nested(rq, 0);
+	rq_pin_lock(rq, &rf);
+	if (rq->online) {
+		cfs_rq->runtime_enabled = 1;
+		cfs_rq->runtime_remaining = 0;
+	}
+	rq_unpin_lock(rq, &rf);
+	__orig_raw_spin_rq_unlock(rq);
+	local_irq_restore(rf.flags);
+}
+
+static void heal_group(struct task_group *tg)
+{
+	int cpu;
+
+	if (READ_ONCE(tg->cfs_bandwidth.quota) == RUNTIME_INF)
+		return;
+	heal_timers(&tg->cfs_bandwidth);
+	for_each_online_cpu(cpu)
+		heal_quota(tg->cfs_rq[cpu]);
+}
+
+/* Context: process. */
+void plugsched_heal_groups(void)
+{
+	struct task_group *tg;
+
+	might_sleep();
+	rcu_read_lock();
+	list_for_each_entry_rcu(tg, &task_groups, list)
+		heal_group(tg);
+	rcu_read_unlock();
+}
+
+#else
+
+void plugsched_heal_groups(void)
+{
+}
+
+#endif /* CONFIG_CFS_BANDWIDTH */

@@ -32,6 +32,9 @@ bool __weak plugsched_may_starve(struct task_struct *p)
 static bool inited;	/* plugsched_exit() is due */
 static bool retired;
 
+/* The reference that plugsched_hooks_init() takes. */
+#define OWN_REFERENCES	1
+
 /* Context: module loading. */
 int plugsched_hooks_init(void)
 {
@@ -47,17 +50,28 @@ int plugsched_hooks_init(void)
 	return 0;
 }
 
+/* Whether the scheduler must not run any more: what its hooks made may be gone. */
+bool plugsched_retiring(void)
+{
+	lockdep_assert_held(plugsched_self.lock);
+	return !inited;
+}
+
 /*
  * Undo what plugsched_init() did, and make sure of it: -ENOTEMPTY when something
- * still leads into the module, see plugsched_leftovers_show(). It can be asked for again.
+ * still leads into the module, see plugsched_leftovers_show(); -EBUSY when somebody holds a
+ * reference. It can be asked for again.
  * Context: process; the scheduler does not run and cannot be started meanwhile.
  */
 int plugsched_retire(void)
 {
 	int err;
 
+	lockdep_assert_held(plugsched_self.lock);
 	if (retired)
 		return 0;
+	if (module_refcount(THIS_MODULE) > OWN_REFERENCES)
+		return -EBUSY;
 	if (inited)
 		plugsched_exit();
 	inited = false;

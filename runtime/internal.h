@@ -18,11 +18,20 @@
 
 /* The kernel's own copies of what the module has too; the plain names are its. */
 int __orig_wake_up_process(struct task_struct *p);
+int __orig_sched_setscheduler_nocheck(struct task_struct *p, int policy,
+				      const struct sched_param *param);
 struct rq *__orig_task_rq_lock(struct task_struct *p, struct rq_flags *rf);
 void __orig_raw_spin_rq_unlock(struct rq *rq);
+void __orig_raw_spin_rq_lock_nested(struct rq *rq, int subclass);
 void __orig_update_rq_clock(struct rq *rq);
-void __orig_set_rq_online(struct rq *rq);
-void __orig_set_rq_offline(struct rq *rq);
+#ifdef CONFIG_CFS_BANDWIDTH
+void __orig_start_cfs_bandwidth(struct cfs_bandwidth *cfs_b);
+#endif
+
+/* kernel/sched/core.c: how a CPU that goes offline gets rid of its tasks. */
+#ifdef PLUGSCHED_HAVE_PUSH_WORK
+DECLARE_PER_CPU(struct cpu_stop_work, push_work);
+#endif
 
 #if defined(CONFIG_SCHED_DEBUG) && defined(CONFIG_JUMP_LABEL)
 extern const char * const sched_feat_names[];

@@ -4,15 +4,26 @@
 #define PLUGSCHED_KERNEL_H
 
 #include <linux/hrtimer.h>
+#include <linux/llist.h>
 #include <linux/mount.h>
 #include <linux/mutex.h>
 #include <linux/percpu-defs.h>
 #include <linux/spinlock.h>
 #include <linux/sysctl.h>
+#include <linux/sysrq.h>
 #include <linux/tracepoint-defs.h>
 
 /* kernel/stop_machine.c: who holds it has all stoppers to itself. */
 extern struct mutex stop_cpus_mutex;
+
+/* kernel/kprobes.c: who holds it adds, arms or removes probes. */
+extern struct mutex kprobe_mutex;
+
+/* kernel/smp.c: what a CPU is asked to do by an interrupt; wake-ups, for one. */
+DECLARE_PER_CPU_SHARED_ALIGNED(struct llist_head, call_single_queue);
+
+/* drivers/tty/sysrq.c: read under RCU, written by whoever holds its lock. */
+extern const struct sysrq_key_op *sysrq_key_table[];
 
 /* include/trace/events/sched.h */
 extern struct tracepoint __tracepoint_sched_switch;

@@ -83,7 +83,7 @@ static void judge(const char *text, size_t len)
 	bool first = false;
 
 	if (starts_any(text, len, alarms, ARRAY_SIZE(alarms))) {
-		plugsched_rescue(true, PLUGSCHED_FROM_LOG "%.*s", (int)len, text);
+		plugsched_alarm(true, PLUGSCHED_FROM_LOG "%.*s", (int)len, text);
 		return;
 	}
 	if (is_warning(text, len) || starts_any(text, len, openings, ARRAY_SIZE(openings))) {
@@ -98,10 +98,10 @@ static void judge(const char *text, size_t len)
 	if (!strnstr(text, name, len) || *skip_spaces(text) == '?')
 		return;
 	if (first)
-		plugsched_rescue(true, PLUGSCHED_FROM_LOG "%s", opening);
+		plugsched_alarm(true, PLUGSCHED_FROM_LOG "%s", opening);
 	else
-		plugsched_rescue(true, PLUGSCHED_FROM_LOG "%s, below %.*s", opening,
-				 (int)len, text);
+		plugsched_alarm(true, PLUGSCHED_FROM_LOG "%s, below %.*s", opening,
+				(int)len, text);
 }
 
 /*
@@ -146,7 +146,10 @@ void plugsched_kmsg_read(void)
 	}
 }
 
-/* From now on, unless there is a position already. Context: process, nobody reads. */
+/*
+ * From now on, unless there is a position already. Context: nobody reads: process before
+ * the switch, or stopped machine.
+ */
 void plugsched_kmsg_start(bool anew)
 {
 	if (positioned && !anew)
@@ -157,7 +160,7 @@ void plugsched_kmsg_start(bool anew)
 	position.cur_seq = position.next_seq;
 }
 
-/* Context: process, nobody reads. */
+/* Context: as above. */
 void plugsched_kmsg_stop(void)
 {
 	positioned = false;

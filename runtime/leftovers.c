@@ -187,7 +187,7 @@ static int look_at_stack(struct task_struct *p, void *stack)
 		return 0;
 	nr = stack_trace_save_tsk(p, frames, PLUGSCHED_STACK_DEPTH, 0);
 	for (i = 0; i < nr; i++) {
-		if (ours((void *)frames[i])) {
+		if (plugsched_is_scheduler(&plugsched_self, frames[i])) {
 			find("task %d (%.16s) is in %ps", task_pid_nr(p), p->comm,
 			     (void *)frames[i]);
 			break;

@@ -12,15 +12,17 @@ static int __init load(void)
 {
 	int err;
 
+	plugsched_guard_init();
+	plugsched_stop_init();
 	err = plugsched_watchdog_init();
 	if (err)
 		return err;
-	err = plugsched_rescue_init();
+	err = plugsched_rollback_init();
 	if (err)
 		goto out_watchdog;
 	err = plugsched_arch_init();
 	if (err)
-		goto out_rescue;
+		goto out_rollback;
 	err = plugsched_hooks_init();
 	if (err)
 		goto out_arch;
@@ -30,22 +32,25 @@ static int __init load(void)
 	return 0;
 
 out_hooks:
-	plugsched_retire();
+	plugsched_hooks_exit();
 out_arch:
 	plugsched_arch_exit();
-out_rescue:
-	plugsched_rescue_exit();
+out_rollback:
+	plugsched_rollback_exit();
 out_watchdog:
 	plugsched_watchdog_exit();
 	return err;
 }
 
-static void __exit unload(void)
+/* Not in .exit.text: a forced unload is found here by the update, see self.c. */
+static void unload(void)
 {
 	plugsched_forced_exit();
 	plugsched_sysfs_exit();
 	plugsched_hooks_exit();
-	plugsched_rescue_exit();
+	plugsched_guard_exit();
+	plugsched_rollback_exit();
+	plugsched_stop_exit();
 	plugsched_watchdog_exit();
 	plugsched_arch_exit();
 	plugsched_text_release();

@@ -14,14 +14,15 @@
 #include <linux/sched.h>
 #include <linux/types.h>
 
+#include "arch.h"
+
+struct irq_work;
 struct kobject;
 struct rq;
 
-#define PLUGSCHED_JUMP_MAX	16
-
 /*
  * A function that is redirected. The table is generated at build time in the
- * order of @old; only @saved and @alias change after that.
+ * order of @old; only @saved and what follows change after that.
  */
 struct plugsched_redirect {
 	u8 *old;			/* the kernel's function */
@@ -32,7 +33,11 @@ struct plugsched_redirect {
 	u8 shipped[PLUGSCHED_JUMP_MAX];	/* what vmlinux has at the jump's place */
 	u8 saved[PLUGSCHED_JUMP_MAX];	/* what the kernel had there before its first update */
 	u8 *alias;			/* where the jump can be written, during an update */
+	unsigned long left_alone;	/* somebody has hooked that place; of one update */
 };
+
+/* What internal/develop/module/tables.go writes. */
+static_assert(sizeof(struct plugsched_redirect) == 5 * 8 + 8 + 2 * PLUGSCHED_JUMP_MAX);
 
 /* A piece of the kernel's text that the module replaces, in order of @start. */
 struct plugsched_range {
@@ -41,6 +46,8 @@ struct plugsched_range {
 	unsigned long allow;	/* offset of the one return address that may stay, or 0 */
 	const char *name;
 };
+
+static_assert(sizeof(struct plugsched_range) == 4 * 8);
 
 /* A scheduling class. Tasks point at @old, so that it is rewritten in place. */
 struct plugsched_table {
@@ -51,12 +58,7 @@ struct plugsched_table {
 	void *alias;		/* where @old can be written, during an update */
 };
 
-/* A setting of the kernel that its scheduler may compute anew at any time. */
-struct plugsched_setting {
-	void *value;
-	unsigned long size;	/* at most that of @kept */
-	u64 kept;		/* during an update */
-};
+static_assert(sizeof(struct plugsched_table) == 5 * 8);
 
 /* Scheduler features, which two schedulers may number differently. */
 struct plugsched_features {
@@ -69,15 +71,13 @@ struct plugsched_features {
 /* What a scheduler does with its own code while the machine is stopped. */
 struct plugsched_rq_ops {
 	void (*update_clock)(struct rq *rq);
-	void (*set_online)(struct rq *rq);
-	void (*set_offline)(struct rq *rq);
 };
 
 /*
  * Grows with every change of struct plugsched_module, or of what it points to:
  * a module is only replaced by one that understands it.
  */
-#define PLUGSCHED_ABI	3
+#define PLUGSCHED_ABI	4
 
 /* What one module knows of another. A NULL pointer stands for the kernel itself. */
 struct plugsched_module {
@@ -90,17 +90,20 @@ struct plugsched_module {
 	const unsigned long *nr_ranges;
 	struct plugsched_table *tables;
 	const unsigned long *nr_tables;
+	/* Of its code, what is the runtime's. */
+	const char *runtime_start, *runtime_end;
 	const struct plugsched_features *features;
 	const struct plugsched_rq_ops *rq_ops;
 	/* The edited scheduler's hook, see api.h. */
 	void (*rebuild)(struct rq *rq, bool live);
-	/* Context of both: process, may sleep. */
-	void (*started)(bool fresh);	/* it runs; not @fresh: after an update that failed */
-	void (*stopped)(void);		/* it is about to be left */
+	/* It runs from now on, or does not any more. Context of both: stopped machine. */
+	void (*entered)(void);
+	void (*left)(void);
 	struct kobject *files;
 	bool active;			/* both only change while the machine is stopped */
 	bool poking;			/* its jumps are being written or taken away */
-	struct plugsched_module *previous;	/* what a rescue goes back to; two references */
+	/* What a rollback leads to, with two references; changes while none can begin. */
+	struct plugsched_module *previous;
 };
 
 extern struct plugsched_module plugsched_self;
@@ -111,21 +114,20 @@ extern const struct plugsched_range plugsched_ranges[];
 extern const unsigned long plugsched_nr_ranges;
 extern struct plugsched_table plugsched_tables[];
 extern const unsigned long plugsched_nr_tables;
-extern struct plugsched_setting plugsched_settings[];
-extern const unsigned long plugsched_nr_settings;
 extern const unsigned long plugsched_nr_orig_features;
+extern const char plugsched_runtime_start[], plugsched_runtime_end[];
 extern const char plugsched_build_id[];
 extern const char plugsched_release[];
 
 /* The phases that are timed, in order. */
 enum plugsched_time {
-	PLUGSCHED_T_ENTER,	/* stop_machine() called */
+	PLUGSCHED_T_ENTER,	/* one CPU stopped, the others called */
 	PLUGSCHED_T_STOPPED,	/* every CPU is in the handler */
 	PLUGSCHED_T_CHECKED,	/* stacks inspected */
 	PLUGSCHED_T_CLEARED,	/* run queues emptied by the old scheduler */
 	PLUGSCHED_T_REDIRECTED,	/* class tables and jumps written */
 	PLUGSCHED_T_REBUILT,	/* run queues filled by the new scheduler */
-	PLUGSCHED_T_LEFT,	/* stop_machine() returned */
+	PLUGSCHED_T_LEFT,	/* every CPU has left the handler */
 	PLUGSCHED_T_NR,
 };
 
@@ -152,8 +154,10 @@ struct plugsched_scan;
 struct plugsched_update {
 	struct plugsched_module *from, *to;	/* NULL is the kernel's own scheduler */
 	unsigned int cpus;		/* online, fixed while hotplug is frozen */
-	const struct task_struct *initiator;	/* whose frames in the runtime are no obstacle */
-	bool forced;			/* go ahead over stacks that are in the way */
+	unsigned int late;		/* how often a CPU did not come in time */
+	bool rollback;			/* nobody has prepared it */
+	bool over_tasks;		/* go ahead over stacks that are in the way */
+	bool over_hooks;		/* leave places that somebody has hooked as they are */
 	bool heal;			/* the scheduler that is left is not to be trusted */
 	struct plugsched_scan *scan;	/* what was inspected before, NULL: nothing */
 	atomic_t ids;			/* hands out CPU numbers 0 .. cpus - 1 */
@@ -163,18 +167,40 @@ struct plugsched_update {
 	struct plugsched_busy *busy;
 	unsigned long *stacks;		/* possible CPUs * PLUGSCHED_STACK_DEPTH */
 	const char *conflict;		/* a function that something else has hooked */
+	unsigned int left_alone;	/* how many of these were left */
+	unsigned int lost;		/* tasks that were in no queue */
 	atomic_t threads;		/* inspected in all */
 	atomic_t stopped;		/* of them, while the machine was stopped */
 	u64 scan_ns;
 	u64 time[PLUGSCHED_T_NR];
 };
 
-/* update.c */
+/* self.c */
+bool plugsched_is_scheduler(const struct plugsched_module *m, unsigned long addr);
+const char *plugsched_name_of(const struct plugsched_module *m);
+
+/* stopped.c */
+int plugsched_update_stopped(struct plugsched_update *u);
+
+/* stop.c: see there for the contexts. */
+int plugsched_stop(struct plugsched_update *u);
+int plugsched_unstopped(int (*fn)(void));
+int plugsched_absent_cpu(void);
+void plugsched_stop_init(void);
+void plugsched_stop_exit(void);
+
+/* update.c: process context, may sleep, but for what asks for the stopper's. */
 int plugsched_update_alloc(struct plugsched_update *u);
 void plugsched_update_free(struct plugsched_update *u);
 void plugsched_update_reset(struct plugsched_update *u);
-int plugsched_update_stopped(void *data);
 void plugsched_update_publish(struct plugsched_update *u, int err);
+int plugsched_update(struct plugsched_module *from, struct plugsched_module *to);
+void plugsched_forget_previous(struct plugsched_module *m);
+bool plugsched_lock_probes(void);
+void plugsched_unlock_probes(void);
+bool plugsched_probes_stand_still(void);
+
+/* command.c: process context, may sleep. */
 int plugsched_enable(bool on);
 int plugsched_replace(const char *name);
 int plugsched_try(unsigned int ms);
@@ -182,10 +208,14 @@ int plugsched_set_watchdog(unsigned int ms);
 int plugsched_leave(void);
 void plugsched_forced_exit(void);
 
+/* outcome.c: process context, may sleep. */
+void plugsched_outcome_publish(const struct plugsched_update *u, int err);
+ssize_t plugsched_outcome_show(char *buf);
+ssize_t plugsched_outcome_read_busy(char *buf, loff_t off, size_t count);
+
 /* sysfs.c */
 int plugsched_sysfs_init(void);
 void plugsched_sysfs_exit(void);
-void plugsched_sysfs_publish(const struct plugsched_update *u, int err);
 void plugsched_sysfs_link(const struct plugsched_module *to);
 
 /* peer.c */
@@ -197,6 +227,8 @@ int plugsched_inspect(const struct plugsched_update *u, struct task_struct *p,
 		      unsigned long *stack, struct plugsched_busy *b);
 void plugsched_report(struct plugsched_update *u, const struct plugsched_busy *b);
 void plugsched_check_task(struct plugsched_update *u, struct task_struct *p, unsigned long *stack);
+
+/* check.c: stopped machine. */
 void plugsched_check_stacks(struct plugsched_update *u, unsigned int id);
 
 /* scan.c: process context, may sleep. */
@@ -205,22 +237,26 @@ void plugsched_scan_end(struct plugsched_update *u);
 /* scan.c: stopped machine. */
 bool plugsched_scan_complete(const struct plugsched_update *u);
 void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack);
+struct task_struct *plugsched_scan_awake(const struct plugsched_update *u, unsigned int i);
+
+/* lost.c: see there for the contexts. */
+bool plugsched_lost(struct task_struct *p);
+void plugsched_lost_settle(struct plugsched_update *u);
+void plugsched_lost_adopt(struct rq *rq, struct list_head *list);
+void plugsched_wake_everybody(bool heal);
 
 /* tasks.c: process context, may sleep. */
 int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *data);
 
-/* rebuild.c: context of both: stopped machine, IRQs off, each CPU for itself. */
-void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal);
-void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal);
+/* rebuild.c: context of both: stopped machine, IRQs off, on each online CPU. */
+void plugsched_clear_rq(int cpu, const struct plugsched_update *u);
+void plugsched_rebuild_rq(int cpu, const struct plugsched_update *u);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
-
-/* settings.c: see there for the context. */
-void plugsched_settings_keep(void);
-void plugsched_settings_restore(void);
 
 /* hooks.c: process context, may sleep. */
 int plugsched_hooks_init(void);
 void plugsched_hooks_exit(void);
+bool plugsched_retiring(void);
 int plugsched_retire(void);
 
 /* leftovers.c: process context, may sleep. */
@@ -234,6 +270,7 @@ ssize_t plugsched_data_show(char *buf);
 /* heal.c: see there for the contexts. */
 void plugsched_heal_queued(struct task_struct *p);
 void plugsched_heal_sleeper(struct task_struct *p);
+void plugsched_heal_groups(void);
 
 /* features.c: process context, may sleep. */
 void plugsched_carry_features(const struct plugsched_module *from,
@@ -247,18 +284,43 @@ void plugsched_text_release(void);
 bool plugsched_text_unchanged(struct plugsched_update *u);
 void plugsched_text_poke(const struct plugsched_update *u, unsigned int phase);
 void plugsched_tables_write(const struct plugsched_update *u);
+
+/* redirect.c: any context. */
+struct plugsched_redirect *plugsched_find_redirect(const struct plugsched_module *m, const u8 *old);
 const struct plugsched_redirect *plugsched_find_site(unsigned long addr);
 
-/* rescue.c: goes back without being asked by a process. */
-int plugsched_rescue_init(void);
-void plugsched_rescue_exit(void);
-void plugsched_rescue_arm(bool fresh);
-void plugsched_rescue_disarm(void);
-__printf(2, 3) void plugsched_rescue(bool sick, const char *fmt, ...);
-bool plugsched_rescued(void);
-bool plugsched_rescue_pending(void);
+/* Where the jump is, or will be. */
+static inline u8 *plugsched_site_of(const struct plugsched_redirect *r)
+{
+	return r->old + r->offset;
+}
+
+/* alarm.c: see there for the contexts. */
+__printf(2, 3) int plugsched_alarm(bool sick, const char *fmt, ...);
+bool plugsched_alarm_raised(void);
+bool plugsched_alarm_sick(void);
+void plugsched_alarm_reset(void);
+void plugsched_alarm_init(void (*fn)(struct irq_work *work));
+void plugsched_alarm_exit(void);
+
+/* guard.c: see there for the contexts. */
+void plugsched_guard_init(void);
+void plugsched_guard_exit(void);
+void plugsched_guard_enter(void);
+void plugsched_guard_leave(void);
+int plugsched_guard_confirm(void);
+void plugsched_guard_log(void);
 unsigned int plugsched_try_left(void);
 extern unsigned int plugsched_try_ms;
+
+/* rollback.c: goes back without being asked by a process. */
+int plugsched_rollback_init(void);
+void plugsched_rollback_exit(void);
+void plugsched_rollback_attempt(u64 now);
+void plugsched_rollback_reset(void);
+bool plugsched_rollback_pending(void);
+bool plugsched_rolled_back(void);
+bool plugsched_pinned(void);
 
 /* What a reason begins with that was found in the kernel's log. */
 #define PLUGSCHED_FROM_LOG "the kernel says: "
@@ -273,28 +335,18 @@ extern struct bin_attribute plugsched_report_attr;
 /* watchdog.c: finds tasks and CPUs that the scheduler has forgotten. */
 int plugsched_watchdog_init(void);
 void plugsched_watchdog_exit(void);
-void plugsched_watchdog_start(void);
-void plugsched_watchdog_stop(void);
+void plugsched_watchdog_reset(void);
+void plugsched_watchdog_set(unsigned int ms);
 void plugsched_watchdog_tick(unsigned int ms);
-void plugsched_watchdog_repair(void);
 extern unsigned int plugsched_watchdog_ms;
-extern struct task_struct *plugsched_watchdog_task;
+
+/* starving.c: what counts as not being run. Process context, no locks. */
+bool plugsched_waits_rightly(struct task_struct *p);
+u64 plugsched_patience_ms(struct task_struct *p);
 
 /* kmsg.c: reads the kernel's log. */
 void plugsched_kmsg_start(bool anew);
 void plugsched_kmsg_stop(void);
 void plugsched_kmsg_read(void);
-
-/* arch */
-DECLARE_PER_CPU(unsigned long, plugsched_frame);
-extern const unsigned int plugsched_jump_size;
-extern const unsigned int plugsched_poke_phases;
-int plugsched_arch_init(void);
-void plugsched_arch_exit(void);
-bool plugsched_arch_hooked(const struct plugsched_redirect *r, const u8 *site);
-void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn);
-void plugsched_arch_poke(u8 *site, u8 *alias, const u8 *insn, unsigned int phase);
-void plugsched_arch_write(void *to, void *alias, const void *from, size_t size);
-void plugsched_arch_sync(void);
 
 #endif /* PLUGSCHED_H */

@@ -5,10 +5,23 @@
  * one's work.
  *
  * Context of everything here: stopped machine, IRQs off; each CPU works on its
- * own run queue. rq->curr is the stopper, so that no other task is running.
- * Which code a class method is depends on the class tables, which are rewritten
- * between clear and rebuild.
+ * own run queue, and one of them on those of CPUs that are offline, with one queue's
+ * lock held at a time. rq->curr is the stopper or, offline, the idle task, so that no
+ * other task is running. Which code a class method is depends on the class tables,
+ * which are rewritten between clear and rebuild.
+ *
+ * No CPU comes or goes: the classes' methods rq_offline and rq_online are not called.
+ * They look at every task group, and forget about limits, which last over an update:
+ * - A throttled fair group stays throttled. Its tasks are in its own queue and on
+ *   rq->cfs_tasks, and the fair class takes them off and puts them back up to the first
+ *   throttled level, as when they sleep and wake. Where throttled tasks are on no queue
+ *   themselves, they stay where they are. The group's timers go on.
+ * - The same holds for realtime tasks while their queue is throttled, and a throttled
+ *   deadline task is on no queue but has a timer.
+ * - What others ask about a run queue (cpupri, cpudl, overload) the classes keep with
+ *   each task that is taken or put back.
  */
+#include <linux/cpumask.h>
 #include <linux/module.h>
 
 #include "config.h"
@@ -76,25 +89,35 @@ static void take_fair(struct rq *rq, struct list_head *list)
  * The stopper notes who queued a work, to print it in a backtrace. Nobody follows
  * it, but it would name a module that is gone.
  */
-static void forget_callers(struct rq *rq, const struct module *owner)
+static void forget_caller(struct cpu_stop_work *work, const struct module *owner)
 {
 #ifdef PLUGSCHED_HAVE_STOP_WORK_CALLER
-	if (within_module_core(rq->active_balance_work.caller, owner))
-		rq->active_balance_work.caller = 0;
+	if (within_module_core(work->caller, owner))
+		work->caller = 0;
+#endif
+}
+
+/* Where a run queue has works. All others are on the stack of a task that waits for them. */
+static const size_t rq_stop_works[] = { PLUGSCHED_RQ_STOP_WORKS };
+
+static void forget_callers(struct rq *rq, const struct module *owner)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(rq_stop_works); i++)
+		forget_caller((void *)rq + rq_stop_works[i], owner);
+#ifdef PLUGSCHED_HAVE_PUSH_WORK
+	forget_caller(per_cpu_ptr(&push_work, cpu_of(rq)), owner);
 #endif
 }
 
 /* What the kernel's own scheduler does, and what this module's. */
 static const struct plugsched_rq_ops kernel_rq_ops = {
 	.update_clock = __orig_update_rq_clock,
-	.set_online = __orig_set_rq_online,
-	.set_offline = __orig_set_rq_offline,
 };
 
 const struct plugsched_rq_ops plugsched_rq_ops = {
 	.update_clock = update_rq_clock,
-	.set_online = set_rq_online,
-	.set_offline = set_rq_offline,
 };
 
 static const struct plugsched_rq_ops *ops_of(const struct plugsched_module *m)
@@ -102,52 +125,75 @@ static const struct plugsched_rq_ops *ops_of(const struct plugsched_module *m)
 	return m ? m->rq_ops : &kernel_rq_ops;
 }
 
-/*
- * set_rq_offline() makes the classes unthrottle their groups, so that every
- * queued task can be reached.
- */
-void plugsched_clear_rq(int cpu, const struct plugsched_module *from, bool heal)
+static void clear(int cpu, const struct plugsched_update *u)
 {
+	const struct plugsched_module *from = u->from;
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
 	struct rq_flags rf;
 
 	INIT_LIST_HEAD(list);
-	/* A console may want to wake somebody on the queue that is locked here. */
-	printk_deferred_enter();
 	rq_lock(rq, &rf);
 	ops_of(from)->update_clock(rq);
-	ops_of(from)->set_offline(rq);
 	take_deadline(rq, list);
 	take_realtime(rq, list);
 	take_fair(rq, list);
-	if (from && !heal)
+	if (u->rollback)
+		plugsched_lost_adopt(rq, list);
+	if (from && !u->heal)
 		from->rebuild(rq, false);
 	if (from)
 		forget_callers(rq, from->owner);
 	rq_unlock(rq, &rf);
-	printk_deferred_exit();
 }
 
-void plugsched_rebuild_rq(int cpu, const struct plugsched_module *to, bool heal)
+static void rebuild(int cpu, const struct plugsched_update *u)
 {
+	const struct plugsched_module *to = u->to;
 	struct list_head *list = per_cpu_ptr(&taken, cpu);
 	struct rq *rq = cpu_rq(cpu);
 	struct task_struct *p, *n;
 	struct rq_flags rf;
 
-	printk_deferred_enter();
 	rq_lock(rq, &rf);
 	ops_of(to)->update_clock(rq);
-	ops_of(to)->set_online(rq);
 	if (to)
 		to->rebuild(rq, true);
 	list_for_each_entry_safe(p, n, list, se.group_node) {
 		list_del_init(&p->se.group_node);
-		if (heal && p->sched_class == &fair_sched_class)
+		if (u->heal && p->sched_class == &fair_sched_class)
 			plugsched_heal_queued(p);
 		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS | move_flag(p, ENQUEUE_MOVE));
 	}
 	rq_unlock(rq, &rf);
+}
+
+/*
+ * An offline CPU has no tasks, but what a scheduler keeps for it is to be the new
+ * one's when it returns. One CPU does that for all of them, after its own.
+ */
+static void each_rq_of(int cpu, const struct plugsched_update *u,
+		       void (*fn)(int cpu, const struct plugsched_update *u))
+{
+	int other;
+
+	lockdep_assert_irqs_disabled();
+	/* A console may want to wake somebody on a queue that is locked here. */
+	printk_deferred_enter();
+	fn(cpu, u);
+	if (cpu == cpumask_first(cpu_online_mask))
+		for_each_possible_cpu(other)
+			if (!cpu_online(other))
+				fn(other, u);
 	printk_deferred_exit();
+}
+
+void plugsched_clear_rq(int cpu, const struct plugsched_update *u)
+{
+	each_rq_of(cpu, u, clear);
+}
+
+void plugsched_rebuild_rq(int cpu, const struct plugsched_update *u)
+{
+	each_rq_of(cpu, u, rebuild);
 }

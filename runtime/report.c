@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The report that a rescue leaves behind: symbols only, no addresses. */
+/* The report that a rollback leaves behind: symbols only, no addresses. */
 #define pr_fmt(fmt) "plugsched: " fmt
 
 #include <linux/module.h>

@@ -113,10 +113,11 @@ static bool all_noted(const struct ran *ran, int cpu)
 	return !ran->incomplete && ran->last == (cpu_online(cpu) ? rq->stop : rq->idle);
 }
 
+/* One that is lost does not change either, but the stop has to look after it. */
 static bool asleep(struct task_struct *p)
 {
 	/* Pairs with the release in finish_task(): the stack is complete. */
-	return !smp_load_acquire(&p->on_cpu) && !READ_ONCE(p->on_rq);
+	return !smp_load_acquire(&p->on_cpu) && !READ_ONCE(p->on_rq) && !plugsched_lost(p);
 }
 
 static void look_again(struct plugsched_scan *s, struct task_struct *p)
@@ -261,4 +262,13 @@ void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned 
 	check_all(u, s->awake, id, s->nr_awake, u->cpus, stack);
 	for (cpu = id; cpu < nr_cpu_ids; cpu += u->cpus)
 		check_all(u, s->ran[cpu].task, 0, RAN_SIZE, 1, stack);
+}
+
+/*
+ * The i-th of the tasks that were awake, or lost, when they were looked at; NULL: there
+ * are no more. Context: stopped machine.
+ */
+struct task_struct *plugsched_scan_awake(const struct plugsched_update *u, unsigned int i)
+{
+	return i < u->scan->nr_awake ? u->scan->awake[i] : NULL;
 }

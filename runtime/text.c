@@ -6,12 +6,11 @@
  * The kernel's text and the tables are read-only. They are mapped a second time,
  * writable, before the machine is stopped, so that the stopped machine only has
  * to store: a page table switch for each of some 400 functions would take far
- * longer than all the rest. A rescue, which nothing can prepare for, has no such
+ * longer than all the rest. A rollback, which nothing can prepare for, has no such
  * mapping and pays for the switches.
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
-#include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -70,30 +69,6 @@ static int compare_pages(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static u8 *site_of(const struct plugsched_redirect *r)
-{
-	return r->old + r->offset;
-}
-
-/* Return m's redirection of a function, or NULL. */
-static struct plugsched_redirect *find_redirect(const struct plugsched_module *m, const u8 *old)
-{
-	unsigned long lo = 0, hi = m ? *m->nr_redirects : 0;
-
-	while (lo < hi) {
-		unsigned long mid = lo + (hi - lo) / 2;
-		struct plugsched_redirect *r = &m->redirects[mid];
-
-		if (r->old == old)
-			return r;
-		if (r->old < old)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return NULL;
-}
-
 static struct plugsched_table *find_table(const struct plugsched_module *m, const void *old)
 {
 	unsigned long i;
@@ -109,7 +84,7 @@ static void collect_pages(const struct plugsched_module *m)
 	unsigned long i;
 
 	for (i = 0; m && i < *m->nr_redirects; i++)
-		note_pages(site_of(&m->redirects[i]), plugsched_jump_size);
+		note_pages(plugsched_site_of(&m->redirects[i]), plugsched_jump_size);
 	for (i = 0; m && i < *m->nr_tables; i++)
 		note_pages(m->tables[i].old, m->tables[i].size);
 }
@@ -122,10 +97,13 @@ static unsigned long max_pages(const struct plugsched_module *m)
 /* Where each site can be written; NULL forgets it. */
 static void set_aliases(struct plugsched_module *m, bool mapped)
 {
+	struct plugsched_redirect *r;
 	unsigned long i;
 
-	for (i = 0; m && i < *m->nr_redirects; i++)
-		m->redirects[i].alias = mapped ? alias_of(site_of(&m->redirects[i])) : NULL;
+	for (i = 0; m && i < *m->nr_redirects; i++) {
+		r = &m->redirects[i];
+		r->alias = mapped ? alias_of(plugsched_site_of(r)) : NULL;
+	}
 	for (i = 0; m && i < *m->nr_tables; i++)
 		m->tables[i].alias = mapped ? alias_of(m->tables[i].old) : NULL;
 }
@@ -172,16 +150,16 @@ static bool site_unchanged(const struct plugsched_redirect *r,
 	u8 insn[PLUGSCHED_JUMP_MAX];
 
 	if (!current_jump)
-		return !plugsched_arch_hooked(r, site_of(r)) &&
-		       !memcmp(r->saved, site_of(r), plugsched_jump_size);
+		return !plugsched_arch_hooked(r, plugsched_site_of(r)) &&
+		       !memcmp(r->saved, plugsched_site_of(r), plugsched_jump_size);
 	plugsched_arch_jump(current_jump, insn);
-	return !memcmp(insn, site_of(r), plugsched_jump_size);
+	return !memcmp(insn, plugsched_site_of(r), plugsched_jump_size);
 }
 
 /* Keep what is to be restored one day; refuse what somebody else has hooked. */
 static int save_jump(struct plugsched_update *u, struct plugsched_redirect *r)
 {
-	const struct plugsched_redirect *was = find_redirect(u->from, r->old);
+	const struct plugsched_redirect *was = plugsched_find_redirect(u->from, r->old);
 
 	if (!within_module_core((unsigned long)r->new, u->to->owner)) {
 		pr_err("%s would be redirected to code outside of this module\n", r->name);
@@ -193,9 +171,9 @@ static int save_jump(struct plugsched_update *u, struct plugsched_redirect *r)
 		memcpy(r->saved, was->saved, plugsched_jump_size);
 		return 0;
 	}
-	if (plugsched_arch_hooked(r, site_of(r)))
+	if (plugsched_arch_hooked(r, plugsched_site_of(r)))
 		return conflict(u, r);
-	memcpy(r->saved, site_of(r), plugsched_jump_size);
+	memcpy(r->saved, plugsched_site_of(r), plugsched_jump_size);
 	return 0;
 }
 
@@ -225,25 +203,41 @@ static int save_all(struct plugsched_update *u)
 	return err;
 }
 
+/* Note whether a place is left to somebody else. False: that forbids the update. */
+static bool look_at_site(struct plugsched_update *u, struct plugsched_redirect *r,
+			 bool unchanged)
+{
+	r->left_alone = !unchanged;
+	if (unchanged)
+		return true;
+	conflict(u, r);
+	u->left_alone++;
+	return u->over_hooks;
+}
+
 /*
  * Whether every place still is as the update expects it; else u->conflict names
- * one. Somebody may have put a probe on it.
+ * one. Somebody may have put a probe on it. A rollback that cannot wait for him leaves
+ * him that place.
  * Context: stopped machine, or process.
  */
 bool plugsched_text_unchanged(struct plugsched_update *u)
 {
-	const struct plugsched_redirect *r;
+	struct plugsched_redirect *r, *was;
 	unsigned long i;
 
 	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
 		r = &u->from->redirects[i];
-		if (!site_unchanged(r, r))
-			return !conflict(u, r);
+		if (!look_at_site(u, r, site_unchanged(r, r)))
+			return false;
 	}
 	for (i = 0; u->to && i < *u->to->nr_redirects; i++) {
 		r = &u->to->redirects[i];
-		if (!find_redirect(u->from, r->old) && !site_unchanged(r, NULL))
-			return !conflict(u, r);
+		was = plugsched_find_redirect(u->from, r->old);
+		if (was)
+			r->left_alone = was->left_alone;
+		else if (!look_at_site(u, r, site_unchanged(r, NULL)))
+			return false;
 	}
 	return true;
 }
@@ -303,33 +297,14 @@ void plugsched_text_poke(const struct plugsched_update *u, unsigned int phase)
 
 	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
 		r = &u->from->redirects[i];
-		if (!find_redirect(u->to, r->old))
-			plugsched_arch_poke(site_of(r), r->alias, r->saved, phase);
+		if (!r->left_alone && !plugsched_find_redirect(u->to, r->old))
+			plugsched_arch_poke(plugsched_site_of(r), r->alias, r->saved, phase);
 	}
 	for (i = 0; u->to && i < *u->to->nr_redirects; i++) {
 		r = &u->to->redirects[i];
+		if (r->left_alone)
+			continue;
 		plugsched_arch_jump(r, insn);
-		plugsched_arch_poke(site_of(r), r->alias, insn, phase);
+		plugsched_arch_poke(plugsched_site_of(r), r->alias, insn, phase);
 	}
 }
-
-/* Return this module's redirection whose jump is at addr, or NULL. Context: any, NMI included. */
-notrace const struct plugsched_redirect *plugsched_find_site(unsigned long addr)
-{
-	unsigned long lo = 0, hi = plugsched_nr_redirects;
-
-	while (lo < hi) {
-		unsigned long mid = lo + (hi - lo) / 2;
-		const struct plugsched_redirect *r = &plugsched_redirects[mid];
-		unsigned long site = (unsigned long)site_of(r);
-
-		if (addr == site)
-			return r;
-		if (addr < site)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return NULL;
-}
-NOKPROBE_SYMBOL(plugsched_find_site);

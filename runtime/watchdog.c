@@ -2,7 +2,7 @@
 /*
  * The watchdog finds what a broken scheduler does to others: a task that could run
  * and is not run, one that is in no queue though it is awake, and a CPU that does
- * not switch. Tasks are looked at by a work of low cost, which is itself a task
+ * not switch. Tasks are looked at by a thread of low cost, which is itself a task
  * that wants to run: the timer sees when it does not.
  *
  * Its clock counts the timer's periods, so that a machine that was suspended or a
@@ -10,15 +10,13 @@
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
-#include <linux/delay.h>
 #include <linux/hash.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/task.h>
 #include <linux/stacktrace.h>
-#include <linux/workqueue.h>
 
-#include "api.h"
 #include "config.h"
 #include "internal.h"
 #include "plugsched.h"
@@ -27,12 +25,8 @@
 #define WAIT_BITS	12
 #define WAIT_SIZE	BIT(WAIT_BITS)
 #define WAIT_PROBES	16
-#define PATIENCE_MAX_MS	(24ULL * 60 * 60 * MSEC_PER_SEC)
 
 unsigned int plugsched_watchdog_ms = DEFAULT_MS;	/* 0: off */
-
-/* The task that runs scan_tasks(), whose frames are no obstacle to an update. */
-struct task_struct *plugsched_watchdog_task;
 
 /* A task that waits for a CPU. */
 struct waiting {
@@ -55,114 +49,16 @@ struct cpu_look {
 
 static DEFINE_PER_CPU(struct cpu_look, cpu_look);
 
-/* Its own: others' works may block the shared ones, memory pressure new workers. */
-static struct workqueue_struct *queue;
-
-static void scan_tasks(struct work_struct *work);
-static DECLARE_DELAYED_WORK(scan_work, scan_tasks);
+static struct task_struct *thread;
 
 static unsigned long switches_of(const struct task_struct *p)
 {
 	return READ_ONCE(p->nvcsw) + READ_ONCE(p->nivcsw);
 }
 
-/* Awake, but in no queue. A wake-up or a fork passes through this, quickly. */
-static bool forgotten(struct task_struct *p)
-{
-	unsigned int state = READ_ONCE(p->__state);
-
-	return !READ_ONCE(p->on_cpu) && !READ_ONCE(p->on_rq) &&
-	       (state == TASK_RUNNING || state == TASK_WAKING) && !READ_ONCE(p->exit_state);
-}
-
 static bool queued(struct task_struct *p)
 {
 	return !READ_ONCE(p->on_cpu) && READ_ONCE(p->on_rq);
-}
-
-static bool throttled(struct task_struct *p)
-{
-#ifdef CONFIG_CFS_BANDWIDTH
-	return READ_ONCE(p->se.cfs_rq->throttle_count);
-#else
-	return false;
-#endif
-}
-
-/* A realtime burst may rightly take all but the last bit of a period. */
-static bool burst_allowed(void)
-{
-	return sysctl_sched_rt_runtime < 0 ||
-	       plugsched_watchdog_ms < 2 * sysctl_sched_rt_period / USEC_PER_MSEC;
-}
-
-/* Whether a realtime task runs that need not make room. */
-static bool outranked(const struct rq *rq, const struct task_struct *p)
-{
-	bool ret;
-
-	rcu_read_lock();
-	ret = rcu_dereference(rq->curr)->prio <= p->prio;
-	rcu_read_unlock();
-	return ret;
-}
-
-/* Whether the edited scheduler says so. */
-static bool hinted(struct task_struct *p)
-{
-	bool ret;
-
-	rcu_read_lock();
-	ret = plugsched_may_starve(p);
-	rcu_read_unlock();
-	return ret;
-}
-
-/*
- * Whether others rightly run instead, however long: what is throttled, what a
- * realtime task keeps off the CPU, what the edited scheduler lets wait.
- */
-static bool may_starve(struct task_struct *p)
-{
-	const struct rq *rq = task_rq(p);
-
-	if (dl_task(p))
-		return p->dl.dl_throttled || p->dl.dl_yielded;
-	if (rt_task(p))
-		return outranked(rq, p) || READ_ONCE(rq->rt.rt_throttled) ||
-		       READ_ONCE(rq->dl.dl_nr_running);
-	return throttled(p) || hinted(p) ||
-	       (burst_allowed() && (READ_ONCE(rq->rt.rt_nr_running) ||
-				    READ_ONCE(rq->dl.dl_nr_running)));
-}
-
-/*
- * How long a fair task may wait, in ms: twice a tick for each of its weight that
- * competes, on every level of groups.
- */
-static u64 fair_share_ms(struct task_struct *p)
-{
-	u64 ms = 2 * TICK_NSEC / NSEC_PER_MSEC;
-	struct sched_entity *se = &p->se;
-
-#ifdef CONFIG_FAIR_GROUP_SCHED
-	rcu_read_lock();
-	for (; se && ms < PATIENCE_MAX_MS; se = se->parent)
-		ms *= READ_ONCE(se->cfs_rq->load.weight) / max(se->load.weight, 1UL) + 1;
-	rcu_read_unlock();
-#else
-	ms *= READ_ONCE(task_rq(p)->cfs.load.weight) / max(se->load.weight, 1UL) + 1;
-#endif
-	return ms;
-}
-
-static u64 patience(struct task_struct *p)
-{
-	u64 ms = plugsched_watchdog_ms;
-
-	if (fair_policy(p->policy) || idle_policy(p->policy))
-		ms = max(ms, fair_share_ms(p));
-	return ms;
 }
 
 /* Return the place of a task in a table: its own, or a free one, or NULL. */
@@ -198,9 +94,10 @@ static void describe(struct task_struct *p)
 static int look_at(struct task_struct *p, void *unused)
 {
 	struct waiting *now, *before;
-	bool lost = forgotten(p);
+	bool lost = plugsched_lost(p);
+	u64 patience;
 
-	if (!lost && (!queued(p) || may_starve(p)))
+	if (!lost && (!queued(p) || plugsched_waits_rightly(p)))
 		return 0;
 	now = place(waiting, p);
 	if (!now || now->task)
@@ -212,12 +109,13 @@ static int look_at(struct task_struct *p, void *unused)
 	before = place(waited, p);
 	if (before && before->task && before->switches == now->switches)
 		now->since = before->since;
-	if (READ_ONCE(clock_ms) - now->since <= (lost ? plugsched_watchdog_ms : patience(p)))
+	patience = lost ? plugsched_watchdog_ms : plugsched_patience_ms(p);
+	if (READ_ONCE(clock_ms) - now->since <= patience)
 		return 0;
-	plugsched_rescue(true, "task %d (%s) %s for %llu ms", task_pid_nr(p), p->comm,
-			 lost ? "is awake but in no queue" : "was not run",
-			 READ_ONCE(clock_ms) - now->since);
-	describe(p);
+	if (!plugsched_alarm(true, "task %d (%s) %s for %llu ms", task_pid_nr(p), p->comm,
+			     lost ? "is awake but in no queue" : "was not run",
+			     READ_ONCE(clock_ms) - now->since))
+		describe(p);
 	return 1;
 }
 
@@ -234,18 +132,36 @@ static void forget(struct waiting *table)
 
 static unsigned int scan_ms(void)
 {
-	return clamp(plugsched_watchdog_ms / 4, 50U, 5000U);
+	return clamp(READ_ONCE(plugsched_watchdog_ms) / 4, 50U, 5000U);
 }
 
-static void scan_tasks(struct work_struct *work)
+static void scan_tasks(void)
 {
-	WRITE_ONCE(plugsched_watchdog_task, current);
 	plugsched_for_each_task(look_at, NULL);
-	WRITE_ONCE(plugsched_watchdog_task, NULL);
 	swap(waiting, waited);
 	forget(waiting);
 	WRITE_ONCE(scanned_at, READ_ONCE(clock_ms));
-	queue_delayed_work(queue, &scan_work, msecs_to_jiffies(scan_ms()));
+}
+
+/*
+ * It goes round while no scheduler is to be watched too: to be woken for the first one
+ * would have to survive that one.
+ */
+static int work(void *unused)
+{
+	while (!kthread_should_stop()) {
+		if (READ_ONCE(plugsched_self.active) && READ_ONCE(plugsched_watchdog_ms)) {
+			scan_tasks();
+		} else {
+			forget(waiting);
+			forget(waited);
+		}
+		set_current_state(TASK_INTERRUPTIBLE);
+		if (!kthread_should_stop())
+			schedule_timeout(msecs_to_jiffies(scan_ms()));
+		__set_current_state(TASK_RUNNING);
+	}
+	return 0;
 }
 
 /* A CPU that is to switch, or has work and is idle, and does not switch. */
@@ -264,8 +180,8 @@ static void look_at_cpu(int cpu, unsigned int ms)
 	look->stuck_ms += ms;
 	if (look->stuck_ms <= plugsched_watchdog_ms)
 		return;
-	plugsched_rescue(true, "CPU %d has not scheduled for %u ms: it runs %d (%s), %u tasks wait",
-			 cpu, look->stuck_ms, task_pid_nr(curr), curr->comm, rq->nr_running);
+	plugsched_alarm(true, "CPU %d has not scheduled for %u ms: it runs %d (%s), %u tasks wait",
+			cpu, look->stuck_ms, task_pid_nr(curr), curr->comm, rq->nr_running);
 	look->stuck_ms = 0;
 }
 
@@ -278,115 +194,62 @@ void plugsched_watchdog_tick(unsigned int ms)
 	int cpu;
 
 	WRITE_ONCE(clock_ms, clock_ms + ms);
-	if (!waiting || !plugsched_watchdog_ms)
+	if (!plugsched_watchdog_ms)
 		return;
 	for_each_online_cpu(cpu)
 		look_at_cpu(cpu, ms);
 	if (clock_ms - READ_ONCE(scanned_at) > 2 * scan_ms() + plugsched_watchdog_ms)
-		plugsched_rescue(true, "the watchdog's own work was not run for %llu ms",
-				 clock_ms - scanned_at);
+		plugsched_alarm(true, "the watchdog's own work was not run for %llu ms",
+				clock_ms - scanned_at);
 }
 
-/* Context: process. */
-void plugsched_watchdog_start(void)
+/* What was seen before counts no more. Context: stopped machine, or process. */
+void plugsched_watchdog_reset(void)
 {
 	int cpu;
 
-	if (!plugsched_watchdog_ms)
-		return;
 	for_each_possible_cpu(cpu)
 		per_cpu(cpu_look, cpu).stuck_ms = 0;
 	WRITE_ONCE(scanned_at, READ_ONCE(clock_ms));
-	queue_delayed_work(queue, &scan_work, msecs_to_jiffies(scan_ms()));
 }
 
-/* Context: process, may sleep. */
-void plugsched_watchdog_stop(void)
+/* Milliseconds, 0: off. Context: process. */
+void plugsched_watchdog_set(unsigned int ms)
 {
-	cancel_delayed_work_sync(&scan_work);
-	forget(waiting);
-	forget(waited);
+	plugsched_watchdog_reset();
+	WRITE_ONCE(plugsched_watchdog_ms, ms);
+	/* Its next round may be due earlier than it thinks. */
+	__orig_wake_up_process(thread);
 }
 
-/* The tables are there as long as the module: a start cannot fail. */
+/* All that it needs is there with the module. Context: module loading. */
 int plugsched_watchdog_init(void)
 {
+	int err = -ENOMEM;
+
 	waiting = kvcalloc(WAIT_SIZE, sizeof(*waiting), GFP_KERNEL);
 	waited = kvcalloc(WAIT_SIZE, sizeof(*waited), GFP_KERNEL);
-	queue = alloc_workqueue("plugsched_watch", WQ_UNBOUND | WQ_MEM_RECLAIM, 1);
-	if (waiting && waited && queue)
+	if (!waiting || !waited)
+		goto out;
+	thread = kthread_run(work, NULL, "plugsched_watch");
+	if (!IS_ERR(thread))
 		return 0;
+	err = PTR_ERR(thread);
+	thread = NULL;
+out:
 	plugsched_watchdog_exit();
-	return -ENOMEM;
+	return err;
 }
 
+/* Context: process, may sleep; no alarm can be raised any more. */
 void plugsched_watchdog_exit(void)
 {
-	if (queue)
-		destroy_workqueue(queue);
+	if (thread)
+		kthread_stop(thread);
+	forget(waiting);
+	forget(waited);
 	kvfree(waiting);
 	kvfree(waited);
 	waiting = NULL;
 	waited = NULL;
-}
-
-/* A wake-up that passes through is over in the second round. */
-static int note_forgotten(struct task_struct *p, void *unused)
-{
-	struct waiting *w = forgotten(p) ? place(waiting, p) : NULL;
-
-	if (w && !w->task) {
-		get_task_struct(p);
-		w->task = p;
-		w->switches = switches_of(p);
-	}
-	return 0;
-}
-
-static void wake_forgotten(struct waiting *w)
-{
-	struct task_struct *p = w->task;
-	unsigned long flags;
-	bool lost;
-
-	raw_spin_lock_irqsave(&p->pi_lock, flags);
-	lost = forgotten(p) && switches_of(p) == w->switches;
-	if (lost)
-		WRITE_ONCE(p->__state, TASK_UNINTERRUPTIBLE);
-	raw_spin_unlock_irqrestore(&p->pi_lock, flags);
-	if (!lost)
-		return;
-	__orig_wake_up_process(p);
-	plugsched_note("task %d (%s) was in no queue and has been woken\n", task_pid_nr(p),
-		       p->comm);
-}
-
-/*
- * Whoever sleeps must cope with being woken for nothing, except a kernel thread
- * that waits for its first wake-up: kthread() takes any for that.
- */
-static int wake_sleeper(struct task_struct *p, void *unused)
-{
-	plugsched_heal_sleeper(p);
-	if (!(p->flags & PF_KTHREAD) || switches_of(p) > 1)
-		__orig_wake_up_process(p);
-	return 0;
-}
-
-/*
- * The scheduler that was left may have lost tasks and wake-ups: bring the first
- * back, and wake everybody once. Context: process, may sleep; the watchdog is
- * stopped.
- */
-void plugsched_watchdog_repair(void)
-{
-	unsigned int i;
-
-	plugsched_for_each_task(note_forgotten, NULL);
-	msleep(100);
-	for (i = 0; i < WAIT_SIZE; i++)
-		if (waiting[i].task)
-			wake_forgotten(&waiting[i]);
-	forget(waiting);
-	plugsched_for_each_task(wake_sleeper, NULL);
 }

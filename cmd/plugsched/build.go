@@ -9,6 +9,7 @@ import (
 
 	"plugsched/internal/command/cli"
 	"plugsched/internal/command/manual"
+	"plugsched/internal/command/version"
 	"plugsched/internal/develop/project"
 )
 
@@ -38,7 +39,7 @@ variable KBUILD_SIGN_PIN.`,
 				return err
 			}
 			p.SignKey, p.SignCert = key, cert
-			p.Documents = manual.Documents
+			p.Tool, p.Documents = version.String(), manual.Documents
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			p.Progress = out.stage
@@ -52,15 +53,15 @@ variable KBUILD_SIGN_PIN.`,
 					return err
 				}
 			}
-			d, err := p.Build(c.Context())
+			built, err := p.Build(c.Context())
 			out.finish()
 			if err != nil {
 				return err
 			}
-			for _, w := range d.Warnings {
+			for _, w := range built.Warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 			}
-			for _, path := range append([]string{p.Module()}, p.Packages...) {
+			for _, path := range append([]string{p.Module()}, built.Packages...) {
 				fmt.Fprintln(c.OutOrStdout(), path)
 			}
 			return nil

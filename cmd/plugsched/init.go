@@ -35,7 +35,7 @@ for build. --suite names a suite of Debian to look in instead of the host's pack
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if o.Release == "" && o.Manual.Vmlinux == "" {
-				release, err := live.Release()
+				release, err := (live.Host{}).Release()
 				if err != nil {
 					return err
 				}

@@ -229,12 +229,12 @@ func TestReplaceTrial(t *testing.T) {
 	says(t, m, message)
 	goesOn(t, m)
 
-	if again := installs(t, m, "plugsched try --replace --for 8s /other.ko"); again != b {
+	if again := installs(t, m, "plugsched try --replace --for 20s /other.ko"); again != b {
 		t.Errorf("B is %s, then %s", b, again)
 	}
 	ok(t, m, "plugsched confirm")
 	alone(t, m, b)
-	time.Sleep(9 * time.Second)
+	time.Sleep(21 * time.Second)
 	alone(t, m, b)
 	refusal{"confirmed twice", "plugsched confirm", 3, "not on trial"}.check(t, m)
 

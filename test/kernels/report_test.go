@@ -36,7 +36,7 @@ func (a *analysed) checkReport(t *testing.T, dir string) {
 		}
 	}
 	for _, want := range []string{
-		`<h2>schedule_tail <span class="tag interface">`, "is called by ret_from_fork",
+		`<h2>schedule_tail <span class="tag external">`, "is called by ret_from_fork",
 		`data-role="caller"><title>ret_from_fork`, `data-role="chosen"><title>schedule_tail`, `data-role="callee"><title>finish_task_switch`,
 	} {
 		if !strings.Contains(dom, want) {
@@ -102,7 +102,8 @@ func (a *analysed) checkCommands(t *testing.T, dir string) {
 		args string
 		want []string
 	}{
-		{"why schedule_tail", []string{"is interface: the kernel's is redirected", "called by ret_from_fork"}},
+		{"why schedule_tail", []string{"is external: it stays", "called by ret_from_fork"}},
+		{"why wake_up_process", []string{"is interface: the kernel's is redirected", "is exported"}},
 		{"why context_switch", []string{"no function of its own", "inlined into functions that move", "__schedule"}},
 		{"why arch_cpu_idle", []string{"it is weak, and arch_cpu_idle (arch/x86/kernel/process.c) replaces it"}},
 		{"why runqueues", []string{"struct rq", "is shared"}},

@@ -50,6 +50,7 @@ static int __init schedtest_init(void)
 	err = fail_setup(dir);
 	if (err)
 		goto out_trap;
+	ret_setup(dir);
 	return 0;
 
 out_trap:
@@ -63,6 +64,7 @@ static void __exit schedtest_exit(void)
 {
 	/* Waits for readers and writers; from here nobody can start anything. */
 	debugfs_remove_recursive(dir);
+	ret_cleanup();
 	fail_cleanup();
 	trap_cleanup();
 }
@@ -70,4 +72,4 @@ static void __exit schedtest_exit(void)
 module_init(schedtest_init);
 module_exit(schedtest_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("Traps in replaced code, and failing allocations, for tests of a live update");
+MODULE_DESCRIPTION("Traps in replaced code, failing allocations and return probes, for tests of a live update");

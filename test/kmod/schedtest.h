@@ -15,4 +15,7 @@ void trap_cleanup(void);
 int fail_setup(struct dentry *dir);
 void fail_cleanup(void);
 
+void ret_setup(struct dentry *dir);
+void ret_cleanup(void);
+
 #endif

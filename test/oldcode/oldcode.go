@@ -12,11 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/arch/x86/x86asm"
-
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch"
-	"plugsched/internal/kernel/arch/x86"
 	"plugsched/internal/kernel/image"
 )
 
@@ -36,7 +33,11 @@ func (r Range) end() uint64 { return r.Addr + r.Len }
 //
 // It is an error if a byte belongs to a function that stays.
 func Ranges(p *image.Program, b *boundary.Boundary) ([]Range, error) {
-	c := &collector{prog: p, moved: map[uint64]bool{}}
+	a, err := arch.Of(p.Machine)
+	if err != nil {
+		return nil, err
+	}
+	c := &collector{prog: p, arch: a, moved: map[uint64]bool{}}
 	if err := c.findSites(); err != nil {
 		return nil, err
 	}
@@ -64,6 +65,7 @@ func Render(list []Range, offset uint64) []byte {
 
 type collector struct {
 	prog  *image.Program
+	arch  *arch.Arch
 	sites []Range         // of instructions to leave alone, by address
 	moved map[uint64]bool // functions and cold parts that the module replaces
 	out   []Range
@@ -79,7 +81,7 @@ func (c *collector) findSites() error {
 	if alts == nil {
 		return fmt.Errorf("%s: no .altinstructions", c.prog.Path)
 	}
-	list, err := x86.Alternatives(alts.Data, alts.Addr, c.isCode, c.isCode)
+	list, err := c.arch.Alternatives(alts.Data, alts.Addr, c.isCode, c.isCode)
 	if err != nil {
 		return err
 	}
@@ -96,12 +98,7 @@ func (c *collector) isCode(addr uint64) bool {
 
 // instruction is the length of the one at addr, prefixes included; 0 if unknown.
 func (c *collector) instruction(addr uint64) uint64 {
-	const longest = 15
-	in, err := x86asm.Decode(c.prog.Bytes(addr, longest), 64)
-	if err != nil {
-		return 0
-	}
-	return uint64(in.Len)
+	return uint64(c.arch.Size(c.prog.Bytes(addr, c.arch.MaxInstruction)))
 }
 
 func (c *collector) function(f *boundary.Function) error {
@@ -111,7 +108,7 @@ func (c *collector) function(f *boundary.Function) error {
 	}
 	end := f.Addr + f.Size
 	if f.Name == "__schedule" {
-		call, err := switchCall(g)
+		call, err := c.switchCall(g)
 		if err != nil {
 			return err
 		}
@@ -132,13 +129,13 @@ func (c *collector) function(f *boundary.Function) error {
 
 // switchCall is where __schedule calls the context switch. The module's goes to
 // that instruction to switch (docs/project/update.md).
-func switchCall(schedule *image.Function) (uint64, error) {
+func (c *collector) switchCall(schedule *image.Function) (uint64, error) {
 	for _, call := range schedule.Calls {
-		if call.To.Name == "__switch_to_asm" {
+		if call.To.Name == c.arch.SwitchTo {
 			return call.Site, nil
 		}
 	}
-	return 0, fmt.Errorf("does not call __switch_to_asm")
+	return 0, fmt.Errorf("does not call %s", c.arch.SwitchTo)
 }
 
 // behindHead is the first instruction behind the bytes that are not the function's
@@ -148,9 +145,9 @@ func (c *collector) behindHead(f *boundary.Function, g *image.Function) (uint64,
 	switch {
 	case f.Class.Border():
 		at += uint64(f.Jump)
-		end = at + uint64(arch.X86.JumpSize)
+		end = at + uint64(c.arch.JumpSize)
 	case g.FtraceSite >= 0:
-		return f.Addr + uint64(g.FtraceSite+arch.X86.FtraceSize), nil
+		return f.Addr + uint64(g.FtraceSite+c.arch.FtraceSize), nil
 	}
 	for at < end {
 		n := c.instruction(at)

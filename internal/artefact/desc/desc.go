@@ -35,4 +35,6 @@ type Description struct {
 	Witnesses map[string]uint64 `yaml:"-"`
 	// Jumps are the places of the redirected functions' jumps, as offsets in bytes.
 	Jumps map[string]uint64 `yaml:"-"`
+	// JumpSize is a jump's size in bytes; 0 in modules of older tools, which do not say it.
+	JumpSize uint64 `yaml:"-"`
 }

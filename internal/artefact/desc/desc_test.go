@@ -15,7 +15,7 @@ import (
 func TestEncodings(t *testing.T) {
 	want := Description{Format: Version, Name: "plugsched_01234567", Release: "6.1.0", BuildID: "abcd", Tool: "t", Commit: "c+", Boundary: map[string]int{"internal": 2},
 		Replaced: []string{"f"}, Changed: []string{"g"}, Added: []string{"h"}, Removed: []string{"i"}, Warnings: []string{"w"},
-		Witnesses: map[string]uint64{"a": 0xffffffff81000000}, Jumps: map[string]uint64{"f": 5}}
+		Witnesses: map[string]uint64{"a": 0xffffffff81000000}, Jumps: map[string]uint64{"f": 5}, JumpSize: 5}
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func TestEncodings(t *testing.T) {
 	if err := yaml.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	want.Witnesses, want.Jumps = nil, nil
+	want.Witnesses, want.Jumps, want.JumpSize = nil, nil, 0
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("YAML: %s", diff)
 	}

@@ -38,7 +38,7 @@ func (t *trial) check() error {
 	return nil
 }
 
-func newBoot() *cobra.Command {
+func newBoot(m machine) *cobra.Command {
 	var stop bool
 	times := trialAtBoot
 	c := &cobra.Command{
@@ -47,14 +47,14 @@ func newBoot() *cobra.Command {
 		Hidden: true, // for the package's systemd unit
 		Args:   cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			r, err := newRunner(c, a[0], times)
+			r, err := m.newRunner(c, a[0], times)
 			if err != nil {
 				return err
 			}
 			if stop {
 				return leave(c, r)
 			}
-			words, err := load(c.Context(), r)
+			words, err := m.loadAtBoot(c.Context(), r)
 			if err != nil {
 				boot.Notify("not loaded: " + err.Error())
 				return fmt.Errorf("%s is not loaded: %w", r.Package, err)
@@ -69,7 +69,7 @@ func newBoot() *cobra.Command {
 	return c
 }
 
-func newRunner(c *cobra.Command, dir string, t trial) (*boot.Runner, error) {
+func (m machine) newRunner(c *cobra.Command, dir string, t trial) (*boot.Runner, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
@@ -77,28 +77,28 @@ func newRunner(c *cobra.Command, dir string, t trial) (*boot.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &boot.Runner{Package: p, Kernel: boot.Running{}, Root: "/", Trial: t.length, Settle: t.settle, Say: say(c.ErrOrStderr())}, nil
+	return &boot.Runner{Package: p, Kernel: m.Host, Root: "/", Trial: t.length, Settle: t.settle, Say: say(c.ErrOrStderr())}, nil
 }
 
-// load makes the scheduler the running one at boot, and says in words what was done.
-func load(ctx context.Context, r *boot.Runner) (string, error) {
-	if boot.Disabled() {
+// loadAtBoot makes the scheduler the running one at boot, and says in words what was done.
+func (m machine) loadAtBoot(ctx context.Context, r *boot.Runner) (string, error) {
+	if boot.Disabled(m.Host) {
 		return fmt.Sprintf("%s is not loaded: %s is on the kernel command line", r.Package, boot.Disable), nil
 	}
-	why, err := boot.Elsewhere(r.Package)
+	why, err := boot.Elsewhere(m.Host, r.Package)
 	if err != nil {
 		return "", err
 	}
 	if why != "" {
 		return "", &live.PreconditionError{Err: errors.New(why)}
 	}
-	return adopt("boot", ctx, r)
+	return m.adopt("boot", ctx, r)
 }
 
 // adopt makes the scheduler the running one, and says in words what runs now.
-func adopt(action string, ctx context.Context, r *boot.Runner) (string, error) {
+func (m machine) adopt(action string, ctx context.Context, r *boot.Runner) (string, error) {
 	var err error
-	if r.BootID, err = boot.ThisBoot(); err != nil {
+	if r.BootID, err = boot.ThisBoot(m.Host); err != nil {
 		return "", err
 	}
 	s, err := update(action, r.Package.Module, r.Package, func() (*live.Status, error) { return r.Adopt(ctx) })

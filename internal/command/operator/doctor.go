@@ -23,7 +23,7 @@ type diagnosis struct {
 }
 
 func newDoctor(m machine) *cobra.Command {
-	var o live.Options
+	var o live.InstallOptions
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "doctor [MODULE]",
@@ -60,7 +60,7 @@ It exits with 0 when nothing is in the way of an install, and with 3 otherwise.`
 	return c
 }
 
-func (m machine) diagnose(args []string, o live.Options) (*diagnosis, error) {
+func (m machine) diagnose(args []string, o live.InstallOptions) (*diagnosis, error) {
 	s, err := m.read()
 	if err != nil {
 		return nil, err

@@ -10,10 +10,9 @@ import (
 
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/boot"
-	"plugsched/internal/operate/live"
 )
 
-func newGuard() *cobra.Command {
+func newGuard(m machine) *cobra.Command {
 	var reset, asJSON bool
 	var release string
 	c := &cobra.Command{
@@ -27,7 +26,7 @@ with --reset it may be loaded again, at the next boot or with systemctl start.`,
 		RunE: func(c *cobra.Command, a []string) error {
 			if release == "" {
 				var err error
-				if release, err = live.Release(); err != nil {
+				if release, err = m.Release(); err != nil {
 					return err
 				}
 			}
@@ -38,7 +37,7 @@ with --reset it may be loaded again, at the next boot or with systemctl start.`,
 			if err != nil {
 				return err
 			}
-			return showGuard(c, g, asJSON)
+			return m.showGuard(c, g, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&reset, "reset", false, "forget what went wrong")
@@ -64,11 +63,11 @@ func resetGuard(c *cobra.Command, g *boot.Guard, err error) error {
 	return nil
 }
 
-func showGuard(c *cobra.Command, g *boot.Guard, asJSON bool) error {
+func (m machine) showGuard(c *cobra.Command, g *boot.Guard, asJSON bool) error {
 	if asJSON {
 		return cli.PrintJSON(c.OutOrStdout(), g)
 	}
-	id, err := boot.ThisBoot()
+	id, err := boot.ThisBoot(m.Host)
 	if err != nil {
 		return err
 	}

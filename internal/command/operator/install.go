@@ -13,8 +13,8 @@ import (
 	"plugsched/internal/operate/live"
 )
 
-func newInstall() *cobra.Command {
-	var o live.Options
+func newInstall(m machine) *cobra.Command {
+	var o live.InstallOptions
 	var asJSON, dryRun bool
 	c := &cobra.Command{
 		Use:   "install MODULE",
@@ -31,23 +31,23 @@ the kernel's own scheduler does not run in between.`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if dryRun {
-				m, err := live.Open(a[0])
+				module, err := live.Open(a[0])
 				if err != nil {
 					return err
 				}
-				return live.Check(m, o)
+				return m.Check(module, o)
 			}
-			return install(c, a[0], o, asJSON)
+			return m.installFile(c, a[0], o, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only find out whether it could be installed now")
 	installFlags(c, &o)
-	updateFlags(c, &o, &asJSON)
+	updateFlags(c, &o.Tries, &asJSON)
 	return c
 }
 
-func install(c *cobra.Command, path string, o live.Options, asJSON bool) error {
-	m, err := live.Open(path)
+func (m machine) installFile(c *cobra.Command, path string, o live.InstallOptions, asJSON bool) error {
+	module, err := live.Open(path)
 	if err != nil {
 		return err
 	}
@@ -55,20 +55,20 @@ func install(c *cobra.Command, path string, o live.Options, asJSON bool) error {
 		o.Watchdog = -1
 	}
 	o.Progress = say(c.ErrOrStderr())
-	s, err := update(c.Name(), m.Desc.Name, nil, func() (*live.Status, error) { return live.Install(c.Context(), m, o) })
+	s, err := update(c.Name(), module.Desc.Name, nil, func() (*live.Status, error) { return m.Install(c.Context(), module, o) })
 	if err != nil {
 		return err
 	}
 	return show(c.OutOrStdout(), s, asJSON)
 }
 
-func installFlags(c *cobra.Command, o *live.Options) {
+func installFlags(c *cobra.Command, o *live.InstallOptions) {
 	c.Flags().BoolVar(&o.Replace, "replace", false, "take over from a module that is installed")
 	c.Flags().DurationVar(&o.Watchdog, "watchdog", 30*time.Second, "go back when a task waits for a CPU for so long, from 100ms to 24h; 0 is never")
 }
 
-func updateFlags(c *cobra.Command, o *live.Options, asJSON *bool) {
-	c.Flags().IntVar(&o.Tries, "tries", 10, "how often a busy update is tried")
+func updateFlags(c *cobra.Command, tries *int, asJSON *bool) {
+	c.Flags().IntVar(tries, "tries", 10, "how often a busy update is tried")
 	c.Flags().BoolVar(asJSON, "json", false, "print JSON")
 }
 

@@ -9,7 +9,7 @@ import "github.com/spf13/cobra"
 // Commands returns all of them.
 func Commands() []*cobra.Command {
 	var m machine
-	return []*cobra.Command{newInstall(), newTry(), newConfirm(), newReject(), newUninstall(),
+	return []*cobra.Command{newInstall(m), newTry(m), newConfirm(m), newReject(m), newUninstall(m),
 		newStatus(m), newList(m), newDoctor(m), newHistory(m), newMetrics(m),
-		newGuard(), newBoot(), newPackage()}
+		newGuard(m), newBoot(m), newPackage(m)}
 }

@@ -16,17 +16,17 @@ import (
 )
 
 // newPackage is what the scripts of packages call (internal/develop/packaging/files).
-func newPackage() *cobra.Command {
+func newPackage(m machine) *cobra.Command {
 	c := &cobra.Command{
 		Use:    "package",
 		Short:  "What packages do when they are installed and removed",
 		Hidden: true,
 	}
-	c.AddCommand(newPackageConfigure(), newPackageRemove())
+	c.AddCommand(newPackageConfigure(m), newPackageRemove(m))
 	return c
 }
 
-func newPackageConfigure() *cobra.Command {
+func newPackageConfigure(m machine) *cobra.Command {
 	var first bool
 	times := trialAtInstall
 	c := &cobra.Command{
@@ -34,11 +34,11 @@ func newPackageConfigure() *cobra.Command {
 		Short: "Make the scheduler the running one, or say why that is for later",
 		Args:  cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			r, err := newRunner(c, a[0], times)
+			r, err := m.newRunner(c, a[0], times)
 			if err != nil {
 				return err
 			}
-			return configure(c, r, first)
+			return m.configure(c, r, first)
 		},
 	}
 	times.flags(c)
@@ -46,11 +46,11 @@ func newPackageConfigure() *cobra.Command {
 	return c
 }
 
-func configure(c *cobra.Command, r *boot.Runner, first bool) error {
+func (m machine) configure(c *cobra.Command, r *boot.Runner, first bool) error {
 	p := r.Package
 	unit := installed.Unit(p.Release)
 	linkTool(c, p)
-	why, err := later(r, first)
+	why, err := m.later(r, first)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func configure(c *cobra.Command, r *boot.Runner, first bool) error {
 		fmt.Fprintf(c.OutOrStdout(), "%s is installed for later: %s\n", p, why)
 		return enable(unit, first, false)
 	}
-	words, err := adopt("package", c.Context(), r)
+	words, err := m.adopt("package", c.Context(), r)
 	if err != nil {
 		return fmt.Errorf("%s is installed, but does not run: %w\nWhen the cause is gone: systemctl enable --now %s", p, err, unit)
 	}
@@ -67,11 +67,11 @@ func configure(c *cobra.Command, r *boot.Runner, first bool) error {
 }
 
 // later says why the scheduler is not to run now although nothing is wrong, "" when it is.
-func later(r *boot.Runner, first bool) (string, error) {
-	if boot.Disabled() {
+func (m machine) later(r *boot.Runner, first bool) (string, error) {
+	if boot.Disabled(m.Host) {
 		return boot.Disable + " is on the kernel command line", nil
 	}
-	if why, err := boot.Elsewhere(r.Package); err != nil || why != "" {
+	if why, err := boot.Elsewhere(m.Host, r.Package); err != nil || why != "" {
 		return why, err
 	}
 	unit := installed.Unit(r.Package.Release)
@@ -134,13 +134,13 @@ func systemctl(args ...string) error {
 	return nil
 }
 
-func newPackageRemove() *cobra.Command {
+func newPackageRemove(m machine) *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove DIR",
 		Short: "Give the kernel its own scheduler back before the package goes",
 		Args:  cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			r, err := newRunner(c, a[0], trialAtInstall)
+			r, err := m.newRunner(c, a[0], trialAtInstall)
 			if err != nil {
 				return err
 			}

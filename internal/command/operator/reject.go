@@ -11,7 +11,7 @@ import (
 	"plugsched/internal/operate/live"
 )
 
-func newReject() *cobra.Command {
+func newReject(m machine) *cobra.Command {
 	var reason string
 	var asJSON bool
 	c := &cobra.Command{
@@ -22,16 +22,15 @@ func newReject() *cobra.Command {
 		Example: "  plugsched reject --reason 'latency doubled'",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
-			before, err := live.Read()
+			before, err := m.Read()
 			if err != nil {
 				return err
 			}
 			if !before.Active || before.TrialLeft == 0 {
 				return &live.PreconditionError{Err: errors.New("there is nothing to reject: no scheduler is on trial")}
 			}
-			o := live.Options{Progress: say(c.ErrOrStderr())}
 			s, err := update("reject", before.Name, nil, func() (*live.Status, error) {
-				return live.GoBack(c.Context(), before.Name, reason, o)
+				return m.GoBack(c.Context(), before.Name, reason, say(c.ErrOrStderr()))
 			})
 			if err != nil {
 				return err

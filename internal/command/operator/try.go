@@ -11,8 +11,8 @@ import (
 	"plugsched/internal/operate/live"
 )
 
-func newTry() *cobra.Command {
-	var o live.Options
+func newTry(m machine) *cobra.Command {
+	var o live.InstallOptions
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "try MODULE",
@@ -26,17 +26,16 @@ depend on this program, on the terminal or on the connection.`,
 			if o.Trial < time.Second || o.Trial > 24*time.Hour {
 				return cli.Usagef("--for %v: a trial takes from 1s to 24h", o.Trial)
 			}
-			return install(c, a[0], o, asJSON)
+			return m.installFile(c, a[0], o, asJSON)
 		},
 	}
 	c.Flags().DurationVar(&o.Trial, "for", time.Minute, "how long, from 1s to 24h")
 	installFlags(c, &o)
-	updateFlags(c, &o, &asJSON)
+	updateFlags(c, &o.Tries, &asJSON)
 	return c
 }
 
-func newConfirm() *cobra.Command {
-	var o live.Options
+func newConfirm(m machine) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "confirm",
@@ -46,8 +45,7 @@ would have gone back to is unloaded. The watchdog goes on watching.`,
 		Example: "  plugsched confirm",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
-			o.Progress = say(c.ErrOrStderr())
-			s, err := update("confirm", "", nil, func() (*live.Status, error) { return live.Confirm(c.Context(), o) })
+			s, err := update("confirm", "", nil, func() (*live.Status, error) { return m.Confirm(c.Context(), say(c.ErrOrStderr())) })
 			if err != nil {
 				return err
 			}

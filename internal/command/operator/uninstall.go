@@ -9,8 +9,8 @@ import (
 	"plugsched/internal/operate/live"
 )
 
-func newUninstall() *cobra.Command {
-	var o live.Options
+func newUninstall(m machine) *cobra.Command {
+	var o live.UninstallOptions
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "uninstall",
@@ -22,7 +22,7 @@ still lead to the module: function heads, data, armed timers, stacks.`,
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			o.Progress = say(c.ErrOrStderr())
-			s, err := update("uninstall", "", nil, func() (*live.Status, error) { return live.Uninstall(c.Context(), o) })
+			s, err := update("uninstall", "", nil, func() (*live.Status, error) { return m.Uninstall(c.Context(), o) })
 			if err != nil {
 				return err
 			}
@@ -30,6 +30,6 @@ still lead to the module: function heads, data, armed timers, stacks.`,
 		},
 	}
 	c.Flags().BoolVar(&o.Verify, "verify", true, "look through the kernel for references to the module once it is gone")
-	updateFlags(c, &o, &asJSON)
+	updateFlags(c, &o.Tries, &asJSON)
 	return c
 }

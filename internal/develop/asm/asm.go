@@ -12,6 +12,8 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // Kind says what a definition is.
@@ -42,6 +44,7 @@ type Unit struct {
 	Name string // for messages
 	Defs []*Def // in order of appearance; gcc's .cold parts belong to their function
 
+	syntax  *isa.Syntax
 	lines   []line
 	flags   map[string]string // section name to the rest of its directive
 	byName  map[string]*Def
@@ -59,11 +62,11 @@ type line struct {
 // Lookup returns the definition of name, or nil.
 func (u *Unit) Lookup(name string) *Def { return u.byName[name] }
 
-// Parse reads gcc's output. The text must come from -S without LTO; debug
+// Parse reads gcc's output for an architecture. The text must come from -S without LTO; debug
 // sections and line directives are left out.
-func Parse(name string, text []byte) (*Unit, error) {
+func Parse(syntax *isa.Syntax, name string, text []byte) (*Unit, error) {
 	p := &parser{
-		unit: &Unit{Name: name, flags: map[string]string{}, byName: map[string]*Def{}, strings: map[string]string{}},
+		unit: &Unit{Name: name, syntax: syntax, flags: map[string]string{}, byName: map[string]*Def{}, strings: map[string]string{}},
 		cur:  ".text", prev: ".text",
 		kinds: map[string]Kind{}, sizes: map[string]uint64{}, attrs: map[string]byte{}, ends: map[string]int{},
 	}
@@ -75,7 +78,7 @@ func Parse(name string, text []byte) (*Unit, error) {
 			text = nil
 		}
 		p.number++
-		for _, s := range statements(string(l)) {
+		for _, s := range statements(syntax, string(l)) {
 			if err := p.line(s); err != nil {
 				return nil, fmt.Errorf("%s:%d: %w", name, p.number, err)
 			}
@@ -114,7 +117,7 @@ const (
 
 // statements splits a line that changes the section among other statements: the
 // section is only known from line to line.
-func statements(line string) []string {
+func statements(syntax *isa.Syntax, line string) []string {
 	if !strings.Contains(line, ";") || !strings.Contains(line, "section") && !strings.Contains(line, ".previous") {
 		return []string{line}
 	}
@@ -126,7 +129,7 @@ func statements(line string) []string {
 			i++
 		case c == '"':
 			quoted = !quoted
-		case c == '#' && !quoted:
+		case !quoted && strings.HasPrefix(line[i:], syntax.Comment):
 			return append(out, line[start:])
 		case c == ';' && !quoted:
 			out = append(out, line[start:i])

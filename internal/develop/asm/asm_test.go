@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // kernelFlags are those of the kernel's build that shape the assembly.
@@ -67,7 +69,7 @@ func assemble(t testing.TB, text []byte) *elf.File {
 
 func parse(t testing.TB, text []byte) *Unit {
 	t.Helper()
-	u, err := Parse("unit.s", text)
+	u, err := Parse(&arch.X86.Assembly, "unit.s", text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +333,7 @@ func TestParseErrors(t *testing.T) {
 		"\tnop\n\t.comm x\n":                                       "unit.s:2: unreadable directive",
 		"\t.type f,@function\nf:\n\t.size f, .-f\n\t.comm\tlone\n": "unit.s:4: unreadable directive",
 	} {
-		_, err := Parse("unit.s", []byte(text))
+		_, err := Parse(&arch.X86.Assembly, "unit.s", []byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", text, err, want)
 		}
@@ -384,7 +386,7 @@ func TestRefer(t *testing.T) {
 		{"\tmovl $0xf, %eax", "\tmovl $0xf, %eax"},
 	}
 	for _, tt := range tests {
-		got := referLine(tt.in, func(name string, branch bool) string {
+		got := referLine(&arch.X86.Assembly, tt.in, func(name string, branch bool) string {
 			switch {
 			case name != "f":
 				return name

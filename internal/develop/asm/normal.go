@@ -86,7 +86,7 @@ func (n *normaliser) local(name string) string {
 
 // line renames the symbols of one statement.
 func (n *normaliser) line(text string) string {
-	if i := strings.Index(text, "#"); i >= 0 && !strings.Contains(text[:i], `"`) {
+	if i := strings.Index(text, n.unit.syntax.Comment); i >= 0 && !strings.Contains(text[:i], `"`) {
 		text = strings.TrimSpace(text[:i])
 	}
 	if !strings.ContainsAny(text, "._") {

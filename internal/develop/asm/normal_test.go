@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"plugsched/internal/fuzzing"
+	"plugsched/internal/kernel/arch"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -160,7 +161,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func parseAndUse(t *testing.T, text []byte) {
-	u, err := Parse("fuzz.s", text)
+	u, err := Parse(&arch.X86.Assembly, "fuzz.s", text)
 	if err != nil {
 		return
 	}
@@ -174,7 +175,7 @@ func parseAndUse(t *testing.T, text []byte) {
 	u.Write(Edit{Drop: func(d *Def) bool { return d.Kind == Func }, Refer: func(_ *Def, name string, _ bool) string { return name + "x" },
 		Rename: func(d *Def) (string, string) { return d.Name + "y", "z" }})
 	out := u.Write(Edit{})
-	again, err := Parse("again.s", out)
+	again, err := Parse(&arch.X86.Assembly, "again.s", out)
 	if err != nil {
 		t.Fatalf("what was written is refused: %v\n%s", err, out)
 	}

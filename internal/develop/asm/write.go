@@ -5,6 +5,8 @@ package asm
 import (
 	"bytes"
 	"strings"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // Edit says what Write does with a unit.
@@ -15,6 +17,9 @@ type Edit struct {
 	// DropSection reports sections whose stray contents (lines that belong to no
 	// definition) are left out.
 	DropSection func(name string) bool
+	// Place maps a section to the one that all of its contents go into; nil keeps all
+	// where they are.
+	Place func(section string) string
 	// Rename maps a definition to the name and section that it gets; "" keeps.
 	Rename func(*Def) (name, section string)
 	// Refer maps a reference to another name. in is the definition that holds it
@@ -60,12 +65,12 @@ func (u *Unit) Write(e Edit) []byte {
 			want = m.section
 		}
 		if want != section {
-			out.WriteString(u.sectionLine(want))
+			out.WriteString(u.sectionLine(want, e.Place))
 			section = want
 		}
 		text := l.text
 		if isMoved && m.name != "" {
-			text = replaceName(text, owner.Name, m.name)
+			text = replaceName(u.syntax, text, owner.Name, m.name)
 		}
 		if e.Rewrite != nil && l.def != nil {
 			if t, ok := e.Rewrite(l.def, text); ok {
@@ -75,7 +80,7 @@ func (u *Unit) Write(e Edit) []byte {
 			}
 		}
 		if e.Refer != nil && l.attr == "" {
-			text = referLine(text, func(name string, branch bool) string {
+			text = referLine(u.syntax, text, func(name string, branch bool) string {
 				if isMoved && name == m.name {
 					return name
 				}
@@ -88,13 +93,17 @@ func (u *Unit) Write(e Edit) []byte {
 	return out.Bytes()
 }
 
-func (u *Unit) sectionLine(name string) string {
+func (u *Unit) sectionLine(name string, place func(string) string) string {
+	flags := u.flags[name]
+	if place != nil {
+		name = place(name)
+	}
 	switch name {
 	case ".text", ".data", ".bss":
 		return "\t" + name + "\n"
 	}
-	if f := u.flags[name]; f != "" {
-		return "\t.section\t\"" + name + "\"," + f + "\n"
+	if flags != "" {
+		return "\t.section\t\"" + name + "\"," + flags + "\n"
 	}
 	return "\t.section\t\"" + name + "\"\n"
 }
@@ -105,11 +114,21 @@ func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
 		if u.lines[i].attr != "" {
 			continue
 		}
-		referLine(u.lines[i].text, func(name string, branch bool) string {
+		referLine(u.syntax, u.lines[i].text, func(name string, branch bool) string {
 			f(name, branch)
 			return name
 		})
 	}
+}
+
+// In reports whether a line of d is in a section that want accepts.
+func (u *Unit) In(d *Def, want func(section string) bool) bool {
+	for i := d.first; i <= d.last; i++ {
+		if want(u.lines[i].section) {
+			return true
+		}
+	}
+	return false
 }
 
 // StrayRefs calls f for every name referred to outside of all definitions in
@@ -117,7 +136,7 @@ func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
 func (u *Unit) StrayRefs(keep func(section string) bool, f func(name string)) {
 	for i := range u.lines {
 		if l := &u.lines[i]; l.def == nil && l.attr == "" && keep(l.section) {
-			referLine(l.text, func(name string, _ bool) string { f(name); return name })
+			referLine(u.syntax, l.text, func(name string, _ bool) string { f(name); return name })
 		}
 	}
 }
@@ -131,7 +150,7 @@ func symbolByte(c byte) bool { return symbolStart(c) || c >= '0' && c <= '9' || 
 // referLine calls f for every symbol that a line refers to and returns the line
 // with the names that f gave. Labels, mnemonics, directives, registers, string
 // literals and local labels (.L*) are not references.
-func referLine(text string, f func(name string, branch bool) string) string {
+func referLine(syntax *isa.Syntax, text string, f func(name string, branch bool) string) string {
 	if _, ok := labelOf(text); ok {
 		return text
 	}
@@ -150,7 +169,7 @@ func referLine(text string, f func(name string, branch bool) string) string {
 				j++
 			}
 			i = min(j+1, len(text))
-		case c == '#':
+		case strings.HasPrefix(text[i:], syntax.Comment):
 			i = len(text)
 		case c == ';':
 			mnemonic, atStart = "", true
@@ -175,11 +194,11 @@ func referLine(text string, f func(name string, branch bool) string) string {
 			case atStart:
 				if j < len(text) && text[j] == ':' {
 					j++ // a label before a statement on the same line
-				} else if mnemonic = word; !prefix(word) {
+				} else if mnemonic = word; !syntax.Prefix(word) {
 					atStart = false
 				}
 			case !strings.HasPrefix(word, ".L") && word != ".":
-				branch := isBranch(mnemonic) && plainOperand(text, i, j)
+				branch := syntax.Branch(mnemonic) && plainOperand(syntax, text, i, j)
 				if n := f(word, branch); n != word {
 					out.WriteString(text[copied:i])
 					out.WriteString(n)
@@ -198,14 +217,14 @@ func referLine(text string, f func(name string, branch bool) string) string {
 	return out.String()
 }
 
-func replaceName(text, from, to string) string {
+func replaceName(syntax *isa.Syntax, text, from, to string) string {
 	if name, ok := labelOf(text); ok {
 		if name == from {
 			return to + text[len(from):]
 		}
 		return text
 	}
-	return referLine(text, func(name string, _ bool) string {
+	return referLine(syntax, text, func(name string, _ bool) string {
 		if name == from {
 			return to
 		}
@@ -214,12 +233,12 @@ func replaceName(text, from, to string) string {
 }
 
 // plainOperand reports that text[i:j] is the whole operand of its statement.
-func plainOperand(text string, i, j int) bool {
+func plainOperand(syntax *isa.Syntax, text string, i, j int) bool {
 	before := strings.TrimRight(text[:i], " \t")
 	if before != "" && strings.ContainsAny(before[len(before)-1:], "*$,(+-") {
 		return false
 	}
 	after := strings.TrimPrefix(text[j:], "@PLT")
 	after = strings.TrimLeft(after, " \t")
-	return after == "" || after[0] == ';' || after[0] == '#'
+	return after == "" || after[0] == ';' || strings.HasPrefix(after, syntax.Comment)
 }

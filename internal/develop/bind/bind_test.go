@@ -16,6 +16,7 @@ import (
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -32,7 +33,7 @@ func compile(t *testing.T, c string) *asm.Unit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := asm.Parse("unit.s", text)
+	u, err := asm.Parse(&arch.X86.Assembly, "unit.s", text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func kernelOf(t *testing.T, u *asm.Unit, classes map[string]boundary.Class, obje
 		}
 		syms = append(syms, s)
 	}
-	return NewKernel(b, table(t, syms...))
+	return NewKernel(arch.X86, b, table(t, syms...))
 }
 
 // names of an assembled unit: definitions (with the section) and undefined ones.
@@ -258,7 +259,7 @@ func TestAddressable(t *testing.T) {
 	entry := func(name, target string) string {
 		return "\t.section .discard.addressable,\"aw\"\n\t.type " + name + ",@object\n\t.size " + name + ",8\n" + name + ":\n\t.quad " + target + "\n"
 	}
-	u, err := asm.Parse("a.s", []byte(entry("__UNIQUE_ID_a1", "__SCK__might_resched")+entry("__UNIQUE_ID_b2", "setup")))
+	u, err := asm.Parse(&arch.X86.Assembly, "a.s", []byte(entry("__UNIQUE_ID_a1", "__SCK__might_resched")+entry("__UNIQUE_ID_b2", "setup")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +272,7 @@ func TestAddressable(t *testing.T) {
 // TestBoundNames: a name that several units define is bound by unit.
 func TestBoundNames(t *testing.T) {
 	u := compile(t, "static int state = 4; __attribute__((used)) int get(void) { return state++; }")
-	k := NewKernel(&boundary.Boundary{Functions: []*boundary.Function{{Name: "get", Base: "get", Unit: unitName, Class: boundary.Internal}}},
+	k := NewKernel(arch.X86, &boundary.Boundary{Functions: []*boundary.Function{{Name: "get", Base: "get", Unit: unitName, Class: boundary.Internal}}},
 		table(t, symbols.Symbol{Name: "state", Unit: "kernel/sched/fair.c", Addr: 1, Size: 4, Kind: symbols.Object},
 			symbols.Symbol{Name: "state", Unit: unitName, Addr: 2, Size: 4, Kind: symbols.Object}))
 	p := k.Decide(unitName, u, u)
@@ -336,7 +337,7 @@ func TestTwins(t *testing.T) {
 	was, is := users(old), users(edited)
 	got := map[string]string{}
 	renumbered := false
-	for ours, theirs := range Twins(unitName, edited, old, k.Symbols) {
+	for ours, theirs := range k.twins(unitName, edited, old) {
 		got[is[ours]] = was[theirs]
 		renumbered = renumbered || ours != theirs
 	}

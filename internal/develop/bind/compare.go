@@ -34,7 +34,7 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 			continue
 		}
 		seen[was] = true
-		if p.Source.Normal(d) != u.Normal(was) || perCPU(d) != perCPU(was) {
+		if p.Source.Normal(d) != u.Normal(was) || perCPU(d.Section) != perCPU(was.Section) {
 			c.changed(d)
 		}
 	}
@@ -48,6 +48,8 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 	c.folded()
 	c.forgotten()
 	c.escaping()
+	c.sections()
+	c.switches()
 	for _, l := range [][]string{c.out.Changed, c.out.Added, c.out.Removed, c.out.Warnings} {
 		sort.Strings(l)
 	}
@@ -107,7 +109,7 @@ func (c *comparer) refuse(class Class, d *asm.Def, why, do string) {
 	if d.Kind == asm.Func {
 		kinds = []edits.Kind{edits.Function}
 	}
-	if e := c.src.Find(sourceName(d.Name), kinds...); e != nil && !e.Gone {
+	if e := c.src.Find(c.plan.kernel.sourceName(d.Name), kinds...); e != nil && !e.Gone {
 		r.File, r.Line = e.File, e.At
 	}
 	c.out.Refusals = append(c.out.Refusals, r)
@@ -143,14 +145,14 @@ func (c *comparer) changed(d *asm.Def) {
 // causes are the edits that made a function's code differ.
 func (c *comparer) causes(d *asm.Def) []edits.Cause {
 	called := map[string]bool{}
-	c.plan.Source.Refs(d, func(name string, _ bool) { called[sourceName(name)] = true })
-	return c.src.Causes(sourceName(d.Name), func(name string) bool { return called[name] })
+	c.plan.Source.Refs(d, func(name string, _ bool) { called[c.plan.kernel.sourceName(name)] = true })
+	return c.src.Causes(c.plan.kernel.sourceName(d.Name), func(name string) bool { return called[name] })
 }
 
 // booted refuses a change of what ran at boot. If only something that it uses
 // changed, then the state that it left is what the old code left everywhere.
 func (c *comparer) booted(d *asm.Def) {
-	own := d.Kind != asm.Func || !c.src.Knows(sourceName(d.Name))
+	own := d.Kind != asm.Func || !c.src.Knows(c.plan.kernel.sourceName(d.Name))
 	used := ""
 	for _, e := range c.causes(d) {
 		own = own || e.Path == nil
@@ -236,28 +238,31 @@ func (c *comparer) reason(d *asm.Def) string {
 }
 
 func (c *comparer) added(d *asm.Def) {
-	registers := kernelSection(d.Section)
+	registers := kernelSection(d.Section) && c.plan.Fates[d] == Drop
 	if uninteresting(d) || c.plan.Fates[d] == Drop && !registers {
 		return
 	}
 	c.out.Added = append(c.out.Added, d.Name)
-	switch {
-	case schedClass(d.Section):
-		c.refuse(SchedClass, d, "is a new scheduling class, and the kernel has the list of classes in its image",
-			"put the new policy into a class that the kernel has")
-		for _, e := range c.src.Changes {
-			if r := &c.out.Refusals[len(c.out.Refusals)-1]; e.Macro == "DEFINE_SCHED_CLASS" && e.New && e.Name+"_sched_class" == d.Name {
-				r.File, r.Line = e.File, e.At
-			}
-		}
-	case registers:
+	if registers {
 		c.registered(d.Name, d.Section)
 	}
 }
 
-// schedClass reports a section that DEFINE_SCHED_CLASS (kernel/sched/sched.h)
+// sections refuses what the module would have in a section that the loader does not
+// treat as the kernel does. Scheduling classes have a refusal of their own.
+func (c *comparer) sections() {
+	for _, d := range c.plan.Source.Defs {
+		if fate := c.plan.Fates[d]; d.Kind == asm.Alias || fate == Drop || fate == Replace || classSection(d.Section) || ruleOf(d.Section).does != refused {
+			continue
+		}
+		r := refusedSection(d.Name, d.Section)
+		c.refuse(r.Class, d, r.Why, r.Do)
+	}
+}
+
+// classSection reports a section that DEFINE_SCHED_CLASS (kernel/sched/sched.h)
 // makes.
-func schedClass(section string) bool {
+func classSection(section string) bool {
 	return strings.HasPrefix(section, "__") && strings.HasSuffix(section, "_sched_class")
 }
 
@@ -364,7 +369,7 @@ func (c *comparer) folded() {
 					Why: "now differs from " + f.Name + ", but the kernel has one body for both: it cannot tell them apart",
 					Do:  "change both alike, or change their callers"}
 				for _, name := range []string{f.Name, alias} {
-					if e := c.src.Find(sourceName(name), edits.Function); e != nil && !e.Gone {
+					if e := c.src.Find(c.plan.kernel.sourceName(name), edits.Function); e != nil && !e.Gone {
 						r.File, r.Line = e.File, e.At
 					}
 				}

@@ -9,6 +9,7 @@ import (
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/kernel/arch"
 )
 
 const header = `#define USED 1
@@ -24,7 +25,7 @@ static inline int twice(int x) { return 2 * x; }
 `
 
 func TestCompareHeaders(t *testing.T) {
-	k := NewKernel(&boundary.Boundary{Sources: []string{"kernel/sched"},
+	k := NewKernel(arch.X86, &boundary.Boundary{Sources: []string{"kernel/sched"},
 		Functions: []*boundary.Function{{Name: "moves", Base: "moves", Unit: unitName, Class: boundary.Interface}}}, table(t))
 	h := &Headers{
 		Includers: map[string][]string{"kernel/sched/smp.h": {"kernel/smp.c"}},
@@ -71,7 +72,7 @@ func TestCompareHeaders(t *testing.T) {
 }
 
 func TestCompareExports(t *testing.T) {
-	k := NewKernel(&boundary.Boundary{}, table(t))
+	k := NewKernel(arch.X86, &boundary.Boundary{}, table(t))
 	const a, b = "void f(void) {}\nEXPORT_SYMBOL(f);\n", "void g(void) {}\n"
 	for _, tt := range []struct {
 		name, a, b string

@@ -32,12 +32,14 @@ const (
 	StaticCall  Class = "static-call"
 	SchedClass  Class = "class"
 	Registered  Class = "registered"
+	Section     Class = "section"
+	Switch      Class = "switch"
 	NotCompiled Class = "not-compiled"
 )
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, NotCompiled}
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, NotCompiled}
 
 // Refusal is one change that could not take effect, or not safely.
 type Refusal struct {

@@ -12,7 +12,8 @@ import (
 	"strings"
 
 	"plugsched/internal/gobfile"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/image"
 )
 
@@ -79,7 +80,11 @@ func Reproduce(kernel *Code, unit, object string) (*Reproduction, error) {
 		return nil, err
 	}
 	defer f.Close()
-	r := &reproducer{unit: unit, file: f, relocs: map[int][]reloc{}, code: map[int][]byte{}, at: map[place]string{}, out: &Reproduction{}}
+	a, err := arch.Of(f.Machine)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	r := &reproducer{arch: a, unit: unit, file: f, relocs: map[int][]reloc{}, code: map[int][]byte{}, at: map[place]string{}, out: &Reproduction{}}
 	ours, err := r.load()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", object, err)
@@ -100,7 +105,7 @@ func Reproduce(kernel *Code, unit, object string) (*Reproduction, error) {
 
 type reloc struct {
 	off    uint64
-	size   int
+	field  isa.Field
 	target string // name of the symbol, "" when it is not a function's start
 }
 
@@ -110,6 +115,7 @@ type place struct {
 }
 
 type reproducer struct {
+	arch   *arch.Arch
 	unit   string
 	file   *elf.File
 	relocs map[int][]reloc // by section, sorted
@@ -158,19 +164,14 @@ func (r *reproducer) readRelocs(data []byte, syms []elf.Symbol) []reloc {
 	var out []reloc
 	for ; len(data) >= 24; data = data[24:] {
 		off, info, addend := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:]), int64(binary.LittleEndian.Uint64(data[16:]))
-		l := reloc{off: off, size: 4}
-		switch elf.R_X86_64(info & 0xffffffff) {
-		case elf.R_X86_64_64, elf.R_X86_64_PC64:
-			l.size = 8
-		case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
-			// The debug/elf package leaves out the null symbol.
-			if n := int(info>>32) - 1; n >= 0 && n < len(syms) {
-				s := syms[n]
-				if elf.ST_TYPE(s.Info) == elf.STT_SECTION {
-					l.target = r.at[place{int(s.Section), s.Value + uint64(addend+4)}]
-				} else if addend == -4 {
-					l.target = s.Name
-				}
+		l := reloc{off: off, field: r.arch.Field(uint32(info))}
+		// The debug/elf package leaves out the null symbol.
+		if n := int(info>>32) - 1; l.field.Branch && n >= 0 && n < len(syms) {
+			s, addend := syms[n], addend+l.field.Bias
+			if elf.ST_TYPE(s.Info) == elf.STT_SECTION {
+				l.target = r.at[place{int(s.Section), s.Value + uint64(addend)}]
+			} else if addend == 0 {
+				l.target = s.Name
 			}
 		}
 		out = append(out, l)
@@ -202,21 +203,22 @@ func (r *reproducer) compare(fn *FunctionCode, ours map[string]elf.Symbol) strin
 	for i := sort.Search(len(l), func(i int) bool { return l[i].off >= s.Value }); i < len(l) && l[i].off < s.Value+s.Size; i++ {
 		at := l[i].off - s.Value
 		targets[at] = l[i].target
-		clear(got[at:min(at+uint64(l[i].size), s.Size)])
-		clear(want[at:min(at+uint64(l[i].size), s.Size)])
+		l[i].field.Clear(got[at:])
+		l[i].field.Clear(want[at:])
 	}
 	for site, names := range fn.Calls {
-		field, size := x86.BranchField(fn.Code[site:])
-		if size != 4 {
+		branch, ok := r.arch.Branch(fn.Code[site:])
+		if !ok {
 			continue
 		}
-		at := site + uint64(field)
+		at := site + uint64(branch.Offset)
 		target, relocated := targets[at]
 		if !relocated {
-			rel := int64(int32(binary.LittleEndian.Uint32(got[at:])))
-			target = r.at[place{int(s.Section), uint64(int64(s.Value+at+4) + rel)}]
-			clear(got[at : at+4])
-			clear(want[at : at+4])
+			if ours, ok := r.arch.Branch(got[site:]); ok {
+				target = r.at[place{int(s.Section), s.Value + site + uint64(ours.Distance)}]
+			}
+			branch.Field.Clear(got[at:])
+			branch.Field.Clear(want[at:])
 		}
 		if !slices.Contains(names, target) {
 			return fmt.Sprintf("calls %q at +%#x, in the kernel %s", target, site, names[0])

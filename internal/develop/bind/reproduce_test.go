@@ -13,7 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/isa"
 )
 
 const reproduceSource = `
@@ -73,8 +74,8 @@ func shipped(t *testing.T, obj string) *Code {
 			continue
 		}
 		fc := FunctionCode{Name: names[0], Aliases: names[1:], Unit: unitName, Code: code[addr-text.Addr:][:size[addr]], Calls: map[uint64][]string{}}
-		x86.Refs(fc.Code, addr, func(r x86.Ref) {
-			if to := at[r.Target]; (r.Kind == x86.RefCall || r.Kind == x86.RefJump) && to != nil {
+		arch.X86.Refs(fc.Code, addr, func(r isa.Ref) {
+			if to := at[r.Target]; r.Branch() && to != nil {
 				fc.Calls[r.Site-addr] = to
 			}
 		})

@@ -11,6 +11,7 @@ import (
 
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -22,13 +23,15 @@ const (
 	TablePrefix = "__plugsched_new_"
 	// SwitchTo is what the module's __schedule calls to switch.
 	SwitchTo = "plugsched_switch_to"
+	// ScheduleStub is how everybody enters the module's __schedule.
+	ScheduleStub = "plugsched_schedule"
 )
 
-// switchAsm is the kernel's context switch (arch/x86/entry/entry_64.S).
-const switchAsm = "__switch_to_asm"
+const schedule = "__schedule"
 
 // Kernel is what the rules know about the kernel.
 type Kernel struct {
+	Arch     *arch.Arch
 	Boundary *boundary.Boundary
 	Symbols  *symbols.Table
 
@@ -76,9 +79,9 @@ func defines(units map[string]*asm.Unit, name string) (unit string, d *asm.Def) 
 
 type key struct{ name, unit string }
 
-// NewKernel indexes a boundary and a symbol table.
-func NewKernel(b *boundary.Boundary, s *symbols.Table) *Kernel {
-	k := &Kernel{Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
+// NewKernel indexes the boundary and the symbol table of a kernel of an architecture.
+func NewKernel(a *arch.Arch, b *boundary.Boundary, s *symbols.Table) *Kernel {
+	k := &Kernel{Arch: a, Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
 	for _, f := range b.Functions {
 		for _, name := range append([]string{f.Name}, f.Aliases...) {
 			k.functions[key{name, f.Unit}] = f
@@ -136,46 +139,10 @@ type Plan struct {
 	names  map[string]string // kernel name to the undefined name used for it
 }
 
-// kernelSections hold what the kernel owns once and for all: it was consumed at
-// boot, or registered by the kernel's own copy.
-var kernelSections = []struct{ prefix, why string }{
-	{".init", "ran at boot"},
-	{".exit", "never runs in built-in code"},
-	{"__tracepoints_ptrs", "the kernel registered its tracepoints"},
-	{"__tracepoints_strings", "names of the kernel's tracepoints"},
-	{"__tracepoints", "the kernel's tracepoints; events keep going through them"},
-	{"_ftrace_events", "the kernel registered its trace events"},
-	{"_ftrace_eval_map", "the kernel registered its trace events"},
-	{"__syscalls_metadata", "the kernel registered its system calls"},
-	{"__bpf_raw_tp_map", "the kernel registered its raw tracepoints"},
-	{"_kprobe_blacklist", "read at boot"},
-	{"_error_injection_whitelist", "read at boot"},
-	{"__param", "read at boot"},
-	{".static_call.text", "trampolines of static calls; the kernel's are patched"},
-	{".static_call_tramp_key", "exports static calls"},
-	{"__ksymtab", "exports symbols"},
-	{"___ksymtab", "exports symbols"},
-	{".export_symbol", "exports symbols"},
-	{".discard.ibt_endbr_noseal", "about exported functions"},
-	{".discard.noendbr", "about static call trampolines"},
-	{"__verbose", "dynamic debug; the kernel's"},
-	{".modinfo", "about the kernel's built-in code"},
-}
-
-// kernelSection reports sections whose contents stay with the kernel.
-func kernelSection(name string) bool {
-	for _, s := range kernelSections {
-		if strings.HasPrefix(name, s.prefix) {
-			return true
-		}
-	}
-	return false
-}
-
 // Decide works out the fate of every definition of a unit. pristine is the unit
 // as the kernel has it, without definitions if the kernel has none of that name.
 func (k *Kernel) Decide(unit string, src, pristine *asm.Unit) *Plan {
-	p := &Plan{Unit: unit, Source: src, kernel: k, old: pristine, twins: Twins(unit, src, pristine, k.Symbols),
+	p := &Plan{Unit: unit, Source: src, kernel: k, old: pristine, twins: k.twins(unit, src, pristine),
 		Fates: map[*asm.Def]Fate{}, Bound: map[string]*symbols.Symbol{}, names: map[string]string{}}
 	for _, d := range src.Defs {
 		if d.Kind != asm.Alias {
@@ -194,6 +161,9 @@ func (k *Kernel) Decide(unit string, src, pristine *asm.Unit) *Plan {
 }
 
 func (p *Plan) decide(d *asm.Def) Fate {
+	if p.blacklists(d) {
+		return New
+	}
 	if kernelSection(d.Section) {
 		return Drop
 	}
@@ -201,6 +171,20 @@ func (p *Plan) decide(d *asm.Def) Fate {
 		return p.decideFunc(d)
 	}
 	return p.decideObject(d)
+}
+
+// blacklists reports that a function of the module is to have no kprobes
+// (NOKPROBE_SYMBOL). The loader reads the module's list too.
+func (p *Plan) blacklists(d *asm.Def) bool {
+	if d.Section != blacklistSection {
+		return false
+	}
+	found := false
+	p.Source.Refs(d, func(name string, _ bool) {
+		f := p.Source.Lookup(name)
+		found = found || f != nil && f.Kind == asm.Func && p.decideFunc(f) != Drop
+	})
+	return found
 }
 
 func (p *Plan) decideFunc(d *asm.Def) Fate {
@@ -292,7 +276,7 @@ func (p *Plan) shared(d *asm.Def) *symbols.Symbol {
 	if s == nil || s.Size != d.Size || d.Size == 0 || !p.was(name) {
 		return nil
 	}
-	if was := p.old.Lookup(name); was != nil && perCPU(was) != perCPU(d) {
+	if was := p.old.Lookup(name); was != nil && perCPU(was.Section) != perCPU(d.Section) {
 		return nil
 	}
 	return s
@@ -307,9 +291,6 @@ func (p *Plan) was(name string) bool {
 	_, d := defines(p.kernel.pristine, name)
 	return d != nil
 }
-
-// perCPU reports objects of which every CPU has one.
-func perCPU(d *asm.Def) bool { return strings.HasPrefix(d.Section, ".data..percpu") }
 
 func (p *Plan) refersTo(d *asm.Def, prefix string) bool {
 	found := false
@@ -327,6 +308,7 @@ func (p *Plan) Render() []byte {
 	out := p.Source.Write(asm.Edit{
 		Drop:        func(d *asm.Def) bool { return p.Fates[d] == Drop },
 		DropSection: kernelSection,
+		Place:       placed,
 		Rename: func(d *asm.Def) (string, string) {
 			if p.Fates[d] == Replace {
 				return TablePrefix + d.Name, ".data.rel.ro"
@@ -365,8 +347,14 @@ func (p *Plan) globalise() []string {
 // border function is the kernel's, so that a pointer that outlives the module
 // stays valid and leads back here through the jump while the module is live.
 func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
-	if name == switchAsm && branch && in != nil && in.Name == "__schedule" {
+	if branch && in != nil && name == p.kernel.Arch.SwitchTo && in.Name == schedule {
 		return SwitchTo
+	}
+	if branch && in != nil && name == schedule && in.Name != schedule && p.moves(name) {
+		return ScheduleStub // which builds the frame that the switch goes back to
+	}
+	if in != nil && in.Section == blacklistSection {
+		return name
 	}
 	d := p.Source.Lookup(name)
 	if !branch {
@@ -378,6 +366,12 @@ func (p *Plan) refer(in *asm.Def, name string, branch bool) string {
 		return name
 	}
 	return p.undefined(name)
+}
+
+// moves reports that a definition of the unit is part of the module.
+func (p *Plan) moves(name string) bool {
+	d := p.Source.Lookup(name)
+	return d != nil && p.Fates[d] != Drop
 }
 
 // orig names the kernel's copy of a border function.

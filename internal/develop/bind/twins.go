@@ -11,21 +11,21 @@ import (
 	"plugsched/internal/kernel/symbols"
 )
 
-// Twins pairs the numbered static locals of a unit with the kernel's. gcc's
+// twins pairs the numbered static locals of a unit with the kernel's. gcc's
 // numbers change with every edit, so that they are matched through the pristine
 // unit, whose numbers are the kernel's: by name, size and the functions that use
 // them. What has no state worth keeping (constants, "printed once" marks) or no
 // unambiguous match is not in the result and stays private to the module.
-func Twins(unit string, edited, pristine *asm.Unit, syms *symbols.Table) map[string]string {
+func (k *Kernel) twins(unit string, edited, pristine *asm.Unit) map[string]string {
 	twins := map[string]string{}
-	ours, theirs := signatures(edited), signatures(pristine)
+	ours, theirs := k.signatures(edited), k.signatures(pristine)
 	for sig, names := range ours {
 		match := theirs[sig]
 		if len(match) != len(names) {
 			continue
 		}
 		for i, name := range names {
-			if s := syms.In(match[i], unit); s != nil && s.Kind == symbols.Object {
+			if s := k.Symbols.In(match[i], unit); s != nil && s.Kind == symbols.Object {
 				twins[name] = match[i]
 			}
 		}
@@ -34,7 +34,7 @@ func Twins(unit string, edited, pristine *asm.Unit, syms *symbols.Table) map[str
 }
 
 // signatures groups the numbered static locals of a unit by what identifies them.
-func signatures(u *asm.Unit) map[string][]string {
+func (k *Kernel) signatures(u *asm.Unit) map[string][]string {
 	users := map[string]map[string]bool{}
 	for _, d := range u.Defs {
 		u.Refs(d, func(name string, _ bool) {
@@ -42,7 +42,7 @@ func signatures(u *asm.Unit) map[string][]string {
 				if users[name] == nil {
 					users[name] = map[string]bool{}
 				}
-				users[name][sourceName(d.Name)] = true
+				users[name][k.sourceName(d.Name)] = true
 			}
 		})
 	}
@@ -68,12 +68,8 @@ func stateless(d *asm.Def) bool {
 
 // sourceName strips what gcc appends to the names of clones and parts, and what
 // SYSCALL_DEFINE (include/linux/syscalls.h) puts in front of a system call's.
-func sourceName(name string) string {
-	for _, prefix := range []string{"__do_sys_", "__se_sys_", "__x64_sys_", "__ia32_sys_", "__do_compat_sys_", "__se_compat_sys_", "__ia32_compat_sys_"} {
-		if call, ok := strings.CutPrefix(name, prefix); ok {
-			name = call
-		}
-	}
+func (k *Kernel) sourceName(name string) string {
+	name = k.Arch.SyscallName(name)
 	base, _, _ := strings.Cut(name, ".")
 	if base == "" {
 		return name

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -18,7 +19,43 @@ import (
 // pristine one's.
 func (k *Kernel) CompareTypes(unit string, now, was *image.Types, src *edits.Set) ([]Refusal, []string) {
 	refusals, warnings := k.compareLayouts(was, now, src)
+	refusals = append(refusals, compareClasses(was, now, src)...)
 	return append(refusals, k.comparePrototypes(unit, was, now, src)...), warnings
+}
+
+// classType is the type of scheduling classes (kernel/sched/sched.h).
+const classType = "struct sched_class"
+
+// compareClasses refuses scheduling classes that the kernel does not have: tasks would
+// go on pointing at them when the module is gone. Where they are kept does not matter.
+func compareClasses(was, now *image.Types, src *edits.Set) (out []Refusal) {
+	have := map[string]bool{}
+	for _, v := range was.Variables {
+		have[v.Name] = have[v.Name] || holdsClass(was, v.Type, 0)
+	}
+	for _, v := range now.Variables {
+		if have[v.Name] || !holdsClass(now, v.Type, 0) {
+			continue
+		}
+		r := Refusal{Class: SchedClass, Name: v.Name, File: v.DeclFile, Line: v.DeclLine,
+			Why: "is a new scheduling class, and the kernel has the list of classes in its image: tasks in it would be lost when the module goes",
+			Do:  "put the new policy into a class that the kernel has"}
+		if e := src.Find(v.Name, edits.Variable); e != nil && !e.Gone {
+			r.File, r.Line = e.File, e.At
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// holdsClass reports types of which a scheduling class is a part.
+func holdsClass(t *image.Types, name string, depth int) bool {
+	const deep = 16
+	name = elementType(name)
+	if name == classType {
+		return true
+	}
+	return depth < deep && slices.ContainsFunc(t.Layouts[name].Members, func(m image.Member) bool { return holdsClass(t, m.Type, depth+1) })
 }
 
 // ReadTypes reads the debug information of an object.
@@ -282,7 +319,7 @@ func (k *Kernel) comparePrototypes(unit string, was, now *image.Types, src *edit
 		r := Refusal{Class: Signature, Name: f.Base, File: p.DeclFile, Line: p.DeclLine,
 			Why: fmt.Sprintf("changes its signature from %q to %q, but the kernel and the module call each other through it", old.Signature, p.Signature),
 			Do:  "keep the signature, and put a new function beside it"}
-		if e := src.Find(sourceName(f.Base), edits.Function); e != nil && !e.Gone {
+		if e := src.Find(k.sourceName(f.Base), edits.Function); e != nil && !e.Gone {
 			r.File, r.Line = e.File, e.At
 		}
 		out = append(out, r)

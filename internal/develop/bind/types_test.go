@@ -12,6 +12,7 @@ import (
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
@@ -50,7 +51,7 @@ func types(t *testing.T, c string) *image.Types {
 }
 
 func TestCompareTypes(t *testing.T) {
-	k := NewKernel(&boundary.Boundary{
+	k := NewKernel(arch.X86, &boundary.Boundary{
 		Functions: []*boundary.Function{{Name: "method", Base: "method", Unit: unitName, Class: boundary.Callback}},
 		Objects:   []*boundary.Object{{Name: "queue", Unit: unitName, Type: "struct queue"}},
 		Sources:   []string{"kernel/sched"},
@@ -80,6 +81,11 @@ func TestCompareTypes(t *testing.T) {
 		{name: "over another member", from: "unsigned long kabi_reserved1;", to: "unsigned long mine[1];", warned: 1},
 		{name: "inside", from: "int deep;", to: "char deep;", name2: "struct inner", why: "deep was int (4 bytes), is char (1 bytes)"},
 		{name: "signature", from: "void method(struct queue *q) {", to: "int method(struct queue *q) { return 0; }\nvoid rest(struct queue *q) {", name2: "method", why: `from "void (struct queue *)" to "int (struct queue *)"`},
+		{name: "class", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; const struct sched_class mine = { 1 };", name2: "mine", why: "is a new scheduling class"},
+		{name: "classes", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; static struct sched_class mine[2] __attribute__((used));", name2: "mine", why: "is a new scheduling class"},
+		{name: "part of it", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; struct policy { int id; struct sched_class class; }; struct policy *f(void) { static struct policy mine; return &mine; }",
+			name2: "mine", why: "is a new scheduling class"},
+		{name: "pointers to classes", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; extern const struct sched_class theirs; const struct sched_class *mine[2]; int f(void) { return theirs.x; }"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			edited := strings.Replace(layouts, tt.from, tt.to, 1)

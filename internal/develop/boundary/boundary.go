@@ -173,6 +173,17 @@ func (b *Boundary) Counts() map[Class]int {
 	return m
 }
 
+// Kept counts the functions that stay because any user can keep a task in them.
+func (b *Boundary) Kept() int {
+	n := 0
+	for _, f := range b.Functions {
+		if f.Class == External && slices.ContainsFunc(f.Facts, func(f Fact) bool { return f.Kind == "waits" }) {
+			n++
+		}
+	}
+	return n
+}
+
 // Sidecar returns the functions that move because the project names them.
 func (b *Boundary) Sidecar() []*Function {
 	var out []*Function
@@ -302,6 +313,7 @@ type node struct {
 	tail    bool              // called by __schedule behind the context switch
 	takers  []string          // who takes its address, class tables aside
 	tables  []string          // the class tables that it is in
+	files   []string          // the operations of files that any user may open
 	init    bool
 	stays   []Fact // non-empty: cannot move
 	side    *Sidecar
@@ -316,8 +328,9 @@ type deriver struct {
 	nodes   map[*image.Function]*node
 	order   []*node
 	named   map[*image.Function]*Sidecar
-	waits   map[*image.Function]bool        // __sched, outside of the scheduler, calls schedule itself
-	holders map[[2]string][]*image.Function // by file and name of what they inline
+	waits   map[*image.Function]bool              // __sched, outside of the scheduler, does nothing but wait
+	all     map[*image.Function][]*image.Function // callers of every function
+	holders map[[2]string][]*image.Function       // by file and name of what they inline
 }
 
 // collect finds the scheduler's functions. A .cold part belongs to its function.
@@ -386,6 +399,9 @@ func (d *deriver) evidence() {
 		if d.isTable(t.In) {
 			n.tables = append(n.tables, t.In.Name)
 			continue
+		}
+		if t.In != nil && d.cfg.fileTable(t.In.Type) {
+			n.files = append(n.files, t.In.Name)
 		}
 		where := fmt.Sprintf("data at %#x", t.Addr)
 		if t.In != nil {

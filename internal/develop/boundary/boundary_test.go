@@ -187,6 +187,31 @@ func TestClasses(t *testing.T) {
 			cfg: func(c *Config) { c.Waits = map[string]string{"kee*": "a test"} }, class: External, fact: "waits: f calls keep"},
 		{name: "waits, but no system call", core: "NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }",
 			cfg: func(c *Config) { c.Waits = map[string]string{"keep": "a test"} }, class: Internal, fact: "inside: g"},
+		{name: "system call with a wrapper of what waits", core: "void put(void); NOINLINE void f(void) { put(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
+			outside: "NOINLINE void _copy_x(void) { asm volatile(\"nop\"); } NOINLINE void put2(void) { _copy_x(); keep(0); } NOINLINE void put(void) { put2(); keep(0); }",
+			cfg:     slowMemory, class: External, fact: "waits: any user can keep a task (__x64_sys_f is a system call): f calls put, put2, _copy_x"},
+		{name: "what waits is too far away", core: "void p4(void); NOINLINE void f(void) { p4(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
+			outside: "NOINLINE void _copy_x(void) { asm volatile(\"nop\"); } NOINLINE void p1(void) { _copy_x(); keep(0); } NOINLINE void p2(void) { p1(); keep(0); } NOINLINE void p3(void) { p2(); keep(0); } NOINLINE void p4(void) { p3(); keep(0); }",
+			cfg:     slowMemory, class: Internal},
+		{name: "a wrapper that does not wait", core: "void copy_nmi(void); NOINLINE void f(void) { copy_nmi(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
+			outside: "NOINLINE void _copy_x(void) { asm volatile(\"nop\"); } NOINLINE void copy_nmi(void) { _copy_x(); keep(0); }", cfg: slowMemory, class: Internal},
+		{name: "system call with a lock", core: "void _lock(void); NOINLINE void f(void) { _lock(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
+			outside: `NOINLINE void _lock(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External, fact: "waits: f calls _lock"},
+		{name: "a wrapper of a lock", core: "void locks(void); NOINLINE void f(void) { locks(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
+			outside: `NOINLINE void _lock(void) { asm volatile("nop"); } NOINLINE void locks(void) { _lock(); keep(0); }`, cfg: slowMemory, class: Internal},
+		{name: "operation of a file", core: "void _copy_x(void); static NOINLINE void f(void) { _copy_x(); keep(0); } static NOINLINE void w(void) { f(); keep(0); } struct proc_ops { void (*write)(void); }; const struct proc_ops ops = { w };",
+			outside: `NOINLINE void _copy_x(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External, fact: "waits: any user can keep a task (w is an operation of files: ops): f calls _copy_x"},
+		{name: "operation of files", core: "void _copy_x(void); static NOINLINE void f(void) { _copy_x(); keep(0); } struct proc_ops { void (*write)(void); }; struct proc_ops ops[2] = { { f } };",
+			outside: `NOINLINE void _copy_x(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External, fact: "waits: operation of files: ops"},
+		{name: "operation of a file with a lock", core: "void _lock(void); static NOINLINE void f(void) { _lock(); keep(0); } struct proc_ops { void (*write)(void); }; const struct proc_ops ops = { f };",
+			outside: `NOINLINE void _lock(void) { asm volatile("nop"); }`, cfg: slowMemory, class: Callback},
+		{name: "operation of root's files", core: "void _copy_x(void); static NOINLINE void f(void) { _copy_x(); keep(0); } struct file_operations { void (*write)(void); }; const struct file_operations ops = { f };",
+			outside: `NOINLINE void _copy_x(void) { asm volatile("nop"); }`, cfg: slowMemory, class: Callback, fact: "address: object ops"},
+		{name: "waits, and code outside calls it", core: "void _copy_x(void); NOINLINE void f(void) { _copy_x(); keep(0); }",
+			outside: `void f(void); NOINLINE void _copy_x(void) { asm volatile("nop"); } NOINLINE void ret_from_fork(void) { f(); keep(0); }`,
+			cfg:     slowMemory, class: External, fact: "waits: any user can keep a task (f is called by ret_from_fork (init/main.c)): f calls _copy_x"},
+		{name: "waits by way of another one", core: "void schedule_hr(void); NOINLINE void f(void) { schedule_hr(); keep(0); }",
+			outside: `SECTION(".sched.text") NOINLINE void schedule_hr(void) { schedule_timeout(); keep(0); }`, class: External, fact: "sleeps: calls schedule_hr"},
 		{name: "clone, caller stays", core: `NOINLINE void f(void) CLONE("f.isra.0"); NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); __schedule(); }`,
 			class: External, fact: "stays: clone (f.isra.0)"},
 		{name: "clone, caller moves", core: `NOINLINE void f(void) CLONE("f.isra.0"); NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }`,
@@ -237,6 +262,14 @@ func TestClasses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowMemory lets tasks wait in functions called _copy_x and in a lock.
+func slowMemory(c *Config) {
+	c.Waits = map[string]string{"_copy_*": "a test", "_lock": "a test"}
+	c.Locks = map[string]string{"_lock": "a test"}
+	c.Passes = map[string]string{"*_nmi": "a test"}
+	c.Files = map[string]string{"struct proc_ops": "a test"}
 }
 
 func hasFact(f *Function, want string) bool {
@@ -478,6 +511,7 @@ func TestLoadConfig(t *testing.T) {
 		"stay: {f: x}\nprivate:\n\tg: x\n":       "3: ",
 		"stay:\n  f:\n":                          "2: stay: f needs a reason",
 		"waits:\n  \"*_x\": y\n  \"a[\": z\n":    "3: waits: a[ is no pattern",
+		"passes:\n  \"[\": z\n":                  "2: passes: [ is no pattern",
 		"locks:\n  \"a[\": z\n":                  "2: locks: a[ is no pattern",
 		"sources:\n  - kernel/sched\n  - ../x\n": "3: sources: \"../x\" is no directory",
 		"sources: [/usr/src]\n":                  "1: sources: \"/usr/src\" is no directory",

@@ -38,6 +38,12 @@ type Config struct {
 	// Waits are patterns of functions outside of the scheduler in which a task may
 	// stay for as long as user space likes.
 	Waits map[string]string `yaml:"waits"`
+	// Passes are patterns of functions outside of the scheduler that call one of
+	// those, but not in a way in which user space can keep a task there.
+	Passes map[string]string `yaml:"passes"`
+	// Files are patterns of types: tables of what is done with a file that users
+	// without rights may have open.
+	Files map[string]string `yaml:"files"`
 	// Headers are macros and other definitions in headers outside of the scheduler
 	// that only the scheduler uses, as the developer knows.
 	Headers map[string]string `yaml:"headers"`
@@ -93,6 +99,8 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Preempts, own.Preempts)
 	merge(&cfg.Locks, own.Locks)
 	merge(&cfg.Waits, own.Waits)
+	merge(&cfg.Passes, own.Passes)
+	merge(&cfg.Files, own.Files)
 	cfg.Package = own.Package
 	merge(&cfg.Headers, own.Headers)
 	for name := range own.Private {
@@ -147,6 +155,15 @@ func (c *Config) preempts(name string) bool { return matches(c.Preempts, name) }
 func (c *Config) locks(name string) bool { return matches(c.Locks, name) }
 
 func (c *Config) waits(name string) bool { return matches(c.Waits, name) }
+
+func (c *Config) passes(name string) bool { return matches(c.Passes, name) }
+
+// fileTable reports types of tables of what is done with files. Arrays of them are as
+// good.
+func (c *Config) fileTable(name string) bool {
+	name, _, _ = strings.Cut(name, "[")
+	return matches(c.Files, name)
+}
 
 func matches(patterns map[string]string, name string) bool {
 	for pattern := range patterns {

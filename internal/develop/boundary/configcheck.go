@@ -154,7 +154,8 @@ func (c *Config) check(text []byte, own *Config) error {
 			return c.errorAt("sources", dir, "%q is no directory of the kernel's source", dir)
 		}
 	}
-	for section, patterns := range map[string]map[string]string{"locks": own.Locks, "preempts": own.Preempts, "waits": own.Waits} {
+	for section, patterns := range map[string]map[string]string{
+		"locks": own.Locks, "preempts": own.Preempts, "waits": own.Waits, "passes": own.Passes, "files": own.Files} {
 		for _, p := range sortedKeys(patterns) {
 			if _, err := path.Match(p, ""); err != nil {
 				return c.errorAt(section, p, "%s is no pattern: %v", p, err)

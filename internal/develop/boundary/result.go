@@ -199,15 +199,11 @@ func (d *deriver) absent() []*Absent {
 
 // callees are the functions that f and the part split off it branch to.
 func (d *deriver) callees(f *image.Function) []string {
-	calls := f.Calls
-	if cold := d.prog.Lookup(f.Name+".cold", f.Unit); cold != nil && d.whole(cold) == f {
-		calls = slices.Concat(calls, cold.Calls)
-	}
 	var to []*image.Function
-	for _, c := range calls {
-		thunk := slices.ContainsFunc(d.arch.Thunks, func(p string) bool { return strings.HasPrefix(c.To.Name, p) })
-		if w := d.whole(c.To); w != f && !thunk {
-			to = append(to, w)
+	for _, c := range d.branches(f) {
+		thunk := slices.ContainsFunc(d.arch.Thunks, func(p string) bool { return strings.HasPrefix(c.Name, p) })
+		if c != f && !thunk {
+			to = append(to, c)
 		}
 	}
 	return names(to)

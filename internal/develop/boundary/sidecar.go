@@ -208,10 +208,6 @@ func (d *deriver) findSidecars() error {
 	return nil
 }
 
-// syscallParts are prefixes of what SYSCALL_DEFINE makes besides the entries
-// (include/linux/syscalls.h, include/linux/compat.h).
-var syscallParts = []string{"__se_sys_", "__do_sys_", "__se_compat_sys_", "__do_compat_sys_"}
-
 // means reports whether f is the function, a part that gcc split from it, or one of
 // the functions that the system call is made of.
 func (d *deriver) means(s *Sidecar, f *image.Function) bool {
@@ -219,13 +215,8 @@ func (d *deriver) means(s *Sidecar, f *image.Function) bool {
 		return false
 	}
 	for _, name := range append([]string{f.Name, f.Base}, f.Aliases...) {
-		if name == s.Function {
+		if name == s.Function || d.arch.SyscallName(name) == s.Function {
 			return true
-		}
-		for _, prefix := range append(slices.Clone(syscallParts), d.arch.Syscalls...) {
-			if name == prefix+s.Function {
-				return true
-			}
 		}
 	}
 	return false

@@ -32,33 +32,142 @@ func (d *deriver) staying() {
 	d.waiters()
 }
 
-// waiters marks system calls that wait for user space: any user could keep such a
-// frame on a stack, and so forbid every update. Whatever privileged users reach in
-// another way may move: being busy passes.
+// waitDepth is how many functions outside of the scheduler may stand between one of
+// its functions and one in which a task waits for as long as user space likes. The
+// wrappers of such functions are one or two deep (put_timespec64 for _copy_to_user).
+// Much further up, everything that allocates memory or complains reaches them.
+const waitDepth = 3
+
+// waiters marks what any user can keep a task in, and so forbid every update: what
+// users enter, and what waits for them. What only privileged users reach may move:
+// being busy passes.
 func (d *deriver) waiters() {
+	next := d.waiting()
 	for _, n := range d.order {
-		for _, c := range n.fn.Calls {
-			if n.init || d.nodes[c.To] != nil || !d.cfg.waits(c.To.Name) {
+		if n.init {
+			continue
+		}
+		for _, to := range d.branches(n.fn) {
+			if _, ok := next[to]; !ok || d.nodes[to] != nil {
 				continue
 			}
-			chain := d.callersUp(n)
-			if !slices.ContainsFunc(chain, d.isSyscall) {
+			if chain := d.callersUp(n); d.keepTask(n, chain, pathTo(next, to)) {
 				break
 			}
-			for _, up := range chain {
-				fact := Fact{Kind: "waits", By: n.fn.Name,
-					Text: "is part of a system call in which any user can keep a task: " + n.fn.Name + " calls " + c.To.Name}
-				switch {
-				case len(up.stays) > 0:
-				case up.side == nil:
-					up.stays = append(up.stays, fact)
-				case len(up.notes) == 0:
-					up.notes = append(up.notes, fact)
-				}
-			}
+		}
+	}
+}
+
+// keepTask marks n, which waits in the last function of a path, and its callers, if a
+// user can get there.
+func (d *deriver) keepTask(n *node, chain []*node, path []string) bool {
+	entry := ""
+	for _, up := range chain {
+		if entry = d.entry(up, d.cfg.locks(path[0])); entry != "" {
 			break
 		}
 	}
+	if entry == "" {
+		return false
+	}
+	for _, up := range chain {
+		fact := Fact{Kind: "waits", By: n.fn.Name,
+			Text: "is where any user can keep a task (" + entry + "): " + n.fn.Name + " calls " + strings.Join(path, ", ")}
+		switch {
+		case len(up.stays) > 0:
+		case up.side == nil:
+			up.stays = append(up.stays, fact)
+		case len(up.notes) == 0:
+			up.notes = append(up.notes, fact)
+		}
+	}
+	return true
+}
+
+// entry says how any user gets to a function at will, or "". In a lock that others
+// give back, only a system call called all the time keeps a task.
+func (d *deriver) entry(n *node, lock bool) string {
+	if d.isSyscall(n) {
+		return n.fn.Name + " is a system call"
+	}
+	if lock {
+		return ""
+	}
+	if len(n.files) > 0 {
+		return n.fn.Name + " is an operation of files: " + n.files[0]
+	}
+	for _, f := range n.callers {
+		if d.nodes[f] == nil && !strings.HasPrefix(f.Section, ".init") {
+			return n.fn.Name + " is called by " + describe(f)
+		}
+	}
+	return ""
+}
+
+// waiting finds the functions outside of the scheduler that lead to one in which a
+// task waits for as long as user space likes, and the next one on the way there. A
+// lock is only one for who takes it.
+func (d *deriver) waiting() map[*image.Function]*image.Function {
+	next := map[*image.Function]*image.Function{}
+	var work []*image.Function
+	for _, f := range d.prog.Functions {
+		if d.nodes[f] == nil && d.cfg.waits(f.Name) {
+			next[f] = nil
+			if !d.cfg.locks(f.Name) {
+				work = append(work, f)
+			}
+		}
+	}
+	for range waitDepth {
+		var further []*image.Function
+		for _, f := range work {
+			for _, c := range d.callersOf(f) {
+				if _, seen := next[c]; seen || d.nodes[c] != nil || d.cfg.passes(c.Name) {
+					continue
+				}
+				next[c] = f
+				further = append(further, c)
+			}
+		}
+		work = further
+	}
+	return next
+}
+
+// pathTo spells the way from f to where it ends.
+func pathTo(next map[*image.Function]*image.Function, f *image.Function) []string {
+	var out []string
+	for ; f != nil; f = next[f] {
+		out = append(out, f.Name)
+	}
+	return out
+}
+
+// callersOf are the functions that branch to f or to the part split off it, in order
+// of their addresses.
+func (d *deriver) callersOf(f *image.Function) []*image.Function {
+	if d.all == nil {
+		d.all = map[*image.Function][]*image.Function{}
+		for _, from := range d.prog.Functions {
+			for _, c := range from.Calls {
+				d.all[d.whole(c.To)] = append(d.all[d.whole(c.To)], d.whole(from))
+			}
+		}
+	}
+	return d.all[f]
+}
+
+// branches are the functions that f and the part split off it branch to.
+func (d *deriver) branches(f *image.Function) []*image.Function {
+	calls := f.Calls
+	if cold := d.prog.Lookup(f.Name+".cold", f.Unit); cold != nil && d.whole(cold) == f {
+		calls = slices.Concat(calls, cold.Calls)
+	}
+	var out []*image.Function
+	for _, c := range calls {
+		out = append(out, d.whole(c.To))
+	}
+	return out
 }
 
 func (d *deriver) isSyscall(n *node) bool {
@@ -89,8 +198,7 @@ func (d *deriver) callersUp(n *node) []*node {
 
 // sleepers marks the functions that reach __schedule without leaving the
 // scheduler, and those that call a kernel function which does nothing but wait
-// (schedule_timeout and its like: __sched functions that call schedule directly
-// and are no locks).
+// (schedule_timeout and its like).
 // The frames of both are on the stacks of tasks that sleep for as long as they
 // like, the idle tasks for ever.
 func (d *deriver) sleepers() {
@@ -116,17 +224,7 @@ func (d *deriver) sleepers() {
 			work = append(work, cn)
 		}
 	}
-	d.waits = map[*image.Function]bool{}
-	for _, f := range d.prog.Functions {
-		if d.nodes[f] != nil || d.cfg.locks(f.Name) || !d.prog.InRange(f.Addr, "__sched_text_start", "__sched_text_end") {
-			continue
-		}
-		for _, c := range f.Calls {
-			if _, ok := via[c.To]; ok && d.nodes[c.To] != nil {
-				d.waits[f] = true
-			}
-		}
-	}
+	d.waits = d.sleeping(via)
 	for _, n := range d.order {
 		if n.fn.Name == scheduleName || n.init || len(n.stays) > 0 {
 			continue
@@ -136,13 +234,34 @@ func (d *deriver) sleepers() {
 				Text: "sleeps: it reaches __schedule through " + chain(d, via, by)})
 			continue
 		}
-		for _, c := range n.fn.Calls {
-			if d.waits[c.To] {
-				n.stays = append(n.stays, Fact{Kind: "sleeps", By: c.To.Name, Text: "sleeps: it calls " + describe(c.To)})
+		for _, to := range d.branches(n.fn) {
+			if d.waits[to] {
+				n.stays = append(n.stays, Fact{Kind: "sleeps", By: to.Name, Text: "sleeps: it calls " + describe(to)})
 				break
 			}
 		}
 	}
+}
+
+// sleeping finds the functions outside of the scheduler that do nothing but wait:
+// __sched functions that are no locks and call schedule, or another one of them
+// (schedule_hrtimeout does).
+func (d *deriver) sleeping(via map[*image.Function]string) map[*image.Function]bool {
+	out := map[*image.Function]bool{}
+	var work []*image.Function
+	for f := range via {
+		work = append(work, f)
+	}
+	for ; len(work) > 0; work = work[1:] {
+		for _, f := range d.callersOf(work[0]) {
+			if out[f] || d.nodes[f] != nil || d.cfg.locks(f.Name) || !d.prog.InRange(f.Addr, "__sched_text_start", "__sched_text_end") {
+				continue
+			}
+			out[f] = true
+			work = append(work, f)
+		}
+	}
+	return out
 }
 
 // chain spells the path from name to __schedule.

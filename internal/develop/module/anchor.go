@@ -13,18 +13,13 @@ import (
 	"slices"
 	"strings"
 
+	"plugsched/internal/develop/bind"
 	"plugsched/internal/kernel/symbols"
 )
 
-// Place is where the kernel has a symbol.
-type Place struct {
-	Addr  uint64 // link address
-	Fixed bool   // not moved by KASLR: a per-CPU offset or a constant
-}
-
 // Binding says how a module finds what it does not define.
 type Binding struct {
-	Places map[string]Place // of every undefined symbol
+	Places map[string]bind.Place // of every undefined symbol
 	// Anchor is the symbol that the module loader looks up. KASLR moves the kernel
 	// as a whole: all other addresses are at a fixed distance from it.
 	Anchor string
@@ -33,7 +28,7 @@ type Binding struct {
 // Bind chooses the anchor: the alphabetically first of the undefined symbols that is
 // an ordinary function in the kernel's .text, exported to every module, and whose
 // version the module carries.
-func Bind(ko string, t *Tree, syms *symbols.Table, places map[string]Place) (*Binding, error) {
+func Bind(ko string, t *Tree, syms *symbols.Table, places map[string]bind.Place) (*Binding, error) {
 	exported, err := readExports(filepath.Join(t.KernelBuild, "Module.symvers"))
 	if err != nil {
 		return nil, err
@@ -52,7 +47,7 @@ func Bind(ko string, t *Tree, syms *symbols.Table, places map[string]Place) (*Bi
 
 // ordinary reports whether a place is that of a function in .text, made by the compiler,
 // whose name means nothing else: its exported address is the one in the symbol table.
-func ordinary(syms *symbols.Table, name string, p Place) bool {
+func ordinary(syms *symbols.Table, name string, p bind.Place) bool {
 	s, start, end := syms.Global(name), syms.Global("_stext"), syms.Global("_etext")
 	return s != nil && start != nil && end != nil && syms.Unique(name) &&
 		s.Kind == symbols.Func && s.Unit != "" && !s.Fixed && s.Addr == p.Addr && start.Addr <= s.Addr && s.Addr < end.Addr

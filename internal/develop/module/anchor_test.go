@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"plugsched/internal/develop/bind"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -16,10 +17,10 @@ func TestBind(t *testing.T) {
 	dir := t.TempDir()
 	syms := &symbols.Table{Symbols: []symbols.Symbol{
 		{Name: "_etext", Addr: 0x9000, Kind: symbols.Other, Global: true}, {Name: "_stext", Addr: 0x1000, Kind: symbols.Other, Global: true}}}
-	places := map[string]Place{}
+	places := map[string]bind.Place{}
 	exports := ""
 	add := func(s symbols.Symbol, export string) {
-		places[s.Name] = Place{Addr: s.Addr, Fixed: s.Fixed}
+		places[s.Name] = bind.Place{Addr: s.Addr, Fixed: s.Fixed}
 		syms.Symbols = append(syms.Symbols, s)
 		if export != "" {
 			exports += "0x01234567\t" + s.Name + "\t" + export + "\n"
@@ -37,7 +38,7 @@ func TestBind(t *testing.T) {
 	add(function("g_not_alone", 0x2000), "vmlinux\tEXPORT_SYMBOL\t")
 	syms.Symbols = append(syms.Symbols, symbols.Symbol{Name: "g_not_alone", Unit: "b.c", Addr: 0x3000, Kind: symbols.Func})
 	add(function("h_elsewhere", 0x2000), "vmlinux\tEXPORT_SYMBOL\t")
-	places["h_elsewhere"] = Place{Addr: 0x4000}
+	places["h_elsewhere"] = bind.Place{Addr: 0x4000}
 	add(symbols.Symbol{Name: "i_fixed", Unit: "a.c", Addr: 0x2000, Kind: symbols.Func, Global: true, Fixed: true}, "vmlinux\tEXPORT_SYMBOL\t")
 	add(function("j_no_version", 0x2000), "vmlinux\tEXPORT_SYMBOL\t")
 	add(function("k_right", 0x1000), "vmlinux\tEXPORT_SYMBOL_GPL\t")

@@ -13,8 +13,9 @@ import (
 // probes tell the runtime what this kernel's structures have. The debug
 // information says so; version numbers do not, because distributions backport.
 var probes = []struct{ macro, structure, member, why string }{
-	{"PLUGSCHED_HAVE_STOP_WORK_CALLER", "struct cpu_stop_work", "caller", "a recorded return address, which must not outlive the module"},
+	{"PLUGSCHED_HAVE_STOP_WORK_CALLER", stopWork, "caller", "a recorded return address, which must not outlive the module"},
 	{"PLUGSCHED_HAVE_VLAG", "struct sched_entity", "vlag", "EEVDF: a dequeued task keeps its lag, not its virtual time"},
+	{"PLUGSCHED_HAVE_THROTTLE_NODE", "struct task_struct", "throttle_node", "fair tasks are throttled one by one, and are on no queue then"},
 	{"PLUGSCHED_HAVE_D_CHILDREN", "struct dentry", "d_children", "replaces the list d_subdirs"},
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
 }
@@ -28,6 +29,25 @@ var functionProbes = []struct{ macro, function, why string }{
 // knows.
 var sizeProbes = []struct{ macro, object, why string }{
 	{"PLUGSCHED_SIZE_TIMER_BASES", "timer_bases", "every CPU's timer wheels (kernel/time/timer.c)"},
+}
+
+// objectProbes do the same for variables of the kernel, which only one file declares.
+var objectProbes = []struct{ macro, object, structure, why string }{
+	{"PLUGSCHED_HAVE_PUSH_WORK", "push_work", stopWork, "each CPU's stopper work for its tasks while it goes offline (kernel/sched/core.c)"},
+}
+
+// stopWork is what a stopper thread is given to do.
+const stopWork = "struct cpu_stop_work"
+
+// rqStopWorks says where a run queue has works, in the order of its members.
+func rqStopWorks(t *image.Types) string {
+	var list []string
+	for _, m := range t.Layouts["struct rq"].Members {
+		if m.Type == stopWork {
+			list = append(list, "offsetof(struct rq, "+m.Name+")")
+		}
+	}
+	return "#define PLUGSCHED_RQ_STOP_WORKS " + strings.Join(list, ", ") + "\n"
 }
 
 // configHeader renders the answers for the runtime.
@@ -46,6 +66,12 @@ func configHeader(t *image.Types, kernel *symbols.Table) string {
 			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
 		}
 	}
+	for _, p := range objectProbes {
+		if l := kernel.Named(p.object); len(l) == 1 && l[0].Kind == symbols.Object && int64(l[0].Size) == t.Layouts[p.structure].Size {
+			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
+		}
+	}
+	b.WriteString(rqStopWorks(t))
 	for _, p := range sizeProbes {
 		if l := kernel.Named(p.object); len(l) == 1 {
 			fmt.Fprintf(&b, "#define %s %d /* %s */\n", p.macro, l[0].Size, p.why)

@@ -125,21 +125,27 @@ func TestListUnits(t *testing.T) {
 
 func TestConfigHeader(t *testing.T) {
 	types := &image.Types{Layouts: map[string]image.Layout{
-		"struct cpu_stop_work": {Members: []image.Member{{Name: "fn"}, {Name: "caller"}}},
+		"struct cpu_stop_work": {Size: 48, Members: []image.Member{{Name: "fn"}, {Name: "caller"}}},
+		"struct rq": {Members: []image.Member{{Name: "nr", Type: "unsigned int"}, {Name: "one_work", Type: "struct cpu_stop_work"},
+			{Name: "curr", Type: "struct cpu_stop_work *"}, {Name: "other_work", Type: "struct cpu_stop_work"}}},
 	}}
 	got := configHeader(types, &symbols.Table{})
+	if !strings.Contains(got, "#define PLUGSCHED_RQ_STOP_WORKS offsetof(struct rq, one_work), offsetof(struct rq, other_work)\n") || strings.Contains(got, "PUSH_WORK") {
+		t.Error(got)
+	}
 	if !strings.Contains(got, "#define PLUGSCHED_HAVE_STOP_WORK_CALLER 1") || strings.Contains(got, "DL_SERVER") || strings.Contains(got, "HRTIMER") {
 		t.Error(got)
 	}
 	path := filepath.Join(t.TempDir(), "symbols") // a table is indexed when it is loaded
-	if err := (&symbols.Table{Symbols: []symbols.Symbol{{Name: "hrtimer_setup", Addr: 1, Kind: symbols.Func, Global: true}}}).Save(path); err != nil {
+	if err := (&symbols.Table{Symbols: []symbols.Symbol{{Name: "hrtimer_setup", Addr: 1, Kind: symbols.Func, Global: true},
+		{Name: "push_work", Addr: 2, Size: 48, Kind: symbols.Object}}}).Save(path); err != nil {
 		t.Fatal(err)
 	}
 	kernel, err := symbols.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := configHeader(types, kernel); !strings.Contains(got, "#define PLUGSCHED_HAVE_HRTIMER_SETUP 1") {
+	if got := configHeader(types, kernel); !strings.Contains(got, "#define PLUGSCHED_HAVE_HRTIMER_SETUP 1") || !strings.Contains(got, "#define PLUGSCHED_HAVE_PUSH_WORK 1") {
 		t.Error(got)
 	}
 }

@@ -17,8 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"plugsched/internal/artefact/desc"
+	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -86,10 +87,7 @@ func tiny(t *testing.T) *Plan {
 	t.Helper()
 	const unit = "kernel/sched/core.c"
 	path := filepath.Join(t.TempDir(), "symbols")
-	table := &symbols.Table{Symbols: []symbols.Symbol{{Name: "_stext", Addr: 0x1000, Global: true}, {Name: "border.cold", Unit: unit, Addr: 0x9000, Size: 7},
-		{Name: "normalized_sysctl_gone", Unit: unit, Addr: 0xa000, Size: 4, Kind: symbols.Object},
-		{Name: "normalized_sysctl_slice", Unit: unit, Addr: 0xa004, Size: 4, Kind: symbols.Object},
-		{Name: "sysctl_slice", Unit: unit, Addr: 0xa008, Size: 4, Kind: symbols.Object}}}
+	table := &symbols.Table{Symbols: []symbols.Symbol{{Name: "_stext", Addr: 0x1000, Global: true}, {Name: "border.cold", Unit: unit, Addr: 0x9000, Size: 7}}}
 	if err := table.Save(path); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +99,7 @@ func tiny(t *testing.T) *Plan {
 		return &boundary.Function{Name: name, Base: name, Unit: unit, Addr: addr, Size: size, Class: c, Jump: jump, Shipped: shipped}
 	}
 	return &Plan{
-		Symbols: syms, Springboard: &x86.Springboard{Call: 100, Return: 105},
+		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
 		Boundary: &boundary.Boundary{Release: "6.1.0-test", BuildID: "abcd",
 			Functions: []*boundary.Function{
 				function("internal", 0x2000, 32, boundary.Internal, 0),
@@ -133,16 +131,14 @@ func TestTables(t *testing.T) {
 	text := tables(tiny(t))
 	for table, want := range map[string][]string{
 		"plugsched_redirects": {
-			".quad _stext + 0x800, border, .Lname0", ".long 0, 64", ".byte 0xaa, 0xbb" + strings.Repeat(", 0x0", 14), ".zero 16 + 8",
-			".quad _stext + 0x2000, plugsched_schedule, .Lname1", ".long 5, 512", ".byte 0x1, 0x2, 0x3, 0x4, 0x5" + strings.Repeat(", 0x0", 11), ".zero 16 + 8"},
+			".quad _stext + 0x800, border, .Lname0", ".long 0, 64", ".byte 0xaa, 0xbb" + strings.Repeat(", 0x0", 14), ".zero 16 + 2 * 8",
+			".quad _stext + 0x2000, plugsched_schedule, .Lname1", ".long 5, 512", ".byte 0x1, 0x2, 0x3, 0x4, 0x5" + strings.Repeat(", 0x0", 11), ".zero 16 + 2 * 8"},
 		"plugsched_nr_redirects": {".quad 2"},
 		"plugsched_ranges": {
 			".quad _stext + 0x800, 64, 0, .Lname2", ".quad _stext + 0x1000, 32, 0, .Lname3", ".quad _stext + 0x2000, 512, 105, .Lname4", ".quad _stext + 0x8000, 7, 0, .Lname5"},
 		"plugsched_nr_ranges":        {".quad 4"},
 		"plugsched_tables":           {".quad fair_sched_class, __plugsched_new_fair_sched_class, 208, 0, 0"},
 		"plugsched_nr_tables":        {".quad 1"},
-		"plugsched_settings":         {".quad _stext + 0x9008, 4, 0"},
-		"plugsched_nr_settings":      {".quad 1"},
 		"plugsched_nr_orig_features": {".quad 3"},
 		"plugsched_build_id":         {`.asciz "abcd"`},
 		"plugsched_release":          {`.asciz "6.1.0-test"`},
@@ -180,7 +176,7 @@ func TestTablesAssemble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]uint64{"plugsched_redirects": 2 * (3*8 + 2*4 + 16 + 16 + 8), "plugsched_ranges": 4 * 32, "plugsched_tables": 40, "plugsched_settings": 24, "plugsched_build_id": 5}
+	want := map[string]uint64{"plugsched_redirects": 2 * (3*8 + 2*4 + 16 + 16 + 2*8), "plugsched_ranges": 4 * 32, "plugsched_tables": 40, "plugsched_build_id": 5}
 	for _, s := range syms {
 		if size, ok := want[s.Name]; ok && s.Size != size {
 			t.Errorf("%s: %d bytes, want %d", s.Name, s.Size, size)
@@ -211,7 +207,7 @@ const thisModule = `
 func TestFinish(t *testing.T) {
 	dir := t.TempDir()
 	ko, out := filepath.Join(dir, "a.o"), filepath.Join(dir, "scheduler.ko")
-	binding := &Binding{Anchor: "far", Places: map[string]Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
+	binding := &Binding{Anchor: "far", Places: map[string]bind.Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
 	finish := func(text string, d *desc.Description) error {
 		t.Helper()
 		if err := os.WriteFile(ko, assemble(t, text), 0o644); err != nil {
@@ -280,7 +276,7 @@ func TestFinish(t *testing.T) {
 func TestFinishErrors(t *testing.T) {
 	dir := t.TempDir()
 	ko := filepath.Join(dir, "a.o")
-	binding := &Binding{Anchor: "far", Places: map[string]Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
+	binding := &Binding{Anchor: "far", Places: map[string]bind.Place{"far": {Addr: 0x1000}, "other": {Addr: 0x2000}}}
 	for name, tt := range map[string]struct{ from, to, want string }{
 		"no struct module": {".gnu.linkonce.this_module", ".gnu.linkonce.another", "has no section .gnu.linkonce.this_module"},
 		"another name":     {`.asciz	"scheduler"`, `.asciz	"schedule"`, "0 times \"scheduler\""},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"plugsched/internal/develop/bind"
 	"plugsched/internal/kernel/arch"
 )
 
@@ -104,7 +105,7 @@ func (r *relocator) symbols() error {
 }
 
 // place looks a symbol up. Whatever moves with the anchor is in the same 2 GiB.
-func (r *relocator) place(name string) (Place, error) {
+func (r *relocator) place(name string) (bind.Place, error) {
 	p, ok := r.Places[name]
 	if !ok {
 		return p, fmt.Errorf("nothing is known about the undefined symbol %s", name)

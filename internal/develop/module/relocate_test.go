@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/develop/bind"
 )
 
 // assemble makes an object file.
@@ -37,7 +39,7 @@ const base = 0xffffffff81000000
 
 // usual are places that the tests have in common.
 func usual() *Binding {
-	return &Binding{Anchor: "anchor", Places: map[string]Place{"anchor": {Addr: base + 0x100}, "above": {Addr: base + 0x1180},
+	return &Binding{Anchor: "anchor", Places: map[string]bind.Place{"anchor": {Addr: base + 0x100}, "above": {Addr: base + 0x1180},
 		"below": {Addr: base + 0x40}, "far": {Addr: base + 0x3f000000}, "percpu": {Addr: 0x1fb00, Fixed: true}, "constant": {Addr: 0x1234567890abcdef, Fixed: true}}}
 }
 
@@ -156,7 +158,7 @@ func TestRelocateRefuses(t *testing.T) {
 	}{
 		"overflow":        {"call anchor\n.data\n.quad above + 0x7fffffffffffffff\n", nil, "above+9223372036854775807 is out of reach"},
 		"underflow":       {"call anchor\n.data\n.quad below - 0x7fffffffffffffff\n", nil, "below-9223372036854775807 is out of reach"},
-		"another image":   {"call anchor\ncall alien\n", func(b *Binding) { b.Places["alien"] = Place{Addr: base - 1<<32} }, "alien is -0x100000100 bytes away from anchor"},
+		"another image":   {"call anchor\ncall alien\n", func(b *Binding) { b.Places["alien"] = bind.Place{Addr: base - 1<<32} }, "alien is -0x100000100 bytes away from anchor"},
 		"unknown symbol":  {"call anchor\ncall nowhere\n", nil, "the undefined symbol nowhere"},
 		"unknown type":    {"call anchor\n.word above\n", nil, "relocation of type 12 against above"},
 		"anchor not used": {"call above\n", nil, "anchor is not an undefined symbol"},

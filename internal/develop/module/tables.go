@@ -9,7 +9,6 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
-	"plugsched/internal/kernel/symbols"
 )
 
 // anchor is the symbol that addresses in the kernel's text are relative to: one
@@ -19,8 +18,8 @@ const anchor = "_stext"
 // jumpMax is PLUGSCHED_JUMP_MAX of the runtime.
 const jumpMax = 16
 
-// tables renders what the runtime works from: redirections, replaced ranges, class
-// tables and settings (runtime/plugsched.h), each in order of the kernel's addresses.
+// tables renders what the runtime works from: redirections, replaced ranges and
+// class tables (runtime/plugsched.h), each in order of the kernel's addresses.
 func tables(p *Plan) string {
 	g := &tableWriter{plan: p}
 	if s := p.Symbols.Global(anchor); s != nil {
@@ -30,7 +29,6 @@ func tables(p *Plan) string {
 	g.redirects()
 	g.ranges()
 	g.classTables()
-	g.settings()
 	g.scalars()
 	return g.b.String()
 }
@@ -98,13 +96,10 @@ func byAddress(b *boundary.Boundary, keep func(*boundary.Function) bool) []*boun
 	return out
 }
 
-// scheduleStub is where the kernel's __schedule is redirected to.
-const scheduleStub = "plugsched_schedule"
-
 // redirectTarget is the symbol in the module that a function is redirected to.
 func redirectTarget(f *boundary.Function) string {
 	if f.Name == "__schedule" {
-		return scheduleStub
+		return bind.ScheduleStub
 	}
 	return f.Name
 }
@@ -118,7 +113,7 @@ func (g *tableWriter) redirects() {
 		shipped := make([]byte, jumpMax)
 		copy(shipped, f.Shipped)
 		g.line(".byte %s", bytesList(shipped))
-		g.line(".zero %d + 8", jumpMax)
+		g.line(".zero %d + 2 * 8", jumpMax)
 	}
 	g.close("plugsched_redirects", len(list))
 }
@@ -173,28 +168,6 @@ func (g *tableWriter) classTables() {
 		}
 	}
 	g.close("plugsched_tables", n)
-}
-
-// scaled is what the names of settings begin with from which the scheduler computes those
-// in force whenever CPUs come or go: sysctl_X from normalized_sysctl_X (SET_SYSCTL in
-// update_sysctl(), kernel/sched/fair.c).
-const scaled = "normalized_"
-
-// settings lists those in force.
-func (g *tableWriter) settings() {
-	n := 0
-	g.open(`.data, "aw"`, "plugsched_settings")
-	for _, s := range g.plan.Symbols.Symbols {
-		name, ok := strings.CutPrefix(s.Name, scaled)
-		if !ok || s.Kind != symbols.Object {
-			continue
-		}
-		if l := g.plan.Symbols.Named(name); len(l) == 1 && l[0].Kind == symbols.Object && l[0].Size <= 8 {
-			g.line(".quad %s, %d, 0", g.kernel(l[0].Addr), l[0].Size)
-			n++
-		}
-	}
-	g.close("plugsched_settings", n)
 }
 
 func (g *tableWriter) scalars() {

@@ -8,26 +8,27 @@ import (
 	"slices"
 
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
 )
 
 // movable are the scheduling classes whose queues the runtime can empty and fill
 // (runtime/rebuild.c).
 var movable = []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "fair_sched_class", "idle_sched_class"}
 
-// unable are configurations that the runtime is not made for, each with a symbol that a
-// kernel has only then.
-var unable = []struct{ symbol, why string }{
-	{"rt_spin_lock", "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
-	{"sched_rt_can_attach", "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
-	{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must not overwrite, and the kernel removes it where it does not call by pointer itself (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
+// unable are configurations that the runtime is not made for on any architecture.
+var unable = []arch.Obstacle{
+	{Symbol: "rt_spin_lock",
+		Why: "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
+	{Symbol: "sched_rt_can_attach",
+		Why: "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
 }
 
 // Unable says why the runtime could not take over from a kernel's scheduler, or
 // give it back; nil if it can. Symbol looks a symbol of the kernel up.
-func Unable(symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
-	for _, u := range unable {
-		if _, ok := symbol(u.symbol); ok {
-			return errors.New(u.why)
+func Unable(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
+	for _, u := range slices.Concat(unable, a.Obstacles) {
+		if _, ok := symbol(u.Symbol); ok {
+			return errors.New(u.Why)
 		}
 	}
 	for _, o := range b.Objects {

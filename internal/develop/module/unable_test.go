@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
 )
 
 func TestUnable(t *testing.T) {
@@ -18,7 +19,7 @@ func TestUnable(t *testing.T) {
 		{"rt_mutex_lock", "ext_sched_class", "scheduling class, ext_sched_class"},
 	} {
 		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table}, {Name: "other_sched_class", Class: boundary.Shared}}}
-		err := Unable(func(name string) (uint64, bool) { return 1, name == c.symbol }, b)
+		err := Unable(arch.X86, func(name string) (uint64, bool) { return 1, name == c.symbol }, b)
 		if c.want == "" && err == nil {
 			continue
 		}

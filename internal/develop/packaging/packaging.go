@@ -31,6 +31,7 @@ import (
 type Scheduler struct {
 	Config
 	Release, BuildID string // of the kernel
+	Arch             string // its architecture, as Debian calls it
 	ModuleName       string // once it is loaded
 	Commit, Tool     string
 	Signed           bool
@@ -100,7 +101,7 @@ func (s *Scheduler) name() string { return packageName(s.Name, s.Release) }
 func (s *Scheduler) info(scripts string, contents files.Contents) *nfpm.Info {
 	only := "plugsched-scheduler-" + packageName("", s.Release)[1:]
 	info := &nfpm.Info{
-		Name: s.name(), Version: s.Version, VersionSchema: "none", Arch: "amd64", Platform: "linux",
+		Name: s.name(), Version: s.Version, VersionSchema: "none", Arch: s.Arch, Platform: "linux",
 		Section: "kernel", Priority: "optional", Maintainer: s.Maintainer, License: "GPL-2.0-only AND BSD-3-Clause",
 		Description: s.Summary + "\n" + fmt.Sprintf("A scheduler for the running kernel, Linux %s. Installing the package makes it\nthe running scheduler, removing it gives the kernel its own back.", s.Release),
 		MTime:       s.Time,

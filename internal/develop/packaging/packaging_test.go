@@ -14,6 +14,7 @@ import (
 
 	"plugsched"
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/kernel/arch"
 )
 
 const release = "6.1.0-1-amd64"
@@ -29,6 +30,7 @@ func scheduler(t *testing.T) *Scheduler {
 		return path
 	}
 	return &Scheduler{
+		Arch:    arch.X86.Package,
 		Config:  Config{Name: "fast", Version: "0.3+local", Maintainer: "Jane Doe <jane@example.org>", Summary: "a fast one"},
 		Release: release, BuildID: "00ab", ModuleName: "plugsched_01234567", Commit: "c", Tool: "t", Replaced: []string{"schedule_tick", "yield"},
 		Time:   time.Unix(1700000000, 0).UTC(),

@@ -12,7 +12,7 @@ import (
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
@@ -52,11 +52,11 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 		if err != nil {
 			return "", &Error{err.Error()}
 		}
-		split, err := splitSchedule(prog)
+		split, err := boundary.SplitSchedule(prog, a)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", t.Release, err)
 		}
-		b, err := boundary.Derive(prog, a, cfg, split.tail)
+		b, err := boundary.Derive(prog, a, cfg, split.Tail)
 		if err != nil {
 			return "", &Error{err.Error()}
 		}
@@ -65,7 +65,7 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			return "", err
 		}
 		b.SetUsers(users)
-		obstacle := cmp.Or(split.obstacle, module.Unable(prog.Symbol, b))
+		obstacle := cmp.Or(split.Obstacle, module.Unable(a, prog.Symbol, b))
 		switch {
 		case obstacle != nil:
 			b.Obstacle = obstacle.Error()
@@ -74,7 +74,7 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			if err := removeAll(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
 				return "", err
 			}
-			if err := p.saveForBuild(prog, cfg, split.spring); err != nil {
+			if err := p.saveForBuild(prog, cfg, split.Springboard); err != nil {
 				return "", err
 			}
 		}
@@ -85,11 +85,12 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			return "", userError("%s: no module can be built for this kernel, only its boundary is there (`plugsched boundary show`): %v", t.Release, obstacle)
 		}
 		c := b.Counts()
-		return fmt.Sprintf("%d functions, %d on the border", len(b.Functions), c[boundary.Interface]+c[boundary.Callback]), nil
+		return fmt.Sprintf("%d functions, %d on the border, %d stay because users can keep tasks in them",
+			len(b.Functions), c[boundary.Interface]+c[boundary.Callback], b.Kept()), nil
 	})
 }
 
-func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring *x86.Springboard) error {
+func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring *isa.Springboard) error {
 	syms, err := symbols.Read(prog)
 	if err != nil {
 		return err
@@ -108,53 +109,4 @@ func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring
 		return err
 	}
 	return bind.KernelCode(prog, cfg.Compiled).Save(p.state(codeFile))
-}
-
-// split is __schedule at its context switch.
-type split struct {
-	tail     []string         // what the part behind it, which stays, can call
-	spring   *x86.Springboard // nil if there is an obstacle
-	obstacle error            // why the part before it cannot be replaced
-}
-
-func splitSchedule(prog *image.Program) (*split, error) {
-	list := prog.Func("__schedule")
-	if len(list) != 1 {
-		return nil, fmt.Errorf("the kernel has %d functions __schedule", len(list))
-	}
-	f := list[0]
-	s := &split{}
-	var switches []image.Call
-	for _, c := range f.Calls {
-		if c.To.Name == "__switch_to_asm" {
-			switches = append(switches, c)
-		}
-	}
-	if len(switches) == 0 {
-		return nil, fmt.Errorf("__schedule does not call __switch_to_asm")
-	}
-	var keys []uint64
-	for _, c := range switches {
-		r, err := prog.ReachFrom(f, c.Site)
-		if err != nil {
-			return nil, fmt.Errorf("__schedule behind the context switch: %w", err)
-		}
-		for _, g := range r.Calls {
-			s.tail = append(s.tail, g.Name)
-		}
-		keys = append(keys, r.Keys...)
-	}
-	s.spring, s.obstacle = x86.ProveSpringboard(prog.Bytes(f.Addr, int(f.Size)), f.Addr, func(addr uint64) string {
-		if g := prog.FuncAt(addr); g != nil && g.Addr == addr {
-			return g.Name
-		}
-		return ""
-	})
-	if s.obstacle == nil && len(keys) > 0 {
-		s.spring, s.obstacle = nil, fmt.Errorf("the code behind the context switch: at +%#x has a static key", keys[0]-f.Addr)
-	}
-	if s.obstacle != nil {
-		s.obstacle = fmt.Errorf("__schedule cannot be replaced yet: %w", s.obstacle)
-	}
-	return s, nil
 }

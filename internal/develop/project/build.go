@@ -7,23 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
-	"sort"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"plugsched/internal/artefact/desc"
-	"plugsched/internal/command/version"
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
-	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/isa"
+	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/image"
-	"plugsched/internal/kernel/symbols"
 	"plugsched/internal/outcome"
 )
 
@@ -44,69 +42,84 @@ func (e *RefusedError) Error() string {
 // Outcome implements outcome.Error.
 func (*RefusedError) Outcome() outcome.Outcome { return outcome.Refused }
 
+// Built is what Build has made.
+type Built struct {
+	*desc.Description
+	Packages []string // their paths
+}
+
 // Build makes the module from the developer's tree, and packages of it.
-func (p *Project) Build(ctx context.Context) (*desc.Description, error) {
-	b, err := p.newBuild()
+func (p *Project) Build(ctx context.Context) (*Built, error) {
+	in, err := p.inputs()
 	if err != nil {
 		return nil, err
 	}
+	var signer *module.Signer // nil: the module is not signed
 	if p.SignKey != "" {
-		if b.signer, err = module.NewSigner(ctx, b.tree, p.SignKey, p.SignCert); err != nil {
+		if signer, err = module.NewSigner(ctx, in.tree, p.SignKey, p.SignCert); err != nil {
 			return nil, err
 		}
 	}
-	key, err := b.sourceKey()
+	units, err := p.compile(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	steps := []struct {
-		name, text, key string
-		run             func(context.Context) (string, error)
-	}{
-		{"compile", "compiling the scheduler", key, b.compile},
-		{"bind", "applying the boundary, comparing with the kernel", "", b.bind},
-		{"link", "linking the module", "", b.link},
-		{"finish", "binding to the kernel", "", b.finish},
-		{"package", "making packages", "", b.pack},
-	}
-	for _, s := range steps {
-		if err := p.stage(s.name, s.text, s.key, func() (string, error) { return s.run(ctx) }); err != nil {
-			return nil, err
-		}
-	}
-	return b.desc, nil
-}
-
-// build is one run of Build.
-type build struct {
-	*Project
-	tree     *module.Tree
-	boundary *boundary.Boundary
-	symbols  *symbols.Table
-	pristine map[string]module.Unit
-	units    []module.Unit
-	bound    map[string][]byte
-	names    map[string]*symbols.Symbol // undefined names that need more than their name
-	types    *image.Types               // of one unit: all of them know the scheduler's structures
-	ko       string
-	places   map[string]module.Place // of the module's undefined names
-	desc     *desc.Description
-	signer   *module.Signer // nil: the module is not signed
-}
-
-func (p *Project) newBuild() (*build, error) {
-	if err := p.sameConfig(); err != nil {
-		return nil, err
-	}
-	t, err := p.Target()
+	bound, err := p.bind(in, units)
 	if err != nil {
 		return nil, err
 	}
-	b := &build{Project: p, tree: p.tree(t, p.Dir), pristine: map[string]module.Unit{}, bound: map[string][]byte{}, names: map[string]*symbols.Symbol{}}
-	if b.boundary, err = p.Boundary(); err != nil {
+	ko, err := p.link(ctx, in, bound)
+	if err != nil {
 		return nil, err
 	}
-	if b.symbols, err = p.symbols(); err != nil {
+	d, err := p.finish(ctx, in, bound, ko, signer)
+	if err != nil {
+		return nil, err
+	}
+	packages, err := p.pack(ctx, in, d, signer != nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Built{d, packages}, nil
+}
+
+// inputs are what a build works from besides the developer's source: what init left, and
+// plugsched.yaml, each read once.
+type inputs struct {
+	target      *fetch.Target
+	config      *boundary.Config
+	tree        *module.Tree
+	kernel      *bind.Kernel
+	springboard *isa.Springboard
+	pristine    map[string]module.Unit
+}
+
+func (in *inputs) boundary() *boundary.Boundary { return in.kernel.Boundary }
+
+func (p *Project) inputs() (*inputs, error) {
+	in := &inputs{pristine: map[string]module.Unit{}}
+	var err error
+	if in.config, err = p.sameConfig(); err != nil {
+		return nil, err
+	}
+	if in.target, err = p.Target(); err != nil {
+		return nil, err
+	}
+	a, err := arch.Named(in.target.KernelArch)
+	if err != nil {
+		return nil, err
+	}
+	in.tree = p.tree(in.target, p.Dir)
+	b, err := p.Boundary()
+	if err != nil {
+		return nil, err
+	}
+	syms, err := p.symbols()
+	if err != nil {
+		return nil, err
+	}
+	in.kernel = bind.NewKernel(a, b, syms)
+	if in.springboard, err = p.springboard(); err != nil {
 		return nil, err
 	}
 	units, err := p.pristine()
@@ -115,313 +128,268 @@ func (p *Project) newBuild() (*build, error) {
 	}
 	for _, u := range units {
 		// An init that was refused may have left a sidecar that is none.
-		if b.boundary.Owns(u.Name) || slices.Contains(b.boundary.Sidecars, u.Name) {
-			b.pristine[u.Name] = u
+		if b.Owns(u.Name) || slices.Contains(b.Sidecars, u.Name) {
+			in.pristine[u.Name] = u
 		}
 	}
-	b.desc = &desc.Description{Format: desc.Version, Release: b.boundary.Release, BuildID: b.boundary.BuildID, Tool: version.String(), Boundary: map[string]int{}, Jumps: map[string]uint64{}}
-	for c, n := range b.boundary.Counts() {
-		b.desc.Boundary[string(c)] = n
-	}
-	for _, f := range b.boundary.Functions {
-		if f.Class.Border() {
-			b.desc.Replaced = append(b.desc.Replaced, f.Name)
-			b.desc.Jumps[f.Name] = uint64(f.Jump)
-		}
-		if f.Sidecar {
-			b.sidecar(f)
-		}
-	}
-	sort.Strings(b.desc.Replaced)
-	return b, nil
+	return in, nil
 }
 
-// sameConfig refuses a plugsched.yaml from which another boundary would follow than
-// the one that init derived.
-func (p *Project) sameConfig() error {
+// sameConfig reads plugsched.yaml, and refuses one from which another boundary would follow
+// than the one that init derived.
+func (p *Project) sameConfig() (*boundary.Config, error) {
 	cfg, err := boundary.LoadConfig(p.path(configFile))
 	if err != nil {
-		return &Error{err.Error()}
+		return nil, &Error{err.Error()}
 	}
 	is, err := cfg.Fingerprint()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	was, err := os.ReadFile(p.state(configSumFile))
 	if err == nil && string(was) != is {
-		return userError("%s: has changed since `plugsched init`: run it again, it derives the boundary anew", p.path(configFile))
+		return nil, userError("%s: has changed since `plugsched init`: run it again, it derives the boundary anew", p.path(configFile))
 	}
-	return nil
+	return cfg, nil
 }
 
 // sourceKey changes with whatever the units are compiled from.
-func (b *build) sourceKey() (string, error) {
-	self, err := b.selfHash()
+func (p *Project) sourceKey(in *inputs) (string, error) {
+	self, err := p.selfHash()
 	if err != nil {
 		return "", err
 	}
 	var files []string
-	for _, dir := range b.sourceDirs() {
-		below, err := filesBelow(b.path(dir))
+	for _, dir := range sourceDirs(in.boundary()) {
+		below, err := filesBelow(p.path(dir))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}
 		files = append(files, below...)
 	}
-	return hashOf(append([]string{self, b.tree.KernelBuild, b.tree.CC}, b.boundary.Sidecars...), files...)
+	return hashOf(append([]string{self, in.tree.KernelBuild, in.tree.CC}, in.boundary().Sidecars...), files...)
 }
 
-func (b *build) compile(ctx context.Context) (string, error) {
-	units, err := module.Compile(ctx, b.tree, b.state("edited"))
-	if err != nil {
-		return "", err
-	}
-	sidecars, err := module.CompileSidecars(ctx, b.tree, b.state("edited-sidecar"), b.boundary.Sidecars)
-	if err != nil {
-		return "", err
-	}
-	units = append(units, sidecars...)
-	return fmt.Sprintf("%d units", len(units)), writeJSON(b.state(editedFile), units)
-}
-
-// bind applies the boundary to every unit, and refuses what would not take
-// effect.
-func (b *build) bind(context.Context) (string, error) {
-	if err := readJSON(b.state(editedFile), &b.units); err != nil {
-		return "", err
-	}
-	src, err := b.changes()
-	if err != nil {
-		return "", err
-	}
-	kernel := bind.NewKernel(b.boundary, b.symbols)
-	pristine, edited, err := b.parseUnits()
-	if err != nil {
-		return "", err
-	}
-	kernel.Learn(pristine, edited)
-	refusals, err := b.compareSources(kernel, src)
-	if err != nil {
-		return "", err
-	}
-	for _, name := range unitNames(pristine, edited) {
-		r, err := b.bindUnit(kernel, name, edited[name], pristine[name], src)
-		if err != nil {
-			return "", err
-		}
-		refusals = append(refusals, r...)
-	}
-	for _, l := range []*[]string{&b.desc.Changed, &b.desc.Added, &b.desc.Removed, &b.desc.Warnings} {
-		sort.Strings(*l)
-		*l = slices.Compact(*l)
-	}
-	if refusals = bind.Distinct(refusals); len(refusals) > 0 {
-		return "", &RefusedError{refusals}
-	}
-	return fmt.Sprintf("%d changed, %d added, %d removed", len(b.desc.Changed), len(b.desc.Added), len(b.desc.Removed)), nil
-}
-
-// bindUnit compares one unit with the kernel's and applies the boundary to it. Of
-// a unit that is new, and of one that is gone, the other side is nil.
-func (b *build) bindUnit(kernel *bind.Kernel, name string, edited, pristine *asm.Unit, src *edits.Set) ([]bind.Refusal, error) {
-	if pristine == nil {
-		pristine = &asm.Unit{Name: name}
-	}
-	if edited == nil {
-		return kernel.Decide(name, &asm.Unit{Name: name}, pristine).Compare(src).Refusals, nil
-	}
-	plan := kernel.Decide(name, edited, pristine)
-	c := plan.Compare(src)
-	b.desc.Changed = append(b.desc.Changed, c.Changed...)
-	b.desc.Added = append(b.desc.Added, c.Added...)
-	b.desc.Removed = append(b.desc.Removed, c.Removed...)
-	b.desc.Warnings = append(b.desc.Warnings, c.Warnings...)
-	b.bound[name] = plan.Render()
-	for name, s := range plan.Bound {
-		b.names[name] = s
-	}
-	was, ok := b.pristine[name]
-	if !ok {
-		return c.Refusals, nil
-	}
-	before, err := bind.ReadTypes(was.Object)
-	if err != nil {
-		return nil, err
-	}
-	now, err := bind.ReadTypes(b.unit(name).Object)
-	if err != nil {
-		return nil, err
-	}
-	if b.types == nil && b.boundary.Owns(name) {
-		b.types = before
-	}
-	refusals, warnings := kernel.CompareTypes(name, now, before, src)
-	b.desc.Warnings = append(b.desc.Warnings, warnings...)
-	return append(c.Refusals, refusals...), nil
-}
-
-func (b *build) unit(name string) module.Unit {
-	i := slices.IndexFunc(b.units, func(u module.Unit) bool { return u.Name == name })
-	return b.units[i]
-}
-
-// parseUnits reads the assembly of all units.
-func (b *build) parseUnits() (pristine, edited map[string]*asm.Unit, err error) {
-	pristine, edited = map[string]*asm.Unit{}, map[string]*asm.Unit{}
-	for name, u := range b.pristine {
-		if pristine[name], err = parse(u.Assembly); err != nil {
-			return nil, nil, err
-		}
-	}
-	for _, u := range b.units {
-		if edited[u.Name], err = parse(u.Assembly); err != nil {
-			return nil, nil, err
-		}
-	}
-	return pristine, edited, nil
-}
-
-func unitNames(sets ...map[string]*asm.Unit) []string {
-	var out []string
-	for _, s := range sets {
-		for name := range s {
-			out = append(out, name)
-		}
+// sourceDirs are the directories of the tree that can hold source.
+func sourceDirs(b *boundary.Boundary) []string {
+	out := slices.Clone(fetch.CoreDirs)
+	for _, f := range b.Sidecars {
+		top, _, _ := strings.Cut(f, "/")
+		out = append(out, top)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-func parse(path string) (*asm.Unit, error) {
+// compile compiles the developer's units, unless they are those of the last time.
+func (p *Project) compile(ctx context.Context, in *inputs) (units []module.Unit, err error) {
+	key, err := p.sourceKey(in)
+	if err != nil {
+		return nil, err
+	}
+	err = p.stage("compile", "compiling the scheduler", key, func() (string, error) {
+		units, err := module.Compile(ctx, in.tree, p.state("edited"))
+		if err != nil {
+			return "", err
+		}
+		sidecars, err := module.CompileSidecars(ctx, in.tree, p.state("edited-sidecar"), in.boundary().Sidecars)
+		if err != nil {
+			return "", err
+		}
+		units = append(units, sidecars...)
+		return fmt.Sprintf("%d units", len(units)), writeJSON(p.state(editedFile), units)
+	})
+	if err == nil {
+		err = readJSON(p.state(editedFile), &units)
+	}
+	return units, err
+}
+
+// bound is what the boundary makes of the units.
+type bound struct {
+	*bind.Bound
+	types *image.Types // of one unit: all of them know the scheduler's structures
+}
+
+// bind applies the boundary to every unit, and refuses what would not take
+// effect.
+func (p *Project) bind(in *inputs, units []module.Unit) (b *bound, err error) {
+	err = p.stage("bind", "applying the boundary, comparing with the kernel", "", func() (string, error) {
+		if b, err = p.bindUnits(in, units); err != nil {
+			return "", err
+		}
+		if refusals := bind.Distinct(b.Refusals); len(refusals) > 0 {
+			return "", &RefusedError{refusals}
+		}
+		return fmt.Sprintf("%d changed, %d added, %d removed", len(b.Changed), len(b.Added), len(b.Removed)), nil
+	})
+	return b, err
+}
+
+func (p *Project) bindUnits(in *inputs, units []module.Unit) (*bound, error) {
+	src, err := p.changes(in.target)
+	if err != nil {
+		return nil, err
+	}
+	pristine, edited := map[string]*asm.Unit{}, map[string]*asm.Unit{}
+	for name, u := range in.pristine {
+		if pristine[name], err = parse(in.kernel.Arch, u.Assembly); err != nil {
+			return nil, err
+		}
+	}
+	for _, u := range units {
+		if edited[u.Name], err = parse(in.kernel.Arch, u.Assembly); err != nil {
+			return nil, err
+		}
+	}
+	b := &bound{Bound: in.kernel.Bind(pristine, edited, src)}
+	sources, err := p.sources(in, units)
+	if err != nil {
+		return nil, err
+	}
+	found, err := in.kernel.CompareSources(src, sources)
+	if err != nil {
+		return nil, err
+	}
+	b.Add(found)
+	for _, u := range units {
+		before := &image.Types{} // of a new unit
+		if was, ok := in.pristine[u.Name]; ok {
+			if before, err = bind.ReadTypes(was.Object); err != nil {
+				return nil, err
+			}
+			if b.types == nil && in.boundary().Owns(u.Name) {
+				b.types = before
+			}
+		}
+		now, err := bind.ReadTypes(u.Object)
+		if err != nil {
+			return nil, err
+		}
+		refusals, warnings := in.kernel.CompareTypes(u.Name, now, before, src)
+		b.Add(&bind.Changes{Refusals: refusals, Warnings: warnings})
+	}
+	return b, nil
+}
+
+func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return asm.Parse(path, text)
+	return asm.Parse(&a.Assembly, path, text)
 }
 
-func (b *build) link(ctx context.Context) (string, error) {
-	spring, err := b.springboard()
-	if err != nil {
-		return "", err
-	}
-	b.ko, err = module.Link(ctx, b.tree, b.state("module"), &module.Plan{Bound: b.bound, Boundary: b.boundary, Symbols: b.symbols, Springboard: spring, Types: b.types})
-	return module.Name + ".ko", err
+// link links the module with the runtime, and returns the path of what is not final yet.
+func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
+	err = p.stage("link", "linking the module", "", func() (string, error) {
+		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
+			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types})
+		return module.Name + ".ko", err
+	})
+	return ko, err
 }
 
 // finish works out where every undefined symbol of the module is, and makes the
 // module final.
-func (b *build) finish(ctx context.Context) (string, error) {
-	if err := module.CheckTargets(b.ko, b.boundary); err != nil {
-		return "", err
-	}
-	undefined, err := module.Undefined(b.ko)
-	if err != nil {
-		return "", err
-	}
-	if err := b.resolve(undefined); err != nil {
-		return "", err
-	}
-	binding, err := module.Bind(b.ko, b.tree, b.symbols, b.places)
-	if err != nil {
-		return "", err
-	}
-	b.desc.Commit = b.commit(ctx)
-	tmp := b.Module() + ".tmp"
-	if err := module.Finish(ctx, b.ko, tmp, b.desc, binding); err != nil {
-		os.Remove(tmp)
-		return "", err
-	}
-	if b.signer != nil {
-		if err := b.signer.Sign(ctx, tmp); err != nil {
-			os.Remove(tmp)
+func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string,
+	signer *module.Signer) (d *desc.Description, err error) {
+	err = p.stage("finish", "binding to the kernel", "", func() (string, error) {
+		binding, err := bindModule(in, b, ko)
+		if err != nil {
 			return "", err
 		}
-	}
-	text, err := yaml.Marshal(b.desc)
-	if err != nil {
-		return "", err
-	}
-	if err := durable.WriteFile(b.Description(), text, 0o644); err != nil {
-		return "", err
-	}
-	if err := durable.Replace(tmp, b.Module()); err != nil {
-		return "", err
-	}
-	st, err := os.Stat(b.Module())
-	if err != nil {
-		return "", err
-	}
-	signed := ""
-	if b.signer != nil {
-		signed = ", signed"
-	}
-	return fmt.Sprintf("%s: %d symbols bound by %s, %d bytes%s", b.desc.Name, len(b.places), binding.Anchor, st.Size(), signed), nil
-}
-
-// resolve finds the kernel's symbol for every undefined name.
-func (b *build) resolve(undefined []string) error {
-	b.places, b.desc.Witnesses = map[string]module.Place{}, map[string]uint64{}
-	var missing []string
-	for _, name := range undefined {
-		s := b.find(name)
-		if s == nil {
-			missing = append(missing, name)
-			continue
+		d = p.describe(ctx, in, b, binding)
+		size, err := p.write(ctx, ko, d, binding, signer)
+		if err != nil {
+			return "", err
 		}
-		b.places[name] = module.Place{Addr: s.Addr, Fixed: s.Fixed}
-	}
-	if len(missing) > 0 {
-		return userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
-	}
-	names := make([]string, 0, len(b.places))
-	for name, v := range b.places {
-		if !v.Fixed && b.symbols.Unique(name) {
-			names = append(names, name)
+		signed := ""
+		if signer != nil {
+			signed = ", signed"
 		}
-	}
-	// /proc/kallsyms is in order of addresses: the lowest are found soonest.
-	sort.Slice(names, func(i, j int) bool {
-		a, b := b.places[names[i]].Addr, b.places[names[j]].Addr
-		return a < b || a == b && names[i] < names[j]
+		return fmt.Sprintf("%s: %d symbols bound by %s, %d bytes%s", d.Name, len(binding.Places), binding.Anchor, size, signed), nil
 	})
-	for _, name := range names[:min(len(names), witnesses)] {
-		b.desc.Witnesses[name] = b.places[name].Addr
-	}
-	return nil
+	return d, err
 }
 
-// witnesses is how many symbols the installer checks.
-const witnesses = 64
+// bindModule finds what the module leaves undefined.
+func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
+	if err := module.CheckTargets(ko, in.boundary()); err != nil {
+		return nil, err
+	}
+	refusals, err := bind.CheckSections(ko)
+	if err != nil {
+		return nil, err
+	}
+	if len(refusals) > 0 {
+		return nil, &RefusedError{refusals}
+	}
+	undefined, err := module.Undefined(ko)
+	if err != nil {
+		return nil, err
+	}
+	places, err := in.kernel.Resolve(b.Names, undefined)
+	var missing *bind.MissingError
+	if errors.As(err, &missing) {
+		return nil, userError("%v: the change uses something that this kernel does not have", missing)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return module.Bind(ko, in.tree, in.kernel.Symbols, places)
+}
 
-func (b *build) find(name string) *symbols.Symbol {
-	if s := b.names[name]; s != nil {
-		return s
+// describe says what the module is, but for its name.
+func (p *Project) describe(ctx context.Context, in *inputs, b *bound, binding *module.Binding) *desc.Description {
+	d := &desc.Description{Format: desc.Version, Release: in.boundary().Release, BuildID: in.boundary().BuildID,
+		Tool: p.Tool, Commit: p.commit(ctx), Boundary: map[string]int{},
+		Changed: b.Changed, Added: b.Added, Removed: b.Removed, Warnings: b.Warnings,
+		Witnesses: in.kernel.Witnesses(binding.Places), Jumps: map[string]uint64{}, JumpSize: uint64(in.kernel.Arch.JumpSize)}
+	for c, n := range in.boundary().Counts() {
+		d.Boundary[string(c)] = n
 	}
-	name = strings.TrimPrefix(name, bind.OrigPrefix)
-	if s := b.symbols.Global(name); s != nil {
-		return s
-	}
-	for _, f := range b.boundary.Find(name) {
-		if s := b.symbols.In(f.Name, f.Unit); s != nil && f.Name == name {
-			return s
+	for _, f := range in.boundary().Functions {
+		if f.Class.Border() {
+			d.Replaced = append(d.Replaced, f.Name)
+			d.Jumps[f.Name] = uint64(f.Jump)
+		}
+		if f.Sidecar {
+			describeSidecar(d, f)
 		}
 	}
-	if l := b.symbols.Named(name); len(l) > 0 && b.symbols.Unique(name) {
-		return l[0]
-	}
-	return nil
+	slices.Sort(d.Replaced)
+	slices.Sort(d.Warnings)
+	d.Warnings = slices.Compact(d.Warnings)
+	return d
 }
 
-// commit names the state of the developer's tree, "" when git does not know.
-func (b *build) commit(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", b.Dir, "rev-parse", "--short=12", "HEAD").Output()
+// write makes the module final, and leaves it and its description in the working directory.
+func (p *Project) write(ctx context.Context, ko string, d *desc.Description, binding *module.Binding,
+	signer *module.Signer) (size int64, err error) {
+	tmp := p.Module() + ".tmp"
+	defer os.Remove(tmp) // of which nothing is left once it has been renamed
+	if err := module.Finish(ctx, ko, tmp, d, binding); err != nil {
+		return 0, err
+	}
+	if signer != nil {
+		if err := signer.Sign(ctx, tmp); err != nil {
+			return 0, err
+		}
+	}
+	text, err := yaml.Marshal(d)
 	if err != nil {
-		return ""
+		return 0, err
 	}
-	id := strings.TrimSpace(string(out))
-	if exec.CommandContext(ctx, "git", "-C", b.Dir, "diff", "--quiet", "HEAD").Run() != nil {
-		id += "+"
+	if err := durable.WriteFile(p.Description(), text, 0o644); err != nil {
+		return 0, err
 	}
-	return id
+	if err := durable.Replace(tmp, p.Module()); err != nil {
+		return 0, err
+	}
+	st, err := os.Stat(p.Module())
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
 }

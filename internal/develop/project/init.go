@@ -99,8 +99,8 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 
 // claim refuses directories that are something else.
 func (p *Project) claim(t *fetch.Target) error {
-	if t.KernelArch != arch.X86.Name {
-		return userError("%s: architecture %s is not supported yet; supported: x86-64", t.Release, t.KernelArch)
+	if _, err := arch.Named(t.KernelArch); err != nil {
+		return userError("%s: %v", t.Release, err)
 	}
 	var was fetch.Target
 	switch err := readJSON(p.state(targetFile), &was); {

@@ -12,77 +12,88 @@ import (
 	"strings"
 	"time"
 
-	"plugsched/internal/command/version"
-	"plugsched/internal/develop/boundary"
+	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/packaging"
 )
 
 // installerName is the program beside plugsched that packages take along.
 const installerName = "plugsched-installer"
 
-// pack makes the packages.
-func (b *build) pack(ctx context.Context) (string, error) {
-	config, err := boundary.LoadConfig(b.path(configFile))
-	if err != nil {
-		return "", userError("%s", err)
-	}
-	s := &packaging.Scheduler{
-		Release: b.desc.Release, BuildID: b.desc.BuildID, ModuleName: b.desc.Name, Commit: b.desc.Commit, Tool: b.desc.Tool,
-		Signed: b.signer != nil, Replaced: b.desc.Replaced,
-		Module: b.Module(), Description: b.Description(), Boundary: b.state(boundaryFile),
-	}
-	if s.Config, err = packaging.ParseConfig(config.Package); err != nil {
-		return "", userError("%s: %v", b.path(configFile), err)
-	}
-	b.defaults(ctx, &s.Config)
-	if s.Time, err = b.time(ctx); err != nil {
-		return "", err
-	}
-	if b.Documents != nil {
-		if s.Documents, err = b.Documents(s.Time); err != nil {
+// pack makes the packages, and returns their paths.
+func (p *Project) pack(ctx context.Context, in *inputs, d *desc.Description, signed bool) (paths []string, err error) {
+	err = p.stage("package", "making packages", "", func() (string, error) {
+		s := &packaging.Scheduler{
+			Arch: in.kernel.Arch.Package, Release: d.Release, BuildID: d.BuildID, ModuleName: d.Name, Commit: d.Commit, Tool: d.Tool,
+			Signed: signed, Replaced: d.Replaced,
+			Module: p.Module(), Description: p.Description(), Boundary: p.state(boundaryFile),
+		}
+		if s.Config, err = packaging.ParseConfig(in.config.Package); err != nil {
+			return "", userError("%s: %v", p.path(configFile), err)
+		}
+		p.defaults(ctx, d, &s.Config)
+		if s.Time, err = p.time(ctx); err != nil {
 			return "", err
 		}
-	}
-	if s.Installer, err = b.installer(ctx); err != nil {
-		return "", err
-	}
-	if b.Packages, err = packaging.Build(b.Dir, s); err != nil {
-		return "", err
-	}
-	return s.Name + " " + s.Version, nil
+		if p.Documents != nil {
+			if s.Documents, err = p.Documents(s.Time); err != nil {
+				return "", err
+			}
+		}
+		if s.Installer, err = p.installer(ctx); err != nil {
+			return "", err
+		}
+		if paths, err = packaging.Build(p.Dir, s); err != nil {
+			return "", err
+		}
+		return s.Name + " " + s.Version, nil
+	})
+	return paths, err
 }
 
 // defaults fills in what plugsched.yaml leaves out.
-func (b *build) defaults(ctx context.Context, c *packaging.Config) {
+func (p *Project) defaults(ctx context.Context, d *desc.Description, c *packaging.Config) {
 	if c.Name == "" {
 		c.Name = "scheduler"
 	}
 	if c.Version == "" {
-		c.Version = "0." + b.commits(ctx)
-		if b.desc.Commit == "" || strings.HasSuffix(b.desc.Commit, "+") {
+		c.Version = "0." + p.commits(ctx)
+		if d.Commit == "" || strings.HasSuffix(d.Commit, "+") {
 			c.Version += "+local"
 		}
 	}
 	if c.Maintainer == "" {
-		c.Maintainer = b.gitLog(ctx, "%an <%ae>")
+		c.Maintainer = p.gitLog(ctx, "%an <%ae>")
 	}
 	if c.Summary == "" {
-		c.Summary = "scheduler for Linux " + b.desc.Release
+		c.Summary = "scheduler for Linux " + d.Release
 	}
 }
 
 // commits counts what was committed on top of the pristine source.
-func (b *build) commits(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", b.Dir, "rev-list", "--count", pristineTag+"..HEAD").Output()
+func (p *Project) commits(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", p.Dir, "rev-list", "--count", pristineTag+"..HEAD").Output()
 	if err != nil {
 		return "0"
 	}
 	return strings.TrimSpace(string(out))
 }
 
+// commit names the state of the developer's tree, "" when git does not know.
+func (p *Project) commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", p.Dir, "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	id := strings.TrimSpace(string(out))
+	if exec.CommandContext(ctx, "git", "-C", p.Dir, "diff", "--quiet", "HEAD").Run() != nil {
+		id += "+"
+	}
+	return id
+}
+
 // gitLog returns something about the last commit, "" when git does not know.
-func (b *build) gitLog(ctx context.Context, format string) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", b.Dir, "log", "-1", "--format="+format).Output()
+func (p *Project) gitLog(ctx context.Context, format string) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", p.Dir, "log", "-1", "--format="+format).Output()
 	if err != nil {
 		return ""
 	}
@@ -91,10 +102,10 @@ func (b *build) gitLog(ctx context.Context, format string) string {
 
 // time is what the packages' files are dated: the last commit's time, or what the
 // environment asks for (reproducible-builds.org/specs/source-date-epoch).
-func (b *build) time(ctx context.Context) (time.Time, error) {
+func (p *Project) time(ctx context.Context) (time.Time, error) {
 	text, from := os.Getenv("SOURCE_DATE_EPOCH"), "SOURCE_DATE_EPOCH"
 	if text == "" {
-		text, from = b.gitLog(ctx, "%ct"), "the last commit's time"
+		text, from = p.gitLog(ctx, "%ct"), "the last commit's time"
 	}
 	if text == "" {
 		return time.Unix(0, 0).UTC(), nil
@@ -107,13 +118,13 @@ func (b *build) time(ctx context.Context) (time.Time, error) {
 }
 
 // installer finds the program for packages, which must be of this version.
-func (b *build) installer(ctx context.Context) (string, error) {
-	path := filepath.Join(filepath.Dir(b.Self), installerName)
+func (p *Project) installer(ctx context.Context) (string, error) {
+	path := filepath.Join(filepath.Dir(p.Self), installerName)
 	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		return "", userError("%s: %v: packages take it along: build it with plugsched (`make build`)", path, err)
 	}
-	if want := fmt.Sprintf("plugsched version %s\n", version.String()); string(out) != want {
+	if want := fmt.Sprintf("plugsched version %s\n", p.Tool); string(out) != want {
 		return "", userError("%s is %s, not %s: build both together (`make build`)", path, strings.TrimSpace(string(out)), strings.TrimSpace(want))
 	}
 	return path, nil

@@ -32,11 +32,10 @@ func TestPackageDefaults(t *testing.T) {
 	gitIn(t, dir, "add", "f")
 	gitIn(t, dir, "commit", "-q", "-m", "0")
 	gitIn(t, dir, "tag", pristineTag)
-	b := &build{Project: &Project{Dir: dir}}
+	p := &Project{Dir: dir}
 	check := func(want packaging.Config, c packaging.Config) {
 		t.Helper()
-		b.desc = &desc.Description{Release: "6.1.0", Commit: b.commit(t.Context())}
-		b.defaults(t.Context(), &c)
+		p.defaults(t.Context(), &desc.Description{Release: "6.1.0", Commit: p.commit(t.Context())}, &c)
 		if c != want {
 			t.Errorf("%+v, want %+v", c, want)
 		}
@@ -56,15 +55,15 @@ func TestPackageDefaults(t *testing.T) {
 	check(own, own)
 
 	t.Setenv("SOURCE_DATE_EPOCH", "")
-	if got, err := b.time(t.Context()); err != nil || got.Unix() != 1700000000 {
+	if got, err := p.time(t.Context()); err != nil || got.Unix() != 1700000000 {
 		t.Errorf("%v, %v", got, err)
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "5")
-	if got, err := b.time(t.Context()); err != nil || !got.Equal(time.Unix(5, 0)) {
+	if got, err := p.time(t.Context()); err != nil || !got.Equal(time.Unix(5, 0)) {
 		t.Errorf("%v, %v", got, err)
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "yesterday")
-	if _, err := b.time(t.Context()); err == nil {
+	if _, err := p.time(t.Context()); err == nil {
 		t.Error("no error")
 	}
 }
@@ -86,15 +85,15 @@ func TestPackageSection(t *testing.T) {
 // TestInstaller: packages do not take along a program of another version, or none.
 func TestInstaller(t *testing.T) {
 	dir := t.TempDir()
-	b := &build{Project: &Project{Self: dir + "/plugsched"}}
-	if _, err := b.installer(t.Context()); err == nil || !strings.Contains(err.Error(), dir+"/plugsched-installer") || strings.Contains(err.Error(), "\n") {
+	p := &Project{Self: dir + "/plugsched"}
+	if _, err := p.installer(t.Context()); err == nil || !strings.Contains(err.Error(), dir+"/plugsched-installer") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%v", err)
 	}
 	write(t, "#!/bin/sh\necho plugsched version other\n", dir, installerName)
 	if err := exec.Command("chmod", "+x", dir+"/"+installerName).Run(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.installer(t.Context()); err == nil || !strings.Contains(err.Error(), "build both together") {
+	if _, err := p.installer(t.Context()); err == nil || !strings.Contains(err.Error(), "build both together") {
 		t.Errorf("%v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/symbols"
 	"plugsched/internal/outcome"
@@ -46,6 +46,9 @@ type Project struct {
 	// Self is the plugsched binary, which the kernel's build runs as compiler
 	// wrapper.
 	Self string
+	// Tool is its version: modules say which one made them, and packages take along an
+	// installer of the same.
+	Tool string
 	// SignKey and SignCert, when set, are the private key and the certificate that
 	// Build signs the module with.
 	SignKey, SignCert string
@@ -54,8 +57,6 @@ type Project struct {
 	// Documents, when set, makes the man pages and completions that packages take
 	// along, dated as they are: what packaging.Scheduler wants.
 	Documents func(date time.Time) (map[string][]byte, error)
-	// Packages are the paths of those that Build has made.
-	Packages []string
 	// Progress, when set, is told about every stage: when it begins (took 0) and
 	// when it ends.
 	Progress func(Event)
@@ -168,9 +169,15 @@ func (p *Project) Reproduction() (*Reproduction, error) {
 
 func (p *Project) symbols() (*symbols.Table, error) { return symbols.Load(p.state(symbolsFile)) }
 
-func (p *Project) springboard() (*x86.Springboard, error) {
-	s := &x86.Springboard{}
-	return s, readJSON(p.state(springFile), s)
+func (p *Project) springboard() (*isa.Springboard, error) {
+	s := &isa.Springboard{}
+	if err := readJSON(p.state(springFile), s); err != nil {
+		return nil, err
+	}
+	if s.Assembly == "" {
+		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.state(springFile))
+	}
+	return s, nil
 }
 
 // pristine returns the units as the kernel has them, the scheduler's first.

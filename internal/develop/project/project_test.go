@@ -15,12 +15,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/bind"
-	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/fetch"
-	"plugsched/internal/kernel/symbols"
 )
 
 func write(t *testing.T, text string, path ...string) {
@@ -366,36 +363,6 @@ func TestMakeTreeResumes(t *testing.T) {
 		if err := p.git(t.Context(), "rev-parse", "-q", "--verify", pristineTag); err != nil {
 			t.Errorf("%s: no tag", name)
 		}
-	}
-}
-
-func TestResolve(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "symbols")
-	if err := (&symbols.Table{Symbols: []symbols.Symbol{
-		{Name: "border", Unit: "a.c", Addr: 0x30}, {Name: "dup", Unit: "x.c", Addr: 0x40}, {Name: "dup", Unit: "y.c", Addr: 0x50},
-		{Name: "global", Addr: 0x10, Global: true}, {Name: "local", Unit: "x.c", Addr: 0x20}, {Name: "percpu", Addr: 8, Global: true, Fixed: true},
-	}}).Save(path); err != nil {
-		t.Fatal(err)
-	}
-	syms, err := symbols.Load(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &build{symbols: syms, desc: &desc.Description{}, boundary: &boundary.Boundary{Functions: []*boundary.Function{{Name: "border", Base: "border", Unit: "a.c"}}},
-		names: map[string]*symbols.Symbol{"__orig_core_dup": {Name: "dup", Addr: 0x50}}}
-	if err := b.resolve([]string{"__orig_border", "__orig_core_dup", "global", "local", "percpu"}); err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]module.Place{"__orig_border": {Addr: 0x30}, "__orig_core_dup": {Addr: 0x50}, "global": {Addr: 0x10}, "local": {Addr: 0x20}, "percpu": {Addr: 8, Fixed: true}}
-	if diff := cmp.Diff(want, b.places); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff(map[string]uint64{"global": 0x10, "local": 0x20}, b.desc.Witnesses); diff != "" {
-		t.Errorf("witnesses: %s", diff)
-	}
-	var e *Error
-	if err := b.resolve([]string{"global", "nothing", "dup"}); !errors.As(err, &e) || !strings.Contains(err.Error(), "the kernel has no nothing, dup") {
-		t.Errorf("missing symbols: %v", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
@@ -188,23 +189,12 @@ func checkSidecar(unit string, r *bind.Reproduction) error {
 		unit, m.Function, m.Why, len(r.Mismatches)-1, r.Functions)
 }
 
-// sidecar notes a sidecar's function in the description.
-func (b *build) sidecar(f *boundary.Function) {
-	b.desc.Sidecar = append(b.desc.Sidecar, f.DeclFile+":"+f.Name)
+// describeSidecar notes a sidecar's function in the description.
+func describeSidecar(d *desc.Description, f *boundary.Function) {
+	d.Sidecar = append(d.Sidecar, f.DeclFile+":"+f.Name)
 	for _, fact := range f.Facts {
 		if fact.Kind == "waits" {
-			b.desc.Warnings = append(b.desc.Warnings, f.Name+" "+fact.Text+": while one is in it, an update is busy")
+			d.Warnings = append(d.Warnings, f.Name+" "+fact.Text+": while one is in it, an update is busy")
 		}
 	}
-}
-
-// sourceDirs are the directories of the tree that can hold source.
-func (b *build) sourceDirs() []string {
-	out := slices.Clone(fetch.CoreDirs)
-	for _, f := range b.boundary.Sidecars {
-		top, _, _ := strings.Cut(f, "/")
-		out = append(out, top)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }

@@ -72,8 +72,7 @@ func TestSidecarFiles(t *testing.T) {
 	if got, err := p.SourceDirs([]string{"fs/exec.c:g", "kernel/a.c", "odd"}); err != nil || !slices.Equal(got, []string{"fs", "kernel"}) {
 		t.Errorf("directories %v, %v", got, err)
 	}
-	b := &build{boundary: &boundary.Boundary{Sidecars: []string{"fs/exec.c", "kernel/fork.c"}}}
-	if got := b.sourceDirs(); !slices.Equal(got, []string{"arch", "fs", "include", "io_uring", "kernel"}) {
+	if got := sourceDirs(&boundary.Boundary{Sidecars: []string{"fs/exec.c", "kernel/fork.c"}}); !slices.Equal(got, []string{"arch", "fs", "include", "io_uring", "kernel"}) {
 		t.Errorf("directories %v", got)
 	}
 	var e *Error
@@ -154,13 +153,13 @@ func TestCheckSidecar(t *testing.T) {
 }
 
 func TestDescribeSidecar(t *testing.T) {
-	b := &build{desc: &desc.Description{}}
-	b.sidecar(&boundary.Function{Name: "f", DeclFile: "kernel/fork.c", Facts: []boundary.Fact{{Kind: "sidecar"}}})
-	b.sidecar(&boundary.Function{Name: "g", DeclFile: "kernel/sys.c", Facts: []boundary.Fact{{Kind: "waits", Text: "is slow"}}})
-	if diff := cmp.Diff([]string{"kernel/fork.c:f", "kernel/sys.c:g"}, b.desc.Sidecar); diff != "" {
+	d := &desc.Description{}
+	describeSidecar(d, &boundary.Function{Name: "f", DeclFile: "kernel/fork.c", Facts: []boundary.Fact{{Kind: "sidecar"}}})
+	describeSidecar(d, &boundary.Function{Name: "g", DeclFile: "kernel/sys.c", Facts: []boundary.Fact{{Kind: "waits", Text: "is slow"}}})
+	if diff := cmp.Diff([]string{"kernel/fork.c:f", "kernel/sys.c:g"}, d.Sidecar); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"g is slow: while one is in it, an update is busy"}, b.desc.Warnings); diff != "" {
+	if diff := cmp.Diff([]string{"g is slow: while one is in it, an update is busy"}, d.Warnings); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"plugsched/internal/guest/vm/wire"
+	"plugsched/internal/kernel/arch"
 )
 
 // Config says what to boot. Only Kernel is required.
@@ -88,7 +89,7 @@ func (c *Config) debugf(format string, args ...any) {
 
 // complete checks c and fills in defaults. Its errors are the user's mistakes,
 // except for a missing QEMU.
-func (c *Config) complete() (*arch, error) {
+func (c *Config) complete() (*arch.Arch, error) {
 	if c.Kernel == "" {
 		return nil, fmt.Errorf("no kernel image given")
 	}
@@ -101,11 +102,11 @@ func (c *Config) complete() (*arch, error) {
 			return nil, &InfraError{"find the running program", err}
 		}
 	}
-	if err := a.runsIn(c.Init); err != nil {
+	if err := runsIn(a, c.Init); err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
 	if c.QEMU == "" {
-		c.QEMU = a.qemu
+		c.QEMU = a.Guest.QEMU
 	}
 	if c.QEMU, err = exec.LookPath(c.QEMU); err != nil {
 		return nil, &InfraError{"QEMU (Debian: apt install qemu-system)", err}
@@ -146,11 +147,11 @@ func setDefault[T comparable](p *T, v T) {
 }
 
 // commandLine is the kernel's.
-func (c *Config) commandLine(a *arch) []string {
+func (c *Config) commandLine(a *arch.Arch) []string {
 	words := []string{
-		"console=" + a.console,
+		"console=" + a.Guest.Console,
 		"rdinit=/init",
-		wire.EnvDevice + "=" + a.bell,
+		wire.EnvDevice + "=" + a.Guest.Bell,
 		// -1 reboots at once, which -no-reboot turns into the end of QEMU: a dead
 		// guest is noticed when it dies.
 		"panic=-1",
@@ -164,15 +165,15 @@ func (c *Config) commandLine(a *arch) []string {
 		"printk.devkmsg=on",
 	}
 	if c.Disk != "" {
-		words = append(words, wire.EnvDisk+"=/dev/vda", wire.EnvJournal+"="+a.journal,
+		words = append(words, wire.EnvDisk+"=/dev/vda", wire.EnvJournal+"="+a.Guest.Journal,
 			// The address belongs to a name that is known before udev runs.
 			"net.ifnames=0",
 			// The console is the kernel's; what systemd does is in the journal.
 			"systemd.show_status=0")
 	}
-	words = append(words, a.append...)
-	if c.Accel == "tcg" && !c.ICount {
-		words = append(words, a.hostClock()...)
+	words = append(words, a.Guest.Append...)
+	if c.Accel == "tcg" && !c.ICount && a.Guest.HostClock != nil {
+		words = append(words, a.Guest.HostClock()...)
 	}
 	if c.NoKASLR {
 		words = append(words, "nokaslr")

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // bzImage is enough of one to be recognised.
@@ -61,7 +63,7 @@ func TestConfigMistakes(t *testing.T) {
 
 func TestCommandLine(t *testing.T) {
 	c := Config{NoKASLR: true, Append: []string{"quiet", "panic=0"}}
-	words := c.commandLine(&arches[0])
+	words := c.commandLine(arch.X86)
 	line := " " + strings.Join(words, " ") + " "
 	for _, w := range []string{"console=ttyS0", "rdinit=/init", "PLUGSCHED_GUEST=ttyS1", "nokaslr"} {
 		if !strings.Contains(line, " "+w+" ") {
@@ -71,7 +73,7 @@ func TestCommandLine(t *testing.T) {
 	if !strings.HasSuffix(line, " quiet panic=0 ") {
 		t.Errorf("the user's words are not last: %q", line)
 	}
-	if strings.Contains(" "+strings.Join((&Config{}).commandLine(&arches[0]), " ")+" ", " nokaslr ") {
+	if strings.Contains(" "+strings.Join((&Config{}).commandLine(arch.X86), " ")+" ", " nokaslr ") {
 		t.Error("nokaslr without being asked for")
 	}
 }

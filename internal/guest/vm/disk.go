@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"plugsched/internal/guest/vm/wire"
+	"plugsched/internal/kernel/arch"
 )
 
 // NewOverlay makes the disk at path, whose content is that of the raw image base
@@ -41,7 +42,7 @@ func (c *Config) checkDisk() error {
 }
 
 // diskArgs adds the disk, and what only guests with a disk have.
-func diskArgs(c *Config, a *arch) []string {
+func diskArgs(c *Config, a *arch.Arch) []string {
 	if c.Disk == "" {
 		return nil
 	}
@@ -54,7 +55,7 @@ func diskArgs(c *Config, a *arch) []string {
 		journal = "file,id=journal,path=" + comma(c.JournalLog)
 	}
 	args = append(args, "-chardev", journal)
-	args = append(args, a.serial(2, "journal")...)
+	args = append(args, a.Guest.Serial(2, "journal")...)
 	if c.SSHPort != 0 {
 		args = append(args,
 			"-netdev", fmt.Sprintf("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:%d-:22", c.SSHPort),

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // TestRebooted: a kernel that was asked to restart says so with its last words.
@@ -17,7 +19,7 @@ func TestRebooted(t *testing.T) {
 		"[   21.7] reboot: Power down\r\n": false,
 		"":                                 false,
 	} {
-		if got := rebooted([]byte(console)); got != want {
+		if got := rebooted(arch.X86, []byte(console)); got != want {
 			t.Errorf("%q: %v, expected %v", console, got, want)
 		}
 	}
@@ -26,7 +28,7 @@ func TestRebooted(t *testing.T) {
 // TestDiskArgs: a guest without a disk is as it was; with one, paths with commas are
 // one value, and a port is only open when asked for.
 func TestDiskArgs(t *testing.T) {
-	a := &arches[0]
+	a := arch.X86
 	if args := diskArgs(&Config{}, a); args != nil {
 		t.Errorf("without a disk: %q", args)
 	}

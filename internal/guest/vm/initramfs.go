@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // busybox gives the guest a shell and the usual tools. It is left out if the
@@ -22,7 +24,7 @@ const busybox = "/bin/busybox"
 //
 // It is not compressed: the emulator maps the file, while decompressing would
 // be done by the emulated CPU during boot.
-func buildInitramfs(c *Config, a *arch) (_ *os.File, err error) {
+func buildInitramfs(c *Config, a *arch.Arch) (_ *os.File, err error) {
 	entries := []entry{
 		{name: "dev/console", mode: unix.S_IFCHR | 0o600, major: 5, minor: 1},
 		{name: "dev/null", mode: unix.S_IFCHR | 0o666, major: 1, minor: 3},
@@ -57,7 +59,7 @@ func buildInitramfs(c *Config, a *arch) (_ *os.File, err error) {
 		}
 		entries = append(entries, e)
 	}
-	if c.Disk == "" && a.runsIn(busybox) == nil {
+	if c.Disk == "" && runsIn(a, busybox) == nil {
 		bb, host, err := File{GuestPath: busybox, HostPath: busybox, Mode: 0o755}.entry()
 		if err != nil {
 			return nil, err

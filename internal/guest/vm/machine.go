@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"plugsched/internal/guest/vm/wire"
+	"plugsched/internal/kernel/arch"
 )
 
 const (
@@ -38,7 +39,7 @@ const (
 // A Machine is a running guest. Its methods may be used concurrently.
 type Machine struct {
 	cfg     Config
-	arch    *arch
+	arch    *arch.Arch
 	ctx     context.Context
 	qemu    *qemu
 	console *console
@@ -87,7 +88,7 @@ func Boot(ctx context.Context, cfg Config) (*Machine, error) {
 	return boot(ctx, cfg, a, initramfs)
 }
 
-func boot(ctx context.Context, cfg Config, a *arch, initramfs *os.File) (*Machine, error) {
+func boot(ctx context.Context, cfg Config, a *arch.Arch, initramfs *os.File) (*Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -218,7 +219,7 @@ func (m *Machine) postMortem() error {
 	if m.monitor.reason == "guest-shutdown" {
 		return ErrOff
 	}
-	if rebooted(text) {
+	if rebooted(m.arch, text) {
 		return ErrRebooted
 	}
 	faults := m.faults(text)
@@ -234,13 +235,9 @@ func (m *Machine) postMortem() error {
 
 // rebooted tells whether the kernel was asked to restart: it says so (kernel_restart in
 // kernel/reboot.c, sysrq_handle_reboot in drivers/tty/sysrq.c), and a panic does not.
-func rebooted(console []byte) bool {
-	switch message(string(last(console, 1))) {
-	case "reboot: Restarting system", "reboot: machine restart", // the second is x86's
-		"sysrq: Resetting":
-		return true
-	}
-	return false
+func rebooted(a *arch.Arch, console []byte) bool {
+	says := slices.Concat([]string{"reboot: Restarting system", "sysrq: Resetting"}, a.Guest.Restarts)
+	return slices.Contains(says, message(string(last(console, 1))))
 }
 
 // agentFailure is what the agent said if it ended by itself. A Go program that
@@ -346,11 +343,11 @@ func (m *Machine) whereabouts() string {
 		}
 		for line := range strings.Lines(text) {
 			line = strings.TrimSpace(line)
-			if strings.HasPrefix(line, m.arch.counter+"=") {
+			if strings.HasPrefix(line, m.arch.Guest.Counter+"=") {
 				fmt.Fprintf(&b, "CPU#%d %s\n", cpu, line)
 			}
 		}
-		stack, err := m.monitor.humanOn(m.ctx, cpu, fmt.Sprintf("x /%dgx $%s", words, m.arch.stack))
+		stack, err := m.monitor.humanOn(m.ctx, cpu, fmt.Sprintf("x /%dgx $%s", words, m.arch.Guest.Stack))
 		if err != nil {
 			return err.Error()
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plugsched/internal/guest/vm/wire"
+	"plugsched/internal/kernel/arch"
 )
 
 // Descriptors that QEMU inherits, behind the standard three.
@@ -27,12 +28,12 @@ const (
 
 // qemuArgs is the command line of QEMU. Everything it talks through is an
 // inherited descriptor: no socket or file is left behind however it ends.
-func qemuArgs(c *Config, a *arch) []string {
+func qemuArgs(c *Config, a *arch.Arch) []string {
 	accel := c.Accel
 	if c.Accel == "tcg" && (c.ICount || c.oneThread) {
 		accel = "tcg,thread=single"
 	}
-	args := append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"}, a.args...)
+	args := append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"}, a.Guest.Board...)
 	args = append(args, "-accel", accel,
 		"-smp", fmt.Sprintf("%d,sockets=%d", c.CPUs, c.Sockets), "-m", fmt.Sprintf("%dM", c.MemoryMiB),
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", consoleFD),
@@ -41,8 +42,8 @@ func qemuArgs(c *Config, a *arch) []string {
 		"-mon", "chardev=monitor,mode=control",
 		"-object", fmt.Sprintf("memory-backend-file,id=shared,share=on,size=%d,mem-path=/proc/self/fd/%d", wire.SharedSize, sharedFD),
 		"-device", "ivshmem-plain,memdev=shared")
-	args = append(args, a.serial(0, "console")...)
-	args = append(args, a.serial(1, "bell")...)
+	args = append(args, a.Guest.Serial(0, "console")...)
+	args = append(args, a.Guest.Serial(1, "bell")...)
 	args = append(args, diskArgs(c, a)...)
 	args = append(args, "-kernel", c.Kernel,
 		"-initrd", fmt.Sprintf("/proc/self/fd/%d", initramfsFD),
@@ -71,7 +72,7 @@ type qemu struct {
 	err                    error         // of Wait; valid after done
 }
 
-func startQEMU(c *Config, a *arch, initramfs *os.File) (*qemu, error) {
+func startQEMU(c *Config, a *arch.Arch, initramfs *os.File) (*qemu, error) {
 	q := &qemu{done: make(chan struct{})}
 	var theirs []*os.File
 	shared, mem, err := sharedMemory()

@@ -1,55 +1,162 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package arch is what the analysis and the build know about an architecture.
+// Package arch is all that the tool knows about architectures: one description for each,
+// with facts and functions. Nothing else names one. docs/develop/new-architecture.md says
+// what a new one has to fill in.
 package arch
 
 import (
 	"debug/elf"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
-// Arch describes one architecture.
+// Arch describes one architecture. No field may be left out, unless it says so.
 type Arch struct {
 	Name    string // the kernel's name of it, as in arch/NAME
+	Title   string // for people
+	Package string // Debian's name: of packages, and the last part of a release's flavour
 	Machine elf.Machine
-	// JumpSize is the size in bytes of the jump that redirects a function.
+
+	// How the runtime (runtime/arch/NAME) redirects a function, in bytes.
+
+	// JumpSize is the size of the jump.
 	JumpSize int
-	// FtraceSize is the size of the place at a function's head that ftrace
-	// rewrites.
+	// FtraceSize is the size of the place at a function's head that ftrace rewrites.
 	FtraceSize int
+	// Landing is the instruction that an indirect branch must land on, or nil.
+	Landing []byte
+
+	// Names of functions with a meaning.
+
+	// SwitchTo is what __schedule calls to switch.
+	SwitchTo string
 	// Syscalls are the prefixes of functions that user space enters.
 	Syscalls []string
 	// Thunks are the prefixes of functions that stand for an instruction, and are
 	// nobody's callee.
 	Thunks []string
+	// Obstacles are configurations of this architecture's kernels that the runtime is not
+	// made for.
+	Obstacles []Obstacle
+
+	// Relocations.
+
 	// Relocations are the types that the kernel's module loader applies, all of them
 	// S + A or S + A - P.
 	Relocations []uint32
-	// Landing is the instruction that an indirect branch must land on, or nil.
-	Landing []byte
+	// Abs64 is symbol + addend, Relative the addend alone; both are 8 bytes.
+	Abs64, Relative uint32
+	// Field is what a relocation of the compiler's fills in.
+	Field func(relocation uint32) isa.Field
+
+	// Code, which is linked at an address.
+
+	// MaxInstruction is the size in bytes of the longest instruction.
+	MaxInstruction int
+	// Size is that of the instruction that code begins with, prefixes included; 0 if it is
+	// not known.
+	Size func(code []byte) int
+	// Refs yields, in order, what instructions branch to and which addresses they yield as
+	// values. Bytes that are no known instruction are stepped over, and counted.
+	Refs func(code []byte, addr uint64, yield func(isa.Ref)) (undecoded int)
+	// Memory yields the memory operands of instructions, and addresses that they compute.
+	Memory func(code []byte, addr uint64, yield func(isa.Memory))
+	// Branch decodes a direct branch whose field the linker may have filled in.
+	Branch func(code []byte) (isa.Branch, bool)
+	// Tail follows every path from start to the function's ends, whatever static keys say.
+	Tail func(t *isa.Text, start uint64) (*isa.Tail, error)
+	// Springboard proves that __schedule can be split at its call of SwitchTo: that the
+	// code behind it needs nothing but what the stub provides. An error says what else.
+	Springboard func(code []byte, addr uint64, name isa.Symbolic) (*isa.Springboard, error)
+
+	// What the kernel rewrites in its own code.
+
+	// KeySize is the size in bytes of the static key's site that begins with code.
+	KeySize func(code []byte) int
+	// CallSize and LockSize are those of a static call's site and of a lock prefix's, 0
+	// where there are none.
+	CallSize, LockSize int
+	// Alternatives reads .altinstructions, linked at addr.
+	Alternatives func(table []byte, addr uint64, isText, isReplacement func(uint64) bool) ([]isa.Alternative, error)
+
+	// Assembly is how gcc's has to be read.
+	Assembly isa.Syntax
+
+	// BootVersion reads the version string out of a boot image, in the form
+	// "RELEASE (BUILDER) #1 SMP ... DATE"; IsBootImage tells one by its first 4096 bytes.
+	BootVersion func(io.ReaderAt) (string, error)
+	IsBootImage func(head []byte) bool
+
+	Guest Guest
 }
 
-// X86 is x86-64. A redirection is a jmp rel32 (5 bytes), ftrace's site a 5-byte
-// nop (arch/x86/kernel/ftrace.c, MCOUNT_INSN_SIZE). The relocations are those of
-// arch/x86/kernel/module.c.
-var X86 = &Arch{
-	Name:       "x86",
-	Machine:    elf.EM_X86_64,
-	JumpSize:   5,
-	FtraceSize: 5,
-	Syscalls:   []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
-	Thunks:     []string{"__x86_return_thunk", "__x86_indirect_thunk_", "__pi___x86_"},
-	Relocations: []uint32{uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_32), uint32(elf.R_X86_64_32S),
-		uint32(elf.R_X86_64_PC32), uint32(elf.R_X86_64_PLT32), uint32(elf.R_X86_64_PC64)},
-	Landing: []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
+// Obstacle is a configuration that the runtime is not made for, with a symbol that a kernel
+// has only then.
+type Obstacle struct{ Symbol, Why string }
+
+// Guest is how a virtual machine of the architecture is made.
+type Guest struct {
+	QEMU string // the program
+	// Board are the arguments that select the board and the CPU. -nodefaults leaves
+	// nothing else on it.
+	Board []string
+	// Serial adds the port numbered n for a character device.
+	Serial func(n int, chardev string) []string
+	// Console and Bell are the tty names of serial ports 0 and 1. Their drivers must be
+	// built into every Debian flavour (CONFIG_SERIAL_8250=y; all of virtio is modular), as
+	// nothing can be loaded before the agent runs. Journal is that of port 2, which only a
+	// guest with a disk has.
+	Console, Bell, Journal string
+	// Append are words for the kernel's command line; HostClock, further ones for a guest
+	// that sees the host's clock, may be nil.
+	Append    []string
+	HostClock func() []string
+	// Counter is the name under which QEMU's "info registers" prints the program counter,
+	// Stack its name of the stack pointer.
+	Counter, Stack string
+	// Restarts is what the kernel may say last when it restarts the machine, besides what
+	// every kernel does; may be nil.
+	Restarts []string
 }
+
+// All are the architectures that are supported.
+var All = []*Arch{X86}
 
 // Of returns the architecture of an ELF machine.
 func Of(m elf.Machine) (*Arch, error) {
-	if m == elf.EM_X86_64 {
-		return X86, nil
+	return find(m.String(), func(a *Arch) bool { return a.Machine == m })
+}
+
+// Named returns the architecture that the kernel calls by a name.
+func Named(name string) (*Arch, error) {
+	return find(name, func(a *Arch) bool { return a.Name == name })
+}
+
+// Booting returns the architecture of a boot image, which begins with head. nil: it is none.
+func Booting(head []byte) *Arch {
+	a, _ := find("", func(a *Arch) bool { return a.IsBootImage(head) })
+	return a
+}
+
+func find(name string, is func(*Arch) bool) (*Arch, error) {
+	if i := slices.IndexFunc(All, is); i >= 0 {
+		return All[i], nil
 	}
-	return nil, fmt.Errorf("architecture %v is not supported; supported: x86-64", m)
+	return nil, fmt.Errorf("architecture %s is not supported; supported: %s", name, Titles())
+}
+
+// Titles lists the supported architectures for people.
+func Titles() string {
+	var out []string
+	for _, a := range All {
+		out = append(out, a.Title)
+	}
+	return strings.Join(out, ", ")
 }
 
 // JumpOffset returns where in a function the redirection goes: behind ftrace's
@@ -64,4 +171,19 @@ func (a *Arch) JumpOffset(ftraceSite int, head []byte) int {
 		return n
 	}
 	return 0
+}
+
+// syscallParts are prefixes of what SYSCALL_DEFINE makes besides the entries
+// (include/linux/syscalls.h, include/linux/compat.h).
+var syscallParts = []string{"__se_sys_", "__do_sys_", "__se_compat_sys_", "__do_compat_sys_"}
+
+// SyscallName is the name by which SYSCALL_DEFINE knows what a function is made of, and
+// other functions' own.
+func (a *Arch) SyscallName(function string) string {
+	for _, prefix := range slices.Concat(syscallParts, a.Syscalls) {
+		if call, ok := strings.CutPrefix(function, prefix); ok {
+			return call
+		}
+	}
+	return function
 }

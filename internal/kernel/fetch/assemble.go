@@ -76,7 +76,7 @@ func (f *fetcher) kernel() (*Target, *vmlinuxInfo, error) {
 	}
 	return &Target{
 		Release: info.banner.release, Version: info.banner.debian(),
-		Arch: info.arch.deb, KernelArch: info.arch.kernel,
+		Arch: info.arch.Package, KernelArch: info.arch.Name,
 		BuildID: info.buildID, Compiler: info.banner.compiler,
 		Vmlinux: l.vmlinux, SystemMap: l.systemMap,
 	}, info, nil

@@ -62,7 +62,7 @@ func checkImage(path string, info *vmlinuxInfo) error {
 	}
 	defer f.Close()
 	fix := "use the boot image of package linux-image-" + info.banner.release
-	v, err := info.arch.version(f)
+	v, err := info.arch.BootVersion(f)
 	if err != nil {
 		return &MismatchError{What: "format", Path: path, Want: "the boot image of " + info.banner.release, Got: err.Error(), Fix: fix}
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"plugsched/internal/fuzzing"
+	"plugsched/internal/kernel/arch"
 )
 
 // FuzzVersions: package versions are totally ordered.
@@ -69,7 +70,7 @@ func FuzzBzImage(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("HdrS"), 0x90))
 	f.Fuzz(func(t *testing.T, image []byte) {
 		fuzzing.Bounded(t, func() {
-			v, err := bzImageVersion(bytes.NewReader(image))
+			v, err := arch.X86.BootVersion(bytes.NewReader(image))
 			if err == nil && (len(v) >= 512 || !bytes.Contains(image, append([]byte(v), 0))) {
 				t.Errorf("version %q", v)
 			}

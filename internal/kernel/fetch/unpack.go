@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // unpack turns downloaded packages into a cached artefact.
@@ -187,7 +189,7 @@ func sourceFile(name string) string {
 			return rel
 		}
 	case top == "arch":
-		if slices.ContainsFunc(arches, func(a arch) bool { return a.kernel == second }) {
+		if slices.ContainsFunc(arch.All, func(a *arch.Arch) bool { return a.Name == second }) {
 			return rel
 		}
 	case slices.Contains(sourceDirs, top):

@@ -13,11 +13,12 @@ import (
 	"strings"
 
 	"plugsched/internal/elffile"
+	"plugsched/internal/kernel/arch"
 )
 
 // vmlinuxInfo is what a vmlinux says about itself.
 type vmlinuxInfo struct {
-	arch    *arch
+	arch    *arch.Arch
 	buildID string
 	banner  banner
 }
@@ -97,7 +98,7 @@ func readVmlinux(path, release string) (*vmlinuxInfo, error) {
 		return nil, bad("size", err.Error(), fmt.Sprintf("%d bytes", st.Size()))
 	}
 	info := &vmlinuxInfo{}
-	if info.arch, err = archOfMachine(e.Machine); err != nil {
+	if info.arch, err = arch.Of(e.Machine); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if e.Section(".debug_info") == nil {

@@ -7,6 +7,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // stretch is a run of code that begins at an instruction and belongs to one
@@ -55,25 +58,25 @@ type decoded struct {
 }
 
 type ownedRef struct {
-	ref
+	isa.Ref
 	owner *Function // nil in a gap
 }
 
 // decode collects the references that leave the stretch's function, or that are
 // values. takes reports whether a reference that is no branch takes a function's
 // address.
-func decode(m *machine, batch []stretch, takes func(ref) bool) decoded {
+func decode(m *arch.Arch, batch []stretch, takes func(isa.Ref) bool) decoded {
 	var d decoded
 	for i := range batch {
 		s := &batch[i]
-		d.undecoded += m.refs(s.code(), s.addr, func(r ref) {
+		d.undecoded += m.Refs(s.code(), s.addr, func(r isa.Ref) {
 			switch {
-			case !r.branch():
+			case !r.Branch():
 				if !takes(r) {
 					return
 				}
-			case s.owner != nil && r.target-s.owner.Addr < s.owner.Size:
-				if r.kind == refJump || r.target != s.owner.Addr {
+			case s.owner != nil && r.Target-s.owner.Addr < s.owner.Size:
+				if r.Kind == isa.RefJump || r.Target != s.owner.Addr {
 					return
 				}
 			}
@@ -102,15 +105,15 @@ func batches(all []stretch) [][]stretch {
 
 // linkCode turns the decoded references into Calls and Takes. compiled reports
 // code of a C unit.
-func (p *Program) linkCode(ctx context.Context, m *machine, refs []ownedRef, compiled func(addr uint64) bool) error {
+func (p *Program) linkCode(ctx context.Context, m *arch.Arch, refs []ownedRef, compiled func(addr uint64) bool) error {
 	frags, err := p.fragments(m, refs, compiled)
 	if err != nil {
 		return err
 	}
-	refs = slices.DeleteFunc(refs, func(r ownedRef) bool { return r.owner == nil && frags.dead(r.site) })
+	refs = slices.DeleteFunc(refs, func(r ownedRef) bool { return r.owner == nil && frags.dead(r.Site) })
 	for i := range refs {
 		if refs[i].owner == nil {
-			refs[i].owner = frags.owner(refs[i].site)
+			refs[i].owner = frags.owner(refs[i].Site)
 		}
 	}
 	p.adoptGaps(refs, frags)
@@ -120,20 +123,20 @@ func (p *Program) linkCode(ctx context.Context, m *machine, refs []ownedRef, com
 	for _, r := range refs {
 		from := r.owner
 		if from == nil {
-			from = p.FuncAt(r.site)
+			from = p.FuncAt(r.Site)
 		}
-		to := frags.owner(r.target)
-		if f := p.FuncAt(r.target); f != nil {
+		to := frags.owner(r.Target)
+		if f := p.FuncAt(r.Target); f != nil {
 			to = f
 		}
 		if from == nil || to == nil {
 			continue
 		}
-		if !r.branch() {
-			from.Takes = append(from.Takes, Take{r.site, to})
+		if !r.Branch() {
+			from.Takes = append(from.Takes, Take{r.Site, to})
 			continue
 		}
-		c := Call{Site: r.site, To: to, Offset: r.target - to.Addr, Jump: r.kind == refJump}
+		c := Call{Site: r.Site, To: to, Offset: r.Target - to.Addr, Jump: r.Kind == isa.RefJump}
 		if to == from && (c.Jump || c.Offset != 0) {
 			continue
 		}
@@ -164,7 +167,7 @@ type fragment struct {
 	owner *Function // nil if it is dead
 }
 
-func (p *Program) fragments(m *machine, refs []ownedRef, compiled func(uint64) bool) (*fragments, error) {
+func (p *Program) fragments(m *arch.Arch, refs []ownedRef, compiled func(uint64) bool) (*fragments, error) {
 	f := &fragments{compiled: compiled}
 	for _, s := range p.stretches() {
 		if s.owner == nil {
@@ -172,19 +175,21 @@ func (p *Program) fragments(m *machine, refs []ownedRef, compiled func(uint64) b
 		}
 	}
 	for _, r := range refs {
-		if to := f.gap(r.target); to != nil && r.kind == refJump && to != f.gap(r.site) {
-			f.start(r.target, r.owner, r.site)
+		if to := f.gap(r.Target); to != nil && r.Kind == isa.RefJump && to != f.gap(r.Site) {
+			f.start(r.Target, r.owner, r.Site)
 		}
 	}
 	if t := p.Section(".altinstructions"); t != nil {
-		repl, err := m.replacements(t.Data, t.Addr,
+		repl, err := m.Alternatives(t.Data, t.Addr,
 			func(a uint64) bool { return p.FuncAt(a) != nil || f.gap(a) != nil || p.inMixed(a) },
 			func(a uint64) bool { return f.gap(a) != nil })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Path, err)
 		}
 		for _, r := range repl {
-			f.start(r.addr, p.FuncAt(r.site), r.site)
+			if r.ReplacementLen > 0 {
+				f.start(r.Replacement, p.FuncAt(r.Site), r.Site)
+			}
 		}
 	}
 	slices.SortStableFunc(f.starts, func(a, b fragment) int {
@@ -274,10 +279,10 @@ func (p *Program) adoptGaps(refs []ownedRef, frags *fragments) {
 	}
 	for _, r := range refs {
 		if r.owner == nil {
-			adopt(r.site)
+			adopt(r.Site)
 		}
-		if r.branch() {
-			adopt(r.target)
+		if r.Branch() {
+			adopt(r.Target)
 		}
 	}
 	p.sortFunctions()

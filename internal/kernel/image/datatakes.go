@@ -89,7 +89,7 @@ func (v *vmlinux) sampleRelocations(s *elf.Section) (seen, missing int, err erro
 		info := binary.LittleEndian.Uint64(e[8:])
 		value := binary.LittleEndian.Uint64(e[16:])
 		switch uint32(info) {
-		case v.mach.abs64:
+		case v.mach.Abs64:
 			sym := info >> 32
 			if sym > uint64(len(v.symbols)) {
 				return 0, 0, fmt.Errorf("section %s: relocation %d refers to symbol %d of %d", s.Name, i, sym, len(v.symbols))
@@ -97,7 +97,7 @@ func (v *vmlinux) sampleRelocations(s *elf.Section) (seen, missing int, err erro
 			if sym > 0 { // elf.File.Symbols leaves the null symbol out
 				value += v.symbols[sym-1].Value
 			}
-		case v.mach.relative:
+		case v.mach.Relative:
 		default:
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"plugsched/internal/elffile"
+	"plugsched/internal/kernel/arch"
 )
 
 // Section is an allocated section of the vmlinux.
@@ -33,7 +34,7 @@ type vmlinux struct {
 	file     *os.File
 	size     uint64
 	elf      *elf.File
-	mach     *machine
+	mach     *arch.Arch
 	sections []*Section // by section number; nil for those not allocated
 	symbols  []elf.Symbol
 }
@@ -67,7 +68,7 @@ func (v *vmlinux) read() error {
 	if v.elf, err = elffile.NewFile(v.file, st.Size()); err != nil {
 		return fmt.Errorf("not a vmlinux, or truncated: %w", err)
 	}
-	if v.mach, err = machineOf(v.elf.Machine); err != nil {
+	if v.mach, err = arch.Of(v.elf.Machine); err != nil {
 		return err
 	}
 	if v.elf.Class != elf.ELFCLASS64 || v.elf.Data != elf.ELFDATA2LSB {

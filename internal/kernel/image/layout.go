@@ -18,7 +18,18 @@ type Types struct {
 	// Prototypes are keyed by the source name of each function that is defined,
 	// inline ones included.
 	Prototypes map[string]Prototype
-	Conflicts  []string // sorted
+	// Variables are those that the units define, static ones in functions included,
+	// in the order of the debug information.
+	Variables []Variable
+	Conflicts []string // sorted
+}
+
+// Variable is a variable with a place of its own.
+type Variable struct {
+	Name     string
+	Type     string // in C notation, without qualifiers
+	DeclFile string // relative to the kernel tree
+	DeclLine int
 }
 
 // Layout is a structure or union as the compiler laid it out.
@@ -106,6 +117,8 @@ func (tr *typesReader) scope(e *dwarf.Entry, depth int) error {
 			return tr.layout(tr.t.simple(c), c)
 		case dwarf.TagTypedef:
 			return tr.typedef(c)
+		case dwarf.TagVariable:
+			return tr.variable(c)
 		case dwarf.TagSubprogram:
 			if err := tr.prototype(c); err != nil {
 				return err
@@ -116,6 +129,24 @@ func (tr *typesReader) scope(e *dwarf.Entry, depth int) error {
 		}
 		return nil
 	})
+}
+
+// variable records a variable that the unit has memory for.
+func (tr *typesReader) variable(e *dwarf.Entry) error {
+	loc, ok := e.Val(dwarf.AttrLocation).([]byte)
+	if !ok || len(loc) == 0 || loc[0] != opAddr {
+		return nil
+	}
+	d, err := tr.t.declared(e)
+	if err != nil || !d.hasType {
+		return err
+	}
+	v := Variable{Name: d.name, DeclFile: d.file, DeclLine: d.line}
+	if v.Type, err = tr.t.name(d.typ, 0); err != nil {
+		return err
+	}
+	tr.out.Variables = append(tr.out.Variables, v)
+	return nil
 }
 
 // typedef reads the layout of a structure that only has the typedef's name.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // Options control Load.
@@ -118,10 +120,10 @@ func (p *Program) starts() map[uint64]*Function {
 func (p *Program) analyse(ctx context.Context, v *vmlinux, di *debugInfo, opt *Options) ([]*unitFacts, []ownedRef, error) {
 	starts := p.starts()
 	bounds := v.bounds()
-	takes := func(r ref) bool {
+	takes := func(r isa.Ref) bool {
 		// Comparing with the start of a range of code, or computing with it,
 		// does not take the address of the function that happens to be there.
-		return starts[r.target] != nil && !(r.kind == refOperand && bounds[r.target])
+		return starts[r.Target] != nil && !(r.Kind == isa.RefOperand && bounds[r.Target])
 	}
 	code := batches(p.stretches())
 	facts := make([]*unitFacts, len(di.units))

@@ -5,7 +5,8 @@ package image
 import (
 	"context"
 
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // ObjectUsers finds the functions whose instructions name an object's address,
@@ -13,7 +14,7 @@ import (
 // at an object through a pointer is not seen; nor is a per-CPU object's address as
 // a constant, where per-CPU addresses begin at 0 and look like any other number.
 func (p *Program) ObjectUsers(ctx context.Context, want func(*Object) bool) (map[*Object][]*Function, error) {
-	mach, err := machineOf(p.Machine)
+	mach, err := arch.Of(p.Machine)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func (p *Program) ObjectUsers(ctx context.Context, want func(*Object) bool) (map
 		jobs = append(jobs, func() error {
 			for _, s := range code[i] {
 				seen := map[*Object]bool{}
-				mach.memory(s.code(), s.addr, func(m x86.Memory) {
+				mach.Memory(s.code(), s.addr, func(m isa.Memory) {
 					addr := uint64(m.Disp)
 					if m.Based && m.Disp >= 0 || perCPU != nil && perCPU.Addr == 0 && !m.PerCPU && perCPU.contains(addr) {
 						return

@@ -2,7 +2,11 @@
 
 package image
 
-import "plugsched/internal/kernel/arch/x86"
+import (
+	"plugsched/internal/kernel/arch"
+
+	"plugsched/internal/kernel/arch/isa"
+)
 
 // Reach is what code behind an address can get to, on any path and whatever
 // static keys say.
@@ -17,7 +21,7 @@ const stackFailure = "__stack_chk_fail"
 
 // ReachFrom follows the code of f, and of the parts split off it, from addr on.
 func (p *Program) ReachFrom(f *Function, addr uint64) (*Reach, error) {
-	mach, err := machineOf(p.Machine)
+	mach, err := arch.Of(p.Machine)
 	if err != nil {
 		return nil, err
 	}
@@ -25,8 +29,8 @@ func (p *Program) ReachFrom(f *Function, addr uint64) (*Reach, error) {
 		g := p.FuncAt(a)
 		return g == f || g != nil && g.Name == f.Name+".cold" && p.Lookup(g.Name, f.Unit) == g
 	}
-	tail, err := mach.tail(&x86.Text{
-		Bytes:  func(a uint64) []byte { return p.upTo(a, x86.MaxInstruction) },
+	tail, err := mach.Tail(&isa.Text{
+		Bytes:  func(a uint64) []byte { return p.upTo(a, mach.MaxInstruction) },
 		Within: within,
 		Patched: func(a uint64) (uint64, bool) {
 			s := p.PatchSiteIn(a, a+1)

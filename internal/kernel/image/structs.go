@@ -11,7 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // Structure is what is known about who uses a structure.
@@ -111,7 +112,7 @@ type structReader struct {
 	prog   *Program
 	di     *debugInfo
 	opt    *Options
-	mach   *machine
+	mach   *arch.Arch
 	names  []string
 	ids    map[string]int
 	layout []Layout
@@ -126,7 +127,7 @@ type embedded struct {
 	offset int64
 }
 
-func newStructReader(p *Program, di *debugInfo, opt *Options, mach *machine, types *Types) *structReader {
+func newStructReader(p *Program, di *debugInfo, opt *Options, mach *arch.Arch, types *Types) *structReader {
 	sr := &structReader{prog: p, di: di, opt: opt, mach: mach, ids: map[string]int{}, code: map[string][]stretch{}, within: map[int][]embedded{}}
 	if sr.perCPU = p.Section(".data..percpu"); sr.perCPU == nil {
 		sr.perCPU = &Section{}
@@ -314,7 +315,7 @@ func (sr *structReader) decode(out *structUnit, found []typed) {
 		i, _ := slices.BinarySearchFunc(found, s.addr, func(t typed, a uint64) int { return cmp.Compare(t.lo, a) })
 		j, _ := slices.BinarySearchFunc(found, s.addr+s.size, func(t typed, a uint64) int { return cmp.Compare(t.lo, a) })
 		here := found[i:j]
-		sr.mach.memory(s.code(), s.addr, func(m x86.Memory) {
+		sr.mach.Memory(s.code(), s.addr, func(m isa.Memory) {
 			if !m.Based || m.Disp < 0 { // an address, with a per-CPU offset or an index
 				if a, ok := sr.inObject(m); ok {
 					out.use(a, s.owner.Name, m.Write)
@@ -348,7 +349,7 @@ func (sr *structReader) decode(out *structUnit, found []typed) {
 // inObject returns the member of a variable that the operand is, if it is one: even
 // a unit that does not know the type may know the distance (RQ_nr_pinned in
 // kernel/sched/rq-offsets.c).
-func (sr *structReader) inObject(m x86.Memory) (access, bool) {
+func (sr *structReader) inObject(m isa.Memory) (access, bool) {
 	addr := uint64(m.Disp)
 	if m.PerCPU != sr.perCPU.contains(addr) && sr.perCPU.Addr == 0 {
 		return access{}, false // a number like any other

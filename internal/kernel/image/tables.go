@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // metadata lists what holds functions' addresses without letting anybody call
@@ -135,7 +137,7 @@ func (p *Program) dropFtraceCalls() {
 // runs: struct jump_entry (include/linux/jump_label.h), struct static_call_site
 // (include/linux/static_call_types.h) and alternatives_smp_lock's offsets
 // (arch/x86/kernel/alternative.c). All are relative to their own place.
-func (p *Program) readPatchSites(m *machine) {
+func (p *Program) readPatchSites(m *arch.Arch) {
 	relative := func(b []byte, addr uint64) uint64 { return addr + uint64(int64(int32(binary.LittleEndian.Uint32(b)))) }
 	each := func(start, stop string, entry int, visit func(site uint64, b []byte, addr uint64)) {
 		b, addr := p.table(start, stop)
@@ -146,15 +148,15 @@ func (p *Program) readPatchSites(m *machine) {
 	add := func(s PatchSite) { p.PatchSites = append(p.PatchSites, s) }
 	each("__start___jump_table", "__stop___jump_table", 16, func(site uint64, b []byte, addr uint64) {
 		if code := p.Bytes(site, 2); code != nil {
-			add(PatchSite{site, m.keySize(code), SiteStaticKey, relative(b[4:], addr+4)})
+			add(PatchSite{site, m.KeySize(code), SiteStaticKey, relative(b[4:], addr+4)})
 		}
 	})
 	each("__start_static_call_sites", "__stop_static_call_sites", 8, func(site uint64, _ []byte, _ uint64) {
-		add(PatchSite{Addr: site, Size: m.callSize, Kind: SiteStaticCall})
+		add(PatchSite{Addr: site, Size: m.CallSize, Kind: SiteStaticCall})
 	})
 	each("__smp_locks", "__smp_locks_end", 4, func(site uint64, _ []byte, _ uint64) {
 		if p.FuncAt(site) != nil {
-			add(PatchSite{Addr: site, Size: m.lockSize, Kind: SiteSMPLock})
+			add(PatchSite{Addr: site, Size: m.LockSize, Kind: SiteSMPLock})
 		}
 	})
 	slices.SortFunc(p.PatchSites, func(a, b PatchSite) int {

@@ -19,15 +19,15 @@ import (
 	"plugsched/internal/operate/live"
 )
 
-// Kernel is what is asked of the running kernel (internal/operate/live).
+// Kernel is what is asked of the running kernel: a live.Host.
 type Kernel interface {
 	Read() (*live.Status, error)
-	Check(*live.Module, live.Options) error
-	Install(context.Context, *live.Module, live.Options) (*live.Status, error)
+	Check(*live.Module, live.InstallOptions) error
+	Install(context.Context, *live.Module, live.InstallOptions) (*live.Status, error)
 	Settle(ctx context.Context, module string, d time.Duration) error
-	Confirm(context.Context, live.Options) (*live.Status, error)
-	GoBack(ctx context.Context, module, reason string, o live.Options) (*live.Status, error)
-	Uninstall(context.Context, live.Options) (*live.Status, error)
+	Confirm(context.Context, live.Progress) (*live.Status, error)
+	GoBack(ctx context.Context, module, reason string, to live.Progress) (*live.Status, error)
+	Uninstall(context.Context, live.UninstallOptions) (*live.Status, error)
 }
 
 // Runner loads the scheduler of one package.
@@ -47,8 +47,6 @@ func (r *Runner) say(format string, args ...any) {
 		r.Say(fmt.Sprintf(format, args...))
 	}
 }
-
-func (r *Runner) options() live.Options { return live.Options{Progress: r.Say} }
 
 // Adopt makes the package's scheduler the running one, instead of the kernel's own or of
 // an earlier version of the package. When it returns an error, the scheduler before runs,
@@ -83,7 +81,7 @@ func (r *Runner) adopt(ctx context.Context) error {
 	if why := guard.Tripped(r.Package.Module, r.BootID); why != "" {
 		return &GuardError{why}
 	}
-	o := r.options()
+	o := live.InstallOptions{Progress: r.Say}
 	o.Replace, o.Trial = s.Active, r.Trial
 	m, err := r.open()
 	if err != nil {
@@ -190,7 +188,7 @@ func (r *Runner) confirm(ctx context.Context, guard *Guard) error {
 	if err := r.Kernel.Settle(ctx, r.Package.Module, r.Settle); err != nil {
 		return r.takeBack(ctx, guard, err)
 	}
-	if _, err := r.Kernel.Confirm(ctx, r.options()); err != nil && !r.confirmed() {
+	if _, err := r.Kernel.Confirm(ctx, r.Say); err != nil && !r.confirmed() {
 		return r.takeBack(ctx, guard, err)
 	}
 	if err := guard.Confirm(); err != nil {
@@ -222,7 +220,7 @@ func (r *Runner) takeBack(ctx context.Context, guard *Guard, why error) error {
 	}
 	s, err := r.Kernel.Read()
 	if err == nil && s.Name == r.Package.Module {
-		_, err = r.Kernel.GoBack(ctx, r.Package.Module, firstLine(why), r.options())
+		_, err = r.Kernel.GoBack(ctx, r.Package.Module, firstLine(why), r.Say)
 	}
 	if err != nil {
 		return errors.Join(why, fmt.Errorf("going back failed, the kernel does it by itself when the trial is over: %w", err))
@@ -255,8 +253,7 @@ func (r *Runner) Remove(ctx context.Context) (*live.Status, error) {
 	case s.Active && s.Name != r.Package.Module && !guard.Knows(s.Name):
 		return nil, nil
 	}
-	o := r.options()
-	o.Verify = true
+	o := live.UninstallOptions{Progress: r.Say, Verify: true}
 	return r.Kernel.Uninstall(ctx, o)
 }
 

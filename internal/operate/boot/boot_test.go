@@ -47,14 +47,14 @@ func (m *machine) Read() (*live.Status, error) {
 	return s, m.fail["read"]
 }
 
-func (m *machine) Check(_ *live.Module, o live.Options) error {
+func (m *machine) Check(_ *live.Module, o live.InstallOptions) error {
 	if m.active != "" && !o.Replace {
 		m.t.Error("Check without Replace")
 	}
 	return m.call("check")
 }
 
-func (m *machine) Install(ctx context.Context, mod *live.Module, o live.Options) (*live.Status, error) {
+func (m *machine) Install(ctx context.Context, mod *live.Module, o live.InstallOptions) (*live.Status, error) {
 	if o.Trial == 0 {
 		m.t.Error("installed without a trial")
 	}
@@ -70,7 +70,7 @@ func (m *machine) Install(ctx context.Context, mod *live.Module, o live.Options)
 
 func (m *machine) Settle(context.Context, string, time.Duration) error { return m.call("settle") }
 
-func (m *machine) Confirm(context.Context, live.Options) (*live.Status, error) {
+func (m *machine) Confirm(context.Context, live.Progress) (*live.Status, error) {
 	if err := m.call("confirm"); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (m *machine) goBack() {
 	m.active, m.before, m.trial = m.before, "", false
 }
 
-func (m *machine) GoBack(_ context.Context, module, reason string, _ live.Options) (*live.Status, error) {
+func (m *machine) GoBack(_ context.Context, module, reason string, _ live.Progress) (*live.Status, error) {
 	if module != m.active || !m.trial {
 		m.t.Errorf("GoBack from %s, but %s runs", module, m.active)
 	}
@@ -95,7 +95,7 @@ func (m *machine) GoBack(_ context.Context, module, reason string, _ live.Option
 	return nil, err
 }
 
-func (m *machine) Uninstall(context.Context, live.Options) (*live.Status, error) {
+func (m *machine) Uninstall(context.Context, live.UninstallOptions) (*live.Status, error) {
 	if err := m.call("uninstall"); err != nil {
 		return nil, err
 	}

@@ -3,13 +3,11 @@
 package boot
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/operate/live"
@@ -19,25 +17,25 @@ import (
 const Disable = "plugsched.enable=0"
 
 // ThisBoot returns an identity that differs from boot to boot (drivers/char/random.c, proc_do_uuid).
-func ThisBoot() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+func ThisBoot(h live.Host) (string, error) {
+	text, err := os.ReadFile(filepath.Join(h.Root, "/proc/sys/kernel/random/boot_id"))
 	return strings.TrimSpace(string(text)), err
 }
 
 // Elsewhere says why this is not the system that the package's scheduler is for, ""
 // when it is.
-func Elsewhere(p *installed.Package) (string, error) {
-	release, err := live.Release()
+func Elsewhere(h live.Host, p *installed.Package) (string, error) {
+	release, err := h.Release()
 	if err != nil {
 		return "", err
 	}
 	if release != p.Release {
 		return "the running kernel is " + release, nil
 	}
-	if why := Confined("/"); why != "" {
+	if why := Confined(filepath.Join("/", h.Root)); why != "" {
 		return why, nil
 	}
-	id, err := live.BuildID()
+	id, err := h.BuildID()
 	if err != nil {
 		return "", err
 	}
@@ -66,34 +64,7 @@ func Confined(root string) string {
 }
 
 // Disabled reports whether the administrator wants no scheduler in this boot.
-func Disabled() bool {
-	text, err := os.ReadFile("/proc/cmdline")
+func Disabled(h live.Host) bool {
+	text, err := os.ReadFile(filepath.Join(h.Root, "/proc/cmdline"))
 	return err == nil && slices.Contains(strings.Fields(string(text)), Disable)
-}
-
-// Running is the kernel that runs here: the functions of internal/operate/live.
-type Running struct{}
-
-func (Running) Read() (*live.Status, error) { return live.Read() }
-
-func (Running) Check(m *live.Module, o live.Options) error { return live.Check(m, o) }
-
-func (Running) Install(ctx context.Context, m *live.Module, o live.Options) (*live.Status, error) {
-	return live.Install(ctx, m, o)
-}
-
-func (Running) Settle(ctx context.Context, module string, d time.Duration) error {
-	return live.Settle(ctx, module, d)
-}
-
-func (Running) Confirm(ctx context.Context, o live.Options) (*live.Status, error) {
-	return live.Confirm(ctx, o)
-}
-
-func (Running) GoBack(ctx context.Context, module, reason string, o live.Options) (*live.Status, error) {
-	return live.GoBack(ctx, module, reason, o)
-}
-
-func (Running) Uninstall(ctx context.Context, o live.Options) (*live.Status, error) {
-	return live.Uninstall(ctx, o)
 }

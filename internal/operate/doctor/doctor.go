@@ -7,9 +7,6 @@ package doctor
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"plugsched/internal/artefact/installed"
@@ -20,7 +17,7 @@ import (
 
 // Examine looks at a machine. Module is the one to be installed, nil is any; p is the
 // package that it is from, nil is none.
-func Examine(h live.Host, m *live.Module, p *installed.Package, o live.Options) []live.Finding {
+func Examine(h live.Host, m *live.Module, p *installed.Package, o live.InstallOptions) []live.Finding {
 	list := h.Findings(m, o)
 	if !h.MaySysModule() {
 		return list
@@ -69,8 +66,7 @@ func guard(h live.Host, p *installed.Package) *live.Finding {
 }
 
 func disabled(h live.Host, p *installed.Package) *live.Finding {
-	text, _ := os.ReadFile(filepath.Join(h.Root, "/proc/cmdline"))
-	if p == nil || !slices.Contains(strings.Fields(string(text)), boot.Disable) {
+	if p == nil || !boot.Disabled(h) {
 		return nil
 	}
 	return &live.Finding{Check: "kernel command line", Problem: boot.Disable + " keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or `plugsched install " + p.File(installed.Module) + "`", Warning: true}

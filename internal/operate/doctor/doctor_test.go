@@ -51,7 +51,7 @@ func TestExamine(t *testing.T) {
 			put(t, h.Root, "/proc/self/status", "CapEff:\tffffffff\n")
 			put(t, h.Root, "/proc/sys/kernel/random/boot_id", "now\n")
 			put(t, h.Root, tt.file, tt.text)
-			list := slices.DeleteFunc(Examine(h, nil, tt.p, live.Options{}), func(f live.Finding) bool {
+			list := slices.DeleteFunc(Examine(h, nil, tt.p, live.InstallOptions{}), func(f live.Finding) bool {
 				return !slices.Contains([]string{"state", "packages", "boot guard", "kernel command line"}, f.Check)
 			})
 			if tt.check == "" {
@@ -69,7 +69,7 @@ func TestExamine(t *testing.T) {
 	h := live.Host{Root: t.TempDir()}
 	put(t, h.Root, "/proc/self/status", "CapEff:\t0\n")
 	put(t, h.Root, guard, "{")
-	if list := Examine(h, nil, p, live.Options{}); len(list) != 1 || list[0].Check != "privileges" {
+	if list := Examine(h, nil, p, live.InstallOptions{}); len(list) != 1 || list[0].Check != "privileges" {
 		t.Errorf("%+v", list)
 	}
 }

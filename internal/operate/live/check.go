@@ -34,7 +34,7 @@ func (*Finding) Outcome() outcome.Outcome { return outcome.Precondition }
 // machine.
 type check struct {
 	name string
-	find func(Host, *Module, Options) []error
+	find func(Host, *Module, InstallOptions) []error
 }
 
 // preconditions are looked at before every install, in this order.
@@ -51,9 +51,7 @@ var preconditions = []check{
 
 // Check finds out whether a module could be installed on this machine now. It
 // changes nothing. Errors are *PreconditionError.
-func Check(m *Module, o Options) error { return Host{}.check(m, o) }
-
-func (h Host) check(m *Module, o Options) error {
+func (h Host) Check(m *Module, o InstallOptions) error {
 	for _, c := range preconditions {
 		if errs := c.find(h, m, o); len(errs) > 0 {
 			return &PreconditionError{errs[0]}
@@ -64,7 +62,7 @@ func (h Host) check(m *Module, o Options) error {
 
 // Findings is all that would stop an install of the module, nil is any, and what else
 // is worth knowing beforehand. It changes nothing.
-func (h Host) Findings(m *Module, o Options) []Finding {
+func (h Host) Findings(m *Module, o InstallOptions) []Finding {
 	var out []Finding
 	for _, c := range slices.Concat(preconditions, circumstances) {
 		for _, err := range c.find(h, m, o) {
@@ -93,7 +91,7 @@ func warning(fix, format string, args ...any) []error {
 	return []error{&Finding{Problem: fmt.Sprintf(format, args...), Fix: fix, Warning: true}}
 }
 
-func (h Host) checkPrivileges(*Module, Options) []error {
+func (h Host) checkPrivileges(*Module, InstallOptions) []error {
 	if !h.MaySysModule() {
 		return obstacle("run this as root", "loading a scheduler needs root (CAP_SYS_MODULE)")
 	}
@@ -102,15 +100,15 @@ func (h Host) checkPrivileges(*Module, Options) []error {
 
 const rebuild = "build it for this kernel"
 
-func (h Host) checkKernel(m *Module, _ Options) []error {
-	release, err := h.release()
+func (h Host) checkKernel(m *Module, _ InstallOptions) []error {
+	release, err := h.Release()
 	if err != nil {
 		return []error{err}
 	}
 	if m != nil && m.Desc.Release != release {
 		return obstacle(rebuild, "%s is for kernel %s, but %s is running", m.Path, m.Desc.Release, release)
 	}
-	id, err := h.buildID()
+	id, err := h.BuildID()
 	if err != nil {
 		return obstacle("a container that hides it is no place to install from", "which kernel runs cannot be told: %v", err)
 	}
@@ -120,14 +118,14 @@ func (h Host) checkKernel(m *Module, _ Options) []error {
 	return nil
 }
 
-func (Host) checkOptions(_ *Module, o Options) []error {
+func (Host) checkOptions(_ *Module, o InstallOptions) []error {
 	if w := o.Watchdog; w > 0 && (w < 100*time.Millisecond || w > 24*time.Hour) {
 		return obstacle("it must be from 100ms to 24h, or 0 for none", "a watchdog of %v", w)
 	}
 	return nil
 }
 
-func (h Host) checkRunning(m *Module, o Options) []error {
+func (h Host) checkRunning(m *Module, o InstallOptions) []error {
 	list, err := h.loadedModules()
 	if err != nil {
 		return []error{err}
@@ -149,7 +147,7 @@ func (h Host) checkRunning(m *Module, o Options) []error {
 	return nil
 }
 
-func (h Host) checkSignature(m *Module, _ Options) []error {
+func (h Host) checkSignature(m *Module, _ InstallOptions) []error {
 	err := signatureNeeded(h.lockdown(), h.signaturesForced())
 	switch {
 	case err == nil, m != nil && m.Signed:
@@ -162,7 +160,7 @@ func (h Host) checkSignature(m *Module, _ Options) []error {
 
 // checkLivepatches refuses what a livepatch would keep from taking effect. If that is
 // so with the running scheduler already, as status says, nothing is lost.
-func (h Host) checkLivepatches(m *Module, _ Options) []error {
+func (h Host) checkLivepatches(m *Module, _ InstallOptions) []error {
 	if m == nil {
 		return nil
 	}
@@ -184,7 +182,7 @@ func (h Host) checkLivepatches(m *Module, _ Options) []error {
 	return nil
 }
 
-func (h Host) checkModules(*Module, Options) []error {
+func (h Host) checkModules(*Module, InstallOptions) []error {
 	if h.modulesDisabled() {
 		return obstacle("it takes the next boot to change that", "the kernel takes no modules any more (kernel.modules_disabled=1)")
 	}
@@ -193,7 +191,7 @@ func (h Host) checkModules(*Module, Options) []error {
 
 // checkAddresses makes sure that the kernel shows its symbols, and that they are as far
 // apart as at link.
-func (h Host) checkAddresses(m *Module, _ Options) []error {
+func (h Host) checkAddresses(m *Module, _ InstallOptions) []error {
 	witnesses := map[string]uint64{"_stext": 0}
 	if m != nil {
 		witnesses = m.Desc.Witnesses

@@ -59,7 +59,7 @@ func put(t *testing.T, h Host, name, text string) {
 
 func fakeModule() *Module {
 	return &Module{Path: "a.ko", Desc: &desc.Description{Name: "plugsched_aa", Release: "6.1.0-1", BuildID: "abcd",
-		Replaced: []string{"f", "g"}, Jumps: map[string]uint64{"f": 5, "g": 0},
+		Replaced: []string{"f", "g"}, Jumps: map[string]uint64{"f": 5, "g": 0}, JumpSize: 5,
 		Witnesses: map[string]uint64{"f": 0xffffffff80000010, "_stext": 0xffffffff80000000}}, image: make([]byte, 1<<20)}
 }
 
@@ -75,10 +75,10 @@ func load(t *testing.T, h Host, name, state string, files ...string) {
 }
 
 func TestFindings(t *testing.T) {
-	if list := fakeHost(t).Findings(fakeModule(), Options{}); len(list) != 0 {
+	if list := fakeHost(t).Findings(fakeModule(), InstallOptions{}); len(list) != 0 {
 		t.Fatalf("on a machine in order: %v", list)
 	}
-	if list := fakeHost(t).Findings(nil, Options{}); len(list) != 0 {
+	if list := fakeHost(t).Findings(nil, InstallOptions{}); len(list) != 0 {
 		t.Fatalf("on a machine in order, without a module: %v", list)
 	}
 	set := func(name, text string) func(*testing.T, Host, *Module) {
@@ -94,48 +94,47 @@ func TestFindings(t *testing.T) {
 	rolledBack := func(name string, files ...string) func(*testing.T, Host, *Module) {
 		return func(t *testing.T, h Host, _ *Module) { load(t, h, name, "rolled back", files...) }
 	}
-	const forced = "task 5 was not run\ntasks in the way were ignored: the module stays loaded\n"
 	// By whom an install is refused.
 	const check, kernel, nobody = "check", "kernel", "nobody"
 	for name, tt := range map[string]struct {
 		do    func(*testing.T, Host, *Module)
-		o     Options
+		o     InstallOptions
 		by    string
 		check string
 		want  string
 	}{
-		"a user":           {set("/proc/self/status", "CapEff:\t0\n"), Options{}, check, "privileges", "needs root"},
-		"another release":  {func(_ *testing.T, _ Host, m *Module) { m.Desc.Release = "6.1.0-2" }, Options{}, check, "kernel", "is for kernel 6.1.0-2, but 6.1.0-1 is running: build it"},
-		"another build":    {func(_ *testing.T, _ Host, m *Module) { m.Desc.BuildID = "ef" }, Options{}, check, "kernel", "build-id ef"},
-		"no build-id":      {without("/sys/kernel/notes"), Options{}, check, "kernel", "cannot be told"},
-		"watchdog":         {func(*testing.T, Host, *Module) {}, Options{Watchdog: time.Millisecond}, check, "options", "from 100ms"},
-		"running":          {func(t *testing.T, h Host, _ *Module) { load(t, h, "plugsched_aa", "active") }, Options{}, check, "running scheduler", "already (plugsched_aa)"},
-		"another":          {func(t *testing.T, h Host, _ *Module) { load(t, h, "plugsched_bb", "active") }, Options{}, check, "running scheduler", "installed already (plugsched_bb)"},
-		"trial":            {func(t *testing.T, h Host, _ *Module) { load(t, h, "plugsched_bb", "active", "try", "5000\n") }, Options{Replace: true}, check, "running scheduler", "is on trial"},
-		"lockdown":         {set("/sys/kernel/security/lockdown", "none [integrity] confidentiality"), Options{}, check, "signature", "locked down (integrity)"},
-		"signatures":       {set("/sys/module/module/parameters/sig_enforce", "Y\n"), Options{}, check, "signature", "sig_enforce=1"},
-		"livepatch":        {set("/sys/kernel/livepatch/fix/vmlinux/g,1/state", ""), Options{}, check, "livepatch", "has replaced g already: disable it first"},
-		"modules disabled": {set("/proc/sys/kernel/modules_disabled", "1\n"), Options{}, check, "module loading", "modules_disabled=1"},
-		"addresses hidden": {set("/proc/kallsyms", "0000000000000000 T _stext\n0000000000000000 t f\n"), Options{}, check, "addresses", "kptr_restrict"},
-		"another kernel":   {set("/proc/kallsyms", "ffffffff81000000 T _stext\nffffffff81000020 t f\n"), Options{}, check, "addresses", "not as far apart"},
-		"probe on a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000015  k  f+0x5     [DISABLED]\n"), Options{}, kernel, "kprobes", "a kprobe is at f+0x5"},
-		"probe in a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000024  r  g+0x4     \n"), Options{}, kernel, "kprobes", "a kprobe is at g+0x4"},
-		"no debugfs":       {without("/sys/kernel/debug/kprobes"), Options{}, nobody, "kprobes", "mount -t debugfs"},
-		"stuck":            {rolledBack("plugsched_aa", "report", forced), Options{}, kernel, "old modules", "stays loaded for good"},
-		"another stuck":    {rolledBack("plugsched_bb", "report", forced), Options{}, nobody, "old modules", "stays loaded for good"},
+		"a user":           {set("/proc/self/status", "CapEff:\t0\n"), InstallOptions{}, check, "privileges", "needs root"},
+		"another release":  {func(_ *testing.T, _ Host, m *Module) { m.Desc.Release = "6.1.0-2" }, InstallOptions{}, check, "kernel", "is for kernel 6.1.0-2, but 6.1.0-1 is running: build it"},
+		"another build":    {func(_ *testing.T, _ Host, m *Module) { m.Desc.BuildID = "ef" }, InstallOptions{}, check, "kernel", "build-id ef"},
+		"no build-id":      {without("/sys/kernel/notes"), InstallOptions{}, check, "kernel", "cannot be told"},
+		"watchdog":         {func(*testing.T, Host, *Module) {}, InstallOptions{Watchdog: time.Millisecond}, check, "options", "from 100ms"},
+		"running":          {func(t *testing.T, h Host, _ *Module) { load(t, h, "plugsched_aa", "active") }, InstallOptions{}, check, "running scheduler", "already (plugsched_aa)"},
+		"another":          {func(t *testing.T, h Host, _ *Module) { load(t, h, "plugsched_bb", "active") }, InstallOptions{}, check, "running scheduler", "installed already (plugsched_bb)"},
+		"trial":            {func(t *testing.T, h Host, _ *Module) { load(t, h, "plugsched_bb", "active", "try", "5000\n") }, InstallOptions{Replace: true}, check, "running scheduler", "is on trial"},
+		"lockdown":         {set("/sys/kernel/security/lockdown", "none [integrity] confidentiality"), InstallOptions{}, check, "signature", "locked down (integrity)"},
+		"signatures":       {set("/sys/module/module/parameters/sig_enforce", "Y\n"), InstallOptions{}, check, "signature", "sig_enforce=1"},
+		"livepatch":        {set("/sys/kernel/livepatch/fix/vmlinux/g,1/state", ""), InstallOptions{}, check, "livepatch", "has replaced g already: disable it first"},
+		"modules disabled": {set("/proc/sys/kernel/modules_disabled", "1\n"), InstallOptions{}, check, "module loading", "modules_disabled=1"},
+		"addresses hidden": {set("/proc/kallsyms", "0000000000000000 T _stext\n0000000000000000 t f\n"), InstallOptions{}, check, "addresses", "kptr_restrict"},
+		"another kernel":   {set("/proc/kallsyms", "ffffffff81000000 T _stext\nffffffff81000020 t f\n"), InstallOptions{}, check, "addresses", "not as far apart"},
+		"probe on a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000015  k  f+0x5     [DISABLED]\n"), InstallOptions{}, kernel, "kprobes", "a kprobe is at f+0x5"},
+		"probe in a jump":  {set("/sys/kernel/debug/kprobes/list", "ffffffff81000024  r  g+0x4     \n"), InstallOptions{}, kernel, "kprobes", "a kprobe is at g+0x4"},
+		"no debugfs":       {without("/sys/kernel/debug/kprobes"), InstallOptions{}, nobody, "kprobes", "mount -t debugfs"},
+		"stuck":            {rolledBack("plugsched_aa", "pinned", "1\n"), InstallOptions{}, kernel, "old modules", "stays loaded for good"},
+		"another stuck":    {rolledBack("plugsched_bb", "pinned", "1\n"), InstallOptions{}, nobody, "old modules", "stays loaded for good"},
 		"left a timer": {func(t *testing.T, h Host, _ *Module) {
 			load(t, h, "plugsched_bb", "inactive", "leftovers", "timer f\nwork g\n")
-		}, Options{}, kernel, "old modules", "would outlive it: timer f, work g: end that by hand"},
-		"went back, a timer": {rolledBack("plugsched_bb", "leftovers", "timer f\n"), Options{}, nobody, "old modules", "would outlive it: timer f"},
-		"went back":          {rolledBack("plugsched_aa", "report", "SysRq\nmore\n"), Options{}, nobody, "old modules", "went back by itself (SysRq)"},
-		"memory":             {set("/proc/meminfo", "MemAvailable: 9000 kB\n"), Options{}, nobody, "memory", "8 MiB of memory are available, an install takes some 20"},
-		"isolated":           {set("/sys/devices/system/cpu/isolated", "2-3\n"), Options{}, nobody, "isolated CPUs", "CPUs 2-3 are isolated"},
-		"nohz_full":          {set("/sys/devices/system/cpu/nohz_full", "1\n"), Options{}, nobody, "isolated CPUs", "CPUs 1 are nohz_full"},
-		"preemption":         {set("/sys/kernel/debug/sched/preempt", "none voluntary (full)\n"), Options{}, nobody, "preemption", "may be busy for long"},
-		"panic":              {set("/proc/sys/kernel/panic_on_oops", "1\n"), Options{}, nobody, "panic", "kernel.panic_on_oops=1"},
-		"realtime":           {set("/proc/sys/kernel/sched_rt_runtime_us", "-1\n"), Options{}, nobody, "realtime", "sched_rt_runtime_us=-1"},
-		"memory not to read": {without("/proc/kcore"), Options{}, nobody, "verification", "will not be able to verify"},
-		"no /run":            {without("/run"), Options{}, kernel, "other commands", "/run cannot be written to"},
+		}, InstallOptions{}, kernel, "old modules", "would outlive it: timer f, work g: end that by hand"},
+		"went back, a timer": {rolledBack("plugsched_bb", "leftovers", "timer f\n"), InstallOptions{}, nobody, "old modules", "would outlive it: timer f"},
+		"went back":          {rolledBack("plugsched_aa", "report", "SysRq\nmore\n"), InstallOptions{}, nobody, "old modules", "went back by itself (SysRq)"},
+		"memory":             {set("/proc/meminfo", "MemAvailable: 9000 kB\n"), InstallOptions{}, nobody, "memory", "8 MiB of memory are available, an install takes some 20"},
+		"isolated":           {set("/sys/devices/system/cpu/isolated", "2-3\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 2-3 are isolated"},
+		"nohz_full":          {set("/sys/devices/system/cpu/nohz_full", "1\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 1 are nohz_full"},
+		"preemption":         {set("/sys/kernel/debug/sched/preempt", "none voluntary (full)\n"), InstallOptions{}, nobody, "preemption", "may be busy for long"},
+		"panic":              {set("/proc/sys/kernel/panic_on_oops", "1\n"), InstallOptions{}, nobody, "panic", "kernel.panic_on_oops=1"},
+		"realtime":           {set("/proc/sys/kernel/sched_rt_runtime_us", "-1\n"), InstallOptions{}, nobody, "realtime", "sched_rt_runtime_us=-1"},
+		"memory not to read": {without("/proc/kcore"), InstallOptions{}, nobody, "verification", "will not be able to verify"},
+		"no /run":            {without("/run"), InstallOptions{}, kernel, "other commands", "/run cannot be written to"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, m := fakeHost(t), fakeModule()
@@ -148,7 +147,7 @@ func TestFindings(t *testing.T) {
 			if f.Check != tt.check || !strings.Contains(f.Error(), tt.want) || f.Fix == "" || f.Warning != (tt.by == nobody) {
 				t.Errorf("%+v", f)
 			}
-			err := h.check(m, tt.o)
+			err := h.Check(m, tt.o)
 			var pre *PreconditionError
 			if tt.by == check && (!errors.As(err, &pre) || err.Error() != f.Error()) || tt.by != check && err != nil {
 				t.Errorf("refused: %v", err)
@@ -168,18 +167,18 @@ func TestFindingsHarmless(t *testing.T) {
 		"noise", "1 2 3", ""}, "\n"))
 	put(t, h, "/proc/locks", "1: FLOCK  ADVISORY  WRITE 77 00:19:1 0 EOF\n2: -> POSIX\n")
 	load(t, h, "plugsched_cc", "inactive")
-	if list := h.Findings(m, Options{}); len(list) != 0 {
+	if list := h.Findings(m, InstallOptions{}); len(list) != 0 {
 		t.Errorf("%v", list)
 	}
 	// A livepatch took over from the running scheduler: the next one loses nothing.
 	load(t, h, "plugsched_bb", "active")
 	put(t, h, "/sys/kernel/livepatch/fix/vmlinux/g,1/state", "")
-	if list := h.Findings(m, Options{Replace: true}); len(list) != 0 {
+	if list := h.Findings(m, InstallOptions{Replace: true}); len(list) != 0 {
 		t.Errorf("replacing: %v", list)
 	}
 	// Without a module, what depends on it stops nothing.
 	put(t, h, "/sys/module/module/parameters/sig_enforce", "Y\n")
-	list := h.Findings(nil, Options{})
+	list := h.Findings(nil, InstallOptions{})
 	if len(list) != 2 || slices.ContainsFunc(list, func(f Finding) bool { return !f.Warning }) {
 		t.Errorf("any module: %v", list)
 	}
@@ -211,7 +210,7 @@ func TestFindCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, h, "/proc/locks", string(locks))
-	if errs := h.findCommand(nil, Options{}); len(errs) != 1 || !strings.Contains(errs[0].Error(), "another plugsched") {
+	if errs := h.findCommand(nil, InstallOptions{}); len(errs) != 1 || !strings.Contains(errs[0].Error(), "another plugsched") {
 		t.Errorf("%v; locks:\n%s", errs, locks)
 	}
 }

@@ -30,7 +30,7 @@ var circumstances = []check{
 }
 
 // findCommand looks for somebody who holds our lock file.
-func (h Host) findCommand(*Module, Options) []error {
+func (h Host) findCommand(*Module, InstallOptions) []error {
 	if err := unix.Access(h.path("/run"), unix.W_OK); err != nil {
 		return obstacle("commands are kept apart by a file there; /run is a tmpfs on any machine", "/run cannot be written to: %v", err)
 	}
@@ -89,11 +89,9 @@ func (h Host) probesOn(functions []string) []string {
 	return out
 }
 
-// jumpSize is plugsched_jump_size of the runtime: x86's jmp rel32.
-const jumpSize = 5
-
-// findProbes looks for kprobes where jumps will be.
-func (h Host) findProbes(m *Module, _ Options) []error {
+// findProbes looks for kprobes where jumps will be. (Where the module does not say how long
+// they are, the kernel still refuses.)
+func (h Host) findProbes(m *Module, _ InstallOptions) []error {
 	list, err := h.probes()
 	if err != nil {
 		return warning("mount -t debugfs none /sys/kernel/debug", "whether kprobes are in the way cannot be told: %v", err)
@@ -103,7 +101,7 @@ func (h Host) findProbes(m *Module, _ Options) []error {
 	}
 	var out []error
 	for _, p := range list {
-		if jump, ok := m.Desc.Jumps[p.function]; ok && p.offset >= jump && p.offset < jump+jumpSize {
+		if jump, ok := m.Desc.Jumps[p.function]; ok && p.offset >= jump && p.offset < jump+m.Desc.JumpSize {
 			out = append(out, obstacle("remove the probe; put it on the module's function later (perf probe -m)", "a kprobe is at %s, where a jump will be", &p)...)
 		}
 	}
@@ -112,7 +110,7 @@ func (h Host) findProbes(m *Module, _ Options) []error {
 
 // findOld looks for modules that do not run any more and are still loaded. What is left of
 // them is as somebody last saw it: to look again would change something.
-func (h Host) findOld(m *Module, _ Options) []error {
+func (h Host) findOld(m *Module, _ InstallOptions) []error {
 	list, err := h.loadedModules()
 	if err != nil {
 		return []error{err}
@@ -136,14 +134,16 @@ func (h Host) findOld(m *Module, _ Options) []error {
 	return out
 }
 
+const staysPinned = "went back although a task was inside of it or somebody had hooked one of its jumps, and stays loaded for good"
+
 // stays says why a module that does not run cannot be unloaded, "" when it can; held:
-// because of what it made (runtime/leftovers.c), and not of a task (runtime/rescue.c).
+// because of what it made (runtime/leftovers.c), and not of a rollback (runtime/rollback.c).
 func (l *Loaded) stays() (why string, held bool) {
 	if left, _ := l.report("leftovers"); left != "" {
 		return "stays loaded, because something would outlive it: " + strings.ReplaceAll(left, "\n", ", "), true
 	}
-	if report, _ := l.report("report"); strings.Contains(report, "tasks in the way were ignored: the module stays loaded") {
-		return "went back over a task that was inside of it, and stays loaded for good", false
+	if l.pinned() {
+		return staysPinned, false
 	}
 	return "", false
 }
@@ -151,7 +151,7 @@ func (l *Loaded) stays() (why string, held bool) {
 // loadMemory is what the update takes besides the module, roughly, in bytes.
 const loadMemory = 16 << 20
 
-func (h Host) findMemory(m *Module, _ Options) []error {
+func (h Host) findMemory(m *Module, _ InstallOptions) []error {
 	need := loadMemory
 	if m != nil {
 		need += 4 * len(m.image) // ours, the loader's copy, the module, and its symbols
@@ -166,7 +166,7 @@ func (h Host) findMemory(m *Module, _ Options) []error {
 }
 
 // findIsolated names the CPUs that were promised not to be disturbed.
-func (h Host) findIsolated(*Module, Options) []error {
+func (h Host) findIsolated(*Module, InstallOptions) []error {
 	var out []error
 	for _, kind := range []string{"isolated", "nohz_full"} {
 		cpus := h.text("/sys/devices/system/cpu/" + kind)
@@ -177,14 +177,14 @@ func (h Host) findIsolated(*Module, Options) []error {
 	return out
 }
 
-func (h Host) findPreemption(*Module, Options) []error {
+func (h Host) findPreemption(*Module, InstallOptions) []error {
 	if strings.Contains(h.text("/sys/kernel/debug/sched/preempt"), "(full)") {
 		return warning("install when there is little load, or boot with preempt=voluntary", "tasks are preempted inside of the scheduler (preempt=full): an update may be busy for long")
 	}
 	return nil
 }
 
-func (h Host) findPanic(*Module, Options) []error {
+func (h Host) findPanic(*Module, InstallOptions) []error {
 	var out []error
 	for _, name := range []string{"panic_on_warn", "panic_on_oops"} {
 		if v := h.text("/proc/sys/kernel/" + name); v != "" && v != "0" {
@@ -194,7 +194,7 @@ func (h Host) findPanic(*Module, Options) []error {
 	return out
 }
 
-func (h Host) findRealtime(*Module, Options) []error {
+func (h Host) findRealtime(*Module, InstallOptions) []error {
 	if h.text("/proc/sys/kernel/sched_rt_runtime_us") == "-1" {
 		return warning("sysctl kernel.sched_rt_runtime_us=950000", "realtime tasks may keep a CPU for ever (kernel.sched_rt_runtime_us=-1): the watchdog does not tell that from a broken scheduler")
 	}
@@ -202,7 +202,7 @@ func (h Host) findRealtime(*Module, Options) []error {
 }
 
 // findVerification tries what uninstall reads to look for leftovers.
-func (h Host) findVerification(*Module, Options) []error {
+func (h Host) findVerification(*Module, InstallOptions) []error {
 	f, err := os.Open(h.path("/proc/kcore"))
 	if err != nil {
 		return warning("`plugsched uninstall --verify=false` does without", "uninstall will not be able to verify: %v", err)

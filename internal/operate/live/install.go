@@ -15,11 +15,11 @@ import (
 	"plugsched/internal/outcome"
 )
 
-// Options for Install and Uninstall.
-type Options struct {
+// InstallOptions are what Install is told besides the module.
+type InstallOptions struct {
 	// Tries is how often a busy update is tried, with growing pauses; 0 means 10.
 	Tries int
-	// Replace allows Install to take over from another module.
+	// Replace allows to take over from another module.
 	Replace bool
 	// Trial, when not 0, makes the kernel go back to the scheduler before by itself
 	// after that time, unless Confirm comes first.
@@ -27,16 +27,15 @@ type Options struct {
 	// Watchdog is how long a task may wait for a CPU before the kernel goes back by
 	// itself; 0 leaves the module's default (30 s), less than 0 switches it off.
 	Watchdog time.Duration
-	// Verify makes Uninstall look through the kernel for references to the
-	// module once it is gone. It takes some ten milliseconds and reads /proc/kcore.
-	Verify bool
-	// Progress, when set, is told what happens.
-	Progress func(string)
+	Progress Progress
 }
 
-func (o *Options) say(format string, args ...any) {
-	if o.Progress != nil {
-		o.Progress(fmt.Sprintf(format, args...))
+// Progress is told what happens; it may be nil.
+type Progress func(string)
+
+func (to Progress) sayf(format string, args ...any) {
+	if to != nil {
+		to(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -44,36 +43,37 @@ func (o *Options) say(format string, args ...any) {
 // takes over from another module. On a *PreconditionError or *BusyError the scheduler
 // before runs and the module is not loaded. Another error may come after the update,
 // and then says so: Uninstall takes it back.
-func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
-	end, err := begin("loading")
+func (h Host) Install(ctx context.Context, m *Module, o InstallOptions) (*Status, error) {
+	end, err := h.begin("loading")
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	if err := Check(m, o); err != nil {
+	if err := h.Check(m, o); err != nil {
 		return nil, err
 	}
-	list, err := Host{}.loadedModules()
+	list, err := h.loadedModules()
 	if err != nil {
 		return nil, err
 	}
-	if err := list.unloadIdle(ctx, &o); err != nil {
+	if err := list.unloadIdle(ctx, o.Progress); err != nil {
 		return nil, err
 	}
 	defer hurry()()
-	log := openLog()
+	log := h.openLog()
 	defer log.close()
-	o.say("loading %s as %s (%d KiB)", m.Path, m.Desc.Name, len(m.image)>>10)
-	if err := unix.InitModule(m.image, ""); err != nil {
-		return nil, loadError(m, err, log)
+	o.Progress.sayf("loading %s as %s (%d KiB)", m.Path, m.Desc.Name, len(m.image)>>10)
+	if err := h.initModule(m.image); err != nil {
+		return nil, h.loadError(m, err, log)
 	}
-	if err := takeOver(ctx, &Loaded{Name: m.Desc.Name}, list.active(), &o); err != nil {
-		if e := (&Loaded{Name: m.Desc.Name}).unload(context.WithoutCancel(ctx)); e != nil {
+	l := &Loaded{Name: m.Desc.Name, host: h}
+	if err := l.takeOver(ctx, list.active(), &o); err != nil {
+		if e := l.unload(context.WithoutCancel(ctx)); e != nil {
 			err = errors.Join(err, e)
 		}
 		return nil, err
 	}
-	s, err := cleanUp(ctx, log, &o)
+	s, err := h.cleanUp(ctx, log, o.Progress)
 	if err != nil {
 		return s, fmt.Errorf("%s is installed, but: %w", m.Desc.Name, outcome.AfterChange(err))
 	}
@@ -81,20 +81,20 @@ func Install(ctx context.Context, m *Module, o Options) (*Status, error) {
 }
 
 // cleanUp unloads what is needed no more after an update, and verifies the update.
-func cleanUp(ctx context.Context, log *kernelLog, o *Options) (*Status, error) {
-	list, err := Host{}.loadedModules()
+func (h Host) cleanUp(ctx context.Context, log *kernelLog, to Progress) (*Status, error) {
+	list, err := h.loadedModules()
 	if err == nil {
-		err = list.unloadIdle(context.WithoutCancel(ctx), o)
+		err = list.unloadIdle(context.WithoutCancel(ctx), to)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return finish(log)
+	return h.finish(log)
 }
 
 // takeOver makes a loaded module the running scheduler, instead of another one or
 // of the kernel's own.
-func takeOver(ctx context.Context, l, from *Loaded, o *Options) error {
+func (l *Loaded) takeOver(ctx context.Context, from *Loaded, o *InstallOptions) error {
 	if o.Watchdog != 0 {
 		if err := l.write("watchdog", millis(max(o.Watchdog, 0))); err != nil {
 			return fmt.Errorf("%s: %w", l.file("watchdog"), err)
@@ -106,20 +106,20 @@ func takeOver(ctx context.Context, l, from *Loaded, o *Options) error {
 		}
 	}
 	if from != nil {
-		return l.update(ctx, "replace", from.Name, o)
+		return l.update(ctx, "replace", from.Name, o.Tries, o.Progress)
 	}
-	return l.update(ctx, "enable", "1", o)
+	return l.update(ctx, "enable", "1", o.Tries, o.Progress)
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // loadError explains why the module loader refused.
-func loadError(m *Module, err error, log *kernelLog) error {
+func (h Host) loadError(m *Module, err error, log *kernelLog) error {
 	var said []string
 	for _, r := range log.records() {
 		said = append(said, r.text)
 	}
-	if why := signatureError(m.Signed, err, Host{}.lockdown(), said); why != "" {
+	if why := signatureError(m.Signed, err, h.lockdown(), said); why != "" {
 		return precondition("%s: %s", m.Path, why)
 	}
 	if errors.Is(err, unix.ENOMEM) {

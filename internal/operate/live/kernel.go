@@ -20,8 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Host is where a machine's /proc, /sys and /run are below; "" is this machine. Tests
-// make one up.
+// Host is a machine, and the one handle of it: its /proc, /sys, /dev and /run are below
+// Root; "" is this machine. Tests make one up, which is looked at only: no module of it can
+// be loaded.
 type Host struct{ Root string }
 
 func (h Host) path(name string) string { return h.Root + name }
@@ -32,19 +33,15 @@ func (h Host) text(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// Release returns the running kernel's release, as uname -r.
-func Release() (string, error) { return Host{}.release() }
-
-// BuildID returns the running kernel's GNU build-id (/sys/kernel/notes).
-func BuildID() (string, error) { return Host{}.buildID() }
-
-// (kernel/utsname_sysctl.c: osrelease.)
-func (h Host) release() (string, error) {
+// Release returns the running kernel's release, as uname -r (kernel/utsname_sysctl.c,
+// osrelease).
+func (h Host) Release() (string, error) {
 	text, err := os.ReadFile(h.path("/proc/sys/kernel/osrelease"))
 	return strings.TrimSpace(string(text)), err
 }
 
-func (h Host) buildID() (string, error) {
+// BuildID returns the running kernel's GNU build-id.
+func (h Host) BuildID() (string, error) {
 	notes, err := os.ReadFile(h.path("/sys/kernel/notes"))
 	if err != nil {
 		return "", err

@@ -129,7 +129,7 @@ func TestReadKallsyms(t *testing.T) {
 
 // TestOwnMachine: what the checks read exists here too.
 func TestOwnMachine(t *testing.T) {
-	release, err := Release()
+	release, err := Host{}.Release()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestOwnMachine(t *testing.T) {
 	if err != nil || release != strings.TrimSpace(string(want)) {
 		t.Errorf("release %q, want %q (%v)", release, want, err)
 	}
-	if id, err := BuildID(); err != nil || len(id) < 16 {
+	if id, err := (Host{}).BuildID(); err != nil || len(id) < 16 {
 		t.Logf("build-id %q, %v", id, err) // a container may hide it
 	}
 }
@@ -182,7 +182,7 @@ func TestCheckRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Path = filepath.Join("some", "a.ko")
-	err = Check(m, Options{})
+	err = Host{}.Check(m, InstallOptions{})
 	var pre *PreconditionError
 	if !errors.As(err, &pre) {
 		t.Fatalf("error %v", err)

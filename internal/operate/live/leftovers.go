@@ -15,6 +15,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"plugsched/internal/kernel/arch/native"
 )
 
 // Leftovers says what still refers to a module that was unloaded.
@@ -37,8 +39,8 @@ type span struct{ start, end uint64 }
 func (s span) holds(addr uint64) bool { return addr >= s.start && addr < s.end }
 
 // moduleSpan returns where a loaded module is (/proc/modules).
-func moduleSpan(name string) (span, error) {
-	text, err := os.ReadFile("/proc/modules")
+func (h Host) moduleSpan(name string) (span, error) {
+	text, err := os.ReadFile(h.path("/proc/modules"))
 	if err != nil {
 		return span{}, err
 	}
@@ -76,10 +78,10 @@ func (s *spans) holds(addr uint64) bool {
 }
 
 // moduleSpans returns where modules are.
-func moduleSpans(list []Loaded) (*spans, error) {
+func (h Host) moduleSpans(list []Loaded) (*spans, error) {
 	out := &spans{}
 	for _, m := range list {
-		s, err := moduleSpan(m.Name)
+		s, err := h.moduleSpan(m.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -91,14 +93,14 @@ func moduleSpans(list []Loaded) (*spans, error) {
 // findLeftovers looks for references to modules that are gone: jumps at the heads of
 // the functions that were redirected, pointers in the kernel's static and per-CPU
 // data, armed timers, and frames on stacks.
-func findLeftovers(where *spans, functions []string) (*Leftovers, error) {
+func (h Host) findLeftovers(where *spans, functions []string) (*Leftovers, error) {
 	l := &Leftovers{}
-	mem, err := openKcore()
+	mem, err := h.openKcore()
 	if err != nil {
 		return nil, err
 	}
 	defer mem.close()
-	syms, err := readKernelSymbols()
+	syms, err := h.readKernelSymbols()
 	if err != nil {
 		return nil, err
 	}
@@ -108,10 +110,10 @@ func findLeftovers(where *spans, functions []string) (*Leftovers, error) {
 	if err := l.pointers(mem, syms, where); err != nil {
 		return nil, err
 	}
-	if err := l.timers(where); err != nil {
+	if err := l.timers(h, where); err != nil {
 		return nil, err
 	}
-	return l, l.stacks(where.names)
+	return l, l.stacks(h, where.names)
 }
 
 // dataSymbols bound the kernel's static data (include/asm-generic/sections.h).
@@ -144,8 +146,8 @@ type namedAddr struct {
 	name string
 }
 
-func readKernelSymbols() (*kernelSymbols, error) {
-	f, err := os.Open("/proc/kallsyms")
+func (h Host) readKernelSymbols() (*kernelSymbols, error) {
+	f, err := os.Open(h.path("/proc/kallsyms"))
 	if err != nil {
 		return nil, err
 	}
@@ -188,8 +190,8 @@ func (s *kernelSymbols) at(addr uint64) (names []string, offset uint64) {
 	return names, addr - s.sorted[i].addr
 }
 
-// heads looks for jumps into the span at the beginning of each function: x86's
-// jmp rel32 at any of the places that the runtime may use.
+// heads looks for jumps into the span at the beginning of each function, at any of the
+// places that the runtime may use.
 func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, where *spans) error {
 	buf := make([]byte, 24)
 	for _, name := range functions {
@@ -198,13 +200,13 @@ func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, w
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			l.Functions++
-			for i := 0; i+5 <= len(buf); i++ {
-				target := addr + uint64(i) + 5 + uint64(int64(int32(binary.LittleEndian.Uint32(buf[i+1:]))))
-				if buf[i] == 0xe9 && where.holds(target) {
-					l.Heads = append(l.Heads, name)
-					break
+			native.Jumps(buf, addr, func(target uint64) bool {
+				if !where.holds(target) {
+					return true
 				}
-			}
+				l.Heads = append(l.Heads, name)
+				return false
+			})
 		}
 	}
 	return nil
@@ -274,8 +276,8 @@ func (l *Leftovers) pointer(syms *kernelSymbols, addr uint64, suffix string) {
 
 // timers looks for armed high-resolution timers that would call a module that is
 // gone: where the kernel finds no name, it prints the address.
-func (l *Leftovers) timers(where *spans) error {
-	text, err := os.ReadFile("/proc/timer_list")
+func (l *Leftovers) timers(h Host, where *spans) error {
+	text, err := os.ReadFile(h.path("/proc/timer_list"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // a kernel without it (CONFIG_PROC_FS_TIMER_LIST)
 	}
@@ -295,8 +297,8 @@ func (l *Leftovers) timers(where *spans) error {
 }
 
 // stacks looks for frames in the module, whose name the kernel adds to symbols.
-func (l *Leftovers) stacks(modules []string) error {
-	files, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stack")
+func (l *Leftovers) stacks(h Host, modules []string) error {
+	files, err := filepath.Glob(h.path("/proc/[0-9]*/task/[0-9]*/stack"))
 	if err != nil {
 		return err
 	}
@@ -308,7 +310,7 @@ func (l *Leftovers) stacks(modules []string) error {
 		l.Tasks++
 		for _, m := range modules {
 			if bytes.Contains(text, []byte("["+m+"]")) {
-				l.Stacks = append(l.Stacks, strings.TrimSuffix(f, "/stack"))
+				l.Stacks = append(l.Stacks, strings.TrimSuffix(strings.TrimPrefix(f, h.Root), "/stack"))
 			}
 		}
 	}
@@ -321,8 +323,8 @@ type kcore struct {
 	progs []*elf.Prog
 }
 
-func openKcore() (*kcore, error) {
-	f, err := os.Open("/proc/kcore")
+func (h Host) openKcore() (*kcore, error) {
+	f, err := os.Open(h.path("/proc/kcore"))
 	if err != nil {
 		return nil, err
 	}

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,6 +14,17 @@ import (
 // core makes a memory image as /proc/kcore shows it: one segment at addr.
 func core(t *testing.T, addr uint64, memory []byte) *kcore {
 	t.Helper()
+	h := Host{t.TempDir()}
+	put(t, h, "/proc/kcore", coreFile(addr, memory))
+	k, err := h.openKcore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.close)
+	return k
+}
+
+func coreFile(addr uint64, memory []byte) string {
 	const off = 4096
 	var b bytes.Buffer
 	h := elf.Header64{Type: uint16(elf.ET_CORE), Machine: uint16(elf.EM_X86_64), Version: 1, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1}
@@ -24,20 +33,7 @@ func core(t *testing.T, addr uint64, memory []byte) *kcore {
 	binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(elf.PT_LOAD), Off: off, Vaddr: addr, Filesz: uint64(len(memory)), Memsz: uint64(len(memory))})
 	b.Write(make([]byte, off-b.Len()))
 	b.Write(memory)
-	path := filepath.Join(t.TempDir(), "core")
-	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	e, err := elf.NewFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &kcore{f, e.Progs}
+	return b.String()
 }
 
 var gone = &spans{list: []span{{0xffffffffc0000000, 0xffffffffc0004000}}}

@@ -23,7 +23,7 @@ import (
 const (
 	stateActive     = "active"
 	stateInactive   = "inactive"
-	stateRolledBack = "rolled back" // by itself; its file "report" says why
+	stateRolledBack = "rolled back" // without being asked by a process; its file "report" says why
 )
 
 // Loaded is a scheduler module that the kernel has loaded.
@@ -112,6 +112,13 @@ func (l *Loaded) milliseconds(name string) time.Duration {
 // trialLeft is how long the module's trial goes on, 0 when none runs.
 func (l *Loaded) trialLeft() time.Duration { return l.milliseconds("try") }
 
+// pinned reports whether the module stays loaded for good: a rollback went over a task
+// that was inside of it, or left a jump to it.
+func (l *Loaded) pinned() bool {
+	text, _ := l.read("pinned")
+	return text == "1"
+}
+
 // used reports whether something holds the module besides itself, such as the one on
 // trial that would go back to it. Until it is retired it holds itself.
 func (l *Loaded) used() bool {
@@ -135,21 +142,21 @@ func (l *Loaded) retire() error {
 
 // unloadIdle removes every module that is not the running scheduler, nor what it
 // would go back to.
-func (list loadedList) unloadIdle(ctx context.Context, o *Options) error {
+func (list loadedList) unloadIdle(ctx context.Context, to Progress) error {
 	for i := range list {
 		l := &list[i]
 		if l.State == stateActive || l.State == stateInactive && l.used() {
 			continue
 		}
-		o.say("removing %s, which is %s", l.Name, l.State)
+		if l.pinned() {
+			to.sayf("%s %s", l.Name, staysPinned)
+			continue
+		}
+		to.sayf("removing %s, which is %s", l.Name, l.State)
 		err := l.unload(ctx)
 		var held *HeldError
 		if l.State == stateRolledBack && errors.As(err, &held) {
-			o.say("%v", err)
-			continue
-		}
-		if l.State == stateRolledBack && errors.Is(err, unix.EWOULDBLOCK) {
-			o.say("%s stays loaded: it went back over a task that was inside of it", l.Name)
+			to.sayf("%v", err)
 			continue
 		}
 		if err != nil {
@@ -165,7 +172,7 @@ func (l *Loaded) unload(ctx context.Context) error {
 	var err error
 	for range 50 {
 		if err = l.retire(); err == nil {
-			err = unix.DeleteModule(l.Name, unix.O_NONBLOCK)
+			err = l.host.deleteModule(l.Name)
 		} else if !errors.Is(err, unix.EBUSY) {
 			return err
 		}

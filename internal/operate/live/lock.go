@@ -13,15 +13,15 @@ const lockFile = "/run/plugsched.lock"
 
 // begin is the beginning of whatever changes schedulers: it takes the right to, and
 // nobody else meanwhile.
-func begin(doing string) (end func(), err error) {
-	if !(Host{}).MaySysModule() {
+func (h Host) begin(doing string) (end func(), err error) {
+	if !h.MaySysModule() {
 		return nil, precondition("%s a scheduler needs root (CAP_SYS_MODULE)", doing)
 	}
-	return lock()
+	return h.lock()
 }
 
-func lock() (unlock func(), err error) {
-	unlock, err = durable.TryLock(lockFile, 0o600)
+func (h Host) lock() (unlock func(), err error) {
+	unlock, err = durable.TryLock(h.path(lockFile), 0o600)
 	var held *durable.HeldError
 	if errors.As(err, &held) {
 		return nil, precondition("%s (%s)", otherCommand, held.By)

@@ -16,8 +16,8 @@ type kernelLog struct{ fd int }
 
 // openLog starts at the end of the log. Without /dev/kmsg there is nothing to
 // read, and nothing is claimed about it.
-func openLog() *kernelLog {
-	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func (h Host) openLog() *kernelLog {
+	fd, err := unix.Open(h.path("/dev/kmsg"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &kernelLog{-1}
 	}

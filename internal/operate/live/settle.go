@@ -4,8 +4,11 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"plugsched/internal/outcome"
 )
@@ -30,12 +33,12 @@ func (*WentBackError) Outcome() outcome.Outcome { return outcome.RolledBack }
 // Settle watches a module that has become the running scheduler, for a time: each
 // second every CPU has to run this thread, the kernel must not complain (*KernelFault),
 // and the module must not be left (*WentBackError).
-func Settle(ctx context.Context, name string, d time.Duration) error {
-	log := openLog()
+func (h Host) Settle(ctx context.Context, name string, d time.Duration) error {
+	log := h.openLog()
 	defer log.close()
 	end := time.After(d)
 	for {
-		s, err := finish(log)
+		s, err := h.finish(log)
 		if err != nil {
 			return err
 		}
@@ -54,23 +57,24 @@ func Settle(ctx context.Context, name string, d time.Duration) error {
 
 // GoBack makes the kernel leave a module on trial for the scheduler before it, as
 // at the trial's end, and unloads the module. The reason goes to the kernel's log.
-func GoBack(ctx context.Context, name, reason string, o Options) (*Status, error) {
-	unlock, err := lock()
+func (h Host) GoBack(ctx context.Context, name, reason string, to Progress) (*Status, error) {
+	unlock, err := h.lock()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	l := &Loaded{Name: name}
-	if err := l.write("rescue", reason); err != nil {
-		return nil, outcome.With(outcome.Failed, fmt.Errorf("%s: %w", l.file("rescue"), err))
+	l := &Loaded{Name: name, host: h}
+	// Already: it is on its way back for another reason.
+	if err := l.write("rollback", reason); err != nil && !errors.Is(err, unix.EALREADY) {
+		return nil, outcome.With(outcome.Failed, fmt.Errorf("%s: %w", l.file("rollback"), err))
 	}
 	for {
-		s, err := Read()
+		s, err := h.Read()
 		if err != nil {
 			return nil, err
 		}
 		if s.Name != name {
-			return s, loadedList(s.Modules).unloadIdle(context.WithoutCancel(ctx), &o)
+			return s, loadedList(s.Modules).unloadIdle(context.WithoutCancel(ctx), to)
 		}
 		select {
 		case <-ctx.Done():

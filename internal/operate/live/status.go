@@ -3,13 +3,15 @@
 package live
 
 import (
+	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // Timings are the figures of the last update, in nanoseconds, read from the
-// module. Downtime is StopMachine: from the call of stop_machine() to its return.
+// module. Downtime is StopMachine: from when one CPU calls the others to when all have left.
 type Timings struct {
 	Direction   string `json:"direction,omitempty"` // "install", "replace" or "remove"
 	CPUs        int    `json:"cpus"`
@@ -37,8 +39,8 @@ type Status struct {
 	// task may wait for a CPU, 0 when it is off.
 	TrialLeft time.Duration `json:"trial_left_ns,omitempty"`
 	Watchdog  time.Duration `json:"watchdog_ns,omitempty"`
-	Timings   *Timings      `json:"timings,omitempty"`
-	Functions []string      `json:"functions,omitempty"` // redirected ones, in order of address
+	Timings   *Timings      `json:"timings,omitempty"`   // only root may read them
+	Functions []string      `json:"functions,omitempty"` // redirected ones, in order of address; only root may read them
 	// TakenOver are redirected functions that a livepatch has replaced since: the
 	// module's version of them does not run.
 	TakenOver []string `json:"taken_over,omitempty"`
@@ -50,21 +52,18 @@ type Status struct {
 	GoingBack string `json:"going_back,omitempty"`
 	// Report says why a module went back by itself; only root may read it.
 	Report string `json:"report,omitempty"`
-	// Leftovers is what Uninstall with Options.Verify found.
+	// Leftovers is what Uninstall with UninstallOptions.Verify found.
 	Leftovers *Leftovers `json:"leftovers,omitempty"`
 }
-
-// Read asks the kernel.
-func Read() (*Status, error) { return Host{}.Read() }
 
 // Read asks the machine's kernel.
 func (h Host) Read() (*Status, error) {
 	s := &Status{}
 	var err error
-	if s.Release, err = h.release(); err != nil {
+	if s.Release, err = h.Release(); err != nil {
 		return nil, err
 	}
-	if s.BuildID, err = h.buildID(); err != nil {
+	if s.BuildID, err = h.BuildID(); err != nil {
 		return nil, err
 	}
 	list, err := h.loadedModules()
@@ -83,7 +82,7 @@ func (h Host) Read() (*Status, error) {
 		s.TrialLeft, s.Watchdog = active.trialLeft(), active.milliseconds("watchdog")
 		s.Timings = active.timings()
 		s.GoingBack, _ = active.report("report")
-		if s.Functions, err = active.functions(); err != nil {
+		if s.Functions, err = active.functions(); err != nil && !errors.Is(err, os.ErrPermission) {
 			return nil, err
 		}
 		s.TakenOver = h.livepatched(s.Functions)

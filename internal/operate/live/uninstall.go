@@ -4,21 +4,34 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"plugsched/internal/outcome"
 )
 
+// UninstallOptions are what Uninstall is told.
+type UninstallOptions struct {
+	// Tries is how often a busy update is tried, with growing pauses; 0 means 10.
+	Tries int
+	// Verify makes it look through the kernel for references to the module once it is
+	// gone. It takes some ten milliseconds and reads /proc/kcore.
+	Verify   bool
+	Progress Progress
+}
+
 // Uninstall gives the kernel its own scheduler back and unloads the module. On a
 // *PreconditionError or *BusyError the module's scheduler goes on running. Another
 // error may come after the update, and then says so.
-func Uninstall(ctx context.Context, o Options) (*Status, error) {
-	end, err := begin("removing")
+func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error) {
+	end, err := h.begin("removing")
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	before, err := Read()
+	before, err := h.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -26,18 +39,18 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 		return nil, precondition("no scheduler is installed: the kernel runs its own")
 	}
 	defer hurry()()
-	log := openLog()
+	log := h.openLog()
 	defer log.close()
-	gone, goneErr := moduleSpans(before.Modules)
+	gone, goneErr := h.moduleSpans(before.Modules)
 	list := loadedList(before.Modules)
 	timings := before.Timings
 	if active := list.active(); active != nil {
-		if err := active.update(ctx, "enable", "0", &o); err != nil {
+		if err := active.update(ctx, "enable", "0", o.Tries, o.Progress); err != nil {
 			return nil, err
 		}
 		timings = active.timings()
 	}
-	s, err := cleanUp(ctx, log, &o)
+	s, err := h.cleanUp(ctx, log, o.Progress)
 	if err != nil {
 		return s, fmt.Errorf("the kernel runs its own scheduler, but: %w", outcome.AfterChange(err))
 	}
@@ -48,7 +61,7 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 	if goneErr != nil {
 		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(goneErr))
 	}
-	s.Leftovers, err = findLeftovers(gone, before.Functions)
+	s.Leftovers, err = h.findLeftovers(gone, before.Functions)
 	if err != nil {
 		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(err))
 	}
@@ -60,13 +73,13 @@ func Uninstall(ctx context.Context, o Options) (*Status, error) {
 
 // Confirm ends the trial of the running scheduler: it stays. What it would have
 // gone back to is unloaded.
-func Confirm(ctx context.Context, o Options) (*Status, error) {
-	end, err := begin("confirming")
+func (h Host) Confirm(ctx context.Context, to Progress) (*Status, error) {
+	end, err := h.begin("confirming")
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	list, err := Host{}.loadedModules()
+	list, err := h.loadedModules()
 	if err != nil {
 		return nil, err
 	}
@@ -77,16 +90,18 @@ func Confirm(ctx context.Context, o Options) (*Status, error) {
 	if active.trialLeft() == 0 {
 		return nil, precondition("there is nothing to confirm: %s is not on trial", active.Name)
 	}
-	if err := active.write("try", "0"); err != nil {
+	if err := active.write("try", "0"); errors.Is(err, unix.EBUSY) {
+		return nil, precondition("it is too late: %s is on its way back (see `plugsched status`)", active.Name)
+	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", active.file("try"), err)
 	}
-	if list, err = (Host{}).loadedModules(); err == nil {
-		err = list.unloadIdle(context.WithoutCancel(ctx), &o)
+	if list, err = h.loadedModules(); err == nil {
+		err = list.unloadIdle(context.WithoutCancel(ctx), to)
 	}
 	if err != nil {
 		return nil, outcome.AfterChange(err)
 	}
-	return Read()
+	return h.Read()
 }
 
 // whyBack says why a module is not the running scheduler any more, "" when none

@@ -15,8 +15,7 @@ import (
 
 // update asks a module for an update and repeats while tasks are in the way. Once
 // the kernel has begun it is not interrupted: either answer is final.
-func (l *Loaded) update(ctx context.Context, file, value string, o *Options) error {
-	tries := o.Tries
+func (l *Loaded) update(ctx context.Context, file, value string, tries int, to Progress) error {
 	if tries <= 0 {
 		tries = 10
 	}
@@ -26,12 +25,14 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 		switch {
 		case err == nil:
 			return nil
+		case errors.Is(err, unix.EALREADY) && value == "0":
+			return nil // a rollback came first
 		case errors.Is(err, unix.EBUSY):
 			if try >= tries {
 				report, _ := l.report("busy")
 				return &BusyError{Tries: try, Report: report}
 			}
-			o.say("busy, trying again in %v (%d of %d)", pause, try, tries)
+			to.sayf("busy, trying again in %v (%d of %d)", pause, try, tries)
 		case errors.Is(err, unix.EEXIST):
 			report, _ := l.report("busy")
 			first, _, _ := strings.Cut(report, "\n")
@@ -40,6 +41,8 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 			return precondition("%s does not run any more; nothing was changed", value)
 		case errors.Is(err, unix.EALREADY):
 			return precondition("somebody else has just made this change")
+		case errors.Is(err, unix.ESHUTDOWN):
+			return precondition("%s has been made ready for unloading, and can only be unloaded", l.Name)
 		case errors.Is(err, unix.EPROTO):
 			return precondition("the running scheduler was built by another version of plugsched: uninstall it first")
 		case errors.Is(err, unix.ENOMEM):
@@ -57,11 +60,11 @@ func (l *Loaded) update(ctx context.Context, file, value string, o *Options) err
 }
 
 // finish verifies that every CPU schedules and that the kernel did not complain.
-func finish(log *kernelLog) (*Status, error) {
+func (h Host) finish(log *kernelLog) (*Status, error) {
 	if err := everyCPU(); err != nil {
 		return nil, err
 	}
-	s, err := Read()
+	s, err := h.Read()
 	if err != nil {
 		return nil, err
 	}

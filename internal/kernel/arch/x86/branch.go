@@ -2,7 +2,14 @@
 
 package x86
 
-import "golang.org/x/arch/x86/x86asm"
+import (
+	"debug/elf"
+	"encoding/binary"
+
+	"golang.org/x/arch/x86/x86asm"
+
+	"plugsched/internal/kernel/arch/isa"
+)
 
 // BranchField returns where in a direct branch instruction the relative address
 // is, and its size in bytes; size 0 when code does not begin with one.
@@ -15,4 +22,43 @@ func BranchField(code []byte) (offset, size int) {
 		return 0, 0
 	}
 	return in.PCRelOff, in.PCRel
+}
+
+// rel32 is the field of a call, a jmp and a jcc: the distance from its end.
+var rel32 = isa.Field{Mask: []byte{0xff, 0xff, 0xff, 0xff}, Branch: true, Bias: 4}
+
+// Branch decodes a direct branch with a rel32, the only ones that lead out of a function.
+func Branch(code []byte) (isa.Branch, bool) {
+	at, size := BranchField(code)
+	if size != len(rel32.Mask) || at+size > len(code) {
+		return isa.Branch{}, false
+	}
+	rel := int64(int32(binary.LittleEndian.Uint32(code[at:])))
+	return isa.Branch{Offset: at, Field: rel32, Distance: int64(at+size) + rel}, true
+}
+
+// Field is what a relocation fills in. In a call's the addend is -4, as the distance is that
+// from the field's end.
+func Field(relocation uint32) isa.Field {
+	switch elf.R_X86_64(relocation) {
+	case elf.R_X86_64_64, elf.R_X86_64_PC64:
+		return isa.Field{Mask: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
+	case elf.R_X86_64_PC32, elf.R_X86_64_PLT32:
+		return rel32
+	}
+	return isa.Field{Mask: rel32.Mask}
+}
+
+// BranchMnemonic reports call, jmp and the conditional jumps.
+func BranchMnemonic(m string) bool {
+	return m == "call" || m == "callq" || len(m) >= 2 && m[0] == 'j'
+}
+
+// PrefixMnemonic reports instruction prefixes that gas takes as words of their own.
+func PrefixMnemonic(m string) bool {
+	switch m {
+	case "lock", "rep", "repe", "repz", "repne", "repnz", "cs", "ds", "notrack", "data16":
+		return true
+	}
+	return false
 }

@@ -8,24 +8,18 @@ import (
 	"sort"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
-// RefKind says what an instruction does with an address of the text.
-type RefKind uint8
-
-// The kinds of references.
-const (
-	RefCall    RefKind = iota // call rel32
-	RefJump                   // jmp, jcc, loop, xbegin
-	RefAddress                // the instruction yields the address as a value
-	RefOperand                // the instruction compares or computes with the address
-)
-
-// Ref is one address that an instruction names.
-type Ref struct {
-	Site   uint64 // address of the instruction
-	Target uint64
-	Kind   RefKind
+// Size is that of the instruction that code begins with, prefixes included; 0 if it is not
+// known.
+func Size(code []byte) int {
+	in, err := x86asm.Decode(code, 64)
+	if err != nil {
+		return 0
+	}
+	return in.Len
 }
 
 // Refs decodes code, linked at addr, and yields what its instructions branch to
@@ -36,7 +30,7 @@ type Ref struct {
 // Bytes that are no known instruction are stepped over; their number is
 // returned. Code is decoded from its start, so the caller has to begin at an
 // instruction.
-func Refs(code []byte, addr uint64, yield func(Ref)) (undecoded int) {
+func Refs(code []byte, addr uint64, yield func(isa.Ref)) (undecoded int) {
 	for pos := 0; pos < len(code); {
 		if n := emulatePrefix(code[pos:]); n > 0 {
 			pos += n
@@ -70,16 +64,16 @@ func emulatePrefix(b []byte) int {
 	return 0
 }
 
-func refsOf(inst *x86asm.Inst, site, next uint64, yield func(Ref)) {
+func refsOf(inst *x86asm.Inst, site, next uint64, yield func(isa.Ref)) {
 	if inst.Op == x86asm.LEA {
 		if m, ok := inst.Args[1].(x86asm.Mem); ok && m.Segment == 0 && m.Index == 0 {
 			// x86asm does not sign-extend a 32-bit displacement.
 			disp := uint64(int64(int32(m.Disp)))
 			switch m.Base {
 			case x86asm.RIP:
-				yield(Ref{site, next + disp, RefAddress})
+				yield(isa.Ref{Site: site, Target: next + disp, Kind: isa.RefAddress})
 			case 0:
-				yield(Ref{site, disp, RefAddress})
+				yield(isa.Ref{Site: site, Target: disp, Kind: isa.RefAddress})
 			}
 		}
 		return
@@ -89,20 +83,20 @@ func refsOf(inst *x86asm.Inst, site, next uint64, yield func(Ref)) {
 		case nil:
 			return
 		case x86asm.Rel:
-			kind := RefJump
+			kind := isa.RefJump
 			if inst.Op == x86asm.CALL {
-				kind = RefCall
+				kind = isa.RefCall
 			}
-			yield(Ref{site, next + uint64(int64(a)), kind})
+			yield(isa.Ref{Site: site, Target: next + uint64(int64(a)), Kind: kind})
 		case x86asm.Imm:
 			// The kernel's text is in the top 2 GiB (-mcmodel=kernel), so
 			// only a sign-extended or a 64-bit immediate can be its address;
 			// 32-bit operations with the same bits are hashes and masks.
 			switch {
 			case inst.Op == x86asm.PUSH, inst.Op == x86asm.MOV && inst.DataSize == 64:
-				yield(Ref{site, uint64(int64(a)), RefAddress})
+				yield(isa.Ref{Site: site, Target: uint64(int64(a)), Kind: isa.RefAddress})
 			case inst.DataSize == 64:
-				yield(Ref{site, uint64(int64(a)), RefOperand})
+				yield(isa.Ref{Site: site, Target: uint64(int64(a)), Kind: isa.RefOperand})
 			}
 		}
 	}
@@ -220,12 +214,6 @@ const (
 	LockSize       = 1 // the lock prefix (arch/x86/kernel/alternative.c, alternatives_smp_lock)
 )
 
-// Alternative is an entry of .altinstructions: Replacement may overwrite Site.
-type Alternative struct {
-	Site, Replacement       uint64
-	SiteLen, ReplacementLen int
-}
-
 // altSizes are the sizes struct alt_instr has had: 12 bytes from 5.17 to 6.2,
 // 13 before (padlen), 14 since (flags). Where its two lengths are follows.
 // (arch/x86/include/asm/alternative.h)
@@ -234,7 +222,7 @@ var altSizes = []struct{ size, lens int }{{12, 10}, {14, 12}, {13, 10}}
 // Alternatives reads .altinstructions, linked at addr. The entry's size is not
 // recorded in the file: it is the one for which every entry makes sense, that is
 // points at text and, if it has a replacement, at a replacement.
-func Alternatives(table []byte, addr uint64, isText, isReplacement func(addr uint64) bool) ([]Alternative, error) {
+func Alternatives(table []byte, addr uint64, isText, isReplacement func(addr uint64) bool) ([]isa.Alternative, error) {
 	for _, l := range altSizes {
 		if alts, ok := alternatives(table, addr, l.size, l.lens, isText, isReplacement); ok {
 			return alts, nil
@@ -243,15 +231,15 @@ func Alternatives(table []byte, addr uint64, isText, isReplacement func(addr uin
 	return nil, fmt.Errorf(".altinstructions: %d bytes at %#x are no table of alternatives of a known kernel", len(table), addr)
 }
 
-func alternatives(table []byte, addr uint64, size, lens int, isText, isReplacement func(uint64) bool) ([]Alternative, bool) {
+func alternatives(table []byte, addr uint64, size, lens int, isText, isReplacement func(uint64) bool) ([]isa.Alternative, bool) {
 	if len(table)%size != 0 {
 		return nil, false
 	}
-	out := make([]Alternative, 0, len(table)/size)
+	out := make([]isa.Alternative, 0, len(table)/size)
 	for off := 0; off < len(table); off += size {
 		e := table[off : off+size]
 		at := addr + uint64(off)
-		a := Alternative{
+		a := isa.Alternative{
 			Site:           at + uint64(int64(int32(binary.LittleEndian.Uint32(e)))),
 			Replacement:    at + 4 + uint64(int64(int32(binary.LittleEndian.Uint32(e[4:])))),
 			SiteLen:        int(e[lens]),

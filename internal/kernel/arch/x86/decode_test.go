@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 const textBase = 0xffffffff81000000
@@ -23,42 +25,44 @@ func code(t *testing.T, s string) []byte {
 }
 
 func TestRefs(t *testing.T) {
-	ref := func(kind RefKind, target uint64) []Ref { return []Ref{{textBase, textBase + target, kind}} }
+	ref := func(kind isa.RefKind, target uint64) []isa.Ref {
+		return []isa.Ref{{Site: textBase, Target: textBase + target, Kind: kind}}
+	}
 	for _, c := range []struct {
 		name, code string
-		want       []Ref
+		want       []isa.Ref
 		undecoded  int
 	}{
-		{"call", "e8 fb 00 00 00", ref(RefCall, 0x100), 0},
-		{"call back", "e8 00 ff ff ff", []Ref{{textBase, textBase - 0xfb, RefCall}}, 0},
-		{"jmp rel32", "e9 fb 00 00 00", ref(RefJump, 0x100), 0},
-		{"jmp rel32 with cs prefix", "2e e9 fa 00 00 00", ref(RefJump, 0x100), 0},
-		{"jmp rel8", "eb 10", ref(RefJump, 0x12), 0},
-		{"jcc rel8", "75 10", ref(RefJump, 0x12), 0},
-		{"jcc rel32", "0f 84 fa 00 00 00", ref(RefJump, 0x100), 0},
+		{"call", "e8 fb 00 00 00", ref(isa.RefCall, 0x100), 0},
+		{"call back", "e8 00 ff ff ff", []isa.Ref{{Site: textBase, Target: textBase - 0xfb, Kind: isa.RefCall}}, 0},
+		{"jmp rel32", "e9 fb 00 00 00", ref(isa.RefJump, 0x100), 0},
+		{"jmp rel32 with cs prefix", "2e e9 fa 00 00 00", ref(isa.RefJump, 0x100), 0},
+		{"jmp rel8", "eb 10", ref(isa.RefJump, 0x12), 0},
+		{"jcc rel8", "75 10", ref(isa.RefJump, 0x12), 0},
+		{"jcc rel32", "0f 84 fa 00 00 00", ref(isa.RefJump, 0x100), 0},
 		{"call through register", "ff d0", nil, 0},
 		{"call through memory", "ff 14 c5 00 01 00 81", nil, 0},
-		{"mov imm32 to 64-bit register", "48 c7 c7 00 01 00 81", ref(RefAddress, 0x100), 0},
-		{"mov imm32 to memory", "48 c7 43 08 00 01 00 81", ref(RefAddress, 0x100), 0},
-		{"movabs", "48 b8 00 01 00 81 ff ff ff ff", ref(RefAddress, 0x100), 0},
+		{"mov imm32 to 64-bit register", "48 c7 c7 00 01 00 81", ref(isa.RefAddress, 0x100), 0},
+		{"mov imm32 to memory", "48 c7 43 08 00 01 00 81", ref(isa.RefAddress, 0x100), 0},
+		{"movabs", "48 b8 00 01 00 81 ff ff ff ff", ref(isa.RefAddress, 0x100), 0},
 		{"mov imm32 to 32-bit register", "bf 00 01 00 81", nil, 0},
 		{"movl imm32 to memory", "c7 43 08 00 01 00 81", nil, 0},
-		{"push imm32", "68 00 01 00 81", ref(RefAddress, 0x100), 0},
-		{"cmp imm32", "48 81 ff 00 01 00 81", ref(RefOperand, 0x100), 0},
-		{"lea rip", "48 8d 3d f9 00 00 00", ref(RefAddress, 0x100), 0},
-		{"lea rip, back", "48 8d 3d f9 fe ff ff", []Ref{{textBase, textBase - 0x100, RefAddress}}, 0},
-		{"lea absolute", "48 8d 3c 25 00 01 00 81", ref(RefAddress, 0x100), 0},
+		{"push imm32", "68 00 01 00 81", ref(isa.RefAddress, 0x100), 0},
+		{"cmp imm32", "48 81 ff 00 01 00 81", ref(isa.RefOperand, 0x100), 0},
+		{"lea rip", "48 8d 3d f9 00 00 00", ref(isa.RefAddress, 0x100), 0},
+		{"lea rip, back", "48 8d 3d f9 fe ff ff", []isa.Ref{{Site: textBase, Target: textBase - 0x100, Kind: isa.RefAddress}}, 0},
+		{"lea absolute", "48 8d 3c 25 00 01 00 81", ref(isa.RefAddress, 0x100), 0},
 		{"lea with index", "48 8d 3c c5 00 01 00 81", nil, 0},
 		{"load absolute", "48 8b 3c 25 00 01 00 81", nil, 0},
 		{"load rip", "48 8b 3d f9 00 00 00", nil, 0},
-		{"behind unknown instruction", "0f 01 ca e8 f8 00 00 00", []Ref{{textBase + 3, textBase + 0x100, RefCall}}, 0},
-		{"behind Xen's prefix", "0f 0b 78 65 6e 0f a2 e8 f4 00 00 00", []Ref{{textBase + 7, textBase + 0x100, RefCall}}, 0},
-		{"behind no instruction", "06 06 e8 f9 00 00 00", []Ref{{textBase + 2, textBase + 0x100, RefCall}}, 2},
+		{"behind unknown instruction", "0f 01 ca e8 f8 00 00 00", []isa.Ref{{Site: textBase + 3, Target: textBase + 0x100, Kind: isa.RefCall}}, 0},
+		{"behind Xen's prefix", "0f 0b 78 65 6e 0f a2 e8 f4 00 00 00", []isa.Ref{{Site: textBase + 7, Target: textBase + 0x100, Kind: isa.RefCall}}, 0},
+		{"behind no instruction", "06 06 e8 f9 00 00 00", []isa.Ref{{Site: textBase + 2, Target: textBase + 0x100, Kind: isa.RefCall}}, 2},
 		{"cut off", "e8 00 00", nil, 1},
 		{"nothing", "", nil, 0},
 	} {
-		var got []Ref
-		bad := Refs(code(t, c.code), textBase, func(r Ref) {
+		var got []isa.Ref
+		bad := Refs(code(t, c.code), textBase, func(r isa.Ref) {
 			if r.Target > textBase-0x1000 && r.Target < textBase+0x1000 {
 				got = append(got, r)
 			}
@@ -120,7 +124,7 @@ func TestAlternatives(t *testing.T) {
 	const table, text, repl = 0x9000, 0x1000, 0xa000
 	isText := func(a uint64) bool { return a >= text && a < text+0x100 }
 	isRepl := func(a uint64) bool { return a >= repl && a < repl+0x100 }
-	want := []Alternative{
+	want := []isa.Alternative{
 		{Site: text + 0x40, Replacement: repl, SiteLen: 5, ReplacementLen: 3},
 		{Site: text, Replacement: repl + 3, SiteLen: 7, ReplacementLen: 7},
 	}
@@ -141,7 +145,7 @@ func TestAlternatives(t *testing.T) {
 			t.Errorf("%d bytes an entry: %d entries, %v", l.size, len(got), err)
 			continue
 		}
-		if diff := cmp.Diff([]Alternative{want[0], want[1]}, []Alternative{got[0], got[5]}); diff != "" {
+		if diff := cmp.Diff([]isa.Alternative{want[0], want[1]}, []isa.Alternative{got[0], got[5]}); diff != "" {
 			t.Errorf("%d bytes an entry (-want +got):\n%s", l.size, diff)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"plugsched/internal/fuzzing"
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // provable is a __schedule whose springboard is proven: it calls the context
@@ -46,7 +47,7 @@ func FuzzProve(f *testing.F) {
 	f.Add([]byte{0x48, 0x83, 0xc4, 0x80, 0xe8, 0, 0, 0, 0, 0x75, 0xf5, 0xeb, 0xfc})
 	f.Fuzz(func(t *testing.T, code []byte) {
 		fuzzing.Bounded(t, func() {
-			for _, n := range []Symbolic{name, always} {
+			for _, n := range []isa.Symbolic{name, always} {
 				s, err := ProveSpringboard(code, addr, n)
 				if err != nil {
 					continue
@@ -71,7 +72,7 @@ func FuzzRefs(f *testing.F) {
 		fuzzing.Bounded(t, func() {
 			const addr = 0xffffffff81000000
 			last := uint64(addr)
-			n := Refs(code, addr, func(r Ref) {
+			n := Refs(code, addr, func(r isa.Ref) {
 				if r.Site < last || r.Site-addr >= uint64(len(code)) {
 					t.Errorf("site %#x after %#x, of %d bytes", r.Site, last, len(code))
 				}

@@ -2,22 +2,11 @@
 
 package x86
 
-import "golang.org/x/arch/x86/x86asm"
+import (
+	"golang.org/x/arch/x86/x86asm"
 
-// Memory is one memory operand. Where it has a base register, Disp is what the
-// instruction adds; else it is the address, or for a per-CPU operand its offset in the
-// per-CPU section.
-type Memory struct {
-	Site   uint64
-	Based  bool // relative to a register besides rip
-	Stack  bool // relative to rsp
-	Reg    int  // DWARF's number of the base register
-	Index  bool
-	Disp   int64
-	Size   int  // bytes; 0 if the address is only computed (lea)
-	Write  bool // the instruction changes it
-	PerCPU bool // relative to gs
-}
+	"plugsched/internal/kernel/arch/isa"
+)
 
 // dwarfRegs are DWARF's numbers of rax to r15 (System V ABI, AMD64 supplement,
 // figure 3.36).
@@ -27,7 +16,7 @@ var dwarfRegs = [16]int{0, 2, 1, 3, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15}
 // its instructions, those of lea included. Constants that are added to a 64-bit
 // register are yielded as lea's would be: they may make a member's address. So
 // are 64-bit constants, which may be an object's.
-func MemoryOperands(code []byte, addr uint64, yield func(Memory)) {
+func MemoryOperands(code []byte, addr uint64, yield func(isa.Memory)) {
 	for pos := 0; pos < len(code); {
 		if n := emulatePrefix(code[pos:]); n > 0 {
 			pos += n
@@ -44,7 +33,7 @@ func MemoryOperands(code []byte, addr uint64, yield func(Memory)) {
 	}
 }
 
-func memoryOf(in *x86asm.Inst, site, next uint64, yield func(Memory)) {
+func memoryOf(in *x86asm.Inst, site, next uint64, yield func(isa.Memory)) {
 	if in.Op == x86asm.NOP {
 		return
 	}
@@ -53,7 +42,7 @@ func memoryOf(in *x86asm.Inst, site, next uint64, yield func(Memory)) {
 		case nil:
 			return
 		case x86asm.Mem:
-			m := Memory{Site: site, Index: a.Index != 0, Disp: int64(int32(a.Disp)), Size: in.MemBytes, PerCPU: a.Segment == x86asm.GS}
+			m := isa.Memory{Site: site, Index: a.Index != 0, Disp: int64(int32(a.Disp)), Size: in.MemBytes, PerCPU: a.Segment == x86asm.GS}
 			m.Write = i == 0 && in.Op != x86asm.CMP && in.Op != x86asm.TEST && in.Op != x86asm.PUSH && in.Op != x86asm.CALL && in.Op != x86asm.JMP
 			switch {
 			case in.Op == x86asm.LEA:
@@ -76,9 +65,9 @@ func memoryOf(in *x86asm.Inst, site, next uint64, yield func(Memory)) {
 			}
 			switch {
 			case in.Op == x86asm.ADD && r >= x86asm.RAX && r <= x86asm.R15:
-				yield(Memory{Site: site, Based: true, Stack: r == x86asm.RSP, Reg: dwarfRegs[r-x86asm.RAX], Disp: int64(a)})
+				yield(isa.Memory{Site: site, Based: true, Stack: r == x86asm.RSP, Reg: dwarfRegs[r-x86asm.RAX], Disp: int64(a)})
 			case in.Op == x86asm.MOV, in.Op == x86asm.CMP:
-				yield(Memory{Site: site, Disp: int64(a)})
+				yield(isa.Memory{Site: site, Disp: int64(a)})
 			}
 		}
 	}

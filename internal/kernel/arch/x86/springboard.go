@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // Springboard is what the proof of one kernel's __schedule yields: the frame
@@ -37,14 +39,11 @@ func (s *Springboard) FrameSize() int64 { return s.Locals + 8*int64(len(s.Pushes
 // (arch/x86/include/asm/processor.h, struct fixed_percpu_data).
 const canaryAddr = 0x28
 
-// Symbolic names what an address means: a function's name, or "".
-type Symbolic func(addr uint64) string
-
 // ProveSpringboard decodes __schedule (its code, linked at addr) and shows that
 // the code behind its one call of __switch_to_asm needs nothing but the return
 // value, the frame registers, the saved registers and the stack protector's
 // slot. Anything else is an error that says what was read.
-func ProveSpringboard(code []byte, addr uint64, name Symbolic) (*Springboard, error) {
+func ProveSpringboard(code []byte, addr uint64, name isa.Symbolic) (*Springboard, error) {
 	p := &prover{code: code, addr: addr, name: name, sb: &Springboard{Canary: -1}}
 	if err := p.prologue(); err != nil {
 		return nil, err
@@ -58,10 +57,19 @@ func ProveSpringboard(code []byte, addr uint64, name Symbolic) (*Springboard, er
 	return p.sb, nil
 }
 
+// Prove is ProveSpringboard for those who only want to use it.
+func Prove(code []byte, addr uint64, name isa.Symbolic) (*isa.Springboard, error) {
+	s, err := ProveSpringboard(code, addr, name)
+	if err != nil {
+		return nil, err
+	}
+	return &isa.Springboard{Call: s.Call, Return: s.Return, Reads: s.Reads, Callees: s.Callees, Assembly: s.Assembly()}, nil
+}
+
 type prover struct {
 	code []byte
 	addr uint64
-	name Symbolic
+	name isa.Symbolic
 	sb   *Springboard
 
 	defined map[x86asm.Reg]bool
@@ -431,9 +439,20 @@ func (s *Springboard) Assembly() string {
 		line("leaq\t%d(%%rsp), %%rbp", s.FrameSize()-8)
 	}
 	line("jmp\t__orig___schedule + %d", s.Call)
-	b.WriteString("SYM_CODE_END(plugsched_switch_to)\n")
+	b.WriteString("SYM_CODE_END(plugsched_switch_to)\n\n")
+
+	b.WriteString(blacklistHead)
+	for _, f := range []string{"__schedule", "plugsched_switch_to"} {
+		line("_ASM_NOKPROBE(%s)", f)
+	}
 	return b.String()
 }
+
+const blacklistHead = `/*
+ * No kprobes in functions whose frames are left behind at the switch: a return
+ * probe would wait for a return that never comes, and take the next one for it.
+ */
+`
 
 const springboardHead = `/* SPDX-License-Identifier: GPL-2.0-only */
 /* Generated from the kernel's own __schedule; see docs/project/update.md. */

@@ -249,6 +249,7 @@ func TestSpringboardAssembly(t *testing.T) {
 		want := []string{
 			fmt.Sprintf("subq\t$%d, %%rsp", s.Locals), fmt.Sprintf("addq\t$%d, %%rsp", s.Locals),
 			fmt.Sprintf("sp_offset=%d ", s.FrameSize()+8), fmt.Sprintf("jmp\t__orig___schedule + %d", s.Call),
+			"_ASM_NOKPROBE(__schedule)", "_ASM_NOKPROBE(plugsched_switch_to)",
 		}
 		unwanted := []string{"%rbp", "%gs:40"}
 		if s.FramePtr {

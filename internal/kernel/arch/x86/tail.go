@@ -6,34 +6,19 @@ import (
 	"fmt"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // MaxInstruction is the size in bytes of the longest instruction.
 const MaxInstruction = 15
 
-// Text is what Tail needs to know of a kernel's code.
-type Text struct {
-	Bytes  func(addr uint64) []byte // up to MaxInstruction bytes of code; fewer at the end, none outside
-	Within func(addr uint64) bool   // whether addr is in the function or its split-off parts
-	// Patched is where the kernel may make the instruction at addr, a static
-	// key's site, jump to.
-	Patched func(addr uint64) (target uint64, ok bool)
-	// Returns is false for functions that do not come back.
-	Returns func(addr uint64) bool
-}
-
-// TailCode is what the code behind an address can do.
-type TailCode struct {
-	Calls []uint64 // addresses that it calls, or jumps to outside of the function
-	Keys  []uint64 // sites of static keys in it
-}
-
 // Tail follows every path from start to the function's ends, whatever static
 // keys say. It proves nothing about what the code reads; see ProveSpringboard.
 // Code that cannot be decoded is an error. Indirect calls are not listed:
 // somebody took the address of what they call.
-func Tail(t *Text, start uint64) (*TailCode, error) {
-	out := &TailCode{}
+func Tail(t *isa.Text, start uint64) (*isa.Tail, error) {
+	out := &isa.Tail{}
 	called := map[uint64]bool{}
 	seen := map[uint64]bool{}
 	work := []uint64{start}

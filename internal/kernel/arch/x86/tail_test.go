@@ -5,6 +5,8 @@ package x86
 import (
 	"slices"
 	"testing"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // TestTail: all paths are followed, those of static keys and of the split-off part
@@ -32,7 +34,7 @@ func TestTail(t *testing.T) {
 	put(at, rel([]byte{0xe8}, at, 0x3300))       // never reached
 	put(cold, []byte{0x0f, 0x0b})                // ud2
 
-	tx := &Text{
+	tx := &isa.Text{
 		Bytes: func(a uint64) (out []byte) {
 			for i := uint64(0); i < MaxInstruction; i++ {
 				b, ok := text[a+i]

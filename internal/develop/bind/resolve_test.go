@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bind
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/symbols"
+)
+
+func TestResolve(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "symbols")
+	if err := (&symbols.Table{Symbols: []symbols.Symbol{
+		{Name: "border", Unit: "a.c", Addr: 0x30}, {Name: "dup", Unit: "x.c", Addr: 0x40}, {Name: "dup", Unit: "y.c", Addr: 0x50},
+		{Name: "global", Addr: 0x10, Global: true}, {Name: "local", Unit: "x.c", Addr: 0x20}, {Name: "percpu", Addr: 8, Global: true, Fixed: true},
+	}}).Save(path); err != nil {
+		t.Fatal(err)
+	}
+	syms, err := symbols.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := NewKernel(arch.X86, &boundary.Boundary{Functions: []*boundary.Function{{Name: "border", Base: "border", Unit: "a.c"}}}, syms)
+	bound := map[string]*symbols.Symbol{"__orig_core_dup": {Name: "dup", Addr: 0x50}}
+	places, err := k.Resolve(bound, []string{"__orig_border", "__orig_core_dup", "global", "local", "percpu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Place{"__orig_border": {Addr: 0x30}, "__orig_core_dup": {Addr: 0x50}, "global": {Addr: 0x10}, "local": {Addr: 0x20}, "percpu": {Addr: 8, Fixed: true}}
+	if diff := cmp.Diff(want, places); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]uint64{"global": 0x10, "local": 0x20}, k.Witnesses(places)); diff != "" {
+		t.Errorf("witnesses: %s", diff)
+	}
+	var e *MissingError
+	if _, err := k.Resolve(bound, []string{"global", "nothing", "dup"}); !errors.As(err, &e) || !strings.Contains(err.Error(), "the kernel has no nothing, dup") {
+		t.Errorf("missing symbols: %v", err)
+	}
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bind
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plugsched/internal/develop/edits"
+)
+
+// Sources is what the checks of the source look at, besides the edits.
+type Sources struct {
+	Tree     string // the developer's tree
+	SchedDir string // the scheduler's own directory in it
+	Kernel   string // the kernel's source, as far as it is at hand
+	// Dirs are its directories that are looked through for others who know what changed,
+	// code first.
+	Dirs []string
+	// Compiled are the files, absolute, that the units were compiled from.
+	Compiled []string
+	// Listed is what the Makefile in SchedDir lists that is no object of its own directory,
+	// ListedBefore what the pristine one does.
+	Listed, ListedBefore []string
+	// Ours are names that the project says only the scheduler uses, with the line that
+	// says so.
+	Ours map[string]string
+}
+
+// CompareSources refuses what the compiled units do not show: files that are not compiled,
+// exports, and what others have compiled too.
+func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
+	out := &Changes{}
+	var err error
+	if out.Refusals, err = s.unbuilt(); err != nil {
+		return nil, err
+	}
+	refusals, warnings := s.uncompiled(src)
+	out.Add(&Changes{Refusals: append(refusals, k.CompareExports(src)...), Warnings: warnings})
+	h := &Headers{Ours: s.Ours}
+	if h.Includers, err = k.includers(src, s); err != nil {
+		return nil, err
+	}
+	changes := k.HeaderChanges(src, h.Includers)
+	if h.Users, err = k.headerUsers(changes, s); err != nil {
+		return nil, err
+	}
+	out.Refusals = append(out.Refusals, k.CompareHeaders(changes, h)...)
+	return out, nil
+}
+
+// unbuilt refuses what the Makefile has got that is no part of the scheduler's
+// objects.
+func (s *Sources) unbuilt() ([]Refusal, error) {
+	makefile := filepath.Join(s.SchedDir, "Makefile")
+	text, err := os.ReadFile(filepath.Join(s.Tree, makefile))
+	if err != nil {
+		return nil, err
+	}
+	var out []Refusal
+	for _, name := range s.Listed {
+		if slices.Contains(s.ListedBefore, name) {
+			continue
+		}
+		r := Refusal{Class: NotCompiled, Name: name, File: makefile, Line: 1,
+			Why: "is a directory or a module of its own, which is not built into the scheduler",
+			Do:  "list its files here as obj-y += FILE.o"}
+		if before, _, ok := strings.Cut(string(text), name); ok {
+			r.Line += strings.Count(before, "\n")
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// uncompiled refuses new code that nothing compiles, and warns of other changes
+// that nothing compiles: of what the kernel's configuration leaves out.
+func (s *Sources) uncompiled(src *edits.Set) (out []Refusal, warnings []string) {
+	compiled := map[string]bool{}
+	for _, path := range s.Compiled {
+		if rel, err := filepath.Rel(s.Tree, path); err == nil {
+			compiled[rel] = true
+		}
+	}
+	for _, file := range src.Files {
+		isCode := strings.HasSuffix(file, ".c") || strings.HasSuffix(file, ".S")
+		isNew := slices.Contains(src.New, file)
+		r := Refusal{Class: NotCompiled, Name: filepath.Base(file), File: file, Line: 1,
+			Why: "is compiled by nothing, so that it would not take effect"}
+		switch {
+		case compiled[file] || !isCode && !strings.HasSuffix(file, ".h"):
+		case isCode && isNew && filepath.Dir(file) == s.SchedDir:
+			object := strings.TrimSuffix(r.Name, filepath.Ext(file)) + ".o"
+			r.Do = "add it to " + s.SchedDir + "/Makefile (obj-y += " + object + "), or include it in a file that is compiled"
+			out = append(out, r)
+		case isCode && isNew:
+			r.Do = "only " + s.SchedDir + " is built: put the code there"
+			out = append(out, r)
+		default:
+			warnings = append(warnings, file+": is changed, but this kernel's scheduler does not include it: the change has no effect")
+		}
+	}
+	return out, warnings
+}
+
+// includers finds who includes the changed headers of the scheduler's directory
+// from outside.
+func (k *Kernel) includers(src *edits.Set, s *Sources) (map[string][]string, error) {
+	want := map[string]string{} // "sched/smp.h" to the path
+	for _, file := range src.Files {
+		if strings.HasPrefix(file, s.SchedDir+"/") && strings.HasSuffix(file, ".h") {
+			want[filepath.Base(s.SchedDir)+"/"+filepath.Base(file)+`"`] = file
+		}
+	}
+	out := map[string][]string{}
+	if len(want) == 0 {
+		return out, nil
+	}
+	err := k.eachOutside(s, func(rel, text string) {
+		for suffix, file := range want {
+			for l := range strings.Lines(text) {
+				if strings.HasPrefix(l, "#include") && strings.Contains(l, suffix) {
+					out[file] = append(out[file], rel)
+				}
+			}
+		}
+	})
+	return out, err
+}
+
+// headerUsers finds who mentions the changed names outside of the scheduler.
+func (k *Kernel) headerUsers(changes []*edits.Change, s *Sources) (map[string][]string, error) {
+	files := map[string]string{} // name to the file that defines it
+	for _, e := range changes {
+		if e.Name != "" {
+			files[e.Name] = e.File
+		}
+	}
+	out := map[string][]string{}
+	if len(files) == 0 {
+		return out, nil
+	}
+	err := k.eachOutside(s, func(rel, text string) {
+		for name, file := range files {
+			if line := edits.Mention(text, name); line > 0 && rel != file {
+				out[name] = append(out[name], fmt.Sprintf("%s:%d", rel, line))
+			}
+		}
+	})
+	return out, err
+}
+
+// eachOutside reads the C files of the kernel's source at hand that do not belong to the
+// scheduler.
+func (k *Kernel) eachOutside(s *Sources, f func(rel, text string)) error {
+	for _, dir := range s.Dirs {
+		err := filepath.WalkDir(filepath.Join(s.Kernel, dir), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() || !strings.HasSuffix(path, ".c") && !strings.HasSuffix(path, ".h") {
+				return err
+			}
+			rel, err := filepath.Rel(s.Kernel, path)
+			if err != nil || k.Boundary.Owns(rel) {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if err == nil {
+				f(rel, string(text))
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package isa has the words in which an architecture's decoder answers: what
+// instructions refer to, what a stretch of code can do, what a relocation fills in.
+// Nothing in it belongs to one architecture.
+package isa
+
+// RefKind says what an instruction does with an address of the text.
+type RefKind uint8
+
+// The kinds of references.
+const (
+	RefCall    RefKind = iota // a call
+	RefJump                   // a branch that does not come back, conditional or not
+	RefAddress                // the instruction yields the address as a value
+	RefOperand                // the instruction compares or computes with the address
+)
+
+// Ref is one address that an instruction names.
+type Ref struct {
+	Site   uint64 // address of the instruction
+	Target uint64
+	Kind   RefKind
+}
+
+// Branch reports whether the instruction goes to the address.
+func (r Ref) Branch() bool { return r.Kind == RefCall || r.Kind == RefJump }
+
+// Memory is one memory operand. Where it has a base register, Disp is what the
+// instruction adds; else it is the address, or for a per-CPU operand its offset in the
+// per-CPU section.
+type Memory struct {
+	Site   uint64
+	Based  bool // relative to a register besides the program counter
+	Stack  bool // relative to the stack pointer
+	Reg    int  // DWARF's number of the base register
+	Index  bool
+	Disp   int64
+	Size   int  // bytes; 0 if the address is only computed
+	Write  bool // the instruction changes it
+	PerCPU bool // relative to this CPU's area
+}
+
+// Text is what following code needs to know of a kernel.
+type Text struct {
+	// Bytes are those of the instruction at addr, and what follows as far as an
+	// instruction may reach; fewer at the end, none outside.
+	Bytes  func(addr uint64) []byte
+	Within func(addr uint64) bool // whether addr is in the function or its split-off parts
+	// Patched is where the kernel may make the instruction at addr, a static
+	// key's site, jump to.
+	Patched func(addr uint64) (target uint64, ok bool)
+	// Returns is false for functions that do not come back.
+	Returns func(addr uint64) bool
+}
+
+// Tail is what the code behind an address can do.
+type Tail struct {
+	Calls []uint64 // addresses that it calls, or jumps to outside of the function
+	Keys  []uint64 // sites of static keys in it
+}
+
+// Alternative is an entry of .altinstructions: Replacement may overwrite Site.
+type Alternative struct {
+	Site, Replacement       uint64
+	SiteLen, ReplacementLen int
+}
+
+// Symbolic names what an address means: a function's name, or "".
+type Symbolic func(addr uint64) string
+
+// Springboard is the proof that __schedule can be split at its context switch, and what
+// the module is made of because of it. The kernel's __schedule is entered by a stub,
+// plugsched_schedule, that builds the frame of the kernel's own and calls the module's.
+// To switch, the module calls plugsched_switch_to, which makes that frame current again
+// and goes on to Call; the sleeper then holds only the kernel's own text.
+type Springboard struct {
+	Call     uint64   // offset of the call that switches in __schedule
+	Return   uint64   // offset of the instruction behind it: every sleeper's return address
+	Reads    []string // what the code behind the call reads, as proven
+	Callees  []string // functions that the code behind the call calls: the kernel's own code does
+	Assembly string   // the source of plugsched_schedule and plugsched_switch_to
+}
+
+// Field is what the linker or a relocation fills in at a place of the code.
+type Field struct {
+	Mask []byte // its bits, from the place on
+	// Branch marks a field that may say where a direct branch goes. Then its symbol plus
+	// the addend plus Bias is the target.
+	Branch bool
+	Bias   int64
+}
+
+// Clear takes the field out of code that begins at its place, as far as there is any.
+func (f *Field) Clear(code []byte) {
+	for i, m := range f.Mask[:min(len(f.Mask), len(code))] {
+		code[i] &^= m
+	}
+}
+
+// Branch is a direct branch instruction that the linker may have filled in.
+type Branch struct {
+	Offset   int // of its field, in bytes from the beginning of the instruction
+	Field    Field
+	Distance int64 // of the target from the beginning of the instruction
+}
+
+// Syntax is what differs from one architecture to another in the assembly that gcc writes.
+type Syntax struct {
+	Comment string // begins a remark that goes to the line's end
+	// Branch reports mnemonics whose symbol operand is a branch target.
+	Branch func(mnemonic string) bool
+	// Prefix reports words that may stand before a mnemonic.
+	Prefix func(word string) bool
+}

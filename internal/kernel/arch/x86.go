@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package arch
+
+import (
+	"debug/elf"
+	"fmt"
+
+	"plugsched/internal/kernel/arch/isa"
+	"plugsched/internal/kernel/arch/native"
+	"plugsched/internal/kernel/arch/x86"
+)
+
+// X86 is x86-64. A redirection is a jmp rel32 (5 bytes), ftrace's site a 5-byte
+// nop (arch/x86/kernel/ftrace.c, MCOUNT_INSN_SIZE). The relocations are those of
+// arch/x86/kernel/module.c, the context switch is in arch/x86/entry/entry_64.S.
+var X86 = &Arch{
+	Name:    "x86",
+	Title:   "x86-64",
+	Package: "amd64",
+	Machine: elf.EM_X86_64,
+
+	JumpSize:   5,
+	FtraceSize: 5,
+	Landing:    []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
+
+	SwitchTo: "__switch_to_asm",
+	Syscalls: []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
+	Thunks:   []string{"__x86_return_thunk", "__x86_indirect_thunk_", "__pi___x86_"},
+	Obstacles: []Obstacle{
+		{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must not overwrite, and the kernel removes it " +
+			"where it does not call by pointer itself (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
+	},
+
+	Relocations: []uint32{uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_32), uint32(elf.R_X86_64_32S),
+		uint32(elf.R_X86_64_PC32), uint32(elf.R_X86_64_PLT32), uint32(elf.R_X86_64_PC64)},
+	Abs64:    uint32(elf.R_X86_64_64),
+	Relative: uint32(elf.R_X86_64_RELATIVE),
+	Field:    x86.Field,
+
+	MaxInstruction: x86.MaxInstruction,
+	Size:           x86.Size,
+	Refs:           x86.Refs,
+	Memory:         x86.MemoryOperands,
+	Branch:         x86.Branch,
+	Tail:           x86.Tail,
+	Springboard:    x86.Prove,
+
+	KeySize:      x86.JumpLabelSize,
+	CallSize:     x86.StaticCallSize,
+	LockSize:     x86.LockSize,
+	Alternatives: x86.Alternatives,
+
+	Assembly: isa.Syntax{Comment: "#", Branch: x86.BranchMnemonic, Prefix: x86.PrefixMnemonic},
+
+	BootVersion: x86.BootVersion,
+	IsBootImage: x86.IsBootImage,
+	Guest: Guest{
+		QEMU: "qemu-system-x86_64",
+		// Five-level paging would only slow down an emulated page walk.
+		Board:   []string{"-machine", "pc", "-cpu", "max,la57=off"},
+		Serial:  func(_ int, chardev string) []string { return []string{"-serial", "chardev:" + chardev} },
+		Console: "ttyS0",
+		Bell:    "ttyS1",
+		Journal: "ttyS2",
+		Append: []string{
+			// QEMU's emulated TSCs are one host counter, but the kernel takes those
+			// of an AMD CPU without constant_tsc for unsynchronised
+			// (unsynchronized_tsc in arch/x86/kernel/tsc.c) and falls back to the
+			// HPET, whose every read is a trip through QEMU.
+			"tsc=reliable",
+			// Lets the host turn a silent hang into a panic with a stack trace.
+			"unknown_nmi_panic",
+		},
+		HostClock: func() []string {
+			if khz := native.CounterKHz(); khz != 0 {
+				return []string{fmt.Sprintf("tsc_early_khz=%d", khz)}
+			}
+			return nil
+		},
+		Counter:  "RIP",
+		Stack:    "rsp",
+		Restarts: []string{"reboot: machine restart"},
+	},
+}

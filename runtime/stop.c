@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Stopping the machine. stop_machine() would do, but for two things: a rollback cannot
+ * sleep until it is done, and whoever sleeps in stop_machine() holds its locks until the
+ * new scheduler lets him run, without which there is no way back. So one stopper thread,
+ * whose class comes before all others, takes the locks, gathers the other CPUs' stoppers
+ * and gives the locks back.
+ *
+ * A pair of stop_two_cpus() that was queued before can be met in the opposite order; then
+ * nobody comes in time, all are let go, and the caller tries again.
+ */
+#include <linux/cpu.h>
+#include <linux/irq_work.h>
+#include <linux/nmi.h>
+#include <linux/stop_machine.h>
+#include <linux/timekeeping.h>
+
+#include "kernel.h"
+#include "plugsched.h"
+
+#define GATHER_NS	(100 * NSEC_PER_MSEC)
+#define GATHER_SHIFT	4	/* it may take 1.6 s in the end */
+
+static int absent = -1;			/* a CPU that did not come to the last try, or -1 */
+static struct plugsched_update *update;	/* what those who wait will do */
+
+/*
+ * A stopper says that it has come, and then waits for the leader's one decision on that
+ * attempt. So whoever is counted is there when it begins.
+ */
+static unsigned int attempt;		/* number of the last; stop_cpus_mutex */
+static unsigned int gathering;		/* number of the open attempt, 0: none */
+static unsigned int going, given_up;	/* decisions */
+static atomic_t inside;			/* followers that have not left the update yet */
+static DEFINE_PER_CPU(unsigned int, arrived);
+
+static DEFINE_PER_CPU(struct cpu_stop_work, follow_work);
+static DEFINE_PER_CPU(bool, follow_queued);
+static DEFINE_PER_CPU(struct irq_work, follow_kick);
+
+static int run_update(void)
+{
+	unsigned long flags;
+	int err;
+
+	local_irq_save(flags);
+	err = plugsched_update_stopped(update);
+	local_irq_restore(flags);
+	return err;
+}
+
+/* Context: stopper. */
+static int follow(void *unused)
+{
+	unsigned int mine;
+
+	this_cpu_write(follow_queued, false);
+	mine = smp_load_acquire(&gathering);	/* pairs with gather() */
+	if (!mine)
+		return 0;
+	/* Pairs with missing_cpu(); the decisions pair with gather(). */
+	smp_store_release(this_cpu_ptr(&arrived), mine);
+	while (smp_load_acquire(&going) != mine) { /* the update is set up */
+		if (smp_load_acquire(&given_up) >= mine) /* nothing to see */
+			return 0;
+		touch_nmi_watchdog();
+		cpu_relax();
+	}
+	run_update();
+	atomic_dec_return_release(&inside);	/* pairs with stop_and_go() */
+	return 0;
+}
+
+/* Context: hard interrupt. */
+static void ask_stopper(struct irq_work *work)
+{
+	if (this_cpu_xchg(follow_queued, true))
+		return;
+	if (!stop_one_cpu_nowait(smp_processor_id(), follow, NULL, this_cpu_ptr(&follow_work)))
+		this_cpu_write(follow_queued, false);
+}
+
+/* Return the first CPU that has not come, or -1. */
+static int missing_cpu(void)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		if (cpu != smp_processor_id() && /* pairs with follow() */
+		    smp_load_acquire(per_cpu_ptr(&arrived, cpu)) != attempt)
+			return cpu;
+	return -1;
+}
+
+/*
+ * Let each other CPU ask its own stopper: waking a stopper takes its CPU's run
+ * queue lock, which may be what a broken scheduler has kept.
+ */
+static void call_followers(void)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		if (cpu != smp_processor_id())
+			irq_work_queue_on(per_cpu_ptr(&follow_kick, cpu), cpu);
+}
+
+/*
+ * Set the update up. Only when all have come: one of them may have been slow to
+ * leave the attempt before, which read the same.
+ */
+static void set_up(struct plugsched_update *u, u64 begun)
+{
+	plugsched_update_reset(u);
+	u->cpus = num_online_cpus();
+	u->time[PLUGSCHED_T_ENTER] = begun;
+	update = u;
+	atomic_set(&inside, u->cpus - 1);
+}
+
+/* Return whether all CPUs wait for the update. Context: stopper, stop_cpus_mutex held. */
+static bool gather(struct plugsched_update *u)
+{
+	u64 begun = ktime_get_mono_fast_ns();
+	u64 end = begun + (GATHER_NS << min(u->late++, GATHER_SHIFT));
+
+	smp_store_release(&gathering, ++attempt);	/* pairs with follow() */
+	call_followers();
+	while ((absent = missing_cpu()) >= 0) {
+		if (ktime_get_mono_fast_ns() > end) {
+			WRITE_ONCE(gathering, 0);
+			smp_store_release(&given_up, attempt);	/* pairs with follow() */
+			return false;
+		}
+		touch_nmi_watchdog();
+		cpu_relax();
+	}
+	WRITE_ONCE(gathering, 0);
+	u->late = 0;
+	set_up(u, begun);
+	smp_store_release(&going, attempt);	/* pairs with follow() */
+	return true;
+}
+
+static int stop_and_go(struct plugsched_update *u)
+{
+	int err;
+
+	lockdep_assert_held(&stop_cpus_mutex);
+	if (!gather(u))
+		return -ETIMEDOUT;
+	err = run_update();
+	/* The update is the caller's memory. Pairs with follow(). */
+	while (atomic_read_acquire(&inside))
+		cpu_relax();
+	u->time[PLUGSCHED_T_LEFT] = ktime_get_mono_fast_ns();
+	return err;
+}
+
+/*
+ * Stop all CPUs and update. -EAGAIN: somebody else stops the machine or changes which
+ * CPUs are online; -ETIMEDOUT: a CPU did not come, see plugsched_absent_cpu().
+ * Context: stopper: preemption is off, nothing may sleep.
+ */
+int plugsched_stop(struct plugsched_update *u)
+{
+	int err = -EAGAIN;
+
+	if (!cpus_read_trylock())
+		return err;
+	if (mutex_trylock(&stop_cpus_mutex)) {
+		err = stop_and_go(u);
+		mutex_unlock(&stop_cpus_mutex);
+	}
+	cpus_read_unlock();
+	return err;
+}
+
+/*
+ * Call fn while no rollback can begin, and nobody can be lost who keeps it from beginning.
+ * Context: process, may sleep; fn is called with preemption off.
+ */
+int plugsched_unstopped(int (*fn)(void))
+{
+	int err;
+
+	might_sleep();
+	for (;;) {
+		preempt_disable();
+		if (mutex_trylock(&stop_cpus_mutex))
+			break;
+		preempt_enable();
+		schedule_timeout_uninterruptible(1);
+	}
+	err = fn();
+	mutex_unlock(&stop_cpus_mutex);
+	preempt_enable();
+	return err;
+}
+
+/* Context: any, after -ETIMEDOUT. */
+int plugsched_absent_cpu(void)
+{
+	return READ_ONCE(absent);
+}
+
+void plugsched_stop_init(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		per_cpu(follow_kick, cpu) = IRQ_WORK_INIT_HARD(ask_stopper);
+}
+
+static int nothing(void *unused)
+{
+	return 0;
+}
+
+/* Works of attempts that were given up may still be queued. Context: process, may sleep. */
+void plugsched_stop_exit(void)
+{
+	int cpu;
+
+	if (!attempt)
+		return;
+	cpus_read_lock();
+	for_each_online_cpu(cpu) {
+		irq_work_sync(per_cpu_ptr(&follow_kick, cpu));
+		stop_one_cpu(cpu, nothing, NULL);
+	}
+	cpus_read_unlock();
+}
