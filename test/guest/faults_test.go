@@ -88,7 +88,7 @@ func memory(t *testing.T, m *vm.Machine) (sum int) {
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	const fail = schedtest + "/fail"
-	m := boot(t, both(addSchedtest(t), other(t), oneCPU))
+	m := borrow(t, both(addSchedtest(t), other(t), oneCPU))
 	ok(t, m, "insmod /schedtest.ko")
 	list := changes(t)
 	for _, c := range list {
@@ -133,6 +133,7 @@ func TestOutOfMemory(t *testing.T) {
 	if after := memory(t, m); after-before > 2048 {
 		t.Errorf("the kernel has allocated %d KiB before and %d KiB after", before, after)
 	}
+	ok(t, m, "rmmod schedtest")
 }
 
 func lastLine(text string) string {
@@ -146,7 +147,7 @@ var stops = regexp.MustCompile(`after (\d+) stops`)
 // after it. Status says which scheduler runs, and the next command works.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	m := boot(t, both(other(t), oneCPU, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat"))))
+	m := borrow(t, both(other(t), oneCPU, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat"))))
 	list := changes(t)
 	a, b := list[0].to, list[2].to
 	const samples = 6 // of each command
@@ -189,6 +190,7 @@ func TestKilled(t *testing.T) {
 		}
 		t.Logf("%s: killed at %d of %d stops", c.command, killed, total)
 	}
+	list[0].begin(t, m)
 }
 
 // next checks that the tool works: it goes from a scheduler that runs to the
@@ -257,7 +259,7 @@ func storm(t *testing.T, m *vm.Machine, stop <-chan struct{}) error {
 // TestNMI: NMIs hit at any moment of an update.
 func TestNMI(t *testing.T) {
 	t.Parallel()
-	m := boot(t, other(t))
+	m := borrow(t, other(t))
 	ok(t, m, "echo 0 > /proc/sys/kernel/unknown_nmi_panic; schedload start --spec light")
 	begin, err := handledNMIs(t, m)
 	if err != nil {
@@ -283,7 +285,7 @@ func TestNMI(t *testing.T) {
 		t.Fatal(err)
 	}
 	goesOn(t, m)
-	ok(t, m, "schedload stop")
+	ok(t, m, "schedload stop; echo 1 > /proc/sys/kernel/unknown_nmi_panic")
 	t.Logf("%d NMIs handled, %d reported", handled, bytes.Count(m.Console(), []byte("NMI received for unknown reason")))
 	if handled < enough {
 		t.Errorf("%d NMIs handled: no storm", handled)
@@ -294,7 +296,7 @@ func TestNMI(t *testing.T) {
 // whole, and the next command works.
 func TestSignals(t *testing.T) {
 	t.Parallel()
-	m := boot(t, both(other(t), oneCPU))
+	m := borrow(t, both(other(t), oneCPU))
 	list := changes(t)
 	a := list[0].to
 	delays := []string{"0", "0.05", "0.2"}
@@ -319,6 +321,7 @@ func TestSignals(t *testing.T) {
 		}
 	}
 	t.Logf("exit codes: %v", ended)
+	list[0].begin(t, m)
 }
 
 // section is where a section's contents are in a module's file.
@@ -375,7 +378,7 @@ func TestDamagedModules(t *testing.T) {
 			binary.LittleEndian.PutUint32(list[len(list)/rela/2*rela+info:], 250)
 		})},
 	}
-	m := boot(t, func(c *vm.Config) {
+	m := borrow(t, func(c *vm.Config) {
 		for _, d := range cases {
 			c.Files = append(c.Files, vm.File{GuestPath: "/" + d.name + ".ko", Content: d.content})
 		}

@@ -192,7 +192,7 @@ func TestReplace(t *testing.T) {
 // is refused and changes nothing.
 func TestReplaceTrial(t *testing.T) {
 	t.Parallel()
-	m := boot(t, with("/other.ko", variant(t, otherPatch)))
+	m := borrow(t, with("/other.ko", variant(t, otherPatch)))
 	ok(t, m, "schedload start --spec light")
 	a := installs(t, m, "plugsched install --replace /scheduler.ko") // over nothing
 	for _, r := range []refusal{

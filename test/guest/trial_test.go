@@ -60,7 +60,7 @@ func lasted(t *testing.T, m *vm.Machine, name string) time.Duration {
 // the tool.
 func TestTrial(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
 	for _, r := range []refusal{
 		{"no time", "plugsched try --for 0s /scheduler.ko", 2, "from 1s to 24h"},
@@ -116,7 +116,7 @@ func TestTrial(t *testing.T) {
 // runs in its session.
 func TestTrialKilled(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	for try := 1; ; try++ {
 		ok(t, m, `setsid sh -c 'echo $$ > /run/session; sh -c "sleep 1000" & plugsched try --for 2s /scheduler.ko; touch /run/ended' > /dev/null 2>&1 &
 			until grep -qx active /sys/kernel/plugsched/state 2> /dev/null; do :; done
@@ -149,7 +149,7 @@ func TestTrialKilled(t *testing.T) {
 // TestRescue: the administrator's ways back that need no scheduler, under load.
 func TestRescue(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
 	ok(t, m, "schedload start --spec light")
 	for _, c := range []struct{ command, report string }{
@@ -183,7 +183,7 @@ func TestRescue(t *testing.T) {
 // TestWatchdogTimes: which times the watchdog takes.
 func TestWatchdogTimes(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	const file = "/sys/kernel/plugsched/watchdog"
 	for _, bad := range []string{"5ms", "99ms", "25h"} {
 		if out, code := sh(t, m, "plugsched install --watchdog "+bad+" /scheduler.ko"); code != 3 || !strings.Contains(out, "from 100ms to 24h") {
