@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"plugsched/internal/guest/vm"
 	"plugsched/test/oldcode"
@@ -57,8 +56,7 @@ func testTrap(t *testing.T) {
 	list := oldCode(t)
 	for range 2 {
 		trap(t, m, list)
-		time.Sleep(3 * time.Second)
-		n, report := hits(t, m)
+		n, report := runsInto(t, m, 50)
 		if n < 50 || strings.Count(report, "\nhit ") != 32 || !strings.Contains(report, "hit try_to_wake_up at ") {
 			t.Errorf("the scheduler ran into %d traps:\n%s", n, report)
 		}
@@ -67,8 +65,7 @@ func testTrap(t *testing.T) {
 	}
 	schedule := only(list, "__schedule")
 	trap(t, m, schedule)
-	time.Sleep(time.Second)
-	if n, report := hits(t, m); n != 1 || !strings.Contains(report, "hit __schedule at __schedule+") || !strings.Contains(report, "\n\tschedule") {
+	if n, report := runsInto(t, m, 1); n != 1 || !strings.Contains(report, "hit __schedule at __schedule+") || !strings.Contains(report, "\n\tschedule") {
 		t.Errorf("__schedule alone:\n%s", report)
 	}
 	if err := tryTrap(t, m, schedule); err == nil {

@@ -24,7 +24,8 @@ func newPatience(pid int) *patience {
 	return p
 }
 
-// spend returns the guest's time since the call before.
+// spend returns the guest's time since the call before. It is negative if a thread has
+// waited for longer: a wait is known when it is over.
 func (p *patience) spend() time.Duration {
 	now, waits := time.Now(), p.waits()
 	// The threads wait for each other: the one that waited longest held up all.
@@ -32,9 +33,24 @@ func (p *patience) spend() time.Duration {
 	for thread, waited := range waits {
 		longest = max(longest, waited-p.waited[thread])
 	}
-	own := max(0, now.Sub(p.last)-longest)
+	own := now.Sub(p.last) - longest
 	p.last, p.waited = now, waits
 	return own
+}
+
+// Stopwatch measures the time in which the guest could do something: what QEMU spends
+// waiting for a CPU of a busy host does not count. Bounds on what a guest does are held
+// against it, not against the host's clock.
+func (m *Machine) Stopwatch() (own func() time.Duration) {
+	const step = time.Second // in less, the threads' waits do not overlap, and count twice
+	p := newPatience(m.qemu.cmd.Process.Pid)
+	var sum time.Duration
+	return func() time.Duration {
+		if time.Since(p.last) >= step {
+			sum += p.spend()
+		}
+		return sum
+	}
 }
 
 // waits is how long each thread has waited on a run queue of the host, so far (sched.h,
