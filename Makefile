@@ -19,7 +19,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man setup demo soak examples test test-steps times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
+.PHONY: all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
 
 all: build
 
@@ -55,17 +55,16 @@ examples: setup build
 test: export PLUGSCHED_NEED_TOOLS = 1
 test: bin/times
 	rm -rf build/times
-	@$(MAKE) --no-print-directory test-steps; code=$$?; bin/times; exit $$code
-
-test-steps: bin/times
-	$(TIMED) setup $(MAKE) setup
-	$(TIMED) build $(MAKE) build
-	$(TIMED) lint $(MAKE) lint
-	$(MAKE) test-quick
-	$(MAKE) test-race
-	$(MAKE) test-guest
-	$(MAKE) test-debian RUN='"TestLive|TestDeb"'
-	$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"
+	@code=0; { \
+		$(TIMED) setup $(MAKE) setup && \
+		$(TIMED) build $(MAKE) build && \
+		$(TIMED) lint $(MAKE) lint && \
+		$(MAKE) test-quick && \
+		$(MAKE) test-race && \
+		$(MAKE) test-guest && \
+		$(MAKE) test-debian RUN='"TestLive|TestDeb"' && \
+		$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"; \
+	} || code=$$?; bin/times; exit $$code
 
 # Where the time of the last `make test` went, and of targets since; as JSON in build/times.
 times: bin/times
