@@ -10,11 +10,14 @@
 #include "leftovers.h"
 #include "plugsched.h"
 
-/* A kernel thread that has not begun has nothing on its stack. */
+/*
+ * A kernel thread that has not begun has nothing on its stack. One that exits is listed until
+ * it is reaped, which may be some time after kthread_stop(), and has its function behind it.
+ */
 static const void *future_of(struct task_struct *p)
 {
 #ifdef PLUGSCHED_HAVE_KTHREAD_FUNC
-	if (p->flags & PF_KTHREAD)
+	if ((p->flags & (PF_KTHREAD | PF_EXITING)) == PF_KTHREAD)
 		return kthread_func(p);
 #endif
 	return NULL;

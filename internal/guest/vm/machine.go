@@ -361,8 +361,9 @@ func (m *Machine) whereabouts() string {
 	return b.String()
 }
 
-// InjectNMI interrupts every CPU with an NMI that no device has asked for. The
-// kernel panics, unless kernel.unknown_nmi_panic is 0.
+// InjectNMI interrupts all CPUs that take NMIs from outside with one that no device has
+// asked for: on x86 the first, or what apic_extnmi says. The kernel panics, unless
+// kernel.unknown_nmi_panic is 0.
 func (m *Machine) InjectNMI(ctx context.Context) error {
 	if _, err := m.monitor.do(ctx, "inject-nmi", nil); err != nil {
 		return m.gone(err)
