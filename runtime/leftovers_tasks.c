@@ -10,14 +10,11 @@
 #include "leftovers.h"
 #include "plugsched.h"
 
-/*
- * A kernel thread that has not begun has nothing on its stack. One that exits is listed until
- * it is reaped, which may be some time after kthread_stop(), and has its function behind it.
- */
+/* A kernel thread that has not begun has nothing on its stack. */
 static const void *future_of(struct task_struct *p)
 {
 #ifdef PLUGSCHED_HAVE_KTHREAD_FUNC
-	if ((p->flags & (PF_KTHREAD | PF_EXITING)) == PF_KTHREAD)
+	if (p->flags & PF_KTHREAD)
 		return kthread_func(p);
 #endif
 	return NULL;
@@ -39,7 +36,7 @@ static int look_at_stack(struct task_struct *p, void *stack)
 			return 0;
 		}
 	}
-	if (plugsched_ours(begin))
+	if (begin && plugsched_is_scheduler(&plugsched_self, (unsigned long)begin))
 		plugsched_found("task %d (%.16s) is to run %ps", task_pid_nr(p), p->comm, begin);
 	return 0;
 }
