@@ -25,6 +25,8 @@ build:
 	$(GO) build -trimpath -ldflags=-s\ -w -o bin/ ./cmd/plugsched-installer
 	$(MAKE) -s -C test/load
 	$(MAKE) -s -C test/killat
+	$(MAKE) -s -C test/pulse
+	$(MAKE) -s -C test/annoy
 
 # Manual pages and shell completions, as below /usr/share.
 man: build
@@ -108,3 +110,5 @@ clean:
 	rm -rf bin build
 	$(MAKE) -s -C test/load clean
 	$(MAKE) -s -C test/killat clean
+	$(MAKE) -s -C test/pulse clean
+	$(MAKE) -s -C test/annoy clean

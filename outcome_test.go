@@ -19,7 +19,6 @@ import (
 	"testing"
 
 	"plugsched/internal/command/cli"
-	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/project"
@@ -41,7 +40,6 @@ var errorCases = map[string]struct {
 	"command/cli.ExitError":          {&cli.ExitError{Code: 7}, outcome.Failed}, // exits with the guest's code
 	"command/cli.QuietError":         {&cli.QuietError{Means: outcome.Precondition}, outcome.Precondition},
 	"command/cli.UsageError":         {cli.Usagef("x"), outcome.Usage},
-	"develop/bind.MissingError":      {&bind.MissingError{}, outcome.Precondition},
 	"develop/boundary.ConfigError":   {&boundary.ConfigError{}, outcome.Precondition},
 	"develop/module.BuildError":      {&module.BuildError{}, outcome.Failed},
 	"develop/module.CompileError":    {&module.CompileError{}, outcome.Refused},

@@ -21,7 +21,8 @@ struct task_struct;
 
 /*
  * When the module is loaded, before its scheduler runs. An error forbids the
- * install. Context: process, may sleep.
+ * install. What is registered here gets THIS_MODULE for its owner, as in any module.
+ * Context: process, may sleep.
  */
 int plugsched_init(void);
 

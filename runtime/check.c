@@ -43,7 +43,7 @@ static void check_share(struct plugsched_update *u, unsigned int id, unsigned lo
 	unsigned int i = 0;
 
 	for_each_process_thread(g, p)
-		if (i++ % u->cpus == id)
+		if (i++ % u->job.cpus == id)
 			plugsched_check_task(u, p, stack);
 }
 

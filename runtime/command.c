@@ -54,6 +54,7 @@ static int replace(struct plugsched_module *peer)
 		__module_get(peer->owner);
 		__module_get(peer->owner);
 		plugsched_self.previous = peer;
+		peer->kept = true;
 	}
 	err = plugsched_update(peer, &plugsched_self);
 	if (err)
@@ -104,10 +105,7 @@ static int confirm_and_forget(void)
 	lockdep_assert_held(plugsched_self.lock);
 	given_up = NULL;
 	err = plugsched_unstopped(confirm);
-	if (given_up) {
-		module_put(given_up->owner);
-		module_put(given_up->owner);
-	}
+	plugsched_let_go(given_up);
 	return err;
 }
 

@@ -18,6 +18,7 @@
 #include "api.h"
 #include "internal.h"
 #include "kernel.h"
+#include "leftovers.h"
 #include "plugsched.h"
 
 struct piece {
@@ -121,6 +122,11 @@ static void task_begins(void *data, struct task_struct *p, unsigned long clone_f
 static void task_ends(void *data, struct task_struct *p)
 {
 	plugsched_data_del(data, p);
+}
+
+bool plugsched_data_probe(const void *probe)
+{
+	return probe == task_begins || probe == task_ends;
 }
 
 static int add_task(struct task_struct *p, void *data)

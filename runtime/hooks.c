@@ -60,7 +60,7 @@ bool plugsched_retiring(void)
 /*
  * Undo what plugsched_init() did, and make sure of it: -ENOTEMPTY when something
  * still leads into the module, see plugsched_leftovers_show(); -EBUSY when somebody holds a
- * reference. It can be asked for again.
+ * reference, perhaps to come back to it. It can be asked for again.
  * Context: process; the scheduler does not run and cannot be started meanwhile.
  */
 int plugsched_retire(void)
@@ -70,8 +70,10 @@ int plugsched_retire(void)
 	lockdep_assert_held(plugsched_self.lock);
 	if (retired)
 		return 0;
-	if (module_refcount(THIS_MODULE) > OWN_REFERENCES)
+	if (plugsched_self.kept)
 		return -EBUSY;
+	if (module_refcount(THIS_MODULE) > OWN_REFERENCES)
+		return plugsched_holders_find();
 	if (inited)
 		plugsched_exit();
 	inited = false;

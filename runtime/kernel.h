@@ -4,6 +4,7 @@
 #define PLUGSCHED_KERNEL_H
 
 #include <linux/hrtimer.h>
+#include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/mount.h>
 #include <linux/mutex.h>
@@ -12,6 +13,16 @@
 #include <linux/sysctl.h>
 #include <linux/sysrq.h>
 #include <linux/tracepoint-defs.h>
+
+struct cgroup_subsys;
+struct ftrace_ops;
+struct kernel_clone_args;
+struct kernfs_node;
+struct kobj_map;
+struct kprobe;
+struct pid;
+struct pt_regs;
+struct task_struct;
 
 /* kernel/stop_machine.c: who holds it has all stoppers to itself. */
 extern struct mutex stop_cpus_mutex;
@@ -41,5 +52,43 @@ extern spinlock_t sysctl_lock;
 
 /* fs/debugfs/inode.c: NULL while nobody has mounted it or made a file */
 extern struct vfsmount *debugfs_mount;
+
+/* fs/proc/root.c and generic.c */
+extern struct proc_dir_entry proc_root;
+extern rwlock_t proc_subdir_lock;
+
+/* fs/sysfs/mount.c */
+extern struct kernfs_node *sysfs_root_kn;
+
+/* kernel/cgroup/cgroup.c */
+extern struct cgroup_subsys *cgroup_subsys[];
+
+/* fs/char_dev.c */
+extern struct kobj_map *cdev_map;
+extern struct mutex chrdevs_lock;
+
+/* drivers/char/misc.c */
+extern struct list_head misc_list;
+extern struct mutex misc_mtx;
+
+/* kernel/irq_work.c */
+DECLARE_PER_CPU(struct llist_head, raised_list);
+DECLARE_PER_CPU(struct llist_head, lazy_list);
+
+/* kernel/kprobes.c */
+extern struct mutex kprobe_mutex;
+extern struct hlist_head kprobe_table[];
+int pre_handler_kretprobe(struct kprobe *p, struct pt_regs *regs);
+
+/* kernel/tracepoint.c */
+extern struct mutex tracepoints_mutex;
+
+/* kernel/trace/ftrace.c */
+extern struct mutex ftrace_lock;
+extern struct ftrace_ops __rcu *ftrace_ops_list;
+
+/* kernel/fork.c: for its address. */
+struct task_struct *copy_process(struct pid *pid, int trace, int node,
+				 struct kernel_clone_args *args);
 
 #endif /* PLUGSCHED_KERNEL_H */

@@ -32,7 +32,7 @@ void plugsched_outcome_publish(const struct plugsched_update *u, int err)
 		last = *u;
 		/* A rollback is published later than it was. */
 		last_finished = ktime_get_boottime_ns() -
-				(ktime_get_ns() - u->time[PLUGSCHED_T_LEFT]);
+				(ktime_get_ns() - u->job.ended);
 	}
 	mutex_unlock(&figures_lock);
 }
@@ -45,11 +45,11 @@ static u64 span(enum plugsched_time from, enum plugsched_time to)
 static ssize_t show_last(char *buf)
 {
 	const struct { const char *name; u64 value; } figures[] = {
-		{ "cpus", last.cpus },
+		{ "cpus", last.job.cpus },
 		{ "threads", atomic_read(&last.threads) + atomic_read(&last.stopped) },
 		{ "threads_stopped", atomic_read(&last.stopped) },
 		{ "scan_ns", last.scan_ns },
-		{ "stop_machine_ns", span(PLUGSCHED_T_ENTER, PLUGSCHED_T_LEFT) },
+		{ "stop_machine_ns", last.job.ended - last.job.begun },
 		{ "handler_ns", span(PLUGSCHED_T_STOPPED, PLUGSCHED_T_REBUILT) },
 		{ "stack_check_ns", span(PLUGSCHED_T_STOPPED, PLUGSCHED_T_CHECKED) },
 		{ "clear_ns", span(PLUGSCHED_T_CHECKED, PLUGSCHED_T_CLEARED) },

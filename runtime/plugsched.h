@@ -100,6 +100,7 @@ struct plugsched_module {
 	void (*entered)(void);
 	void (*left)(void);
 	struct kobject *files;
+	bool kept;			/* another module would come back to it */
 	bool active;			/* both only change while the machine is stopped */
 	bool poking;			/* its jumps are being written or taken away */
 	/* What a rollback leads to, with two references; changes while none can begin. */
@@ -121,13 +122,11 @@ extern const char plugsched_release[];
 
 /* The phases that are timed, in order. */
 enum plugsched_time {
-	PLUGSCHED_T_ENTER,	/* one CPU stopped, the others called */
 	PLUGSCHED_T_STOPPED,	/* every CPU is in the handler */
 	PLUGSCHED_T_CHECKED,	/* stacks inspected */
 	PLUGSCHED_T_CLEARED,	/* run queues emptied by the old scheduler */
 	PLUGSCHED_T_REDIRECTED,	/* class tables and jumps written */
 	PLUGSCHED_T_REBUILT,	/* run queues filled by the new scheduler */
-	PLUGSCHED_T_LEFT,	/* every CPU has left the handler */
 	PLUGSCHED_T_NR,
 };
 
@@ -145,6 +144,18 @@ struct plugsched_busy {
 	unsigned long stack[PLUGSCHED_BUSY_DEPTH];
 };
 
+/* What all CPUs do together while the machine is stopped. */
+struct plugsched_job {
+	/* All have come, and none has begun. Context: one stopper; optional. */
+	void (*set_up)(struct plugsched_job *job);
+	/* Context: every CPU's stopper, IRQs off. */
+	int (*run)(struct plugsched_job *job);
+	unsigned int cpus;		/* online, fixed while hotplug is frozen */
+	unsigned int late;		/* how often a CPU did not come in time */
+	u64 begun;			/* one CPU stopped, the others called */
+	u64 ended;			/* every CPU is done */
+};
+
 struct plugsched_scan;
 
 /*
@@ -153,8 +164,7 @@ struct plugsched_scan;
  */
 struct plugsched_update {
 	struct plugsched_module *from, *to;	/* NULL is the kernel's own scheduler */
-	unsigned int cpus;		/* online, fixed while hotplug is frozen */
-	unsigned int late;		/* how often a CPU did not come in time */
+	struct plugsched_job job;
 	bool rollback;			/* nobody has prepared it */
 	bool over_tasks;		/* go ahead over stacks that are in the way */
 	bool over_hooks;		/* leave places that somebody has hooked as they are */
@@ -180,10 +190,12 @@ bool plugsched_is_scheduler(const struct plugsched_module *m, unsigned long addr
 const char *plugsched_name_of(const struct plugsched_module *m);
 
 /* stopped.c */
-int plugsched_update_stopped(struct plugsched_update *u);
+int plugsched_update_stopped(struct plugsched_job *job);
 
 /* stop.c: see there for the contexts. */
-int plugsched_stop(struct plugsched_update *u);
+int plugsched_stop(struct plugsched_job *job);
+int plugsched_stop_patiently(struct plugsched_job *job);
+int plugsched_stop_others(void (*fn)(void));
 int plugsched_unstopped(int (*fn)(void));
 int plugsched_absent_cpu(void);
 void plugsched_stop_init(void);
@@ -192,9 +204,9 @@ void plugsched_stop_exit(void);
 /* update.c: process context, may sleep, but for what asks for the stopper's. */
 int plugsched_update_alloc(struct plugsched_update *u);
 void plugsched_update_free(struct plugsched_update *u);
-void plugsched_update_reset(struct plugsched_update *u);
 void plugsched_update_publish(struct plugsched_update *u, int err);
 int plugsched_update(struct plugsched_module *from, struct plugsched_module *to);
+void plugsched_let_go(struct plugsched_module *previous);
 void plugsched_forget_previous(struct plugsched_module *m);
 bool plugsched_lock_probes(void);
 void plugsched_unlock_probes(void);
@@ -261,6 +273,7 @@ int plugsched_retire(void);
 
 /* leftovers.c: process context, may sleep. */
 int plugsched_leftovers_find(void);
+int plugsched_holders_find(void);
 ssize_t plugsched_leftovers_show(char *buf);
 
 /* data.c: process context, may sleep. */
@@ -340,9 +353,28 @@ void plugsched_watchdog_set(unsigned int ms);
 void plugsched_watchdog_tick(unsigned int ms);
 extern unsigned int plugsched_watchdog_ms;
 
-/* starving.c: what counts as not being run. Process context, no locks. */
+/* What is remembered of a task from the first look at which it waits, in ns. */
+struct plugsched_wait {
+	u64 at;			/* of the last look */
+	u64 had;		/* time that its CPU had */
+	u64 due;		/* time that it is entitled to */
+	u64 bound;		/* time that it may rightly be owed */
+	/* At the last look, its queue, that one's virtual time, and its own. */
+	const void *queue;
+	u64 virtual_time, place;
+};
+
+/* starving.c: what counts as not being run; see there for the contexts. */
+int plugsched_starving_init(void);
+void plugsched_starving_exit(void);
+void plugsched_starving_tick(unsigned int ms);
+void plugsched_starving_begin(void);
+void plugsched_starving_count(struct task_struct *p);
 bool plugsched_waits_rightly(struct task_struct *p);
-u64 plugsched_patience_ms(struct task_struct *p);
+void plugsched_wait(struct task_struct *p, struct plugsched_wait *w,
+		    const struct plugsched_wait *before);
+bool plugsched_newcomer_waits(u64 ns);
+bool plugsched_starves(const struct task_struct *p, const struct plugsched_wait *w);
 
 /* kmsg.c: reads the kernel's log. */
 void plugsched_kmsg_start(bool anew);

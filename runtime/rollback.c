@@ -113,7 +113,7 @@ static int without_probes(void)
 
 	if (!locked && !plugsched_probes_stand_still() && tries < FORCE_AFTER)
 		return -EAGAIN;
-	err = plugsched_stop(&rollback);
+	err = plugsched_stop(&rollback.job);
 	if (locked)
 		plugsched_unlock_probes();
 	return err;
@@ -218,8 +218,10 @@ static void aftermath(void)
 	plugsched_update_publish(&rollback, 0);
 	plugsched_carry_features(&plugsched_self, to, false);
 	plugsched_self.previous = NULL;
-	if (to)
+	if (to) {
+		WRITE_ONCE(to->kept, false);
 		module_put(to->owner);
+	}
 	WRITE_ONCE(aftermath_due, false);
 	if (!pinned)
 		module_put(THIS_MODULE);

@@ -259,8 +259,8 @@ void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned 
 	const struct plugsched_scan *s = u->scan;
 	unsigned int cpu;
 
-	check_all(u, s->awake, id, s->nr_awake, u->cpus, stack);
-	for (cpu = id; cpu < nr_cpu_ids; cpu += u->cpus)
+	check_all(u, s->awake, id, s->nr_awake, u->job.cpus, stack);
+	for (cpu = id; cpu < nr_cpu_ids; cpu += u->job.cpus)
 		check_all(u, s->ran[cpu].task, 0, RAN_SIZE, 1, stack);
 }
 

@@ -9,7 +9,10 @@
  * A pair of stop_two_cpus() that was queued before can be met in the opposite order; then
  * nobody comes in time, all are let go, and the caller tries again.
  */
+#define pr_fmt(fmt) "plugsched: " fmt
+
 #include <linux/cpu.h>
+#include <linux/delay.h>
 #include <linux/irq_work.h>
 #include <linux/nmi.h>
 #include <linux/stop_machine.h>
@@ -18,11 +21,13 @@
 #include "kernel.h"
 #include "plugsched.h"
 
+#define STOP_TRIES	10	/* while somebody else stops the machine, or a CPU is late */
+#define STOP_PAUSE_MS	20
 #define GATHER_NS	(100 * NSEC_PER_MSEC)
 #define GATHER_SHIFT	4	/* it may take 1.6 s in the end */
 
 static int absent = -1;			/* a CPU that did not come to the last try, or -1 */
-static struct plugsched_update *update;	/* what those who wait will do */
+static struct plugsched_job *todo;	/* of those who wait */
 
 /*
  * A stopper says that it has come, and then waits for the leader's one decision on that
@@ -31,20 +36,20 @@ static struct plugsched_update *update;	/* what those who wait will do */
 static unsigned int attempt;		/* number of the last; stop_cpus_mutex */
 static unsigned int gathering;		/* number of the open attempt, 0: none */
 static unsigned int going, given_up;	/* decisions */
-static atomic_t inside;			/* followers that have not left the update yet */
+static atomic_t inside;			/* followers that have not done it yet */
 static DEFINE_PER_CPU(unsigned int, arrived);
 
 static DEFINE_PER_CPU(struct cpu_stop_work, follow_work);
 static DEFINE_PER_CPU(bool, follow_queued);
 static DEFINE_PER_CPU(struct irq_work, follow_kick);
 
-static int run_update(void)
+static int run(void)
 {
 	unsigned long flags;
 	int err;
 
 	local_irq_save(flags);
-	err = plugsched_update_stopped(update);
+	err = todo->run(todo);
 	local_irq_restore(flags);
 	return err;
 }
@@ -60,13 +65,13 @@ static int follow(void *unused)
 		return 0;
 	/* Pairs with missing_cpu(); the decisions pair with gather(). */
 	smp_store_release(this_cpu_ptr(&arrived), mine);
-	while (smp_load_acquire(&going) != mine) { /* the update is set up */
+	while (smp_load_acquire(&going) != mine) { /* the job is set up */
 		if (smp_load_acquire(&given_up) >= mine) /* nothing to see */
 			return 0;
 		touch_nmi_watchdog();
 		cpu_relax();
 	}
-	run_update();
+	run();
 	atomic_dec_return_release(&inside);	/* pairs with stop_and_go() */
 	return 0;
 }
@@ -106,23 +111,25 @@ static void call_followers(void)
 }
 
 /*
- * Set the update up. Only when all have come: one of them may have been slow to
- * leave the attempt before, which read the same.
+ * Set the job up. Only when all have come: one of them may have been slow to leave the
+ * attempt before, which read the same.
  */
-static void set_up(struct plugsched_update *u, u64 begun)
+static void set_up(struct plugsched_job *job, u64 begun)
 {
-	plugsched_update_reset(u);
-	u->cpus = num_online_cpus();
-	u->time[PLUGSCHED_T_ENTER] = begun;
-	update = u;
-	atomic_set(&inside, u->cpus - 1);
+	job->late = 0;
+	job->cpus = num_online_cpus();
+	job->begun = begun;
+	if (job->set_up)
+		job->set_up(job);
+	todo = job;
+	atomic_set(&inside, job->cpus - 1);
 }
 
-/* Return whether all CPUs wait for the update. Context: stopper, stop_cpus_mutex held. */
-static bool gather(struct plugsched_update *u)
+/* Return whether all CPUs wait for the job. Context: stopper, stop_cpus_mutex held. */
+static bool gather(struct plugsched_job *job)
 {
 	u64 begun = ktime_get_mono_fast_ns();
-	u64 end = begun + (GATHER_NS << min(u->late++, GATHER_SHIFT));
+	u64 end = begun + (GATHER_NS << min(job->late++, GATHER_SHIFT));
 
 	smp_store_release(&gathering, ++attempt);	/* pairs with follow() */
 	call_followers();
@@ -136,44 +143,101 @@ static bool gather(struct plugsched_update *u)
 		cpu_relax();
 	}
 	WRITE_ONCE(gathering, 0);
-	u->late = 0;
-	set_up(u, begun);
+	set_up(job, begun);
 	smp_store_release(&going, attempt);	/* pairs with follow() */
 	return true;
 }
 
-static int stop_and_go(struct plugsched_update *u)
+static int stop_and_go(struct plugsched_job *job)
 {
 	int err;
 
 	lockdep_assert_held(&stop_cpus_mutex);
-	if (!gather(u))
+	if (!gather(job))
 		return -ETIMEDOUT;
-	err = run_update();
-	/* The update is the caller's memory. Pairs with follow(). */
+	err = run();
+	/* The job is the caller's memory. Pairs with follow(). */
 	while (atomic_read_acquire(&inside))
 		cpu_relax();
-	u->time[PLUGSCHED_T_LEFT] = ktime_get_mono_fast_ns();
+	job->ended = ktime_get_mono_fast_ns();
 	return err;
 }
 
 /*
- * Stop all CPUs and update. -EAGAIN: somebody else stops the machine or changes which
+ * Stop all CPUs and do a job. -EAGAIN: somebody else stops the machine or changes which
  * CPUs are online; -ETIMEDOUT: a CPU did not come, see plugsched_absent_cpu().
  * Context: stopper: preemption is off, nothing may sleep.
  */
-int plugsched_stop(struct plugsched_update *u)
+int plugsched_stop(struct plugsched_job *job)
 {
 	int err = -EAGAIN;
 
 	if (!cpus_read_trylock())
 		return err;
 	if (mutex_trylock(&stop_cpus_mutex)) {
-		err = stop_and_go(u);
+		err = stop_and_go(job);
 		mutex_unlock(&stop_cpus_mutex);
 	}
 	cpus_read_unlock();
 	return err;
+}
+
+static int stop_here(void *job)
+{
+	return plugsched_stop(job);
+}
+
+/* The same, with some patience. -EBUSY: it was not enough. Context: process, may sleep. */
+int plugsched_stop_patiently(struct plugsched_job *job)
+{
+	unsigned int tries = 0;
+	int err;
+
+	might_sleep();
+	for (;;) {
+		/* -ENOENT: this CPU has just gone offline */
+		err = stop_one_cpu(raw_smp_processor_id(), stop_here, job);
+		if (err != -EAGAIN && err != -ETIMEDOUT && err != -ENOENT)
+			return err;
+		if (++tries == STOP_TRIES)
+			break;
+		msleep(STOP_PAUSE_MS);
+	}
+	if (err == -ETIMEDOUT)
+		pr_err("CPU %d does not answer: nothing was changed\n", plugsched_absent_cpu());
+	return -EBUSY;
+}
+
+/* A job of one CPU, while the others stand still. */
+struct lonely_job {
+	struct plugsched_job job;
+	void (*fn)(void);
+	atomic_t arrived;
+	bool done;
+};
+
+static int run_alone(struct plugsched_job *job)
+{
+	struct lonely_job *l = container_of(job, struct lonely_job, job);
+
+	if (atomic_inc_return(&l->arrived) < job->cpus) {
+		while (!smp_load_acquire(&l->done)) { /* pairs with the last one's */
+			touch_nmi_watchdog();
+			cpu_relax();
+		}
+		return 0;
+	}
+	l->fn();
+	smp_store_release(&l->done, true);	/* pairs with the others' */
+	return 0;
+}
+
+/* Call fn on one CPU while all others stand still, IRQs off. Context: as before. */
+int plugsched_stop_others(void (*fn)(void))
+{
+	struct lonely_job l = { .job.run = run_alone, .fn = fn };
+
+	return plugsched_stop_patiently(&l.job);
 }
 
 /*

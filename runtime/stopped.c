@@ -15,7 +15,7 @@
  */
 static void rendezvous(struct plugsched_update *u, unsigned int *round)
 {
-	int all = ++*round * u->cpus;
+	int all = ++*round * u->job.cpus;
 
 	atomic_inc_return(&u->arrived);
 	while (atomic_read_acquire(&u->arrived) < all) {
@@ -95,8 +95,9 @@ static void change_guards(const struct plugsched_update *u)
  * allocates, frees or sleeps.
  * Context: every CPU's stopper, IRQs off.
  */
-int plugsched_update_stopped(struct plugsched_update *u)
+int plugsched_update_stopped(struct plugsched_job *job)
 {
+	struct plugsched_update *u = container_of(job, struct plugsched_update, job);
 	unsigned int id = atomic_inc_return(&u->ids) - 1;
 	int cpu = smp_processor_id();
 	unsigned int round = 0;

@@ -5,20 +5,32 @@
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
-#include <linux/delay.h>
-#include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/slab.h>
-#include <linux/stop_machine.h>
 
 #include "kernel.h"
 #include "plugsched.h"
 
-#define STOP_TRIES	10	/* while somebody else stops the machine, or a CPU is late */
-#define STOP_PAUSE_MS	20
+/* Whatever came of another try. Context: stopper, every CPU waits. */
+static void reset(struct plugsched_job *job)
+{
+	struct plugsched_update *u = container_of(job, struct plugsched_update, job);
+
+	atomic_set(&u->ids, 0);
+	atomic_set(&u->arrived, 0);
+	atomic_set(&u->verdict, 0);
+	atomic_set(&u->nr_busy, 0);
+	atomic_set(&u->threads, 0);
+	atomic_set(&u->stopped, 0);
+	u->conflict = NULL;
+	u->left_alone = 0;
+	u->lost = 0;
+}
 
 int plugsched_update_alloc(struct plugsched_update *u)
 {
+	u->job.set_up = reset;
+	u->job.run = plugsched_update_stopped;
 	u->busy = kcalloc(PLUGSCHED_BUSY_MAX, sizeof(*u->busy), GFP_KERNEL);
 	u->stacks = kvmalloc_array(num_possible_cpus() * PLUGSCHED_STACK_DEPTH,
 				   sizeof(*u->stacks), GFP_KERNEL);
@@ -36,20 +48,6 @@ void plugsched_update_free(struct plugsched_update *u)
 	u->stacks = NULL;
 }
 
-/* Make an update that failed ready for another try. */
-void plugsched_update_reset(struct plugsched_update *u)
-{
-	atomic_set(&u->ids, 0);
-	atomic_set(&u->arrived, 0);
-	atomic_set(&u->verdict, 0);
-	atomic_set(&u->nr_busy, 0);
-	atomic_set(&u->threads, 0);
-	atomic_set(&u->stopped, 0);
-	u->conflict = NULL;
-	u->left_alone = 0;
-	u->lost = 0;
-}
-
 /* Context: process, or the rollback's thread. */
 void plugsched_update_publish(struct plugsched_update *u, int err)
 {
@@ -58,9 +56,8 @@ void plugsched_update_publish(struct plugsched_update *u, int err)
 		return;
 	plugsched_sysfs_link(u->to);
 	pr_info("%s took over from %s: %u CPUs, %d threads, stopped for %llu ns\n",
-		plugsched_name_of(u->to), plugsched_name_of(u->from), u->cpus,
-		atomic_read(&u->threads) + atomic_read(&u->stopped),
-		u->time[PLUGSCHED_T_LEFT] - u->time[PLUGSCHED_T_ENTER]);
+		plugsched_name_of(u->to), plugsched_name_of(u->from), u->job.cpus,
+		atomic_read(&u->threads) + atomic_read(&u->stopped), u->job.ended - u->job.begun);
 }
 
 #ifdef CONFIG_KPROBES
@@ -119,31 +116,6 @@ static void release_probes(void) {}
 
 #endif
 
-static int stop_here(void *update)
-{
-	return plugsched_stop(update);
-}
-
-/* Stop the machine and change schedulers. */
-static int update_run(struct plugsched_update *u)
-{
-	unsigned int tries = 0;
-	int err;
-
-	for (;;) {
-		/* -ENOENT: this CPU has just gone offline */
-		err = stop_one_cpu(raw_smp_processor_id(), stop_here, u);
-		if (err != -EAGAIN && err != -ETIMEDOUT && err != -ENOENT)
-			return err;
-		if (++tries == STOP_TRIES)
-			break;
-		msleep(STOP_PAUSE_MS);
-	}
-	if (err == -ETIMEDOUT)
-		pr_err("CPU %d does not answer: nothing was changed\n", plugsched_absent_cpu());
-	return -EBUSY;
-}
-
 static int scan_and_run(struct plugsched_update *u)
 {
 	int err;
@@ -151,7 +123,7 @@ static int scan_and_run(struct plugsched_update *u)
 	plugsched_carry_features(u->from, u->to, false);
 	err = plugsched_scan_begin(u);
 	if (!err)
-		err = update_run(u);
+		err = plugsched_stop_patiently(&u->job);
 	/* What was toggled between the copy and the stop. */
 	if (!err)
 		plugsched_carry_features(u->from, u->to, true);
@@ -176,13 +148,20 @@ static int update_try(struct plugsched_update *u)
 	return err;
 }
 
-/* Let go of what a rollback would lead to. Context: process; no rollback can begin. */
+/* No rollback leads to a module any more, or NULL. Context: process. */
+void plugsched_let_go(struct plugsched_module *previous)
+{
+	if (!previous)
+		return;
+	WRITE_ONCE(previous->kept, false);
+	module_put(previous->owner);
+	module_put(previous->owner);
+}
+
+/* Context: process; no rollback can begin. */
 void plugsched_forget_previous(struct plugsched_module *m)
 {
-	if (m->previous) {
-		module_put(m->previous->owner);
-		module_put(m->previous->owner);
-	}
+	plugsched_let_go(m->previous);
 	m->previous = NULL;
 }
 

@@ -33,6 +33,7 @@ struct waiting {
 	struct task_struct *task;	/* referenced */
 	unsigned long switches;		/* it has not run as long as they stay */
 	u64 since;			/* in clock_ms */
+	struct plugsched_wait wait;
 };
 
 /* Hashed by task: of this round of the scan, and of the one before. */
@@ -72,7 +73,7 @@ static struct waiting *place(struct waiting *table, const struct task_struct *p)
 	return NULL;
 }
 
-static void describe(struct task_struct *p)
+static void describe(struct task_struct *p, const struct plugsched_wait *w)
 {
 	const struct rq *rq = task_rq(p);
 	unsigned long stack[16];
@@ -88,6 +89,9 @@ static void describe(struct task_struct *p)
 		       task_cpu(p), rq->nr_running, rq->rt.rt_nr_running, rq->nr_switches,
 		       task_pid_nr(curr), curr->comm);
 	rcu_read_unlock();
+	plugsched_note("its CPU had %llu ms, it is owed %llu ms; up to %llu ms would be right\n",
+		       w->had / NSEC_PER_MSEC, w->due / NSEC_PER_MSEC,
+		       2 * w->bound / NSEC_PER_MSEC);
 }
 
 /* Called for every task. */
@@ -95,8 +99,8 @@ static int look_at(struct task_struct *p, void *unused)
 {
 	struct waiting *now, *before;
 	bool lost = plugsched_lost(p);
-	u64 patience;
 
+	plugsched_starving_count(p);
 	if (!lost && (!queued(p) || plugsched_waits_rightly(p)))
 		return 0;
 	now = place(waiting, p);
@@ -105,17 +109,18 @@ static int look_at(struct task_struct *p, void *unused)
 	get_task_struct(p);
 	now->task = p;
 	now->switches = switches_of(p);
-	now->since = READ_ONCE(clock_ms);
 	before = place(waited, p);
-	if (before && before->task && before->switches == now->switches)
-		now->since = before->since;
-	patience = lost ? plugsched_watchdog_ms : plugsched_patience_ms(p);
-	if (READ_ONCE(clock_ms) - now->since <= patience)
+	if (before && (!before->task || before->switches != now->switches))
+		before = NULL;
+	now->since = before ? before->since : READ_ONCE(clock_ms);
+	plugsched_wait(p, &now->wait, before ? &before->wait : NULL);
+	if (lost ? now->wait.had <= plugsched_watchdog_ms * NSEC_PER_MSEC :
+		   !plugsched_starves(p, &now->wait))
 		return 0;
 	if (!plugsched_alarm(true, "task %d (%s) %s for %llu ms", task_pid_nr(p), p->comm,
 			     lost ? "is awake but in no queue" : "was not run",
 			     READ_ONCE(clock_ms) - now->since))
-		describe(p);
+		describe(p, &now->wait);
 	return 1;
 }
 
@@ -137,6 +142,7 @@ static unsigned int scan_ms(void)
 
 static void scan_tasks(void)
 {
+	plugsched_starving_begin();
 	plugsched_for_each_task(look_at, NULL);
 	swap(waiting, waited);
 	forget(waiting);
@@ -191,14 +197,18 @@ static void look_at_cpu(int cpu, unsigned int ms)
  */
 void plugsched_watchdog_tick(unsigned int ms)
 {
+	u64 bound;
 	int cpu;
 
 	WRITE_ONCE(clock_ms, clock_ms + ms);
 	if (!plugsched_watchdog_ms)
 		return;
+	plugsched_starving_tick(ms);
 	for_each_online_cpu(cpu)
 		look_at_cpu(cpu, ms);
-	if (clock_ms - READ_ONCE(scanned_at) > 2 * scan_ms() + plugsched_watchdog_ms)
+	bound = 2 * scan_ms() + plugsched_watchdog_ms;
+	if (clock_ms - READ_ONCE(scanned_at) > bound &&
+	    !plugsched_newcomer_waits(bound * NSEC_PER_MSEC))
 		plugsched_alarm(true, "the watchdog's own work was not run for %llu ms",
 				clock_ms - scanned_at);
 }
@@ -225,8 +235,12 @@ void plugsched_watchdog_set(unsigned int ms)
 /* All that it needs is there with the module. Context: module loading. */
 int plugsched_watchdog_init(void)
 {
-	int err = -ENOMEM;
+	int err;
 
+	err = plugsched_starving_init();
+	if (err)
+		return err;
+	err = -ENOMEM;
 	waiting = kvcalloc(WAIT_SIZE, sizeof(*waiting), GFP_KERNEL);
 	waited = kvcalloc(WAIT_SIZE, sizeof(*waited), GFP_KERNEL);
 	if (!waiting || !waited)
@@ -246,6 +260,7 @@ void plugsched_watchdog_exit(void)
 {
 	if (thread)
 		kthread_stop(thread);
+	plugsched_starving_exit();
 	forget(waiting);
 	forget(waited);
 	kvfree(waiting);

@@ -97,3 +97,65 @@ func TestForgotten(t *testing.T) {
 		t.Errorf("install beside it: %d\n%s", code, out)
 	}
 }
+
+// TestDevice: a module is not unloaded as long as somebody has one of its files open, with
+// its owner and without, or mapped and closed, and who that is is said.
+func TestDevice(t *testing.T) {
+	t.Parallel()
+	m := boot(t, both(with("/device.ko", variant(t, "test/guest/testdata/device.patch")), addLiving))
+	for _, c := range []struct{ device, hold, want string }{
+		{"plugsched_owned", "sleep 1000 < ", "file /plugsched_owned is open in task "},
+		{"plugsched_ownerless", "sleep 1000 < ", "file /plugsched_ownerless is open in task "},
+		{"plugsched_ownerless", "living map ", "a file is mapped by task "},
+	} {
+		t.Run(c.hold+c.device, func(t *testing.T) {
+			name := installs(t, m, "plugsched install /device.ko")
+			file := "/dev/" + c.device
+			pid := ok(t, m, c.hold+file+" > /run/held 2>&1 & sleep 2; echo $!")
+			out, code := sh(t, m, "plugsched uninstall")
+			if code != 5 || !strings.Contains(out, c.want) || !strings.Contains(out, " task "+pid+" (") {
+				t.Errorf("uninstall with %s held by %s: exit code %d:\n%s", file, pid, code, out)
+			}
+			if out := ok(t, m, "plugsched status"); !strings.Contains(out, "the kernel's own") || !strings.Contains(out, name+", inactive") {
+				t.Errorf("status:\n%s", out)
+			}
+			ok(t, m, "kill "+pid+"; sleep 1; plugsched uninstall")
+		})
+	}
+}
+
+// TestRemains: everything that leads into a module is found before it is unloaded.
+func TestRemains(t *testing.T) {
+	t.Parallel()
+	m := boot(t, with("/remains.ko", variant(t, "test/guest/testdata/remains.patch")))
+	installs(t, m, "plugsched install /remains.ko")
+	out, code := sh(t, m, "plugsched uninstall")
+	if code != 5 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{"device plugsched_misc", "character device ", "plugsched_proc in /proc", "file plugsched_attribute in kernel in /sys",
+		"cgroup files cpu.plugsched_files", "probe remains_event [", " on trace event sched_process_exit", "kprobe on ksys_sync+0x0", "kprobe on ksys_sync_helper+0x0",
+		"function tracer remains_trace", "(plugsched_never) is to run remains_thread"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+}
+
+// TestStranded: a module is not unloaded as long as tasks have a scheduling class that the
+// kernel does not have, zombies among them.
+func TestStranded(t *testing.T) {
+	t.Parallel()
+	m := boot(t, with("/stranded.ko", variant(t, "test/guest/testdata/stranded.patch")))
+	installs(t, m, "plugsched install /stranded.ko")
+	ok(t, m, "mkfifo /run/never && printf '#!/bin/sh\\nread x < /run/never\\n' > /run/stranded && chmod +x /run/stranded")
+	sleeper := ok(t, m, "/run/stranded > /dev/null 2>&1 & echo $!; sleep 1")
+	zombie := ok(t, m, "sh -c '/run/stranded & echo $!; exec sleep 100000 > /dev/null 2>&1' > /run/zombie & sleep 1; cat /run/zombie; kill -9 $(cat /run/zombie)")
+	ok(t, m, "until grep -q '^State:.*Z' /proc/"+zombie+"/status; do sleep 1; done")
+	out, code := sh(t, m, "plugsched uninstall")
+	for _, pid := range []string{sleeper, zombie} {
+		if want := "task " + pid + " (stranded) has the class stranding"; code != 5 || !strings.Contains(out, want) {
+			t.Errorf("exit code %d, and %q is not in\n%s", code, want, out)
+		}
+	}
+}

@@ -268,3 +268,32 @@ func TestLivepatch(t *testing.T) {
 	time.Sleep(time.Second)
 	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
 }
+
+// TestHiddenStacks: a BPF program at the return of a function that sleeps hides the stacks
+// of the sleepers. Doctor and an install that is busy for it name the program; without it
+// the install works.
+func TestHiddenStacks(t *testing.T) {
+	t.Parallel()
+	m := boot(t, addLiving)
+	const program = "(living, fexit of hrtimer_nanosleep)"
+	doctor := func() (out string, code int) {
+		t.Helper()
+		return sh(t, m, "plugsched doctor /scheduler.ko")
+	}
+	if out, code := doctor(); code != 0 || strings.Contains(out, "BPF") {
+		t.Errorf("doctor without a program: %d\n%s", code, out)
+	}
+	tracer := ok(t, m, "living fexit hrtimer_nanosleep > /run/fexit 2>&1 & p=$!; until [ -s /run/fexit ]; do sleep 1; done; echo $p")
+	if out, _ := doctor(); !strings.Contains(out, program) {
+		t.Errorf("doctor with a program and nobody under it:\n%s", out)
+	}
+	sleeper := ok(t, m, "sleep 1000 > /dev/null 2>&1 & echo $!; sleep 1")
+	if out, code := doctor(); code != 3 || !strings.Contains(out, program) || !strings.Contains(out, "task "+sleeper) {
+		t.Errorf("doctor with a sleeper under it: %d\n%s", code, out)
+	}
+	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 4 || !strings.Contains(out, "what sleeps under BPF program ") || !strings.Contains(out, program) {
+		t.Errorf("install: %d\n%s", code, out)
+	}
+	// Who began under it stays there until it is done.
+	ok(t, m, "kill "+tracer+" "+sleeper+"; sleep 2; plugsched install /scheduler.ko && plugsched uninstall")
+}

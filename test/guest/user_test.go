@@ -42,14 +42,15 @@ func TestKeptTasks(t *testing.T) {
 	m := boot(t, both(with("/bin/slow", compileC(t, "slow.c")), func(c *vm.Config) { c.Append = append(c.Append, "psi=1") }))
 	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
 
-	ok(t, m, "slow > /run/slow & echo $! > /run/slow.pid")
+	ok(t, m, "slow > /run/slow &")
 	for end := time.Now().Add(2 * time.Minute); ok(t, m, "cat /run/slow") != "stuck"; time.Sleep(time.Second) {
 		if time.Now().After(end) {
-			t.Fatalf("no tasks are stuck:\n%s", ok(t, m, "cat /proc/$(cat /run/slow.pid)/task/*/stack"))
+			t.Fatalf("no tasks are stuck:\n%s", ok(t, m, "for p in $(pidof slow); do cat /proc/$p/task/*/stack; done"))
 		}
 	}
 	installsAndRemoves(t, m, "tasks wait for memory")
-	ok(t, m, "kill -9 $(cat /run/slow.pid)")
+	// The task that is being born is a process of its own.
+	ok(t, m, "kill -9 $(pidof slow); while pidof slow; do usleep 100000; done")
 
 	const loop = "while :; do exec 3<>/proc/pressure/cpu; echo some 150000 2000000 >&3; exec 3>&-; echo >> /run/psi/$$; done"
 	ok(t, m, "mkdir -m 777 /run/psi; for i in 1 2 3 4; do su nobody -c '"+loop+"' > /run/psi.$i 2>&1 & done")

@@ -12,8 +12,8 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 )
 
-// attachFentry puts a counting program at the head of each function.
-func attachFentry(functions []string) ([]hook, error) {
+// attachTo puts a counting program at the head or the return of each function.
+func attachTo(functions []string, where ebpf.AttachType) ([]hook, error) {
 	// Before 5.11, maps count against RLIMIT_MEMLOCK.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func attachFentry(functions []string) ([]hook, error) {
 			return nil, err
 		}
 		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: f,
+			Name: "living", Type: ebpf.Tracing, AttachType: where, AttachTo: f,
 			License: "Dual BSD/GPL", Instructions: count(counter),
 		})
 		if err != nil {

@@ -5,7 +5,9 @@
 // through a live update of its scheduler.
 //
 //	living fentry [-n SECONDS] FUNCTION...   BPF programs at the heads of kernel functions
+//	living fexit [-n SECONDS] FUNCTION...    the same at their returns
 //	living perf [-n SECONDS]                 cpu-clock samples and sched:sched_switch, all CPUs
+//	living map FILE                          a file that is mapped and closed again; counts nothing
 //
 // A line is "NAME COUNT": of the second that just passed. Without -n it goes on
 // until it is killed. Exit status: 0, 1 a hook cannot be set or read, 2 usage.
@@ -16,6 +18,9 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // hook is something whose events are counted.
@@ -43,19 +48,34 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: living fentry [-n SECONDS] FUNCTION... | living perf [-n SECONDS]")
+	fmt.Fprintln(os.Stderr, "usage: living fentry|fexit [-n SECONDS] FUNCTION... | living perf [-n SECONDS] | living map FILE")
 	os.Exit(2)
 }
 
 func attach(kind string, args []string) ([]hook, error) {
 	switch {
 	case kind == "fentry" && len(args) > 0:
-		return attachFentry(args)
+		return attachTo(args, ebpf.AttachTraceFEntry)
+	case kind == "fexit" && len(args) > 0:
+		return attachTo(args, ebpf.AttachTraceFExit)
 	case kind == "perf" && len(args) == 0:
 		return openPerf()
+	case kind == "map" && len(args) == 1:
+		return nil, mapFile(args[0])
 	}
 	usage()
 	return nil, nil
+}
+
+// mapFile maps a page of a file for as long as the program runs.
+func mapFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = unix.Mmap(int(f.Fd()), 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED)
+	return err
 }
 
 // watch prints what every hook counted in each second.

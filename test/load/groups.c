@@ -188,6 +188,39 @@ void run_freezer(struct worker *w)
 	}
 }
 
+static void member_name(const struct unit *u, unsigned int n, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s%u", u->kind->name, n);
+}
+
+int setup_cgroups(struct unit *u)
+{
+	char name[40];
+	int err = 0;
+
+	for (unsigned int i = 0; !err && i < u->members; i++) {
+		member_name(u, i, name, sizeof(name));
+		err = cg_make(name);
+		if (!err && i % 10 == 0)
+			err = cg_write(name, "cpu.max", "20000 100000");
+	}
+	return err;
+}
+
+void run_cgroups(struct worker *w)
+{
+	struct tick t;
+	char name[40];
+
+	tick_start(w, &t, w->unit->period_ms);
+	for (unsigned int n = 0;; n++) {
+		tick_wait(w, &t);
+		member_name(w->unit, n % w->unit->members, name, sizeof(name));
+		must(w, "cgroup.procs", cg_write(name, "cgroup.procs", "0"));
+		progress(w);
+	}
+}
+
 /*
  * CPU 0 stays up. EBUSY is an answer, not an error: the deadline tasks may
  * need the CPU's bandwidth, or hotplug is disabled for the moment.

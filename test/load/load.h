@@ -40,7 +40,7 @@ enum kind_id {
 	K_YIELD, K_PI, K_AFFINITY, K_POLICY,
 	K_MOVER, K_CGCHURN, K_CPUSET, K_FREEZER,
 	K_MEMBARRIER, K_TIMER, K_FAULT, K_JOBCTL,
-	K_RTHOG, K_HOTPLUG,
+	K_RTHOG, K_HOTPLUG, K_CGROUPS, K_SESSIONS,
 	NKINDS,
 };
 
@@ -58,6 +58,7 @@ struct unit {
 	unsigned int nslots;
 	unsigned int period_ms;
 	unsigned int percent;	/* quota only */
+	unsigned int members;	/* cgroups and sessions only */
 	bool procs;		/* one process per slot rather than threads */
 	struct slot *slots;
 	struct shared *shared;
@@ -181,6 +182,7 @@ int setup_quota(struct unit *u);
 int setup_mover(struct unit *u);
 int setup_cpuset(struct unit *u);
 int setup_freezer(struct unit *u);
+int setup_cgroups(struct unit *u);
 void run_ping_pipe(struct worker *w);
 void run_ping_futex(struct worker *w);
 void run_ping_eventfd(struct worker *w);
@@ -207,5 +209,7 @@ void run_cgchurn(struct worker *w);
 void run_cpuset(struct worker *w);
 void run_freezer(struct worker *w);
 void run_hotplug(struct worker *w);
+void run_cgroups(struct worker *w);
+void run_sessions(struct worker *w);
 
 #endif

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -231,6 +232,54 @@ void run_jobctl(struct worker *w)
 			fail(w, "kill", errno);
 		if (tries > 500)
 			fail(w, "not stopped", ETIMEDOUT);
+		progress(w);
+	}
+}
+
+/* Ends with the worker: stop looks for what is left in its session only. */
+static void session_member(void) __attribute__((noreturn));
+static void session_member(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (setsid() < 0)
+		_exit(errno);
+	for (;;) {
+		sleep(10);
+		burn_us(50);
+	}
+}
+
+static pid_t begin_session(struct worker *w)
+{
+	pid_t pid;
+
+	while ((pid = fork()) < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			fail(w, "fork", errno);
+		sleep_ns(10 * NSEC_PER_MSEC);
+	}
+	if (pid == 0)
+		session_member();
+	return pid;
+}
+
+/* In each period one session ends and another begins. */
+void run_sessions(struct worker *w)
+{
+	unsigned int n = w->unit->members;
+	pid_t *pids = calloc(n, sizeof(*pids));
+	struct tick t;
+
+	if (!pids)
+		die(EXIT_FAILED, "out of memory");
+	for (unsigned int i = 0; i < n; i++)
+		pids[i] = begin_session(w);
+	tick_start(w, &t, w->unit->period_ms);
+	for (unsigned int i = 0;; i = (i + 1) % n) {
+		tick_wait(w, &t);
+		if (kill(pids[i], SIGKILL) || waitpid(pids[i], NULL, 0) < 0)
+			fail(w, "end a session", errno);
+		pids[i] = begin_session(w);
 		progress(w);
 	}
 }

@@ -61,6 +61,10 @@ const struct kind kinds[NKINDS] = {
 		0, 6000, 1, PROCS, false, NULL, run_rthog },
 	[K_HOTPLUG] = { "hotplug", "takes the CPUs but 0 down and up, in turn",
 		0, 500, 1, PROCS, false, NULL, run_hotplug },
+	[K_CGROUPS] = { "cgroups", "cgroups, every tenth with a quota; one task goes through all",
+		0, 20, 1, PROCS, true, setup_cgroups, run_cgroups },
+	[K_SESSIONS] = { "sessions", "sleepers with a session, and so an autogroup, of their own",
+		0, 200, 1, PROCS, false, NULL, run_sessions },
 };
 
 static const char light_spec[] =
@@ -235,6 +239,11 @@ unsigned int spec_units(const struct spec *sp, struct unit *units, unsigned int 
 				units[n - 1].percent = sp->quotas[i].percent;
 				id += sp->quotas[i].hogs;
 			}
+			continue;
+		}
+		if ((k == K_CGROUPS || k == K_SESSIONS) && sp->count[k]) {
+			n = add_unit(units, n, max, sp, k, 0, id, 1);
+			units[n - 1].members = sp->count[k];
 			continue;
 		}
 		for (unsigned int i = 0; i < sp->count[k]; i += chunk) {

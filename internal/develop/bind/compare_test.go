@@ -10,6 +10,7 @@ import (
 
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/edits"
 )
 
 func TestCompare(t *testing.T) {
@@ -143,5 +144,25 @@ func TestRefusalString(t *testing.T) {
 		if diff := cmp.Diff(want, r.String()); diff != "" {
 			t.Error(diff)
 		}
+	}
+}
+
+// TestOwned: what nobody edited, and differs because the module is its owner in the module
+// and nobody in the kernel, is no change.
+func TestOwned(t *testing.T) {
+	const body = scheduler + "struct module *shared_owner = THIS_MODULE; NOINLINE void external_owner(void) { keep((void *)THIS_MODULE); }\n"
+	const kernel, module = "#define THIS_MODULE ((struct module *)0)\n", "extern struct module __this_module;\n#define THIS_MODULE (&__this_module)\n"
+	schedulerClasses["external_owner"] = boundary.External
+	defer delete(schedulerClasses, "external_owner")
+	p, _ := plan(t, kernel+body, module+body)
+	if c := p.Compare(&edits.Set{}); len(c.Changed)+len(c.Refusals) > 0 {
+		t.Errorf("changed %v, refused %v", c.Changed, c.Refusals)
+	}
+	edited := strings.NewReplacer("shared_owner = THIS", "shared_owner = (void *)4 + (long)THIS", "keep((void *)THIS_MODULE);", "keep(0); keep((void *)THIS_MODULE);").Replace(body)
+	p, _ = plan(t, kernel+body, module+edited)
+	src := &edits.Set{}
+	src.Compare(unitName, body, edited)
+	if c := p.Compare(src); len(c.Refusals) != 2 {
+		t.Errorf("edited: changed %v, refused %v", c.Changed, c.Refusals)
 	}
 }

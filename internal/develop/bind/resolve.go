@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"plugsched/internal/kernel/symbols"
-	"plugsched/internal/outcome"
 )
 
 // Place is where the kernel has a symbol.
@@ -18,20 +17,11 @@ type Place struct {
 	Fixed bool   // not moved by KASLR: a per-CPU offset or a constant
 }
 
-// MissingError lists names that the module uses and the kernel does not have.
-type MissingError struct{ Names []string }
-
-func (e *MissingError) Error() string { return "the kernel has no " + strings.Join(e.Names, ", ") }
-
-// Outcome implements outcome.Error.
-func (*MissingError) Outcome() outcome.Outcome { return outcome.Precondition }
-
 // Resolve finds where the kernel has each name that the linked module leaves undefined.
-// bound are those of which Render said what they mean. Names that the kernel does not have
-// are a *MissingError.
-func (k *Kernel) Resolve(bound map[string]*symbols.Symbol, undefined []string) (map[string]Place, error) {
-	out := map[string]Place{}
-	var missing []string
+// bound are those of which Render said what they mean. missing are those that the kernel
+// does not have.
+func (k *Kernel) Resolve(bound map[string]*symbols.Symbol, undefined []string) (places map[string]Place, missing []string) {
+	places = map[string]Place{}
 	for _, name := range undefined {
 		s := bound[name]
 		if s == nil {
@@ -41,12 +31,9 @@ func (k *Kernel) Resolve(bound map[string]*symbols.Symbol, undefined []string) (
 			missing = append(missing, name)
 			continue
 		}
-		out[name] = Place{Addr: s.Addr, Fixed: s.Fixed}
+		places[name] = Place{Addr: s.Addr, Fixed: s.Fixed}
 	}
-	if len(missing) > 0 {
-		return nil, &MissingError{missing}
-	}
-	return out, nil
+	return places, missing
 }
 
 // find returns the symbol that a name means when nobody said which: the runtime's own

@@ -160,7 +160,7 @@ func TestSidecarRefused(t *testing.T) {
 		"sleeps by another of its file": {fork: "static NOINLINE void deep(void) { schedule_timeout(); keep(0); } NOINLINE void sleeper(void) { deep(); keep(0); }",
 			named: named("sleeper"), want: "sleeper cannot move: it sleeps: deep calls schedule_timeout"},
 		"waits for a completion": {core: `SECTION(".sched.text") NOINLINE void wait_for_completion(void) { schedule_timeout(); keep(0); }`, fork: "NOINLINE void sleeper(void) { wait_for_completion(); keep(0); }",
-			named: named("sleeper"), want: "sleeper cannot move: it sleeps: sleeper calls wait_for_completion"},
+			named: named("sleeper"), want: "sleeper cannot move: it sleeps: it calls wait_for_completion"},
 		"from a header": {fork: "\n#line 1 \"include/linux/h.h\"\nNOINLINE void inh(void) { keep(0); }", named: named("inh"), want: "inh cannot move: it is declared in include/linux/h.h"},
 		"same name": {core: "static NOINLINE void twin(void) { keep((void *)2); } void (*twinp)(void) = twin;", fork: "static NOINLINE void twin(void) { keep((void *)3); } void (*twinq)(void) = twin;",
 			named: named("twin"), want: "twin cannot move: it has the name of another function, in kernel/sched/core.c"},

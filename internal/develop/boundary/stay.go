@@ -241,6 +241,28 @@ func (d *deriver) sleepers() {
 			}
 		}
 	}
+	d.callersOfSleepers()
+}
+
+// callersOfSleepers marks those who call a function of the scheduler that sleeps in
+// one outside: their frames are on the same stack.
+func (d *deriver) callersOfSleepers() {
+	var work []*node
+	for _, n := range d.order {
+		if d.sleepsIn(n.fn) && !d.cfg.preempts(n.fn.Name) {
+			work = append(work, n)
+		}
+	}
+	for ; len(work) > 0; work = work[1:] {
+		for _, f := range d.callersOf(work[0].fn) {
+			n := d.nodes[f]
+			if n == nil || n.init || len(n.stays) > 0 || f.Name == scheduleName || d.cfg.preempts(f.Name) {
+				continue
+			}
+			n.stays = append(n.stays, Fact{Kind: "sleeps", By: work[0].fn.Name, Text: "sleeps: it calls " + describe(work[0].fn)})
+			work = append(work, n)
+		}
+	}
 }
 
 // sleeping finds the functions outside of the scheduler that do nothing but wait:

@@ -16,19 +16,26 @@ var probes = []struct{ macro, structure, member, why string }{
 	{"PLUGSCHED_HAVE_STOP_WORK_CALLER", stopWork, "caller", "a recorded return address, which must not outlive the module"},
 	{"PLUGSCHED_HAVE_VLAG", "struct sched_entity", "vlag", "EEVDF: a dequeued task keeps its lag, not its virtual time"},
 	{"PLUGSCHED_HAVE_THROTTLE_NODE", "struct task_struct", "throttle_node", "fair tasks are throttled one by one, and are on no queue then"},
+	{"PLUGSCHED_HAVE_ZERO_VRUNTIME", "struct cfs_rq", "zero_vruntime", "replaces min_vruntime"},
 	{"PLUGSCHED_HAVE_D_CHILDREN", "struct dentry", "d_children", "replaces the list d_subdirs"},
+	{"PLUGSCHED_HAVE_MM_MT", "struct mm_struct", "mm_mt", "mappings are in a maple tree, no longer in a list"},
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
 }
 
-// functionProbes do the same for functions of the kernel.
-var functionProbes = []struct{ macro, function, why string }{
+// symbolProbes do the same for global functions and variables of the kernel.
+var symbolProbes = []struct{ macro, symbol, why string }{
 	{"PLUGSCHED_HAVE_HRTIMER_SETUP", "hrtimer_setup", "replaces hrtimer_init()"},
+	{"PLUGSCHED_HAVE_KTHREAD_FUNC", "kthread_func", "what a kernel thread runs, or will run"},
+	{"PLUGSCHED_HAVE_KERNFS_MUTEX", "kernfs_mutex", "guards all trees of files like sysfs"},
+	{"PLUGSCHED_HAVE_KERNFS_RWSEM", "kernfs_rwsem", "the same later; now each has its own"},
 }
 
 // sizeProbes are sizes, in bytes, of objects whose types only one file of the kernel
-// knows.
+// knows, and of functions.
 var sizeProbes = []struct{ macro, object, why string }{
 	{"PLUGSCHED_SIZE_TIMER_BASES", "timer_bases", "every CPU's timer wheels (kernel/time/timer.c)"},
+	{"PLUGSCHED_SIZE_KPROBE_TABLE", "kprobe_table", "all kprobes (kernel/kprobes.c)"},
+	{"PLUGSCHED_SIZE_COPY_PROCESS", "copy_process", "in which new tasks are made (kernel/fork.c)"},
 }
 
 // objectProbes do the same for variables of the kernel, which only one file declares.
@@ -61,8 +68,8 @@ func configHeader(t *image.Types, kernel *symbols.Table) string {
 			}
 		}
 	}
-	for _, p := range functionProbes {
-		if kernel.Global(p.function) != nil {
+	for _, p := range symbolProbes {
+		if kernel.Global(p.symbol) != nil {
 			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
 		}
 	}

@@ -33,6 +33,10 @@ type Tree struct {
 	CC          string // the kernel's compiler
 	Self        string // the plugsched binary, which the build runs as compiler wrapper
 
+	// Module makes THIS_MODULE that of the module. The kernel's own code is built in: for
+	// what is to be equal to it, it is NULL.
+	Module bool
+
 	export string // not empty: with the kernel's exports
 }
 
@@ -117,12 +121,20 @@ func compile(ctx context.Context, t *Tree, dir string, links map[string]string, 
 // includeDir has what the developer's code may include of the runtime.
 const includeDir = "include"
 
+// moduleHeader is the header in includeDir that every unit of the module begins with.
+const moduleHeader = "plugsched/this_module.h"
+
 func copyAPI(dir string) error {
-	text, err := fs.ReadFile(plugsched.Runtime, "runtime/api.h")
-	if err != nil {
-		return err
+	for _, name := range []string{"plugsched/api.h", moduleHeader} {
+		text, err := fs.ReadFile(plugsched.Runtime, "runtime/"+filepath.Base(name))
+		if err == nil {
+			err = update(filepath.Join(dir, name), text, 0o644)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return update(filepath.Join(dir, "plugsched/api.h"), text, 0o644)
+	return nil
 }
 
 // compileKbuild builds what the scheduler's own Makefile lists, as built-in
@@ -229,7 +241,8 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
 	cmd := exec.CommandContext(ctx, "make", append(args, targets...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
-		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, envSource+"="+t.Source, envExport+"="+t.export, "MAKEFLAGS=", "KBUILD_OUTPUT=")
+		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, envSource+"="+t.Source, envExport+"="+t.export,
+		envModule+"="+flag(t.Module), "MAKEFLAGS=", "KBUILD_OUTPUT=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer
@@ -248,6 +261,14 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		return &CompileError{Output: d}
 	}
 	return &BuildError{Log: logPath, Tail: lastLines(out.String(), 12)}
+}
+
+// flag is the value of an environment variable.
+func flag(set bool) string {
+	if set {
+		return "y"
+	}
+	return ""
 }
 
 type tee struct {

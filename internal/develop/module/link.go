@@ -134,9 +134,10 @@ func linkKbuild(t *Tree, sidecars, objects []string) string {
 	b.WriteString(Name + "-y := $(filter %.o,$(obj-y)) \\\n\t" + strings.Join(append(slices.Clone(sidecars), objects...), " \\\n\t") + "\n")
 	b.WriteString("obj-y :=\nobj-m := " + Name + ".o\n")
 	for _, o := range objects {
-		// The maps keep the names of directories out of the module.
-		b.WriteString("CFLAGS_" + o + " := -I" + filepath.Join(t.WorkDir, t.SchedDir) +
-			" -fmacro-prefix-map=" + t.WorkDir + "/= -fmacro-prefix-map=$(src)/=" +
+		// The maps keep the names of directories out of the module. Some of the kernel's
+		// headers are private to a directory (runtime/leftovers_named.c).
+		b.WriteString("CFLAGS_" + o + " := -I" + filepath.Join(t.WorkDir, t.SchedDir) + " -iquote " + t.Source +
+			" -fmacro-prefix-map=" + t.WorkDir + "/= -fmacro-prefix-map=" + t.Source + "/= -fmacro-prefix-map=$(src)/=" +
 			" -fno-reorder-blocks-and-partition\n") // cold parts stay between the labels
 	}
 	return b.String()

@@ -30,12 +30,13 @@ include $(M)/Kbuild
 build: $(addprefix $(M)/,$(always-y) $(obj-m) $(lib-y) $(extra-y))
 	@echo built $(obj-y) $(subdir-y) >$(M)/rest
 $(M)/%.o: $(M)/%.c
-	$(CC) -DMODULE $(ccflags-y) $(CFLAGS_$*.o) -I$(src) -Wp,-MMD,$@.d -c -o $@ $<
+	$(CC) -DMODULE $(ccflags-y) $(CFLAGS_$*.o) -I$(src) -Iinclude -Wp,-MMD,$@.d -c -o $@ $<
 `
 
 func TestCompileSidecars(t *testing.T) {
 	work, source, kernel, out := t.TempDir(), t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "out")
 	write(t, filepath.Join(kernel, "Makefile"), kbuild)
+	writeHeaders(t, kernel)
 	write(t, filepath.Join(source, "kernel/Makefile"), "obj-y := fork.o other.o sched/\nobj-m := mod.o\nlib-y := lib.o\nextra-y := x.o\nCFLAGS_fork.o := -DFLAG=4\nCFLAGS_other.o := -DFLAG=9\n")
 	write(t, filepath.Join(source, "fs/proc/Makefile"), "obj-y += proc.o\nproc-y := array.o stat.o\nccflags-y := -DALL=7\n")
 	write(t, filepath.Join(source, "fs/proc/Kbuild"), "obj-y += proc.o\nccflags-y := -DALL=8\n")
@@ -51,7 +52,7 @@ func TestCompileSidecars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Common: "/none", Source: source, CC: "gcc", Self: self}
+	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Common: "/none", Source: source, CC: "gcc", Self: self, Module: true}
 	units, err := CompileSidecars(t.Context(), tree, out, []string{"kernel/fork.c", "fs/proc/array.c"})
 	if err != nil {
 		t.Fatal(err)

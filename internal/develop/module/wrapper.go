@@ -24,6 +24,7 @@ const (
 	envDir    = "PLUGSCHED_CC_DIR"
 	envSource = "PLUGSCHED_CC_SOURCE"
 	envExport = "PLUGSCHED_CC_EXPORT"
+	envModule = "PLUGSCHED_CC_MODULE"
 
 	modeCompile  = "compile"  // source to assembly, kept, and on to an object
 	modeAssemble = "assemble" // the bound assembly stands in for the source
@@ -42,7 +43,8 @@ func wrapperScript(t *Tree) string {
 // `plugsched cc`. It returns the exit status.
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
-		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource), export: os.Getenv(envExport) != ""}
+		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource), export: os.Getenv(envExport) != "",
+		module: os.Getenv(envModule) != ""}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")
 		return 2
@@ -63,6 +65,7 @@ type wrapper struct {
 	mode, work, sched, common, cc, dir string
 	whole                              string // the kernel's whole source
 	export                             bool
+	module                             bool
 }
 
 func (w *wrapper) run() error {
@@ -124,7 +127,8 @@ func exists(path string) bool {
 
 // compile makes the unit as if it were built in: without MODULE, with nothing
 // exported a second time (unless told to), and with paths as the kernel's own build
-// has them.
+// has them. For the module, THIS_MODULE nevertheless means it: what the developer
+// registers with an owner keeps it loaded.
 func (w *wrapper) compile(source, stem, output string) error {
 	real := filepath.Join(w.work, w.sched, filepath.Base(source))
 	var args []string
@@ -146,7 +150,11 @@ func (w *wrapper) compile(source, stem, output string) error {
 	if !w.export {
 		args = append(args, "-D__DISABLE_EXPORTS")
 	}
-	args = append(args, "-ffile-prefix-map="+w.work+"/=", "-I"+filepath.Join(w.dir, includeDir))
+	own := filepath.Join(w.dir, includeDir)
+	args = append(args, "-ffile-prefix-map="+w.work+"/=", "-I"+own)
+	if w.module {
+		args = append(args, "-include", filepath.Join(own, moduleHeader))
+	}
 	// Headers in include/trace refer to some elsewhere in the source relative to
 	// themselves, and those are not where the packaged headers are.
 	for _, d := range []string{"include/trace", "include/trace/events"} {

@@ -102,29 +102,42 @@ func recorder(t *testing.T) (cc string, calls func() [][]string) {
 	}
 }
 
+// writeHeaders makes the kernel's own headers that every unit includes, of which one
+// defines THIS_MODULE for built-in code.
+func writeHeaders(t *testing.T, kernel string) {
+	t.Helper()
+	write(t, filepath.Join(kernel, "include/linux/init.h"), "")
+	write(t, filepath.Join(kernel, "include/linux/export.h"), "#define THIS_MODULE ((struct module *)0)\n")
+}
+
 // TestCompile runs the wrapper as kbuild does, with a compiler that records.
 func TestCompile(t *testing.T) {
 	work, common, dir := t.TempDir(), t.TempDir(), t.TempDir()
 	t.Chdir(t.TempDir())
 	write(t, filepath.Join(work, "kernel/sched/core.c"), "#include <linux/both.h>\n#include <linux/only.h>\n#include \"sched.h\"\n"+
-		"#ifdef MODULE\n#error as a module\n#endif\n#ifndef __DISABLE_EXPORTS\n#error with exports\n#endif\nint value = BOTH + ONLY + SCHED;\nconst char *file = __FILE__;\n")
+		"#ifdef MODULE\n#error as a module\n#endif\n#ifndef __DISABLE_EXPORTS\n#error with exports\n#endif\nint value = BOTH + ONLY + SCHED;\nconst char *file = __FILE__;\n"+
+		"struct module *owner = THIS_MODULE;\n")
 	write(t, filepath.Join(work, "kernel/sched/sched.h"), "#define SCHED 4\n")
 	write(t, filepath.Join(work, "include/linux/both.h"), "#define BOTH 1\n")
 	write(t, filepath.Join(common, "include/linux/both.h"), "#error the original\n")
 	write(t, filepath.Join(common, "include/linux/only.h"), "#define ONLY 2\n")
+	writeHeaders(t, common)
+	if err := copyAPI(filepath.Join(dir, includeDir)); err != nil {
+		t.Fatal(err)
+	}
 	source := filepath.Join(dir, "core.c")
 	if err := os.Symlink(filepath.Join(work, "kernel/sched/core.c"), source); err != nil {
 		t.Fatal(err)
 	}
 	cc, calls := recorder(t)
 	deps := filepath.Join(dir, ".core.o.d")
-	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: common, cc: cc, dir: dir,
+	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: common, cc: cc, dir: dir, module: true,
 		args: []string{"-Wp,-MMD," + deps, "-O2", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-c", "-o", filepath.Join(dir, "core.o"), source}}
 	if err := w.run(); err != nil {
 		t.Fatal(err)
 	}
 	asm, err := os.ReadFile(filepath.Join(dir, "core.s"))
-	if err != nil || !strings.Contains(string(asm), ".long\t7") || !strings.Contains(string(asm), `"kernel/sched/core.c"`) {
+	if err != nil || !strings.Contains(string(asm), ".long\t7") || !strings.Contains(string(asm), `"kernel/sched/core.c"`) || !strings.Contains(string(asm), ".quad\t__this_module\n") {
 		t.Errorf("assembly (%v):\n%s", err, asm)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "core.o")); err != nil {
@@ -135,7 +148,7 @@ func TestCompile(t *testing.T) {
 		t.Fatalf("compiler calls %q", list)
 	}
 	want := []string{"-Wp,-MMD," + deps, "-O2", "-I" + work + "/include", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-D__DISABLE_EXPORTS",
-		"-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
+		"-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include", filepath.Join(dir, includeDir, moduleHeader), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
 	if diff := cmp.Diff(want, list[0]); diff != "" {
 		t.Errorf("compiler call: %s", diff)
 	}

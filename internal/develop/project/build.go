@@ -110,6 +110,7 @@ func (p *Project) inputs() (*inputs, error) {
 		return nil, err
 	}
 	in.tree = p.tree(in.target, p.Dir)
+	in.tree.Module = true
 	b, err := p.Boundary()
 	if err != nil {
 		return nil, err
@@ -329,13 +330,9 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	places, err := in.kernel.Resolve(b.Names, undefined)
-	var missing *bind.MissingError
-	if errors.As(err, &missing) {
-		return nil, userError("%v: the change uses something that this kernel does not have", missing)
-	}
-	if err != nil {
-		return nil, err
+	places, missing := in.kernel.Resolve(b.Names, undefined)
+	if len(missing) > 0 {
+		return nil, userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
 	}
 	return module.Bind(ko, in.tree, in.kernel.Symbols, places)
 }

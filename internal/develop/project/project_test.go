@@ -366,6 +366,20 @@ func TestMakeTreeResumes(t *testing.T) {
 	}
 }
 
+// TestOldSpringboard: what an older tool left of a kernel, without the code, is refused.
+func TestOldSpringboard(t *testing.T) {
+	p := at(t, t.TempDir())
+	write(t, `{"Call": 100, "Return": 105, "Pushes": ["rbp"]}`, p.state(springFile))
+	var e *Error
+	if _, err := p.springboard(); !errors.As(err, &e) || !strings.Contains(err.Error(), "run `plugsched init` again") {
+		t.Errorf("%v", err)
+	}
+	write(t, `{"Call": 100, "Return": 105, "Assembly": "nop"}`, p.state(springFile))
+	if s, err := p.springboard(); err != nil || s.Return != 105 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	m := &MismatchError{Reproduction{Functions: 9, Mismatches: []bind.Mismatch{{Function: "f", Unit: "u.c", Why: "differs"}, {}}}, "another compiler"}
 	if want := "the source does not reproduce the kernel: f (u.c) differs, and 1 more of 9 functions; likely cause: another compiler"; m.Error() != want {

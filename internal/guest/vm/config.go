@@ -50,6 +50,9 @@ type Config struct {
 	// thread. Times measured in the guest are then repeatable and independent of
 	// the host's load, at the price of speed.
 	ICount bool
+	// ICountShift is how long an instruction takes with ICount, as a power of two of
+	// nanoseconds (3 if zero): each one more is a machine of half the speed.
+	ICountShift int
 	// QEMU is the emulator; by the kernel's architecture if empty.
 	QEMU string
 	// Accel is "tcg" (the default) or "kvm". With "kvm", a boot that is not
@@ -121,12 +124,16 @@ func (c *Config) complete() (*arch.Arch, error) {
 	if err := c.checkDisk(); err != nil {
 		return nil, err
 	}
+	if c.ICountShift < 0 || c.ICountShift > 10 || c.ICountShift > 0 && !c.ICount {
+		return nil, fmt.Errorf("an instruction of 2^%d ns: only with ICount, and up to 10", c.ICountShift)
+	}
 	if c.Accel == "kvm" && c.ICount {
 		return nil, fmt.Errorf("instruction counting needs the tcg accelerator")
 	}
 	if c.oneThread, err = oneThread(c.QEMU); err != nil {
 		return nil, err
 	}
+	setDefault(&c.ICountShift, icountShift)
 	setDefault(&c.CPUs, 4)
 	setDefault(&c.Sockets, 1)
 	if c.CPUs%c.Sockets != 0 {

@@ -45,6 +45,7 @@ func TestConfigMistakes(t *testing.T) {
 		"dynamic init":    {Config{Kernel: kernel, Init: "/bin/sh"}, "CGO_ENABLED=0"},
 		"accelerator":     {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", Accel: "hax"}, `"hax"`},
 		"icount with kvm": {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", Accel: "kvm", ICount: true}, "tcg"},
+		"shift alone":     {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", ICountShift: 4}, "only with ICount"},
 		"port, no disk":   {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", SSHPort: 2222}, "needs a disk"},
 		"log, no disk":    {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", JournalLog: "x"}, "needs a disk"},
 		"no modules":      {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", Disk: "x"}, "modules"},

@@ -49,7 +49,7 @@ func qemuArgs(c *Config, a *arch.Arch) []string {
 		"-initrd", fmt.Sprintf("/proc/self/fd/%d", initramfsFD),
 		"-append", strings.Join(c.commandLine(a), " "))
 	if c.ICount {
-		args = append(args, "-icount", icount)
+		args = append(args, "-icount", fmt.Sprintf("shift=%d,sleep=on", c.ICountShift))
 	}
 	if c.GDB != 0 {
 		args = append(args, "-gdb", fmt.Sprintf("tcp:127.0.0.1:%d", c.GDB))
@@ -57,10 +57,10 @@ func qemuArgs(c *Config, a *arch.Arch) []string {
 	return args
 }
 
-// icount is 8 ns of guest time per instruction (2^3), which is near what an
-// emulated instruction takes. sleep=on lets an idle guest's time pass as the
-// host's does, so that its timers do not race ahead of the host's requests.
-const icount = "shift=3,sleep=on"
+// icountShift is 8 ns of guest time per instruction (2^3), which is near what an
+// emulated instruction takes. With it goes sleep=on, which lets an idle guest's time
+// pass as the host's does, so that its timers do not race ahead of the host's requests.
+const icountShift = 3
 
 // A qemu is a running emulator and our ends of its sockets.
 type qemu struct {

@@ -20,6 +20,7 @@ import (
 var circumstances = []check{
 	{"other commands", Host.findCommand},
 	{"kprobes", Host.findProbes},
+	{"BPF", Host.findTracers},
 	{"old modules", Host.findOld},
 	{"memory", Host.findMemory},
 	{"isolated CPUs", Host.findIsolated},

@@ -119,8 +119,8 @@ func (l *Loaded) pinned() bool {
 	return text == "1"
 }
 
-// used reports whether something holds the module besides itself, such as the one on
-// trial that would go back to it. Until it is retired it holds itself.
+// used reports whether something holds the module besides itself: the one on trial that
+// would go back to it, or an open file. Until it is retired it holds itself.
 func (l *Loaded) used() bool {
 	n, err := strconv.Atoi(l.host.text("/sys/module/" + l.Name + "/refcnt"))
 	return err == nil && n > 1
@@ -143,9 +143,11 @@ func (l *Loaded) retire() error {
 // unloadIdle removes every module that is not the running scheduler, nor what it
 // would go back to.
 func (list loadedList) unloadIdle(ctx context.Context, to Progress) error {
+	active := list.active()
+	onTrial := active != nil && active.trialLeft() > 0
 	for i := range list {
 		l := &list[i]
-		if l.State == stateActive || l.State == stateInactive && l.used() {
+		if l.State == stateActive || l.State == stateInactive && onTrial && l.used() {
 			continue
 		}
 		if l.pinned() {

@@ -30,7 +30,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.EBUSY):
 			if try >= tries {
 				report, _ := l.report("busy")
-				return &BusyError{Tries: try, Report: report}
+				return &BusyError{Tries: try, Report: l.host.explain(report)}
 			}
 			to.sayf("busy, trying again in %v (%d of %d)", pause, try, tries)
 		case errors.Is(err, unix.EEXIST):

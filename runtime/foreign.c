@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tasks of a scheduling class that the kernel does not have: the kernel would call it
+ * when the module is gone. No such class is built; this looks nevertheless.
+ */
+#include <linux/lockdep.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/uaccess.h>
+
+#include "config.h"
+#include "internal.h"
+#include "kernel.h"
+#include "leftovers.h"
+#include "plugsched.h"
+
+static bool foreign(const struct sched_class *class)
+{
+	unsigned long i;
+
+	for (i = 0; i < plugsched_nr_tables; i++)
+		if (class == plugsched_tables[i].old)
+			return false;
+	return true;
+}
+
+/* Context: any; the answer holds as long as the task's class cannot change. */
+bool plugsched_foreign_class(const struct task_struct *p)
+{
+	return foreign(READ_ONCE(p->sched_class));
+}
+
+static void look_at_class(struct task_struct *p)
+{
+	if (plugsched_foreign_class(p))
+		plugsched_found("task %d (%.16s) has the class %ps", task_pid_nr(p), p->comm,
+				p->sched_class);
+}
+
+#ifdef PLUGSCHED_SIZE_COPY_PROCESS
+static bool in_copy_process(unsigned long addr)
+{
+	return addr - (unsigned long)copy_process < PLUGSCHED_SIZE_COPY_PROCESS;
+}
+
+static bool is_foreign_task(unsigned long word)
+{
+	const struct task_struct *p = (const void *)word;
+	const struct sched_class *class;
+
+	return IS_ALIGNED(word, sizeof(long)) && virt_addr_valid(p) &&
+	       !copy_from_kernel_nofault(&class, &p->sched_class, sizeof(class)) &&
+	       plugsched_ours(class);
+}
+
+/*
+ * A task that is being made is on no list: only its parent knows it, inside of
+ * copy_process(). While the machine is stopped, all that the parent knows is on its stack.
+ */
+static void look_at_fork(struct task_struct *p)
+{
+	const unsigned long *stack = task_stack_page(p), *end = (void *)stack + THREAD_SIZE;
+	const unsigned long *word, *sp = (void *)plugsched_arch_stack_pointer(p);
+
+	if (!stack || sp < stack || sp >= end || task_curr(p))
+		return;
+	for (word = sp; word < end && !in_copy_process(*word); word++)
+		;
+	if (word == end)
+		return;
+	for (word = sp; word < end && !is_foreign_task(*word); word++)
+		;
+	if (word < end)
+		plugsched_found("task %d (%.16s) makes a task with a class of the module's",
+				task_pid_nr(p), p->comm);
+}
+#else
+static void look_at_fork(struct task_struct *p)
+{
+}
+#endif
+
+static void look_at_cpu(const struct rq *rq)
+{
+	if (rq->idle)
+		look_at_class(rq->idle);
+	if (rq->stop)
+		look_at_class(rq->stop);
+}
+
+/*
+ * Zombies are on the list of tasks. Who is past release_task() is on none, and never runs
+ * again if its class is foreign: the kernel's classes do not know of it.
+ */
+void plugsched_look_at_classes(void)
+{
+	struct task_struct *g, *p;
+	int cpu;
+
+	lockdep_assert_irqs_disabled();
+	for_each_possible_cpu(cpu)
+		look_at_cpu(cpu_rq(cpu));
+	for_each_process_thread(g, p) {
+		look_at_class(p);
+		look_at_fork(p);
+	}
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"plugsched/internal/guest/vm"
+)
+
+// TestHookedRollback: a kprobe on one jump does not keep a machine in a scheduler that is
+// to be left. All others are taken back; that one goes on leading into the module, which
+// therefore stays loaded for good, and says so.
+func TestHookedRollback(t *testing.T) {
+	t.Parallel()
+	m := boot(t, other(t))
+	const function = "wake_up_process"
+	hits := func() int {
+		t.Helper()
+		n, err := strconv.Atoi(ok(t, m, "awk '{ print $2 }' "+tracing+"/kprobe_profile"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	ok(t, m, "schedload start --spec light")
+	ok(t, m, "plugsched try --for 8s /scheduler.ko")
+	kprobe(t, m, "mine", jumpOf(t, m, function))
+	name := moduleName(t, shared.project.Module())
+	tooLate(t, m, name)
+	report := wentBack(t, m, name, time.Minute)
+	t.Logf("report:\n%s", report)
+	for _, want := range []string{"^it was not confirmed in time\n", `(?m)^.*\b` + function + `\b.*$`, "stays loaded"} {
+		if !regexp.MustCompile(want).MatchString(report) {
+			t.Errorf("%q is not in the report", want)
+		}
+	}
+	goesOn(t, m)
+	before := hits()
+	ok(t, m, "sleep 1")
+	if after := hits(); after <= before {
+		t.Errorf("the kprobe does not work any more: %d hits, then %d", before, after)
+	}
+	left := func(when string) {
+		t.Helper()
+		if s := status(t, m); s.Active || len(s.Modules) != 1 || s.Modules[0].State != "rolled back" {
+			t.Errorf("%s: %+v", when, s)
+		}
+		if out, code := sh(t, m, "plugsched uninstall"); !strings.Contains(out, "stays loaded") {
+			t.Errorf("%s: uninstall: exit code %d\n%s", when, code, out)
+		}
+		if out, code := sh(t, m, "rmmod "+name+" 2>&1"); code == 0 {
+			t.Errorf("%s: rmmod unloads it:\n%s", when, out)
+		}
+	}
+	left("with the kprobe")
+	ok(t, m, "echo 0 > "+tracing+"/events/kprobes/mine/enable; echo > "+kprobeEvents)
+	left("without it")
+	if out, code := sh(t, m, "plugsched install /other.ko"); code == 0 {
+		t.Errorf("install beside what stays:\n%s", out)
+	}
+	goesOn(t, m)
+	ok(t, m, "schedload stop")
+}
+
+// tooLate waits until a module is to be left and something is in the way, and wants it to
+// be refused that it stays.
+func tooLate(t *testing.T, m *vm.Machine, name string) {
+	t.Helper()
+	ok(t, m, "for i in $(seq 600); do grep -q 'has to wait' /sys/module/"+name+"/plugsched/report && exit; sleep 0.05; done; exit 1")
+	for _, late := range []step{{name, "try", "0", syscall.EBUSY}, {name, rollback, "test", syscall.EALREADY}} {
+		got := write(t, m, late.module, late.file, late.value)
+		if state := ok(t, m, "cat /sys/module/"+name+"/plugsched/state"); got != late.want && state == "active" {
+			t.Errorf("%s to %s while it has to go back: error %d (%v), expected %v", late.value, late.file, got, got, late.want)
+		}
+	}
+}
+
+// TestUnreliableSleeper: a BPF program behind the return of a function that sleeps makes
+// the stacks of all its sleepers unreliable. That alone forces no rollback, and pins no
+// module.
+func TestUnreliableSleeper(t *testing.T) {
+	t.Parallel()
+	m := boot(t, addLiving)
+	name := installs(t, m, "plugsched try --for 15s /scheduler.ko")
+	background(t, m, "fexit", "fexit hrtimer_nanosleep")
+	ok(t, m, "for i in 1 2 3; do sleep 1000 & done")
+	report := wentBack(t, m, name, 15*time.Second)
+	t.Logf("report:\n%s", report)
+	if !strings.HasPrefix(report, "it was not confirmed in time\n") || strings.Contains(report, "ignored") {
+		t.Errorf("report:\n%s", report)
+	}
+	if n := ok(t, m, "cat /proc/[0-9]*/stack | grep -c hrtimer_nanosleep"); n == "0" {
+		t.Error("nobody sleeps")
+	}
+	ok(t, m, "plugsched uninstall")
+	stock(t, m)
+}
