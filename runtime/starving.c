@@ -238,17 +238,20 @@ static struct competition competition_of(struct sched_entity *se)
 
 /*
  * How far se is ahead of its queue in virtual time. It took this when it last ran,
- * perhaps with the lightest weight of all; what is more is a mistake.
+ * perhaps with the lightest weight of all; no rule makes more of it.
  */
 static u64 lead_of(struct sched_entity *se)
 {
 	s64 lead = READ_ONCE(se->vruntime) - virtual_time(queue_of(se));
 	u64 ran = READ_ONCE(se->sum_exec_runtime) - READ_ONCE(se->prev_sum_exec_runtime);
-	u64 most = turn_ns() * scale_load_down(NICE_0_LOAD) / WEIGHT_IDLEPRIO;
+	u64 lightest = turn_ns() * scale_load_down(NICE_0_LOAD) / WEIGHT_IDLEPRIO;
+	u64 own;
 
-	ran = min(ran, plugsched_watchdog_ms * NSEC_PER_MSEC);
-	most += div64_u64(min(ran, NS_MAX) * NICE_0_LOAD, weight_of(se));
-	return lead > 0 ? min3((u64)lead, most, NS_MAX) : 0;
+	ran = min3(ran, (u64)plugsched_watchdog_ms * NSEC_PER_MSEC, NS_MAX);
+	own = div64_u64(ran * NICE_0_LOAD, weight_of(se));
+	if (lead <= 0)
+		return 0;
+	return min((u64)lead <= own + lightest ? (u64)lead : own, NS_MAX);
 }
 
 /* Virtual time as what se runs meanwhile. */
