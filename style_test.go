@@ -16,7 +16,7 @@ const (
 
 	// longLines is how many lines of Go are longer all the same, from before this was looked
 	// at. It only ever falls: make it smaller when you have shortened some.
-	longLines = 587
+	longLines = 474
 )
 
 // TestLineLength: no more lines of Go are too long than there were.

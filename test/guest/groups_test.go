@@ -143,9 +143,9 @@ func TestThrottledGroups(t *testing.T) {
 		}
 		ok(t, m, "plugsched uninstall")
 		installs(t, m, "plugsched install /counts.ko")
-		ok(t, m, "echo a test > "+dir+"/rescue")
+		ok(t, m, "echo a test > "+dir+"/rollback")
 		wait(dir + "/state")
-		look("after a rescue")
+		look("after a rollback")
 		ok(t, m, "plugsched uninstall")
 	}
 	if throttled == 0 || held == 0 {
@@ -164,9 +164,9 @@ func TestUnreleasedGroups(t *testing.T) {
 	name := installs(t, m, "plugsched install /broken.ko")
 	usage := "usage() { cat /sys/fs/cgroup/limited/cpu.stat /sys/fs/cgroup/alone/cpu.stat | sed -n 's/^usage_usec //p'; }\n"
 	ok(t, m, usage+"for i in $(seq 120); do a=\"$(usage)\"; sleep 1; [ \"$a\" = \"$(usage)\" ] && exit; done; exit 1")
-	ok(t, m, "echo groups stand still > /sys/kernel/plugsched/rescue")
+	ok(t, m, "echo groups stand still > /sys/kernel/plugsched/rollback")
 	wentBack(t, m, name, 30*time.Second)
-	holds(t, m, "after the rescue")
+	holds(t, m, "after the rollback")
 	ok(t, m, "plugsched uninstall")
 	stock(t, m)
 }

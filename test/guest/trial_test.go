@@ -47,7 +47,7 @@ func lasted(t *testing.T, m *vm.Machine, name string) time.Duration {
 	t.Helper()
 	at := func(pattern string) (seconds float64) {
 		t.Helper()
-		// The kernel tells of a rescue a little later.
+		// The kernel tells of a rollback a little later.
 		line := ok(t, m, "for i in $(seq 50); do dmesg | grep '"+pattern+"' > /run/line && break; sleep 0.1; done; tail -n 1 /run/line")
 		if _, err := fmt.Sscanf(strings.TrimLeft(line, "[ "), "%f", &seconds); err != nil {
 			t.Fatalf("%q: %v", line, err)
@@ -147,8 +147,8 @@ func TestTrialKilled(t *testing.T) {
 	stock(t, m)
 }
 
-// TestRescue: the administrator's ways back that need no scheduler, under load.
-func TestRescue(t *testing.T) {
+// TestRollback: the administrator's ways back that need no scheduler, under load.
+func TestRollback(t *testing.T) {
 	t.Parallel()
 	m := borrow(t, nil)
 	ok(t, m, "echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd")
@@ -159,7 +159,7 @@ func TestRescue(t *testing.T) {
 	} {
 		name := installs(t, m, "plugsched install /scheduler.ko")
 		if out, code := sh(t, m, "su nobody -c 'echo x > /sys/kernel/plugsched/rollback' 2>&1"); code == 0 {
-			t.Errorf("a plain user may rescue:\n%s", out)
+			t.Errorf("a plain user may roll back:\n%s", out)
 		}
 		alone(t, m, name)
 		ok(t, m, c.command)
