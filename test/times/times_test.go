@@ -128,7 +128,8 @@ func TestTable(t *testing.T) {
 	})
 	text := b.String()
 	at := -1
-	for _, want := range []string{"20.0", "lint (exit code 1)", "100.0  ", "guest", "120.0", "90.0  TestSlow guest (guest)  fail", "1.0  TestQuick"} {
+	for _, want := range []string{"20.0", "lint (exit code 1)", "100.0  ", "guest", "120.0",
+		"90.0  TestSlow guest (guest)  fail", "1.0  TestQuick"} {
 		i := strings.Index(text[at+1:], want)
 		if i < 0 {
 			t.Fatalf("no %q, or not in its place:\n%s", want, text)
