@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
-# The two commands that matter: `make demo` does the main job, `make test` passes
-# the tests. Both install what is missing.
+# The two commands that matter: `make demo` does the main job, `make test` runs the tests
+# that a change has to pass. Both install what is missing.
 
 GO      ?= go
 RELEASE ?=
@@ -10,6 +10,8 @@ FUZZTIME ?= 1m
 
 # Of the linters; `go run` keeps their dependencies out of go.mod.
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ERRORLINT   = $(GO) run github.com/polyfloyd/go-errorlint@v1.8.0
+MISSPELL    = $(GO) run github.com/golangci/misspell/cmd/misspell@v0.7.0
 GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB),-db $(GOVULNDB))
 
 export CGO_ENABLED = 0
@@ -36,7 +38,7 @@ setup:
 demo: setup build
 	bin/demo -cycles $(CYCLES) $(if $(RELEASE),-release $(RELEASE))
 
-# A thousand installs and removals; the figures go into docs/reliability.md.
+# A thousand installs and removals; the figures go into docs/operate/reliability.md.
 soak: setup build
 	bin/soak $(if $(RELEASE),-release $(RELEASE)) $(SOAKFLAGS)
 
@@ -44,22 +46,31 @@ soak: setup build
 examples: setup build
 	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
 
-# Of the Debian guests and the kernels, those that fit into half an hour.
+# What a change has to pass. Of the Debian guests and the kernels, those that fit into half
+# an hour; no example, no fleet, no soak.
+test: export PLUGSCHED_NEED_TOOLS = 1
 test: setup build lint test-quick test-race test-guest
 	$(MAKE) test-debian RUN='"TestLive|TestDeb"'
 	$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"
 
+# What it looks for beside the defaults is in staticcheck.conf; line length and imports are in
+# policy_test.go.
 lint:
 	@test -z "$$(gofmt -l cmd internal kernels test *.go)" || { gofmt -l cmd internal kernels test *.go; echo "run gofmt"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags guest,fleet,kernels,examples ./test/...
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags guest,fleet,kernels,examples ./test/...
+	$(ERRORLINT) ./...
+	$(ERRORLINT) -tags guest,fleet,kernels,examples ./test/...
+	$(MISSPELL) -error -i rela $$(git ls-files -- '*.go' '*.c' '*.h' '*.md' '*.sh' '*.yml' '*.yaml' Makefile scripts)
 	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels,examples -test ./...
 
-# No kernel, no network.
+# No kernel, no network. What needs a tool that `make setup` fetches is left out without it.
 test-quick:
 	$(GO) test ./...
+	@test -x build/tools/promtool || command -v promtool >/dev/null || \
+		echo "******** there is no promtool (make setup): TestPromtool was skipped ********"
 
 # The packages with goroutines, under the race detector. It needs cgo.
 RACY = ./internal/guest/vm/... ./internal/kernel/fetch ./internal/kernel/image ./internal/guest/agent ./internal/develop/project ./cmd/plugsched

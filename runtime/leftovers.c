@@ -2,7 +2,7 @@
 /*
  * Finds what would lead into the module after it is gone. The scheduler's own timers,
  * files and so on are the kernel's; these come from what a developer added. What is
- * looked for, and what not, is in docs/hooks.md.
+ * looked for, and what not, is in docs/develop/hooks.md.
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 

@@ -36,7 +36,7 @@ static int look_at_stack(struct task_struct *p, void *stack)
 			return 0;
 		}
 	}
-	if (plugsched_ours(begin))
+	if (begin && plugsched_is_scheduler(&plugsched_self, (unsigned long)begin))
 		plugsched_found("task %d (%.16s) is to run %ps", task_pid_nr(p), p->comm, begin);
 	return 0;
 }

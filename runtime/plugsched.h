@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The in-kernel half of plugsched: takes a running kernel from one scheduler to
- * another and back. See docs/update.md for the protocol.
+ * another and back. See docs/project/update.md for the protocol.
  */
 #ifndef PLUGSCHED_H
 #define PLUGSCHED_H

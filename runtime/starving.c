@@ -3,7 +3,7 @@
  * What counts as starving. A task that waits is entitled to CPU time: of what its CPU
  * had, the part that its weight has among all that compete with it, on every level of
  * groups. A fair scheduler may owe it some of that, but no more than a bound that
- * follows from how it works; docs/rescue.md derives it.
+ * follows from how it works; docs/operate/rollback.md derives it.
  *
  * Competitors are counted as the watchdog passes: whoever is queued, and who has run
  * since the last look, because tasks that sleep and wake may take turns in keeping a

@@ -10,5 +10,5 @@ import (
 )
 
 func main() {
-	cli.Main(cli.NewRoot("Update the scheduler of the running kernel", operator.Commands()...), operator.ExitCode)
+	cli.Main(cli.NewRoot("Update the scheduler of the running kernel", operator.Commands()...))
 }

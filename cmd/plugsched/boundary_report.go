@@ -5,12 +5,12 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
 	"plugsched/internal/develop/boundary/report"
+	"plugsched/internal/durable"
 )
 
 func newBoundaryReport() *cobra.Command {
@@ -36,7 +36,7 @@ nothing else; boundary.html#f=NAME opens it at a function.`,
 				_, err := page.WriteTo(c.OutOrStdout())
 				return err
 			}
-			if err := os.WriteFile(out, page.Bytes(), 0o644); err != nil {
+			if err := durable.WriteFile(out, page.Bytes(), 0o644); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: %d functions\n", out, len(b.Functions))

@@ -25,7 +25,7 @@ func main() {
 	root := developerRoot()
 	root.AddCommand(operator.Commands()...)
 	root.AddCommand(newMan())
-	cli.Main(root, exitCode)
+	cli.Main(root)
 }
 
 func developerRoot() *cobra.Command {

@@ -5,84 +5,81 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"plugsched/internal/command/progress"
 	"plugsched/internal/develop/project"
 	"plugsched/internal/kernel/fetch"
 )
 
-// progress prints a line per finished stage; on a terminal also what goes on.
-type progress struct {
-	w        io.Writer
-	terminal bool
+// steps shows the stages of a project and what is fetched, by their names.
+type steps struct {
+	board *progress.Board
 
 	mu      sync.Mutex
-	current string // what is on the terminal's last line
-	item    string // what is being fetched
+	running map[string]*progress.Step
+	waits   *progress.Step
 }
 
-func newProgress(w io.Writer) *progress {
-	p := &progress{w: w}
-	if f, ok := w.(*os.File); ok {
-		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-		p.terminal = err == nil
-	}
-	return p
-}
-
-func (p *progress) clear() {
-	if p.current != "" {
-		fmt.Fprint(p.w, "\r\033[K")
-		p.current = ""
-	}
-}
-
-func (p *progress) show(format string, a ...any) {
-	if p.terminal {
-		p.clear()
-		p.current = fmt.Sprintf(format, a...)
-		fmt.Fprint(p.w, p.current)
-	}
+func newProgress(w io.Writer) *steps {
+	return &steps{board: progress.New(w), running: map[string]*progress.Step{}}
 }
 
 // finish leaves the terminal clean. It may be called more than once.
-func (p *progress) finish() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.clear()
+func (p *steps) finish() { p.board.Close() }
+
+// begun returns the step of a name, and begins it when need be.
+func (p *steps) begun(name string) *progress.Step {
+	s := p.running[name]
+	if s == nil {
+		s = p.board.Begin("%s", name)
+		p.running[name] = s
+	}
+	return s
 }
 
-func (p *progress) stage(e project.Event) {
+func (p *steps) stage(e project.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case e.Skipped:
-		p.clear()
-		fmt.Fprintf(p.w, "%-10s %s\n", e.Stage, e.Text)
+		p.board.Print("%-10s %s", e.Stage, e.Text)
 	case e.Done:
-		p.clear()
-		fmt.Fprintf(p.w, "%-10s %s (%.1f s)\n", e.Stage, e.Text, e.Took.Round(100*time.Millisecond).Seconds())
+		p.begun(e.Stage).End("%-10s %s (%.1f s)", e.Stage, e.Text, e.Took.Round(100*time.Millisecond).Seconds())
+		delete(p.running, e.Stage)
 	default:
-		p.show("%-10s %s ...", e.Stage, e.Text)
+		p.begun(e.Stage).Text("%-10s %s", e.Stage, e.Text)
 	}
 }
 
-// fetching shows bytes on a terminal, and elsewhere one line per item.
-func (p *progress) fetching(e fetch.Progress) {
+func (p *steps) fetching(e fetch.Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	item := fmt.Sprintf("%-10s %s", e.Step, e.Item)
-	switch {
-	case !p.terminal && item != p.item:
-		fmt.Fprintln(p.w, item)
-	case e.Total > 0:
-		p.show("%s (%d of %d MB)", item, e.Done/1e6, e.Total/1e6)
-	default:
-		p.show("%s", item)
+	if p.waits != nil {
+		p.waits.Drop()
+		p.waits = nil
 	}
-	p.item = item
+	name := fmt.Sprintf("%-10s %s", e.Step, e.Item)
+	if e.Step == "wait" { // until there is something else to tell
+		p.board.Print("%s", name)
+		p.waits = p.board.Begin("%s", name)
+		return
+	}
+	s := p.begun(name)
+	if e.Total > 0 {
+		s.Count(e.Done/1e6, e.Total/1e6, "MB")
+	}
+	if e.Ended {
+		delete(p.running, name)
+		s.End("%s%s", name, result(e.Total, s.Took()))
+	}
+}
+
+func result(bytes int64, took time.Duration) string {
+	size := ""
+	if bytes > 0 {
+		size = fmt.Sprintf("%d MB, ", bytes/1e6)
+	}
+	return fmt.Sprintf(" (%s%.1f s)", size, took.Seconds())
 }

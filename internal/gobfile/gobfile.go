@@ -4,22 +4,24 @@
 package gobfile
 
 import (
+	"bufio"
 	"encoding/gob"
 	"fmt"
+	"io"
 	"os"
+
+	"plugsched/internal/durable"
 )
 
-// Save writes v to a file.
+// Save writes v to a file, whole or not at all.
 func Save(path string, v any) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := gob.NewEncoder(f).Encode(v); err != nil {
-		f.Close()
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return f.Close()
+	return durable.Write(path, 0o644, func(w io.Writer) error {
+		b := bufio.NewWriter(w)
+		if err := gob.NewEncoder(b).Encode(v); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return b.Flush()
+	})
 }
 
 // Load reads what Save wrote into v, a pointer.

@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"plugsched/internal/command/progress"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/operate/live"
 	"plugsched/test/drive"
@@ -27,6 +29,7 @@ type session struct {
 	*demo
 	*drive.Guest
 	before map[string]string
+	step   *progress.Step // that goes on
 }
 
 // guest boots the stock kernel, puts it under load, and takes its scheduler
@@ -37,13 +40,17 @@ func (d *demo) guest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	board := progress.New(os.Stdout)
+	defer board.Close()
+	boot := board.Begin("boot")
 	g, err := d.Boot(ctx, vm.Config{ConsoleLog: filepath.Join(d.Work, ".plugsched", "console.log")}, files...)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
+	boot.Drop()
 	s := &session{demo: d, Guest: g}
-	for _, c := range []struct {
+	checks := []struct {
 		what string
 		run  func(context.Context) (string, error)
 	}{
@@ -63,13 +70,14 @@ func (d *demo) guest(ctx context.Context) error {
 		{"the quotas hold", s.quota},
 		{"the load ends", s.stopLoad},
 		{"the guest's log is clean", s.clean},
-	} {
-		start := time.Now()
+	}
+	for i, c := range checks {
+		s.step = board.Begin("  %d of %d: %s", i+1, len(checks), c.what)
 		text, err := c.run(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w (console: %s)", c.what, err, g.ConsolePath())
 		}
-		fmt.Printf("  ok  %-60s %6.1f s  %s\n", c.what, time.Since(start).Seconds(), text)
+		s.step.End("  ok  %-60s %6.1f s  %s", c.what, s.step.Took().Seconds(), text)
 	}
 	return nil
 }
@@ -236,7 +244,8 @@ func (s *session) asBefore(ctx context.Context) (string, error) {
 
 func (s *session) cycle(ctx context.Context) (string, error) {
 	var down []time.Duration
-	for range s.Cycles {
+	for i := range s.Cycles {
+		s.step.Count(int64(i), int64(s.Cycles), "")
 		for _, c := range []string{"install /scheduler.ko", "uninstall --verify=false"} {
 			st, err := s.Change(ctx, c)
 			if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"plugsched/internal/durable"
 )
 
 // ReplaceSection puts text between the lines `<!-- NAME -->` and `<!-- end of NAME -->`
@@ -21,5 +23,5 @@ func ReplaceSection(path, name, text string) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("%s: has no place for the figures (%q)", path, strings.TrimSpace(begin))
 	}
-	return os.WriteFile(path, []byte(head+begin+text+end+tail), 0o644)
+	return durable.WriteFile(path, []byte(head+begin+text+end+tail), 0o644)
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"plugsched/internal/command/progress"
 	"plugsched/internal/guest/vm"
 	"plugsched/test/drive"
 )
@@ -67,7 +68,8 @@ func (r *run) run(ctx context.Context) error {
 	}
 	all := examples()
 	kernels := map[string][]*example{}
-	for _, e := range all {
+	for i, e := range all {
+		fmt.Printf("\n==> %d of %d: %s\n", i+1, len(all), e.name)
 		if e.release == "" {
 			e.release = r.Release
 		}
@@ -210,7 +212,11 @@ func (r *run) measure(ctx context.Context, release string, list []*example) erro
 	if r.threads, err = g.Sh(ctx, "ls -d /proc/[0-9]*/task/* | wc -l"); err != nil {
 		return err
 	}
-	for range r.Cycles {
+	board := progress.New(os.Stdout)
+	defer board.Close()
+	step := board.Begin("%s: rounds", release)
+	for i := range r.Cycles {
+		step.Count(int64(i+1), int64(r.Cycles), "")
 		for i, e := range list {
 			for _, c := range []struct {
 				command string

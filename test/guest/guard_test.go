@@ -73,7 +73,7 @@ func at(t *testing.T, file, text string) string {
 
 // What could not take effect, in a form that no other one hides. here is on the line
 // that the refusal names, name what it calls the thing, class the section of
-// docs/refusals.md. The functions are Linux 6.1's.
+// docs/develop/refusals.md. The functions are Linux 6.1's.
 const (
 	core   = "kernel/sched/core.c"
 	fair   = "kernel/sched/fair.c"
@@ -175,7 +175,7 @@ func TestGuards(t *testing.T) {
 		}
 		found := 0
 		for line := range strings.Lines(strings.TrimPrefix(out, "plugsched: ")) {
-			if strings.Contains(line, where) && strings.Contains(line, " "+c.name) && strings.Contains(line, c.why) && strings.HasSuffix(line, "(docs/refusals.md#"+c.class+")\n") {
+			if strings.Contains(line, where) && strings.Contains(line, " "+c.name) && strings.Contains(line, c.why) && strings.HasSuffix(line, "(docs/develop/refusals.md#"+c.class+")\n") {
 				found++
 			}
 		}

@@ -77,7 +77,7 @@ func (w world) possible(c move) bool { return w[c.module].loaded != (c.what == "
 // anyError stands for any of them, where it does not matter which.
 const anyError = syscall.Errno(4095)
 
-// after is what a move leads to, by the rules of docs/rescue.md, and the error of it.
+// after is what a move leads to, by the rules of docs/operate/rollback.md, and the error of it.
 func (w world) after(c move) (world, syscall.Errno) {
 	m, o := &w[c.module], &w[1-c.module]
 	switch c.what {

@@ -30,7 +30,7 @@ import (
 var (
 	only   = flag.String("kernels", os.Getenv("KERNELS"), "the kernels to analyse, by the names of their files in testdata (default: all)")
 	cache  = flag.String("cache", "", "where fetched kernels are kept (default: as the tool)")
-	update = flag.Bool("update", false, "write what is found to testdata and docs/kernels.md")
+	update = flag.Bool("update", false, "write what is found to testdata and docs/develop/kernels.md")
 )
 
 const root = "../.."
@@ -367,7 +367,7 @@ func (a *analysed) update(t *testing.T) {
 }
 
 const (
-	tableFile  = root + "/docs/kernels.md"
+	tableFile  = root + "/docs/develop/kernels.md"
 	tableBegin = "<!-- table -->\n"
 	tableEnd   = "<!-- end -->\n"
 )

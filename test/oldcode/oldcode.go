@@ -128,7 +128,7 @@ func (c *collector) function(f *boundary.Function) error {
 }
 
 // switchCall is where __schedule calls the context switch. The module's goes to
-// that instruction to switch (docs/update.md).
+// that instruction to switch (docs/project/update.md).
 func (c *collector) switchCall(schedule *image.Function) (uint64, error) {
 	for _, call := range schedule.Calls {
 		if call.To.Name == c.arch.SwitchTo {

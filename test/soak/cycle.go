@@ -39,7 +39,10 @@ func (s *soak) cycle(ctx context.Context) error {
 		return err
 	}
 	s.threads = text[strings.LastIndexByte(text, ' ')+1:]
+	step := s.board.Begin("cycles")
+	defer step.Drop()
 	for i := 1; i <= s.Cycles; i++ {
+		step.Count(int64(i), int64(s.Cycles), "")
 		if err := s.once(ctx, g, i); err != nil {
 			return fmt.Errorf("cycle %d: %w", i, err)
 		}
@@ -137,7 +140,7 @@ func (s *soak) check(ctx context.Context, g *drive.Guest, i int) error {
 		return err
 	}
 	s.memory = append(s.memory, m)
-	fmt.Printf("%4d cycles, %d updates, downtime median %v, max %v; %s\n", i, len(s.downtime), s.quantile(0.5), s.quantile(1), m)
+	s.board.Print("%4d cycles, %d updates, downtime median %v, max %v; %s", i, len(s.downtime), s.quantile(0.5), s.quantile(1), m)
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Command soak changes schedulers a thousand times in one guest under load, and
-// writes what it saw into docs/reliability.md. It fails at the first complaint of
+// writes what it saw into docs/operate/reliability.md. It fails at the first complaint of
 // the kernel, lost task, worker without progress, or memory that grows.
 package main
 
@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"plugsched/internal/command/progress"
 	"plugsched/internal/guest/vm"
 	"plugsched/test/drive"
 )
@@ -24,7 +25,7 @@ func main() {
 	s := soak{}
 	s.Flags("build/soak", 1000)
 	flag.StringVar(&s.spec, "spec", "light,hotplug=1,rthog=1", "the load, see test/load/README.md")
-	flag.StringVar(&s.report, "report", "docs/reliability.md", "the page that gets the figures, none if empty")
+	flag.StringVar(&s.report, "report", "docs/operate/reliability.md", "the page that gets the figures, none if empty")
 	flag.Parse()
 	enough := make(chan os.Signal, 1)
 	signal.Notify(enough, syscall.SIGUSR1)
@@ -36,6 +37,7 @@ func main() {
 type soak struct {
 	drive.Options
 	spec, report string
+	board        *progress.Board
 
 	enough <-chan os.Signal // SIGUSR1: end after this cycle, and report
 
@@ -51,6 +53,8 @@ func (s *soak) run(ctx context.Context) error {
 	if err := s.modules(ctx); err != nil {
 		return err
 	}
+	s.board = progress.New(os.Stdout)
+	defer s.board.Close()
 	start := time.Now()
 	if err := s.cycle(ctx); err != nil {
 		return err
@@ -59,6 +63,7 @@ func (s *soak) run(ctx context.Context) error {
 	if err := s.scale(ctx); err != nil {
 		return err
 	}
+	s.board.Close()
 	text := s.markdown()
 	fmt.Print(text)
 	if s.report == "" {

@@ -23,7 +23,10 @@ type point struct {
 
 // scale measures how downtime depends on the number of sleeping threads.
 func (s *soak) scale(ctx context.Context) error {
-	for _, n := range sizes {
+	step := s.board.Begin("downtime by threads")
+	defer step.Drop()
+	for i, n := range sizes {
+		step.Count(int64(i+1), int64(len(sizes)), "")
 		p, err := s.measure(ctx, n)
 		if err != nil {
 			return fmt.Errorf("%d threads: %w", n, err)

@@ -17,36 +17,38 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/version"
-)
-
-// Exit codes, as documented in docs/commands.md.
-const (
-	Failure      = 1 // infrastructure: a tool, the network, the disk
-	Usage        = 2 // wrong command line
-	Precondition = 3 // the input or the machine does not allow it; nothing changed
-	Busy         = 4 // tasks were in the way; nothing changed
-	KernelFault  = 5 // a kernel complained
-	Refused      = 6 // a change that could not take effect, or does not compile
-	Interrupted  = 130
+	"plugsched/internal/outcome"
 )
 
 // UsageError is a mistake on the command line.
 type UsageError struct{ error }
 
+// Outcome implements outcome.Error.
+func (*UsageError) Outcome() outcome.Outcome { return outcome.Usage }
+
 // Usagef makes a *UsageError.
 func Usagef(format string, a ...any) error { return &UsageError{fmt.Errorf(format, a...)} }
 
-// ExitError ends with a code and without a message.
+// ExitError ends with a code and without a message: that of a command in a guest.
 type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return "" }
+
+// QuietError has an outcome and no message: the command has said all.
+type QuietError struct{ Means outcome.Outcome }
+
+func (e *QuietError) Error() string { return "" }
+
+// Outcome implements outcome.Error.
+func (e *QuietError) Outcome() outcome.Outcome { return e.Means }
 
 const exitCodes = `
 
 It exits with 0 when it is done, 1 when a tool, the network or the disk failed, 2 when
 the command line is wrong, 3 when the input or the machine does not allow it and
 nothing was changed, 4 when tasks were in the way and nothing was changed, 5 when a
-kernel complained, 6 when a change of the source is refused, and 130 when interrupted.`
+kernel complained or took the scheduler back by itself, 6 when a change of the source is
+refused, and 130 when interrupted.`
 
 // NewRoot returns the command plugsched with the given ones below it.
 func NewRoot(short string, commands ...*cobra.Command) *cobra.Command {
@@ -73,9 +75,8 @@ func NewRoot(short string, commands ...*cobra.Command) *cobra.Command {
 	return root
 }
 
-// Main runs a command until it ends or is interrupted, and exits. What code to exit
-// with says code, for all errors but those of this package.
-func Main(root *cobra.Command, code func(error) int) {
+// Main runs a command until it ends or is interrupted, and exits.
+func Main(root *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := root.ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil
@@ -83,22 +84,20 @@ func Main(root *cobra.Command, code func(error) int) {
 	if err == nil {
 		return
 	}
-	if interrupted {
+	means := outcome.Of(err)
+	if interrupted && means < outcome.Interrupted {
+		means = outcome.Interrupted // whatever it made of the work
+	}
+	var exit *ExitError
+	switch {
+	case means == outcome.Interrupted:
 		fmt.Fprintln(os.Stderr, "plugsched: interrupted; nothing is half done, run the command again to resume")
-		os.Exit(Interrupted)
+	case errors.As(err, &exit):
+		os.Exit(exit.Code)
+	case err.Error() != "":
+		fmt.Fprintln(os.Stderr, "plugsched:", err)
 	}
-	var (
-		quiet *ExitError
-		usage *UsageError
-	)
-	if errors.As(err, &quiet) {
-		os.Exit(quiet.Code)
-	}
-	fmt.Fprintln(os.Stderr, "plugsched:", err)
-	if errors.As(err, &usage) {
-		os.Exit(Usage)
-	}
-	os.Exit(code(err))
+	os.Exit(means.ExitCode())
 }
 
 // Args checks the number of arguments and names them in the complaint. A max below

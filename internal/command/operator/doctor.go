@@ -12,6 +12,7 @@ import (
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/doctor"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/outcome"
 )
 
 // diagnosis is what doctor found.
@@ -49,7 +50,7 @@ It exits with 0 when nothing is in the way of an install, and with 3 otherwise.`
 				d.show(c.OutOrStdout())
 			}
 			if err == nil && !d.OK {
-				err = &cli.ExitError{Code: cli.Precondition}
+				err = &cli.QuietError{Means: outcome.Precondition}
 			}
 			return err
 		},

@@ -8,12 +8,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
+	"plugsched/internal/durable"
 	"plugsched/internal/operate/metrics"
 )
 
@@ -58,7 +57,8 @@ Counts and the histogram are of what the history has; only root may read it.`,
 				return err
 			}
 			if output != "" {
-				return replaceFile(output, b.Bytes())
+				// The exporter, which is not root, may read it.
+				return durable.WriteFile(output, b.Bytes(), 0o644)
 			}
 			_, err = c.OutOrStdout().Write(b.Bytes())
 			return err
@@ -89,26 +89,4 @@ func (m machine) metrics() (*metrics.State, error) {
 		out.Package = s.Package
 	}
 	return out, nil
-}
-
-// replaceFile gives a file new contents that readers see whole or not at all. The
-// exporter, which is not root, may read it; until it is complete its name says nothing
-// to the exporter.
-func replaceFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".plugsched-*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

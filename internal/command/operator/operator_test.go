@@ -19,6 +19,7 @@ import (
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/outcome"
 )
 
 const (
@@ -180,9 +181,9 @@ func TestDoctor(t *testing.T) {
 	m.put(t, "/proc/kallsyms", "0000000000000000 T _stext\n")
 	m.put(t, "/proc/sys/kernel/sched_rt_runtime_us", "-1\n")
 	before := files(t, m.Root)
-	var exit *cli.ExitError
+	var exit *cli.QuietError
 	out, err = run(newDoctor(m))
-	if !errors.As(err, &exit) || exit.Code != cli.Precondition {
+	if !errors.As(err, &exit) || exit.Means != outcome.Precondition {
 		t.Errorf("exit %v", err)
 	}
 	has(t, "obstacles", out, "obstacle: module loading: ", "obstacle: addresses: ", "          fix: set kernel.kptr_restrict", "warning:  realtime: ", "2 in the way of installing a scheduler\n")
@@ -194,7 +195,7 @@ func TestDoctor(t *testing.T) {
 	if after := files(t, m.Root); after != before {
 		t.Errorf("something was changed:\n%s\nwas\n%s", after, before)
 	}
-	if _, err := run(newDoctor(m), filepath.Join(m.Root, "none.ko")); ExitCode(err) != cli.Precondition {
+	if _, err := run(newDoctor(m), filepath.Join(m.Root, "none.ko")); outcome.Of(err) != outcome.Precondition {
 		t.Errorf("no module: %v", err)
 	}
 }
@@ -231,9 +232,9 @@ func TestHistory(t *testing.T) {
 		return string(text) + "\n"
 	}
 	m.put(t, installed.StateDir+"/history.jsonl",
-		line(history.Entry{Action: "install", Result: history.Done, After: name, Module: name, Package: "s", Version: "3", Direction: "install", Downtime: 1234567})+
+		line(history.Entry{Action: "install", Result: outcome.Done.String(), After: name, Module: name, Package: "s", Version: "3", Direction: "install", Downtime: 1234567})+
 			"damaged\n"+
-			line(history.Entry{Action: "uninstall", Result: history.Busy, Before: name, After: name, Error: "busy in all tries:\ntask 5"})+
+			line(history.Entry{Action: "uninstall", Result: outcome.Busy.String(), Before: name, After: name, Error: "busy in all tries:\ntask 5"})+
 			line(history.Entry{Action: "install", Result: history.Begun, Before: name, After: name, Begun: 5, Error: "\x1b[31m"}))
 	out, err := run(newHistory(m))
 	if err != nil {

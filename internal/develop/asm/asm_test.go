@@ -5,6 +5,7 @@ package asm
 import (
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -81,7 +82,7 @@ func listing(t testing.TB, f *elf.File) []string {
 	t.Helper()
 	var out []string
 	syms, err := f.Symbols()
-	if err != nil && err != elf.ErrNoSymbols {
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		t.Fatal(err)
 	}
 	section := func(i elf.SectionIndex) string {
@@ -230,7 +231,7 @@ func names(t *testing.T, f *elf.File) (defined, undefined map[string]bool) {
 	t.Helper()
 	defined, undefined = map[string]bool{}, map[string]bool{}
 	syms, err := f.Symbols()
-	if err != nil && err != elf.ErrNoSymbols {
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		t.Fatal(err)
 	}
 	for _, s := range syms {

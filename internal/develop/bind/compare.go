@@ -117,8 +117,8 @@ func (c *comparer) refuse(class Class, d *asm.Def, why, do string) {
 
 const (
 	doStay     = "undo the change, or make it in a function that moves: `plugsched boundary why` shows who calls this one"
-	doInitHook = "undo the change, and do the work in plugsched_init() (docs/hooks.md)"
-	doValue    = "undo the change, and set it in plugsched_init() (docs/hooks.md), or give the variable another name"
+	doInitHook = "undo the change, and do the work in plugsched_init() (docs/develop/hooks.md)"
+	doValue    = "undo the change, and set it in plugsched_init() (docs/develop/hooks.md), or give the variable another name"
 	doVariable = "undo the change, or give the variable another name and change whoever uses it"
 )
 
@@ -289,7 +289,7 @@ func (c *comparer) separated(d *asm.Def, was uint64) {
 	}
 	who := c.plan.kernel.reader(d.Name, c.plan.Unit)
 	if f := c.plan.kernel.function(who, c.plan.Unit); f != nil && f.Class == boundary.Init {
-		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot", "undo the change, and register your own in plugsched_init() (docs/hooks.md)")
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot", "undo the change, and register your own in plugsched_init() (docs/develop/hooks.md)")
 		return
 	}
 	if who != "" {

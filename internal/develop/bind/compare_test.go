@@ -137,9 +137,9 @@ func TestCompareHeader(t *testing.T) {
 
 func TestRefusalString(t *testing.T) {
 	for want, r := range map[string]Refusal{
-		"kernel/sched/a.c:4: f is bad; undo it (docs/refusals.md#stays)": {Class: Stays, Name: "f", File: "kernel/sched/a.c", Line: 4, Why: "is bad", Do: "undo it"},
-		"kernel/sched/a.c: f is bad; undo it (docs/refusals.md#header)":  {Class: Header, Name: "f", File: "kernel/sched/a.c", Why: "is bad", Do: "undo it"},
-		"f is bad; undo it (docs/refusals.md#init)":                      {Class: Init, Name: "f", Why: "is bad", Do: "undo it"},
+		"kernel/sched/a.c:4: f is bad; undo it (docs/develop/refusals.md#stays)": {Class: Stays, Name: "f", File: "kernel/sched/a.c", Line: 4, Why: "is bad", Do: "undo it"},
+		"kernel/sched/a.c: f is bad; undo it (docs/develop/refusals.md#header)":  {Class: Header, Name: "f", File: "kernel/sched/a.c", Why: "is bad", Do: "undo it"},
+		"f is bad; undo it (docs/develop/refusals.md#init)":                      {Class: Init, Name: "f", Why: "is bad", Do: "undo it"},
 	} {
 		if diff := cmp.Diff(want, r.String()); diff != "" {
 			t.Error(diff)

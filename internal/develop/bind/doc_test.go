@@ -18,7 +18,7 @@ import (
 // TestRefusalsDocumented: every class has its section, in the same order, and no
 // section is about nothing.
 func TestRefusalsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/refusals.md")
+	text, err := os.ReadFile("../../../docs/develop/refusals.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Class is a kind of refusal: a section of docs/refusals.md.
+// Class is a kind of refusal: a section of docs/develop/refusals.md.
 type Class string
 
 // The classes of refusals.
@@ -37,7 +37,7 @@ const (
 	NotCompiled Class = "not-compiled"
 )
 
-// Classes are all classes, in the order of docs/refusals.md.
+// Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
 	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, NotCompiled}
 
@@ -62,7 +62,7 @@ func (r Refusal) String() string {
 	case r.File != "":
 		s = r.File + ": " + r.Name
 	}
-	return fmt.Sprintf("%s %s; %s (docs/refusals.md#%s)", s, r.Why, r.Do, r.Class)
+	return fmt.Sprintf("%s %s; %s (docs/develop/refusals.md#%s)", s, r.Why, r.Do, r.Class)
 }
 
 // Distinct sorts refusals and leaves out those that others explain.

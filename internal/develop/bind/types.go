@@ -100,7 +100,8 @@ func (k *Kernel) compareLayouts(was, now *image.Types, src *edits.Set) (out []Re
 		}
 		r := Refusal{Class: Layout, Name: name, File: l.DeclFile, Line: l.DeclLine,
 			Why: "changes (" + difference(old, l) + "), but the kernel has it too: what exists already keeps the old layout",
-			Do:  "undo the change, and keep new data in a reserved member, in a hole (`pahole`) or beside the structure (docs/hooks.md#data)"}
+			Do: "undo the change, and keep new data in a reserved member, in a hole (`pahole`) or beside the structure" +
+				" (docs/develop/hooks.md#data)"}
 		if e := src.Find(name, edits.Type); e != nil {
 			r.File, r.Line = e.File, e.At
 		}

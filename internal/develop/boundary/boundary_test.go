@@ -467,6 +467,7 @@ func TestDeriveErrors(t *testing.T) {
 		"clone":               {Config{Interface: reason("g.isra.0")}, "g.isra.0 cannot be redirected: it is a clone"},
 		"init":                {Config{Interface: reason("i")}, "i cannot be redirected: it is in .init.text"},
 		"noinstr":             {Config{Interface: reason("n")}, "n cannot be redirected: it runs where instrumentation is forbidden"},
+		"no such more":        {Config{Sources: []string{"kernel/sched", "kernel/extra"}, lines: lines{{"sources", "kernel/extra"}: 1}}, "no function from kernel/extra"},
 		"no such source":      {Config{Sources: []string{"kernel/nothing"}}, "no function of kernel/nothing found"},
 	} {
 		cfg := tt.cfg
@@ -508,17 +509,20 @@ func TestLoadConfig(t *testing.T) {
 		t.Errorf("%+v", own)
 	}
 	for text, want := range map[string]string{
-		"interface:\n  f: x\nstay:\n  f: y\n":   "4: stay: f is listed under interface too (line 2)",
-		"stay:\n  f: x\n  g: [unfinished\n":     "3: ",
-		"stay: {f: x}\nstray: {f: x}\n":         "2: unknown key stray; known are sources, interface, stay,",
-		"# fine\nstay:\n  - f\n":                "3: seq where an entry is expected: write NAME: REASON",
-		"interface:\n  f: x\n  f: again\n":      "3: mapping key \"f\" already defined at line 2",
-		"stay: {f: x}\nprivate:\n\tg: x\n":      "3: ",
-		"stay:\n  f:\n":                         "2: stay: f needs a reason",
-		"waits:\n  \"*_x\": y\n  \"a[\": z\n":   "3: waits: a[ is no pattern",
-		"passes:\n  \"[\": z\n":                 "2: passes: [ is no pattern",
-		"interface:\n  sched_init_numa: want\n": "2: interface: sched_init_numa has to stay: it stores the names",
-		"just words\n":                          "1: str where",
+		"interface:\n  f: x\nstay:\n  f: y\n":    "4: stay: f is listed under interface too (line 2)",
+		"stay:\n  f: x\n  g: [unfinished\n":      "3: ",
+		"stay: {f: x}\nstray: {f: x}\n":          "2: unknown key stray; known are sources, interface, stay,",
+		"# fine\nstay:\n  - f\n":                 "3: seq where an entry is expected: write NAME: REASON",
+		"interface:\n  f: x\n  f: again\n":       "3: mapping key \"f\" already defined at line 2",
+		"stay: {f: x}\nprivate:\n\tg: x\n":       "3: ",
+		"stay:\n  f:\n":                          "2: stay: f needs a reason",
+		"waits:\n  \"*_x\": y\n  \"a[\": z\n":    "3: waits: a[ is no pattern",
+		"passes:\n  \"[\": z\n":                  "2: passes: [ is no pattern",
+		"locks:\n  \"a[\": z\n":                  "2: locks: a[ is no pattern",
+		"sources:\n  - kernel/sched\n  - ../x\n": "3: sources: \"../x\" is no directory",
+		"sources: [/usr/src]\n":                  "1: sources: \"/usr/src\" is no directory",
+		"interface:\n  sched_init_numa: want\n":  "2: interface: sched_init_numa has to stay: it stores the names",
+		"just words\n":                           "1: str where",
 	} {
 		_, err := load(text)
 		if err == nil || !strings.Contains(err.Error(), "plugsched.yaml:"+want) || strings.Contains(err.Error(), "\n") {

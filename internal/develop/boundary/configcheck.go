@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"plugsched/internal/outcome"
 )
 
 // ConfigError is a mistake in a project's file.
@@ -30,6 +33,9 @@ func (e *ConfigError) Error() string {
 	}
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
 }
+
+// Outcome implements outcome.Error.
+func (*ConfigError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 // lines are where the entries of a file are, by section and name.
 type lines map[[2]string]int
@@ -109,6 +115,11 @@ func (c *Config) check(text []byte, own *Config) error {
 	}
 	for i, top := 0, doc.Content[0].Content; i+1 < len(top); i += 2 {
 		section, entries := top[i].Value, top[i+1]
+		for _, entry := range entries.Content {
+			if entries.Kind == yaml.SequenceNode {
+				c.lines[[2]string{section, entry.Value}] = entry.Line
+			}
+		}
 		for j := 0; entries.Kind == yaml.MappingNode && j+1 < len(entries.Content); j += 2 {
 			name, why := entries.Content[j], entries.Content[j+1]
 			c.lines[[2]string{section, name.Value}] = name.Line
@@ -138,7 +149,13 @@ func (c *Config) check(text []byte, own *Config) error {
 			return c.errorAt("interface", name, "%s has to stay: it %s", name, why)
 		}
 	}
-	for section, patterns := range map[string]map[string]string{"preempts": own.Preempts, "waits": own.Waits, "passes": own.Passes, "files": own.Files} {
+	for _, dir := range own.Sources {
+		if rel := strings.TrimSuffix(dir, "/"); !filepath.IsLocal(rel) || path.Clean(rel) != rel || rel == "." {
+			return c.errorAt("sources", dir, "%q is no directory of the kernel's source", dir)
+		}
+	}
+	for section, patterns := range map[string]map[string]string{
+		"locks": own.Locks, "preempts": own.Preempts, "waits": own.Waits, "passes": own.Passes, "files": own.Files} {
 		for _, p := range sortedKeys(patterns) {
 			if _, err := path.Match(p, ""); err != nil {
 				return c.errorAt(section, p, "%s is no pattern: %v", p, err)

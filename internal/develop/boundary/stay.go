@@ -311,6 +311,14 @@ func (d *deriver) override() error {
 	for _, n := range d.order {
 		byName[n.fn.Name] = n
 	}
+	for _, dir := range d.cfg.Sources {
+		if d.cfg.lines[[2]string{"sources", dir}] == 0 {
+			continue // not from the project
+		}
+		if !slices.ContainsFunc(d.order, func(n *node) bool { return below([]string{dir}, n.fn.DeclFile) }) {
+			return d.cfg.errorAt("sources", dir, "the kernel has no function from %s", dir)
+		}
+	}
 	for _, name := range sortedKeys(d.cfg.Stay) {
 		n := byName[name]
 		if n == nil && d.cfg.optional[name] {

@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"plugsched"
+	"plugsched/internal/outcome"
 )
 
 // Tree says where things are.
@@ -55,6 +56,9 @@ func (e *CompileError) Error() string {
 	return "the scheduler does not compile:\n" + strings.TrimRight(e.Output, "\n")
 }
 
+// Outcome implements outcome.Error.
+func (*CompileError) Outcome() outcome.Outcome { return outcome.Refused }
+
 // BuildError is any other failure of the kernel's build system.
 type BuildError struct {
 	Log  string // path of the whole output
@@ -64,6 +68,9 @@ type BuildError struct {
 func (e *BuildError) Error() string {
 	return fmt.Sprintf("the kernel's build system failed (whole output: %s):\n%s", e.Log, strings.TrimRight(e.Tail, "\n"))
 }
+
+// Outcome implements outcome.Error.
+func (*BuildError) Outcome() outcome.Outcome { return outcome.Failed }
 
 // Compile compiles every unit of the scheduler in WorkDir, with the flags of
 // built-in code, into dir.

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"plugsched/internal/outcome"
 )
 
 // Signer signs modules as the kernel's own build does, with its scripts/sign-file.
@@ -22,6 +24,9 @@ type Signer struct{ tool, hash, key, cert string }
 type SignError struct{ Text string }
 
 func (e *SignError) Error() string { return e.Text }
+
+// Outcome implements outcome.Error.
+func (*SignError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 func signError(format string, args ...any) error { return &SignError{fmt.Sprintf(format, args...)} }
 

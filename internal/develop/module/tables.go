@@ -25,7 +25,7 @@ func tables(p *Plan) string {
 	if s := p.Symbols.Global(anchor); s != nil {
 		g.base = s.Addr
 	}
-	g.b.WriteString("/* SPDX-License-Identifier: GPL-2.0-only */\n/* Generated from the boundary; see docs/update.md. */\n\n")
+	g.b.WriteString("/* SPDX-License-Identifier: GPL-2.0-only */\n/* Generated from the boundary; see docs/project/update.md. */\n\n")
 	g.redirects()
 	g.ranges()
 	g.classTables()

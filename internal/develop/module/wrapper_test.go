@@ -4,6 +4,7 @@ package module
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,8 +186,8 @@ func TestCompileError(t *testing.T) {
 	pipe.Close()
 	var text [4096]byte
 	n, _ := r.Read(text[:])
-	exit, ok := err.(*exec.ExitError)
-	if !ok || exit.ExitCode() != 1 {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("error %v", err)
 	}
 	want := "kernel/sched/core.c:1:22: error: 'undeclared' undeclared"

@@ -23,6 +23,7 @@ import (
 
 	"plugsched"
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/durable"
 )
 
 // Scheduler is what a package is made of. Name, Version, Maintainer and Summary of
@@ -75,7 +76,7 @@ func Build(dir string, s *Scheduler) (paths []string, err error) {
 	// Both are complete before either takes the place of an older one.
 	for i, name := range paths {
 		paths[i] = filepath.Join(dir, name)
-		if err := os.Rename(filepath.Join(tmp, name), paths[i]); err != nil {
+		if err := durable.Replace(filepath.Join(tmp, name), paths[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
@@ -42,7 +43,8 @@ func (p *Project) Analyse(ctx context.Context, t *fetch.Target) error {
 // for building, the rest.
 func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Config, key string, build bool) error {
 	return p.stage("analyse", "reading the kernel's binary", key, func() (string, error) {
-		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Units()})
+		prog, err := image.Load(ctx, t.Vmlinux, image.Options{SourceDirs: cfg.Units(),
+			Progress: func(text string) { p.event(Event{Stage: "analyse", Text: text}) }})
 		if err != nil {
 			return "", err
 		}
@@ -103,7 +105,7 @@ func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(p.state(configSumFile), []byte(rests)); err != nil {
+	if err := durable.WriteFile(p.state(configSumFile), []byte(rests), 0o644); err != nil {
 		return err
 	}
 	return bind.KernelCode(prog, cfg.Compiled).Save(p.state(codeFile))

@@ -17,10 +17,12 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/image"
+	"plugsched/internal/outcome"
 )
 
 // RefusedError lists changes that could not take effect, or not safely.
@@ -36,6 +38,9 @@ func (e *RefusedError) Error() string {
 	}
 	return b.String()
 }
+
+// Outcome implements outcome.Error.
+func (*RefusedError) Outcome() outcome.Outcome { return outcome.Refused }
 
 // Built is what Build has made.
 type Built struct {
@@ -168,7 +173,7 @@ func (p *Project) sourceKey(in *inputs) (string, error) {
 
 // sourceDirs are the directories of the tree that can hold source.
 func sourceDirs(b *boundary.Boundary) []string {
-	out := []string{"kernel", "include", "arch", "io_uring"}
+	out := slices.Clone(fetch.CoreDirs)
 	for _, f := range b.Sidecars {
 		top, _, _ := strings.Cut(f, "/")
 		out = append(out, top)
@@ -373,10 +378,10 @@ func (p *Project) write(ctx context.Context, ko string, d *desc.Description, bin
 	if err != nil {
 		return 0, err
 	}
-	if err := replaceFile(p.Description(), text); err != nil {
+	if err := durable.WriteFile(p.Description(), text, 0o644); err != nil {
 		return 0, err
 	}
-	if err := os.Rename(tmp, p.Module()); err != nil {
+	if err := durable.Replace(tmp, p.Module()); err != nil {
 		return 0, err
 	}
 	st, err := os.Stat(p.Module())

@@ -59,7 +59,7 @@ func (p *Project) changes(t *fetch.Target) (*edits.Set, error) {
 // sources says where the checks of the source look.
 func (p *Project) sources(in *inputs, units []module.Unit) (*bind.Sources, error) {
 	s := &bind.Sources{Tree: p.Dir, SchedDir: schedDir, Kernel: in.target.Source, Ours: in.config.HeaderLines(),
-		Dirs: []string{"kernel", "io_uring", "arch/" + in.target.KernelArch, "include"}}
+		Dirs: in.target.CodeDirs()}
 	for _, u := range units {
 		s.Compiled = append(s.Compiled, u.Deps...)
 	}

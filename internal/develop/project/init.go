@@ -16,6 +16,7 @@ import (
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/fetch"
+	"plugsched/internal/outcome"
 )
 
 // Reproduction is the proof that the source is the kernel's: the pristine source,
@@ -37,6 +38,9 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("the source does not reproduce the kernel: %s (%s) %s, and %d more of %d functions; likely cause: %s",
 		m.Function, m.Unit, m.Why, len(e.Mismatches)-1, e.Functions, e.Likely)
 }
+
+// Outcome implements outcome.Error.
+func (*MismatchError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 // Init makes the project for a kernel. What an earlier run has finished is kept;
 // the developer's own files are never overwritten. Sidecars that are refused are
@@ -157,7 +161,7 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *fetch.Target, cfg *b
 	}()
 	wg.Wait()
 	for _, err := range errs {
-		if err != nil && err != context.Canceled {
+		if err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
 	}

@@ -14,9 +14,11 @@ import (
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/symbols"
+	"plugsched/internal/outcome"
 )
 
 // Names in the working directory.
@@ -64,6 +66,9 @@ type Project struct {
 type Error struct{ Text string }
 
 func (e *Error) Error() string { return e.Text }
+
+// Outcome implements outcome.Error.
+func (*Error) Outcome() outcome.Outcome { return outcome.Precondition }
 
 func userError(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
 
@@ -124,22 +129,13 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// writeJSON replaces a file in one step.
+// writeJSON writes a file, whole or not at all.
 func writeJSON(path string, v any) error {
 	text, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(text, '\n'))
-}
-
-func replaceFile(path string, text []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	return os.Rename(tmp, path)
+	return durable.WriteFile(path, append(text, '\n'), 0o644)
 }
 
 func readJSON(path string, v any) error {

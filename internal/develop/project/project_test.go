@@ -124,7 +124,7 @@ func TestStage(t *testing.T) {
 		{"", nil, 6},                // without a key it always runs
 		{"", nil, 7},
 	} {
-		if err := stage(step.key, step.result); err != step.result {
+		if err := stage(step.key, step.result); !errors.Is(err, step.result) {
 			t.Errorf("step %d: error %v", i, err)
 		}
 		if runs != step.runs {
@@ -386,7 +386,7 @@ func TestErrors(t *testing.T) {
 		t.Errorf("%q", m)
 	}
 	r := &RefusedError{[]bind.Refusal{{Class: bind.Stays, Name: "f", Why: "is bad", Do: "stop"}, {Class: bind.Init, Name: "g", Why: "is worse", Do: "run"}}}
-	if want := "f is bad; stop (docs/refusals.md#stays)\ng is worse; run (docs/refusals.md#init)"; r.Error() != want {
+	if want := "f is bad; stop (docs/develop/refusals.md#stays)\ng is worse; run (docs/develop/refusals.md#init)"; r.Error() != want {
 		t.Errorf("%q", r)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/fetch"
 )
 
@@ -44,9 +45,9 @@ func (p *Project) addSidecars(list []string) (undo func() error, err error) {
 		if missing {
 			return os.Remove(path)
 		}
-		return replaceFile(path, was)
+		return durable.WriteFile(path, was, 0o644)
 	}
-	return undo, replaceFile(path, text)
+	return undo, durable.WriteFile(path, text, 0o644)
 }
 
 // config reads plugsched.yaml, and checks its sidecars against the source.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"plugsched/internal/develop/module"
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/fetch"
 )
 
@@ -204,5 +205,5 @@ func (p *Project) writeCommands(t *fetch.Target, units []module.Unit) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(p.path(commandsFile), append(text, '\n'))
+	return durable.WriteFile(p.path(commandsFile), append(text, '\n'), 0o644)
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sort"
 	"time"
+
+	"plugsched/internal/durable"
 )
 
 // Event is what Progress is told.
@@ -46,7 +48,7 @@ func (p *Project) stage(name, text, key string, f func() (string, error)) error 
 		return err
 	}
 	if key != "" {
-		if err := replaceFile(mark, []byte(key)); err != nil {
+		if err := durable.WriteFile(mark, []byte(key), 0o644); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"errors"
 	"runtime"
 	"sync"
 	"syscall"
@@ -34,10 +35,10 @@ func newReaper() *reaper {
 func (r *reaper) run() {
 	for {
 		pid, err := nextDead()
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			r.reap(pid)
-		case unix.ECHILD:
+		case errors.Is(err, unix.ECHILD):
 			// Without children there can be no orphans either.
 			<-r.started
 		}

@@ -17,8 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"plugsched/internal/durable"
 	"plugsched/internal/kernel/fetch"
 )
 
@@ -40,7 +39,7 @@ func Image(ctx context.Context, cache string, progress io.Writer) (string, error
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lock(ctx, dir)
+	unlock, err := durable.WaitLock(ctx, filepath.Join(dir, "lock"), 0o644, func(held *durable.HeldError) { fmt.Fprintln(progress, "waiting:", held) })
 	if err != nil {
 		return "", err
 	}
@@ -72,33 +71,9 @@ func build(ctx context.Context, dir, image string, progress io.Writer) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("make %s (scripts/setup installs what it needs): %w", image, err)
 	}
-	if err := os.Rename(made, image); err != nil {
+	if err := durable.Replace(made, image); err != nil {
 		return err
 	}
 	fmt.Fprintln(progress, "made", image, "in", time.Since(start).Round(time.Second))
 	return nil
-}
-
-// lock waits until no other process makes the image.
-func lock(ctx context.Context, dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("%s: %w", f.Name(), err)
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }

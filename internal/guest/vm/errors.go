@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"plugsched/internal/outcome"
 )
 
 // ErrOff is returned by operations on a machine that was closed or that
@@ -34,6 +36,9 @@ func (e *KernelFault) Error() string {
 	}
 	return s + consoleHint(e.ConsolePath)
 }
+
+// Outcome implements outcome.Error.
+func (*KernelFault) Outcome() outcome.Outcome { return outcome.Fault }
 
 // Excerpt is the first complaint in full.
 func (e *KernelFault) Excerpt() string { return e.Faults[0].Excerpt }
@@ -69,6 +74,9 @@ type InfraError struct {
 func (e *InfraError) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *InfraError) Unwrap() error { return e.Err }
 
+// Outcome implements outcome.Error.
+func (*InfraError) Outcome() outcome.Outcome { return outcome.Failed }
+
 // A GuestError is a request that the guest's system refused, such as a program
 // that does not exist. It matches fs.ErrNotExist and the like.
 type GuestError struct {
@@ -95,6 +103,9 @@ type TimeoutError struct {
 func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("guest command %q killed after %v", strings.Join(e.Argv, " "), e.After)
 }
+
+// Outcome implements outcome.Error.
+func (*TimeoutError) Outcome() outcome.Outcome { return outcome.Failed }
 
 // Timeout reports true, as net.Error does.
 func (e *TimeoutError) Timeout() bool { return true }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package vm boots stock distribution kernels under QEMU and runs commands in
-// them, without root and without a disk image. The guest's root file system is
-// an initramfs written here, its init a static Go program (package agent), and
-// the two sides talk over a serial port, the one channel whose driver every
-// Debian kernel has built in.
+// them, without root. The guest's root file system is an initramfs written here, or
+// a disk image (Config.Disk). Its init is a static Go program (package agent), and the
+// two sides talk through memory that they share (package wire), with a serial port as its
+// bell: of both, every Debian kernel has the driver built in.
 //
 // What goes wrong is told apart: *KernelFault is about the kernel under test,
 // *InfraError about the host, *BootError about a guest that never answered.

@@ -4,6 +4,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -234,9 +235,9 @@ func lookUp(ctx context.Context, found map[string][]deb, names ...string) error 
 // withOtherReleases adds to the error for a missing debug package, which is
 // common (Debian drops them early), the releases that still have one.
 func withOtherReleases(ctx context.Context, err error, release string) error {
-	ue := err.(*UnavailableError)
+	var ue *UnavailableError
 	_, flavour, ok := splitRelease(release)
-	if !ok || len(ue.Have) > 0 {
+	if !errors.As(err, &ue) || !ok || len(ue.Have) > 0 {
 		return err
 	}
 	if names, e := aptNames(ctx, "linux-image-"); e == nil {
@@ -303,6 +304,6 @@ func versionsOf(l []deb) []string {
 }
 
 func isToolError(err error) bool {
-	_, ok := err.(*ToolError)
-	return ok
+	var tool *ToolError
+	return errors.As(err, &tool)
 }

@@ -249,7 +249,7 @@ func (s *store) watch(files map[kind][]download) (stop func(complete bool)) {
 		close(quit)
 		<-ended
 		if complete {
-			s.rep.report(Progress{Step: "download", Item: item, Done: total, Total: total})
+			s.rep.report(Progress{Step: "download", Item: item, Done: total, Total: total, Ended: true})
 		}
 	}
 }

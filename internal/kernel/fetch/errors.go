@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // MismatchError says that an artefact is not the one that belongs to the
@@ -39,6 +41,9 @@ func (e *MismatchError) Error() string {
 	return b.String()
 }
 
+// Outcome implements outcome.Error.
+func (*MismatchError) Outcome() outcome.Outcome { return outcome.Precondition }
+
 // UnavailableError says that apt knows no package that would do.
 type UnavailableError struct {
 	Package string
@@ -62,6 +67,9 @@ func (e *UnavailableError) Error() string {
 	return s
 }
 
+// Outcome implements outcome.Error.
+func (*UnavailableError) Outcome() outcome.Outcome { return outcome.Precondition }
+
 // ToolError says that a program this package runs is not installed.
 type ToolError struct {
 	Tool    string
@@ -72,6 +80,9 @@ type ToolError struct {
 func (e *ToolError) Error() string {
 	return fmt.Sprintf("%s is needed to %s and was not found; run: apt-get install %s", e.Tool, e.Why, e.Package)
 }
+
+// Outcome implements outcome.Error.
+func (*ToolError) Outcome() outcome.Outcome { return outcome.Failed }
 
 // SpaceError says that the cache's file system cannot hold the artefacts.
 type SpaceError struct {
@@ -87,6 +98,9 @@ func (e *SpaceError) Error() string {
 	}
 	return s + "; free some or name another directory with --cache-dir"
 }
+
+// Outcome implements outcome.Error.
+func (*SpaceError) Outcome() outcome.Outcome { return outcome.Failed }
 
 // Unwrap lets callers test for ENOSPC.
 func (e *SpaceError) Unwrap() error { return unix.ENOSPC }

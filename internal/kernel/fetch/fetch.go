@@ -60,12 +60,14 @@ type Manual struct {
 }
 
 // Progress is one report about a long step. Done and Total count bytes; a Total
-// of 0 means unknown. The last report of an item has Done equal to Total.
+// of 0 means unknown. The last report of an item that went well has Done equal to Total,
+// and Ended.
 type Progress struct {
 	Step  string // "wait", "download", "unpack" or "check"
 	Item  string // what is being worked on
 	Done  int64
 	Total int64
+	Ended bool
 }
 
 // Options says what to fetch.
@@ -151,6 +153,7 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 		return nil, spaceError(err, f.store.dir, 0)
 	}
 	f.rep.report(Progress{Step: "check", Item: f.release})
+	defer f.rep.report(Progress{Step: "check", Item: f.release, Ended: true})
 	if o.AnalyseOnly {
 		t, _, err := f.kernel()
 		return t, err

@@ -504,3 +504,19 @@ func TestNarrowSource(t *testing.T) {
 		t.Errorf("not fetched again:\n%s", a.log())
 	}
 }
+
+// TestCodeDirs: whoever looks for the users of something looks through all code that is kept.
+func TestCodeDirs(t *testing.T) {
+	dirs := (&Target{KernelArch: "x86"}).CodeDirs()
+	for _, d := range sourceDirs {
+		if d == "arch" {
+			d = "arch/x86"
+		}
+		if !slices.Contains(dirs, d) && d != "scripts" {
+			t.Errorf("%s is kept, and not looked through", d)
+		}
+	}
+	if dirs[len(dirs)-1] != "include" {
+		t.Errorf("headers are not last: %v", dirs)
+	}
+}

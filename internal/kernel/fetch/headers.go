@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"plugsched/internal/durable"
 )
 
 // Debian's linux-headers-R/Makefile includes the common headers' Makefile by
@@ -125,7 +127,7 @@ func makeBuildDir(headers, out string, mk []byte) error {
 			return err
 		}
 	}
-	return writeFile(filepath.Join(out, "Makefile"), mk)
+	return durable.WriteFile(filepath.Join(out, "Makefile"), mk, 0o644)
 }
 
 // defined reads the string a header defines a macro as.

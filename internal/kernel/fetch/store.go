@@ -7,14 +7,12 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"plugsched/internal/durable"
 )
 
 // store is the cache directory of one release and version. Each kind of
@@ -47,33 +45,13 @@ func (s *store) tmpPath(k kind) string    { return filepath.Join(s.dir, string(k
 func (s *store) markerPath(k kind) string { return filepath.Join(s.dir, string(k)+".json") }
 func (s *store) debDir() string           { return filepath.Join(s.dir, "deb") }
 
-const tmpSuffix = ".tmp"
+const tmpSuffix = durable.Suffix
 
 // lock waits until no other process works in the directory.
 func (s *store) lock(ctx context.Context) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for told := false; ; told = true {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("%s: %w", f.Name(), err)
-		}
-		if !told {
-			s.rep.report(Progress{Step: "wait", Item: "another plugsched uses " + s.dir})
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	return durable.WaitLock(ctx, filepath.Join(s.dir, "lock"), 0o644, func(held *durable.HeldError) {
+		s.rep.report(Progress{Step: "wait", Item: held.By + " uses " + s.dir})
+	})
 }
 
 // clean removes what an interrupted run left half-made. Call it locked.
@@ -106,14 +84,14 @@ func (s *store) commit(k kind, files []fileEntry) error {
 	if err := s.discard(k); err != nil {
 		return err
 	}
-	if err := os.Rename(s.tmpPath(k), s.path(k)); err != nil {
+	if err := durable.ReplaceTree(s.tmpPath(k), s.path(k)); err != nil {
 		return err
 	}
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return writeFile(s.markerPath(k), b)
+	return durable.WriteFile(s.markerPath(k), b, 0o644)
 }
 
 // discard removes an artefact, its marker first.
@@ -213,14 +191,4 @@ func existing(path string) string {
 		return ""
 	}
 	return path
-}
-
-// writeFile writes a whole file or none.
-func writeFile(path string, b []byte) error {
-	tmp := path + tmpSuffix
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	return os.Rename(tmp, path)
 }

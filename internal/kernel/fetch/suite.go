@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"plugsched/internal/durable"
 )
 
 // aptConfig is the key of the context's value that names apt's configuration: all
@@ -68,7 +70,7 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 	list, path := filepath.Join(dir, "sources.list"), filepath.Join(dir, "apt.conf")
 	was, _ := os.ReadFile(list)
 	for name, text := range map[string]string{list: sources, path: conf} {
-		if err := writeFile(name, []byte(text)); err != nil {
+		if err := durable.WriteFile(name, []byte(text), 0o644); err != nil {
 			return nil, err
 		}
 	}
@@ -77,11 +79,14 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 	if st, err := os.Stat(mark); err == nil && string(was) == sources && time.Since(st.ModTime()) < listsAge {
 		return ctx, nil
 	}
-	rep.report(Progress{Step: "download", Item: "the package lists of " + suite})
+	lists := Progress{Step: "download", Item: "the package lists of " + suite}
+	rep.report(lists)
 	if _, err := output(ctx, dir, "look up kernel packages", "apt-get", append(aptOptions(), "update", "--error-on=any")...); err != nil {
 		return nil, fmt.Errorf("package lists of %s: %w", suite, err)
 	}
-	return ctx, writeFile(mark, nil)
+	lists.Ended = true
+	rep.report(lists)
+	return ctx, durable.WriteFile(mark, nil, 0o644)
 }
 
 // mirrors are the archives that the host's apt uses, or Debian's own.

@@ -152,11 +152,21 @@ func unpackTarXZ(ctx context.Context, r io.Reader, size int64, x *extractor) err
 	}, "unpack the kernel source", "xz", "-dc", "-T0")
 }
 
-// sourceDirs are the directories of the source that are kept, besides the
-// architectures': what the scheduler is built from, and what lies near enough for
-// somebody to change it together with the scheduler.
-var sourceDirs = []string{"kernel", "io_uring", "include", "scripts",
-	"block", "certs", "crypto", "fs", "init", "ipc", "lib", "mm", "net", "security", "virt", "drivers"}
+// CoreDirs are the directories of a kernel's source that a scheduler is built from; every
+// Target.Source has them.
+var CoreDirs = []string{"kernel", "io_uring", "arch", "include"}
+
+// nearDirs lie near enough for somebody to change them together with the scheduler.
+var nearDirs = []string{"block", "certs", "crypto", "fs", "init", "ipc", "lib", "mm", "net", "security", "virt", "drivers"}
+
+// sourceDirs are the directories of the source that are kept.
+var sourceDirs = slices.Concat(CoreDirs, []string{"scripts"}, nearDirs)
+
+// CodeDirs are the directories of the source that have code of the kernel, headers last.
+// A Source need not have all: parts of it are kept, or it was given by hand.
+func (t *Target) CodeDirs() []string {
+	return slices.Concat([]string{"kernel", "io_uring", filepath.Join("arch", t.KernelArch)}, nearDirs, []string{"include"})
+}
 
 // driverDirs are the parts of drivers that are kept.
 var driverDirs = []string{"acpi", "base", "clocksource", "cpufreq", "cpuidle", "hv", "idle", "opp", "powercap", "thermal", "virt", "xen"}
@@ -178,12 +188,12 @@ func sourceFile(name string) string {
 		if !deeper || slices.Contains(driverDirs, second) {
 			return rel
 		}
-	case slices.Contains(sourceDirs, top):
-		return rel
 	case top == "arch":
 		if slices.ContainsFunc(arch.All, func(a *arch.Arch) bool { return a.Name == second }) {
 			return rel
 		}
+	case slices.Contains(sourceDirs, top):
+		return rel
 	}
 	return ""
 }
@@ -223,7 +233,7 @@ func (x *extractor) extract(r io.Reader, dest func(name string) string, last str
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			// Read the padding too, so that the program at the other end
 			// finishes and its verdict counts.
 			_, err = io.Copy(io.Discard, r)
@@ -320,7 +330,7 @@ func (x *extractor) tick() {
 }
 
 func (x *extractor) finish() {
-	x.rep.report(Progress{Step: "unpack", Item: x.item, Done: x.total, Total: x.total})
+	x.rep.report(Progress{Step: "unpack", Item: x.item, Done: x.total, Total: x.total, Ended: true})
 }
 
 // progressWriter reports as bytes are written and, if it counts them, adds

@@ -7,12 +7,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"plugsched/internal/outcome"
 )
 
 // ErrDataRelocated means that pointers in the vmlinux's data are only written by
 // the boot code, from relocations: the file's data says nothing about whose
 // address is taken.
-var ErrDataRelocated = errors.New("pointers in its data are zero in the file and filled from relocations at boot: such a kernel is not supported")
+var ErrDataRelocated = outcome.With(outcome.Precondition,
+	errors.New("pointers in its data are zero in the file and filled from relocations at boot: such a kernel is not supported"))
 
 // pointerSize is the size and alignment of a pointer.
 const pointerSize = 8

@@ -6,10 +6,12 @@ import (
 	"debug/dwarf"
 	"errors"
 	"fmt"
+
+	"plugsched/internal/outcome"
 )
 
 // ErrNoDWARF means that a vmlinux has no debug information.
-var ErrNoDWARF = errors.New("has no debug information (DWARF); use the vmlinux of the kernel's debug package")
+var ErrNoDWARF = outcome.With(outcome.Precondition, errors.New("has no debug information (DWARF); use the vmlinux of the kernel's debug package"))
 
 // debugInfo is the debug information of one file. It is only read after
 // openDWARF, so that several goroutines may share it, each with its own reader.

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +52,7 @@ func (r *Runner) say(format string, args ...any) {
 // an earlier version of the package. When it returns an error, the scheduler before runs,
 // unless the error says otherwise.
 func (r *Runner) Adopt(ctx context.Context) (*live.Status, error) {
-	unlock, err := lock(ctx, filepath.Join(r.Root, lockFile))
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +232,7 @@ func (r *Runner) takeBack(ctx context.Context, guard *Guard, why error) error {
 // version, and unloads a module of it that went back. It returns nil when there was
 // nothing to do.
 func (r *Runner) Remove(ctx context.Context) (*live.Status, error) {
-	unlock, err := lock(ctx, filepath.Join(r.Root, lockFile))
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -173,7 +173,7 @@ func TestAdoptFails(t *testing.T) {
 				running(t, m, r)
 			}
 			m.fail[c.at] = c.err
-			if c.err == error(back) {
+			if errors.Is(c.err, back) {
 				m.after["settle"] = m.goBack
 			}
 			_, err := r.Adopt(t.Context())
@@ -251,7 +251,7 @@ func TestAdoptResumes(t *testing.T) {
 		m.after[at] = func() { panic(killed) }
 		func() {
 			defer func() {
-				if e := recover(); e != killed {
+				if e, ok := recover().(error); !ok || !errors.Is(e, killed) {
 					t.Fatalf("%s: %v", at, e)
 				}
 			}()
@@ -319,18 +319,24 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestLock: one after the other.
+// TestLock: one after the other, and who waits says for whom.
 func TestLock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lock(t.Context(), path)
+	root := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(root, "run"), 0o755))
+	said := ""
+	r := &Runner{Root: root, Say: func(line string) { said += line }}
+	unlock, err := r.lock(t.Context())
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := lock(ctx, path); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := r.lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
+	if !strings.Contains(said, "is locked by process") {
+		t.Errorf("%q", said)
+	}
 	unlock()
-	unlock, err = lock(t.Context(), path)
+	unlock, err = r.lock(t.Context())
 	must(t, err)
 	unlock()
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/durable"
+	"plugsched/internal/outcome"
 )
 
 // Guard is what a machine remembers about the scheduler for one kernel. It is on disk
@@ -42,6 +44,9 @@ type GuardError struct{ Reason string }
 func (e *GuardError) Error() string {
 	return e.Reason + "; the kernel keeps the scheduler that it has, until another version is installed or `plugsched guard --reset`"
 }
+
+// Outcome implements outcome.Error.
+func (*GuardError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 // ReadGuard reads the guard of a kernel below root; without a file nothing is
 // remembered. One that cannot be understood is a *GuardError: it may have been about
@@ -86,7 +91,7 @@ func (g *Guard) Begin(a Attempt) error {
 	if err := os.MkdirAll(filepath.Dir(g.path), 0o700); err != nil {
 		return err
 	}
-	if err := writeDurably(g.next(), &Guard{Confirmed: &a}); err != nil {
+	if err := write(g.next(), &Guard{Confirmed: &a}); err != nil {
 		return err
 	}
 	g.Attempt = &a
@@ -99,7 +104,7 @@ func (g *Guard) Confirm() error {
 		return nil
 	}
 	g.Confirmed, g.Attempt = g.Attempt, nil
-	err := replace(g.next(), g.path)
+	err := durable.Replace(g.next(), g.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return g.save()
 	}
@@ -136,46 +141,12 @@ func (g *Guard) drop() error {
 
 func (g *Guard) next() string { return g.path + ".next" }
 
-func (g *Guard) save() error {
-	tmp := g.path + ".tmp"
-	if err := writeDurably(tmp, g); err != nil {
-		return err
-	}
-	return replace(tmp, g.path)
-}
+func (g *Guard) save() error { return write(g.path, g) }
 
-// writeDurably returns when the contents are on disk. The name may not be.
-func writeDurably(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
+func write(path string, g *Guard) error {
+	text, err := json.MarshalIndent(g, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		os.Remove(path)
-	}
-	return err
-}
-
-// replace puts one file in the place of another, durably.
-func replace(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return durable.WriteFile(path, append(text, '\n'), 0o600)
 }

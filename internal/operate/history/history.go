@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/durable"
 	"plugsched/internal/operate/live"
 )
 
@@ -29,15 +30,9 @@ const (
 	maxError = 2000    // bytes of an error's text
 )
 
-// What became of an update.
-const (
-	Begun   = "begun"   // nothing more is known: the tool or the machine stopped
-	Done    = "done"    // the update took place, or what was asked for
-	Refused = "refused" // nothing changed: the input or the machine does not allow it
-	Busy    = "busy"    // nothing changed: tasks were in the way
-	Fault   = "fault"   // it took place, and the kernel complained
-	Failed  = "failed"
-)
+// Begun is the result of what has not ended, as far as is known: the tool or the machine
+// stopped. All others are words of outcome.Outcome.
+const Begun = "begun"
 
 // WentBack is the action of an update that the kernel did by itself.
 const WentBack = "went back"
@@ -49,7 +44,7 @@ type Entry struct {
 	Boottime int64     `json:"boottime_ns"`      // CLOCK_BOOTTIME of the update; of the end, or the beginning, without one
 	Begun    int64     `json:"begun_ns"`         // CLOCK_BOOTTIME; an end has that of its beginning
 	Action   string    `json:"action"`           // a command's name, or WentBack
-	Result   string    `json:"result"`           // one of the above
+	Result   string    `json:"result"`           // Begun, or an outcome
 	Before   string    `json:"before"`           // whose scheduler ran; "" is the kernel's own
 	After    string    `json:"after"`            // likewise
 	Module   string    `json:"module,omitempty"` // that was asked for, or went back
@@ -89,6 +84,9 @@ func (l Log) append(entries ...Entry) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
+	if err := durable.SyncDir(l.path("")); err != nil { // it may be new
+		return err
+	}
 	return l.rotate(f)
 }
 
@@ -109,8 +107,8 @@ func cut(f *os.File) []byte {
 // rotate puts a full log aside, in place of the one before. Whoever else is at it does
 // the same.
 func (l Log) rotate(f *os.File) error {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil
+	if ok, err := durable.TryLockFile(f); !ok {
+		return err
 	}
 	ours, err := f.Stat()
 	if err != nil || ours.Size() < maxSize {
@@ -120,7 +118,7 @@ func (l Log) rotate(f *os.File) error {
 	if err != nil || !os.SameFile(ours, now) {
 		return nil // somebody was faster
 	}
-	return os.Rename(l.path(file), l.path(old))
+	return durable.Replace(l.path(file), l.path(old))
 }
 
 // Read returns what happened, in order. Lines that cannot be read are counted and left

@@ -3,6 +3,7 @@
 package history
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +14,9 @@ import (
 	"time"
 
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/outcome"
 )
 
 func put(t *testing.T, root, name, text string) {
@@ -77,7 +80,7 @@ func TestRecord(t *testing.T) {
 	if err != nil || s.Name != "plugsched_aa" {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	want := Entry{BootID: "boot-1", Action: "install", Result: Done, After: "plugsched_aa", Module: "plugsched_aa", Package: "s", Version: "3", Direction: "install", Downtime: 1234567}
+	want := Entry{BootID: "boot-1", Action: "install", Result: outcome.Done.String(), After: "plugsched_aa", Module: "plugsched_aa", Package: "s", Version: "3", Direction: "install", Downtime: 1234567}
 	list := read(t, l)
 	if len(list) != 1 {
 		t.Fatalf("%+v", list)
@@ -105,16 +108,19 @@ func TestResults(t *testing.T) {
 		err  error
 		want string
 	}{
-		{nil, Done},
-		{&live.PreconditionError{Err: errors.New("x")}, Refused},
-		{long, Busy},
-		{fmt.Errorf("installed, but: %w", &live.KernelFault{Lines: []string{"BUG"}}), Fault},
-		{&live.HeldError{Name: "m"}, Fault},
-		{&live.LeftoverError{Leftovers: &live.Leftovers{}}, Fault},
-		{errors.New("x"), Failed},
+		{nil, outcome.Done.String()},
+		{&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition.String()},
+		{long, outcome.Busy.String()},
+		{fmt.Errorf("installed, but: %w", &live.KernelFault{Lines: []string{"BUG"}}), outcome.Fault.String()},
+		{&live.HeldError{Name: "m"}, outcome.Fault.String()},
+		{&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault.String()},
+		{errors.New("x"), outcome.Failed.String()},
+		{fmt.Errorf("s 2 is not loaded: %w", &boot.GuardError{Reason: "x"}), "refused"},
+		{&live.WentBackError{Name: "m"}, "rolled back"},
+		{fmt.Errorf("busy: %w", context.Canceled), "interrupted"},
 	} {
 		_, err := l.Record(Update{Action: "install", Module: "m"}, noWarning(t), func() (*live.Status, error) { return nil, c.err })
-		if err != c.err {
+		if !errors.Is(err, c.err) {
 			t.Errorf("%v became %v", c.err, err)
 		}
 		list := read(t, l)
@@ -158,7 +164,7 @@ func TestUnended(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, l.Host.Root, "proc/sys/kernel/random/boot_id", "boot-1\n")
-	if err := l.append(Entry{BootID: "boot-1", Action: "install", Result: Done, Begun: 7}); err != nil {
+	if err := l.append(Entry{BootID: "boot-1", Action: "install", Result: outcome.Done.String(), Begun: 7}); err != nil {
 		t.Fatal(err)
 	}
 	if list := read(t, l); len(list) != 2 || list[0].Result != Begun {
@@ -170,7 +176,7 @@ func TestUnended(t *testing.T) {
 func TestDamaged(t *testing.T) {
 	l := machine(t)
 	put(t, l.Host.Root, installed.StateDir+"/"+file, "{\"action\":\"install\",\"result\":\"done\"}\n\x00\x00\x00\n\n{}\n{\"action\":\"unins")
-	if err := l.append(Entry{Action: "confirm", Result: Done}); err != nil {
+	if err := l.append(Entry{Action: "confirm", Result: outcome.Done.String()}); err != nil {
 		t.Fatal(err)
 	}
 	list, damaged, err := l.Read()
@@ -181,7 +187,7 @@ func TestDamaged(t *testing.T) {
 
 func TestModesAndRotation(t *testing.T) {
 	l := machine(t)
-	e := Entry{Action: "install", Result: Failed, Error: strings.Repeat("x", maxError)}
+	e := Entry{Action: "install", Result: outcome.Failed.String(), Error: strings.Repeat("x", maxError)}
 	n := 2*maxSize/maxError + 200
 	var some []Entry
 	for i := range n {
@@ -221,7 +227,7 @@ func TestTogether(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 10 {
-				if err := l.append(Entry{Action: "b", Result: Done}); err != nil {
+				if err := l.append(Entry{Action: "b", Result: outcome.Done.String()}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -281,7 +287,7 @@ func TestRecent(t *testing.T) {
 	}
 	var some []Entry
 	for i := range 500 {
-		some = append(some, Entry{Action: "install", Result: Done, Begun: int64(i)})
+		some = append(some, Entry{Action: "install", Result: outcome.Done.String(), Begun: int64(i)})
 	}
 	if err := l.append(some...); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@
 package history
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/outcome"
 )
 
 // Update is what is about to be done.
@@ -73,7 +73,7 @@ func (e *Entry) addPackage(root string, p *installed.Package) {
 
 func (r *recorder) end(s *live.Status, err error) {
 	e := r.entry
-	e.Time, e.Boottime, e.Result = time.Now(), int64(live.Boottime()), resultOf(err)
+	e.Time, e.Boottime, e.Result = time.Now(), int64(live.Boottime()), outcome.Of(err).String()
 	if err != nil {
 		e.Error = shorten(err.Error())
 	}
@@ -87,27 +87,6 @@ func (r *recorder) end(s *live.Status, err error) {
 		}
 	}
 	r.write(e)
-}
-
-func resultOf(err error) string {
-	var (
-		pre      *live.PreconditionError
-		busy     *live.BusyError
-		fault    *live.KernelFault
-		leftover *live.LeftoverError
-		held     *live.HeldError
-	)
-	switch {
-	case err == nil:
-		return Done
-	case errors.As(err, &busy):
-		return Busy
-	case errors.As(err, &pre):
-		return Refused
-	case errors.As(err, &fault), errors.As(err, &leftover), errors.As(err, &held):
-		return Fault
-	}
-	return Failed
 }
 
 func shorten(text string) string {
@@ -137,7 +116,7 @@ func (l Log) unnoticed() []Entry {
 			continue // right now
 		}
 		e := Entry{Time: time.Now().Add(time.Duration(t.Finished) - live.Boottime()), BootID: boot, Boottime: t.Finished, Begun: t.Finished,
-			Action: WentBack, Result: Done, Before: w.Name, After: running, Module: w.Name,
+			Action: WentBack, Result: outcome.Done.String(), Before: w.Name, After: running, Module: w.Name,
 			Direction: t.Direction, Downtime: time.Duration(t.StopMachine), Error: shorten(w.Reason)}
 		e.addPackage(l.Host.Root, nil)
 		if !slices.ContainsFunc(known, func(k Entry) bool {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"plugsched/internal/outcome"
 )
 
 // Finding is something about a machine that matters to an install.
@@ -24,6 +26,9 @@ func (f *Finding) Error() string {
 	}
 	return f.Problem + ": " + f.Fix
 }
+
+// Outcome implements outcome.Error.
+func (*Finding) Outcome() outcome.Outcome { return outcome.Precondition }
 
 // check looks at one thing, and takes an error for a finding. Module nil: only at the
 // machine.

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/durable"
 )
 
 // circumstances are what an install does not look at: the kernel itself refuses it when
@@ -28,22 +30,13 @@ var circumstances = []check{
 	{"verification", Host.findVerification},
 }
 
-// findCommand looks for somebody who holds our lock file. Trying to take the lock could
-// make a command fail that comes at the same time; /proc/locks says who holds it
-// (fs/locks.c, lock_get_status: device and inode in the sixth field).
+// findCommand looks for somebody who holds our lock file.
 func (h Host) findCommand(*Module, InstallOptions) []error {
 	if err := unix.Access(h.path("/run"), unix.W_OK); err != nil {
 		return obstacle("commands are kept apart by a file there; /run is a tmpfs on any machine", "/run cannot be written to: %v", err)
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(h.path(lockFile), &st); err != nil {
-		return nil
-	}
-	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
-	for line := range strings.Lines(h.text("/proc/locks")) {
-		if f := strings.Fields(line); len(f) > 5 && f[1] == "FLOCK" && f[5] == file {
-			return obstacle("wait until it has ended", "another plugsched is installing or removing a scheduler right now (process %s)", f[4])
-		}
+	if by := durable.Holder(h.path("/"), h.path(lockFile)); by != "" {
+		return obstacle("wait until it has ended", "%s (%s)", otherCommand, by)
 	}
 	return nil
 }

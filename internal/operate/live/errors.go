@@ -7,6 +7,8 @@ package live
 import (
 	"fmt"
 	"strings"
+
+	"plugsched/internal/outcome"
 )
 
 // PreconditionError says why an operation was not even begun. Nothing changed.
@@ -16,6 +18,9 @@ func (e *PreconditionError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *PreconditionError) Unwrap() error { return e.Err }
+
+// Outcome implements outcome.Error.
+func (*PreconditionError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 func precondition(format string, args ...any) error {
 	return &PreconditionError{fmt.Errorf(format, args...)}
@@ -36,6 +41,9 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("the scheduler was busy in all of %d tries, nothing was changed; in the way:\n%s", e.Tries, e.Report)
 }
 
+// Outcome implements outcome.Error.
+func (*BusyError) Outcome() outcome.Outcome { return outcome.Busy }
+
 // KernelFault says that the kernel complained after an update.
 type KernelFault struct{ Lines []string }
 
@@ -46,6 +54,9 @@ func (e *KernelFault) Error() string {
 	}
 	return s
 }
+
+// Outcome implements outcome.Error.
+func (*KernelFault) Outcome() outcome.Outcome { return outcome.Fault }
 
 // HeldError says that a module does not run any more, but has to stay loaded: what it
 // made, or a task inside of it, would outlive it.
@@ -59,6 +70,9 @@ func (e *HeldError) Error() string {
 		e.Name, strings.Join(e.Found, ", "))
 }
 
+// Outcome implements outcome.Error.
+func (*HeldError) Outcome() outcome.Outcome { return outcome.Fault }
+
 // LeftoverError says that something in the kernel refers to a module that is
 // gone: a defect of this program, and a reason to reboot.
 type LeftoverError struct{ Leftovers *Leftovers }
@@ -68,3 +82,6 @@ func (e *LeftoverError) Error() string {
 	return fmt.Sprintf("the module is gone, but the kernel still leads to it: functions %v, tasks %v, %d timers; reboot this machine soon and report this",
 		l.Heads, l.Stacks, l.Timers)
 }
+
+// Outcome implements outcome.Error.
+func (*LeftoverError) Outcome() outcome.Outcome { return outcome.Fault }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // InstallOptions are what Install is told besides the module.
@@ -73,7 +75,7 @@ func (h Host) Install(ctx context.Context, m *Module, o InstallOptions) (*Status
 	}
 	s, err := h.cleanUp(ctx, log, o.Progress)
 	if err != nil {
-		return s, fmt.Errorf("%s is installed, but: %w", m.Desc.Name, err)
+		return s, fmt.Errorf("%s is installed, but: %w", m.Desc.Name, outcome.AfterChange(err))
 	}
 	return s, nil
 }

@@ -5,7 +5,7 @@ package live
 import (
 	"errors"
 
-	"golang.org/x/sys/unix"
+	"plugsched/internal/durable"
 )
 
 // lockFile keeps two installers apart. /run is root's alone, and empty at boot.
@@ -21,16 +21,15 @@ func (h Host) begin(doing string) (end func(), err error) {
 }
 
 func (h Host) lock() (unlock func(), err error) {
-	fd, err := unix.Open(h.path(lockFile), unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	unlock, err = durable.TryLock(h.path(lockFile), 0o600)
+	var held *durable.HeldError
+	if errors.As(err, &held) {
+		return nil, precondition("%s (%s)", otherCommand, held.By)
+	}
 	if err != nil {
-		return nil, precondition("%s: %v", lockFile, err)
+		return nil, &PreconditionError{err}
 	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		unix.Close(fd)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, precondition("another plugsched is installing or removing a scheduler right now")
-		}
-		return nil, precondition("%s: %v", lockFile, err)
-	}
-	return func() { unix.Close(fd) }, nil
+	return unlock, nil
 }
+
+const otherCommand = "another plugsched is installing or removing a scheduler right now"

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // WentBackError says that a module is not the running scheduler any more, although
@@ -24,6 +26,9 @@ func (e *WentBackError) Error() string {
 	}
 	return e.Name + " went back by itself: " + e.Report
 }
+
+// Outcome implements outcome.Error.
+func (*WentBackError) Outcome() outcome.Outcome { return outcome.RolledBack }
 
 // Settle watches a module that has become the running scheduler, for a time: each
 // second every CPU has to run this thread, the kernel must not complain (*KernelFault),
@@ -61,7 +66,7 @@ func (h Host) GoBack(ctx context.Context, name, reason string, to Progress) (*St
 	l := &Loaded{Name: name, host: h}
 	// Already: it is on its way back for another reason.
 	if err := l.write("rollback", reason); err != nil && !errors.Is(err, unix.EALREADY) {
-		return nil, fmt.Errorf("%s: %w", l.file("rollback"), err)
+		return nil, outcome.With(outcome.Failed, fmt.Errorf("%s: %w", l.file("rollback"), err))
 	}
 	for {
 		s, err := h.Read()

@@ -12,7 +12,7 @@ import (
 // signatureNeeded says why the kernel only takes signed modules: under lockdown, or
 // when signatures are forced. nil: it takes any.
 func signatureNeeded(lockdown string, forced bool) *Finding {
-	const remedy = "build it with --sign-key and --sign-cert, and enroll the certificate (docs/commands.md)"
+	const remedy = "build it with --sign-key and --sign-cert, and enroll the certificate (docs/operate/commands.md)"
 	switch {
 	case lockdown != "none":
 		return &Finding{Problem: "the kernel is locked down (" + lockdown + ") and only takes signed modules", Fix: remedy}

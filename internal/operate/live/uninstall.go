@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // UninstallOptions are what Uninstall is told.
@@ -50,18 +52,18 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 	}
 	s, err := h.cleanUp(ctx, log, o.Progress)
 	if err != nil {
-		return s, fmt.Errorf("the kernel runs its own scheduler, but: %w", err)
+		return s, fmt.Errorf("the kernel runs its own scheduler, but: %w", outcome.AfterChange(err))
 	}
 	s.Timings = timings
 	if !o.Verify {
 		return s, nil
 	}
 	if goneErr != nil {
-		return s, fmt.Errorf("removed, but not verified: %w", goneErr)
+		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(goneErr))
 	}
 	s.Leftovers, err = h.findLeftovers(gone, before.Functions)
 	if err != nil {
-		return s, fmt.Errorf("removed, but not verified: %w", err)
+		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(err))
 	}
 	if s.Leftovers.Deadly() {
 		return s, &LeftoverError{s.Leftovers}
@@ -97,7 +99,7 @@ func (h Host) Confirm(ctx context.Context, to Progress) (*Status, error) {
 		err = list.unloadIdle(context.WithoutCancel(ctx), to)
 	}
 	if err != nil {
-		return nil, err
+		return nil, outcome.AfterChange(err)
 	}
 	return h.Read()
 }

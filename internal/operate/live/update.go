@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // update asks a module for an update and repeats while tasks are in the way. Once
@@ -46,7 +48,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.ENOMEM):
 			return outOfMemory()
 		default:
-			return err
+			return outcome.With(outcome.Failed, err)
 		}
 		select {
 		case <-ctx.Done():

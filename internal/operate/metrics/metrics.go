@@ -13,6 +13,7 @@ import (
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/outcome"
 )
 
 // State is what the metrics are made from.
@@ -68,10 +69,10 @@ func (s *State) updates() family {
 	type key struct{ direction, result string }
 	n := map[key]float64{}
 	for _, d := range []string{"install", "replace", "remove"} {
-		n[key{d, history.Done}] = 0
+		n[key{d, outcome.Done.String()}] = 0
 	}
-	for _, r := range []string{history.Refused, history.Busy, history.Failed} {
-		n[key{"none", r}] = 0
+	for _, o := range outcome.All() {
+		n[key{"none", o.String()}] = 0
 	}
 	for _, e := range s.History {
 		d := e.Direction

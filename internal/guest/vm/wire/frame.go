@@ -16,6 +16,8 @@ import (
 	"hash/crc32"
 	"io"
 	"sync"
+
+	"plugsched/internal/outcome"
 )
 
 // MaxPayload is the largest payload of one frame, in bytes.
@@ -34,6 +36,9 @@ var magic = [4]byte{0xa5, 'P', 'S', 0xf1}
 type DamageError struct{ Reason string }
 
 func (e *DamageError) Error() string { return "guest channel damaged: " + e.Reason }
+
+// Outcome implements outcome.Error.
+func (*DamageError) Outcome() outcome.Outcome { return outcome.Failed }
 
 // A Frame is one message. Stream ties frames of one operation together.
 type Frame struct {

@@ -43,7 +43,7 @@ var (
 func TestRoundTrip(t *testing.T) {
 	want := []Frame{small, empty, large, small}
 	got, skipped, err := decode(encode(t, want...))
-	if err != io.EOF || skipped != 0 {
+	if !errors.Is(err, io.EOF) || skipped != 0 {
 		t.Fatalf("decode: skipped %d, error %v", skipped, err)
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -113,7 +113,7 @@ func FuzzReader(f *testing.F) {
 			t.Fatalf("%d bytes in frames and %d skipped from %d", used, skipped, len(noise))
 		}
 		// Noise that holds no header must not hide the frame behind it.
-		if len(frames) == 0 && err == io.EOF {
+		if len(frames) == 0 && errors.Is(err, io.EOF) {
 			after, _, _ := decode(Append(noise, 0, small))
 			if len(after) != 1 || !cmp.Equal(after[0], small) {
 				t.Fatalf("frame after %q was not found: %v", noise, after)

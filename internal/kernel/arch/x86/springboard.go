@@ -455,7 +455,7 @@ const blacklistHead = `/*
 `
 
 const springboardHead = `/* SPDX-License-Identifier: GPL-2.0-only */
-/* Generated from the kernel's own __schedule; see docs/update.md. */
+/* Generated from the kernel's own __schedule; see docs/project/update.md. */
 #include <linux/linkage.h>
 #include <asm/asm.h>
 #include <asm/percpu.h>
