@@ -14,9 +14,12 @@ ERRORLINT   = $(GO) run github.com/polyfloyd/go-errorlint@v1.8.0
 MISSPELL    = $(GO) run github.com/golangci/misspell/cmd/misspell@v0.7.0
 GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB),-db $(GOVULNDB))
 
+# Runs a target's command and notes its time. Its exit code is the command's.
+TIMED = bin/times
+
 export CGO_ENABLED = 0
 
-.PHONY: all build man setup demo soak examples test test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
+.PHONY: all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
 
 all: build
 
@@ -47,11 +50,28 @@ examples: setup build
 	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
 
 # What a change has to pass. Of the Debian guests and the kernels, those that fit into half
-# an hour; no example, no fleet, no soak.
+# an hour; no example, no fleet, no soak. It ends, also when it fails, with a table of where
+# the time went.
 test: export PLUGSCHED_NEED_TOOLS = 1
-test: setup build lint test-quick test-race test-guest
-	$(MAKE) test-debian RUN='"TestLive|TestDeb"'
-	$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"
+test: bin/times
+	rm -rf build/times
+	@code=0; { \
+		$(TIMED) setup $(MAKE) setup && \
+		$(TIMED) build $(MAKE) build && \
+		$(TIMED) lint $(MAKE) lint && \
+		$(MAKE) test-quick && \
+		$(MAKE) test-race && \
+		$(MAKE) test-guest && \
+		$(MAKE) test-debian RUN='"TestLive|TestDeb"' && \
+		$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"; \
+	} || code=$$?; bin/times; exit $$code
+
+# Where the time of the last `make test` went, and of targets since; as JSON in build/times.
+times: bin/times
+	@bin/times
+
+bin/times:
+	@$(GO) build -o $@ ./test/times
 
 # What it looks for beside the defaults is in staticcheck.conf; line length and imports are in
 # policy_test.go.
@@ -67,44 +87,44 @@ lint:
 	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels,examples -test ./...
 
 # No kernel, no network. What needs a tool that `make setup` fetches is left out without it.
-test-quick:
-	$(GO) test ./...
+test-quick: bin/times
+	$(TIMED) $@ $(GO) test ./...
 	@test -x build/tools/promtool || command -v promtool >/dev/null || \
 		echo "******** there is no promtool (make setup): TestPromtool was skipped ********"
 
 # The packages with goroutines, under the race detector. It needs cgo.
 RACY = ./internal/guest/vm/... ./internal/kernel/fetch ./internal/kernel/image ./internal/guest/agent ./internal/develop/project ./cmd/plugsched
 
-test-race:
-	CGO_ENABLED=1 $(GO) test -race $(RACY)
+test-race: bin/times
+	CGO_ENABLED=1 $(TIMED) $@ $(GO) test -race $(RACY)
 
 # Every fuzz target for FUZZTIME, one after the other.
 fuzz:
 	GO="$(GO)" ./scripts/fuzz $(FUZZTIME)
 
 # The whole thing: a kernel's packages, builds that must be refused, guests.
-test-guest: build
-	$(GO) test -tags guest -count=1 -timeout 60m ./test/guest $(if $(RUN),-run $(RUN)) -v
+test-guest: build bin/times
+	$(TIMED) $@ $(GO) test -tags guest -count=1 -timeout 60m ./test/guest $(if $(RUN),-run $(RUN)) -v
 
 # Packages, systemd, reboots and crashes, in guests with a Debian on their disk.
-test-debian: build
-	$(GO) test -tags guest -count=1 -timeout 60m ./test/debian $(if $(RUN),-run $(RUN)) -v
+test-debian: build bin/times
+	$(TIMED) $@ $(GO) test -tags guest -count=1 -timeout 60m ./test/debian $(if $(RUN),-run $(RUN)) -v
 
 # Roll-outs of packages with Ansible, over three such guests. It takes too long to be
 # part of `make test`.
-test-fleet: build
+test-fleet: build bin/times
 	./scripts/setup ansible-core:ansible-playbook openssh-client:ssh
 	python3 -m unittest discover -s ansible/tests/unit
-	$(GO) test -tags guest,fleet -count=1 -timeout 150m ./test/debian -run TestFleet -v
+	$(TIMED) $@ $(GO) test -tags guest,fleet -count=1 -timeout 150m ./test/debian -run TestFleet -v
 
 # That each of examples/ takes effect.
-test-examples: build
-	$(GO) test -tags guest,examples -count=1 -timeout 60m ./test/guest -run TestExample -v
+test-examples: build bin/times
+	$(TIMED) $@ $(GO) test -tags guest,examples -count=1 -timeout 60m ./test/guest -run TestExample -v
 
 # The analysis of every kernel in test/kernels/testdata, or of those in KERNELS.
 # All of them: 2.9 GB to download, 4 GB in the cache.
-test-kernels: build
-	$(GO) test -tags kernels -count=1 -timeout 60m ./test/kernels $(if $(KERNELS),-kernels "$(KERNELS)") -v
+test-kernels: build bin/times
+	$(TIMED) $@ $(GO) test -tags kernels -count=1 -timeout 60m ./test/kernels $(if $(KERNELS),-kernels "$(KERNELS)") -v
 
 clean:
 	rm -rf bin build

@@ -229,7 +229,7 @@ func TestManyGroups(t *testing.T) {
 // that are offline meanwhile, and once for each update.
 func TestRebuildHook(t *testing.T) {
 	t.Parallel()
-	m := boot(t, with("/counts.ko", variant(t, countsPatch)))
+	m := borrow(t, with("/counts.ko", variant(t, countsPatch)))
 	online := func(cpu, on int) {
 		t.Helper()
 		ok(t, m, fmt.Sprintf("echo %d > /sys/devices/system/cpu/cpu%d/online", on, cpu))
@@ -268,7 +268,7 @@ func TestRebuildHook(t *testing.T) {
 // had to be pushed away, keeps no pointer to it.
 func TestOfflineLeavesNothing(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	ok(t, m, inBackground("for i in 1 2; do taskset 8 sh -c 'while :; do :; done' & taskset c sh -c 'while :; do :; done' & done; wait"))
 	ok(t, m, "plugsched install /scheduler.ko")
 	for _, cpu := range []string{"2", "3"} {
@@ -281,4 +281,5 @@ func TestOfflineLeavesNothing(t *testing.T) {
 	}
 	ok(t, m, "echo 1 > /sys/devices/system/cpu/cpu3/online")
 	stock(t, m)
+	ok(t, m, "pkill -9 -f 'whil[e] :; do :; done'")
 }

@@ -37,7 +37,7 @@ func figures(t *testing.T, text string) map[string]int {
 // every task has its data, from its first switch to its end.
 func TestState(t *testing.T) {
 	t.Parallel()
-	m := boot(t, with("/state.ko", variant(t, statePatch)))
+	m := borrow(t, with("/state.ko", variant(t, statePatch)))
 	gone := "[ ! -e " + stateFile + " ] && [ ! -e " + stateSysctl + " ]"
 	ok(t, m, gone)
 	ok(t, m, "schedload start --spec light,fork=4,hotplug=1")
@@ -102,7 +102,7 @@ func TestForgotten(t *testing.T) {
 // its owner and without, or mapped and closed, and who that is is said.
 func TestDevice(t *testing.T) {
 	t.Parallel()
-	m := boot(t, both(with("/device.ko", variant(t, "test/guest/testdata/device.patch")), addLiving))
+	m := borrow(t, both(with("/device.ko", variant(t, "test/guest/testdata/device.patch")), addLiving))
 	for _, c := range []struct{ device, hold, want string }{
 		{"plugsched_owned", "sleep 1000 < ", "file /plugsched_owned is open in task "},
 		{"plugsched_ownerless", "sleep 1000 < ", "file /plugsched_ownerless is open in task "},

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/image"
@@ -116,6 +117,17 @@ func tryTrap(t *testing.T, m *vm.Machine, list []oldcode.Range) error {
 	}
 	// The agent writes it with one system call, as the module wants.
 	return m.WriteFile(t.Context(), schedtest+"/trap", oldcode.Render(list, addr-link), 0)
+}
+
+// runsInto waits until some functions have run into a trap, and returns what hits does.
+func runsInto(t *testing.T, m *vm.Machine, least int) (n int, report string) {
+	t.Helper()
+	for own := m.Stopwatch(); own() < time.Minute; time.Sleep(100 * time.Millisecond) {
+		if n, report = hits(t, m); n >= least {
+			break
+		}
+	}
+	return n, report
 }
 
 // hits returns how many functions ran into a trap since the last were set, and

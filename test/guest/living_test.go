@@ -169,7 +169,7 @@ func jumpOf(t *testing.T, m *vm.Machine, function string) string {
 // name, and changes nothing; without it the update works. A trial that ends waits.
 func TestProbedJump(t *testing.T) {
 	t.Parallel()
-	m := boot(t, other(t))
+	m := borrow(t, other(t))
 	a, b := moduleName(t, shared.project.Module()), moduleName(t, variant(t, otherPatch))
 	const function = "wake_up_process"
 	set := "echo p:mine " + jumpOf(t, m, function) + " > " + kprobeEvents + " && echo 1 > " + tracing + "/events/kprobes/mine/enable"

@@ -15,7 +15,7 @@ import (
 // queue on each CPU, which an update has to leave as it was.
 func TestGroups(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	groups, sessions := 2000, 500
 	if full {
 		groups, sessions = 4000, 2000

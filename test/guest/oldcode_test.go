@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/operate/live"
@@ -71,8 +70,7 @@ func TestOldCode(t *testing.T) {
 
 	// The control: the kernel's own scheduler runs into all the traps.
 	ok(t, m, "plugsched uninstall --verify=false")
-	time.Sleep(3 * time.Second)
-	if n, report := hits(t, m); n < 50 {
+	if n, report := runsInto(t, m, 50); n < 50 {
 		t.Errorf("removed, the kernel's own scheduler ran into %d traps:\n%s", n, report)
 	}
 	ok(t, m, untrap+"; schedload check --seconds 15 && schedload stop")

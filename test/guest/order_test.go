@@ -351,7 +351,7 @@ func TestOrders(t *testing.T) {
 
 func newWalk(t *testing.T) *walk {
 	b := variant(t, otherPatch)
-	return &walk{m: boot(t, with("/other.ko", b)), ko: [2]string{"/scheduler.ko", "/other.ko"},
+	return &walk{m: borrow(t, with("/other.ko", b)), ko: [2]string{"/scheduler.ko", "/other.ko"},
 		mod: [2]string{moduleName(t, shared.project.Module()), moduleName(t, b)}}
 }
 

@@ -15,7 +15,7 @@ import (
 func TestPerCPU(t *testing.T) {
 	t.Parallel()
 	const firstMostly = 1000000 // what yields_mostly begins with
-	m := boot(t, both(with("/percpu.ko", variant(t, "test/guest/testdata/percpu.patch")), with("/bin/yield", compileC(t, "yield.c"))))
+	m := borrow(t, both(with("/percpu.ko", variant(t, "test/guest/testdata/percpu.patch")), with("/bin/yield", compileC(t, "yield.c"))))
 	installs(t, m, "plugsched install /percpu.ko")
 	counts := func() (out [][4]int) {
 		t.Helper()

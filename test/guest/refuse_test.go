@@ -44,6 +44,7 @@ func stock(t *testing.T, m *vm.Machine) {
 
 // TestInstallRefuses: wrong modules, wrong users, wrong moments.
 func TestInstallRefuses(t *testing.T) {
+	t.Parallel()
 	ko, err := os.ReadFile(shared.project.Module())
 	if err != nil {
 		t.Fatal(err)
@@ -92,21 +93,6 @@ func TestInstallRefuses(t *testing.T) {
 	stock(t, m)
 }
 
-// TestPolicies: kernels that only take signed modules, and locked-down ones.
-func TestPolicies(t *testing.T) {
-	t.Run("signatures", func(t *testing.T) {
-		m := boot(t, func(v *vm.Config) { v.Append = append(v.Append, "module.sig_enforce=1") })
-		refusal{"signatures", "plugsched install /scheduler.ko", 3, "signed modules"}.check(t, m)
-		stock(t, m)
-	})
-	t.Run("lockdown", func(t *testing.T) {
-		m := boot(t, nil)
-		ok(t, m, "mount -t securityfs none /sys/kernel/security; echo integrity > /sys/kernel/security/lockdown")
-		refusal{"lockdown", "plugsched install /scheduler.ko", 3, "locked down"}.check(t, m)
-		stock(t, m)
-	})
-}
-
 // TestBusy: tasks that sleep inside a function to be replaced forbid the update;
 // they are named with their stacks, nothing changes, and once they are gone the
 // same module installs. membarrier stays by default for this very reason; here
@@ -138,8 +124,9 @@ func TestBusy(t *testing.T) {
 		t.Fatal(err)
 	}
 	set(text)
+	t.Parallel() // the working directory, which is everybody's, is as it was
 
-	m := boot(t, func(c *vm.Config) {
+	m := borrow(t, func(c *vm.Config) {
 		c.Files = append(c.Files, vm.File{GuestPath: "/busy.ko", Content: ko})
 	})
 	ok(t, m, "schedload start --spec none,membarrier=40/1")
@@ -157,7 +144,7 @@ func TestBusy(t *testing.T) {
 // next command works.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	for _, after := range []time.Duration{10, 50, 100, 200, 400, 800} {
 		p, err := m.Start(t.Context(), vm.Cmd{Argv: []string{"plugsched", "install", "/scheduler.ko"}})
 		if err != nil {

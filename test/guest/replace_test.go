@@ -54,11 +54,10 @@ func installs(t *testing.T, m *vm.Machine, command string) (name string) {
 // says waits until the kernel's log, which is cleared before, holds a text.
 func says(t *testing.T, m *vm.Machine, text string) {
 	t.Helper()
-	for range 50 {
+	for own := m.Stopwatch(); own() < time.Minute; time.Sleep(100 * time.Millisecond) {
 		if strings.Contains(ok(t, m, "dmesg"), text) {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	t.Errorf("the kernel does not say %q:\n%s", text, ok(t, m, "dmesg"))
 }
@@ -192,7 +191,7 @@ func TestReplace(t *testing.T) {
 // is refused and changes nothing.
 func TestReplaceTrial(t *testing.T) {
 	t.Parallel()
-	m := boot(t, with("/other.ko", variant(t, otherPatch)))
+	m := borrow(t, with("/other.ko", variant(t, otherPatch)))
 	ok(t, m, "schedload start --spec light")
 	a := installs(t, m, "plugsched install --replace /scheduler.ko") // over nothing
 	for _, r := range []refusal{

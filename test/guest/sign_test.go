@@ -69,6 +69,7 @@ func signed(t *testing.T) (signed, unsigned string) {
 // signatures do not take is refused with the reason.
 func TestSignatures(t *testing.T) {
 	signed, unsigned := signed(t)
+	t.Parallel() // the working directory, which is everybody's, is as it was
 	undefined, err := module.Undefined(signed)
 	if err != nil || len(undefined) != 1 {
 		t.Errorf("undefined symbols: %v, %v", undefined, err)

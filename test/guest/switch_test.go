@@ -19,7 +19,7 @@ func TestReturnProbe(t *testing.T) {
 		ret       = schedtest + "/ret"
 		blacklist = "/sys/kernel/debug/kprobes/blacklist"
 	)
-	m := boot(t, addSchedtest(t))
+	m := borrow(t, addSchedtest(t))
 	ok(t, m, "insmod /schedtest.ko")
 	name := installs(t, m, "plugsched install /scheduler.ko")
 	for _, f := range []string{"__schedule", "plugsched_switch_to"} {

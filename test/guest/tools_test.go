@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"plugsched/internal/guest/vm"
 	"plugsched/test/oldcode"
@@ -33,6 +32,7 @@ func TestTools(t *testing.T) {
 		})
 		t.Run("fail", func(t *testing.T) { testFail(t, m) })
 		t.Run("killat", func(t *testing.T) { testKillat(t, m) })
+		t.Run("quota", func(t *testing.T) { testQuota(t, m) })
 		t.Run("fentry", func(t *testing.T) { testFentry(t, m) })
 		t.Run("perf", func(t *testing.T) { testPerf(t, m) })
 		t.Run("livepatch", func(t *testing.T) { testLivepatch(t, m) })
@@ -57,8 +57,7 @@ func testTrap(t *testing.T) {
 	list := oldCode(t)
 	for range 2 {
 		trap(t, m, list)
-		time.Sleep(3 * time.Second)
-		n, report := hits(t, m)
+		n, report := runsInto(t, m, 50)
 		if n < 50 || strings.Count(report, "\nhit ") != 32 || !strings.Contains(report, "hit try_to_wake_up at ") {
 			t.Errorf("the scheduler ran into %d traps:\n%s", n, report)
 		}
@@ -67,8 +66,7 @@ func testTrap(t *testing.T) {
 	}
 	schedule := only(list, "__schedule")
 	trap(t, m, schedule)
-	time.Sleep(time.Second)
-	if n, report := hits(t, m); n != 1 || !strings.Contains(report, "hit __schedule at __schedule+") || !strings.Contains(report, "\n\tschedule") {
+	if n, report := runsInto(t, m, 1); n != 1 || !strings.Contains(report, "hit __schedule at __schedule+") || !strings.Contains(report, "\n\tschedule") {
 		t.Errorf("__schedule alone:\n%s", report)
 	}
 	if err := tryTrap(t, m, schedule); err == nil {
@@ -152,6 +150,38 @@ func testKillat(t *testing.T, m *vm.Machine) {
 			t.Errorf("%s: status %d, expected %d and %q:\n%s", c.command, code, c.code, c.want, out)
 		}
 	}
+}
+
+// testQuota: a group that reaches its limit is fine; one that stands still while others run
+// was starved.
+func testQuota(t *testing.T, m *vm.Machine) {
+	ok(t, m, "schedload start --spec none,quota=20:2,hog=4")
+	const unclear = 4
+	judged := func(code int, verdict string) {
+		t.Helper()
+		var out string
+		for range 10 {
+			var got int
+			if out, got = sh(t, m, "schedload quota --seconds 5"); got != unclear {
+				if got != code || !strings.Contains(out, ": "+verdict) {
+					t.Errorf("exit code %d, expected %d and %q:\n%s", got, code, verdict, out)
+				}
+				t.Log(strings.TrimSpace(out))
+				return
+			}
+		}
+		t.Errorf("no verdict, expected %q:\n%s", verdict, out)
+	}
+	hogs := func(signal string) {
+		t.Helper()
+		ok(t, m, "kill -"+signal+" $(cat /sys/fs/cgroup/schedload-*/quota*/cgroup.procs)")
+	}
+	judged(0, "ok")
+	hogs("STOP")
+	judged(1, "starved")
+	hogs("CONT")
+	judged(0, "ok")
+	ok(t, m, "schedload stop")
 }
 
 // living runs that tool for some seconds and returns what it counted in each.

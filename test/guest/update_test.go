@@ -6,7 +6,6 @@ package guest
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -22,9 +21,11 @@ const (
 // TestDemo runs the demo: the main job under load, with everything that it
 // checks.
 func TestDemo(t *testing.T) {
+	t.Parallel() // its working directory is its own
+	countBoot(t)
 	cmd := exec.Command(shared.root+"/bin/demo", "-release", shared.release, "-cycles", "5")
 	cmd.Dir = shared.root
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ cd /proc/sys/kernel; echo 900000 > sched_rt_runtime_us; echo 50 > sched_rr_times
 // the new scheduler's own calls under the kernel's names.
 func TestTracingSurvives(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	const dir = "/sys/kernel/tracing"
 	trace := func(function string) {
 		t.Helper()
@@ -111,13 +112,14 @@ func TestTracingSurvives(t *testing.T) {
 	if e := ok(t, m, "cat /proc/sys/kernel/ftrace_enabled"); e != "1" {
 		t.Errorf("ftrace was shut down: ftrace_enabled is %s", e)
 	}
+	ok(t, m, "cd "+dir+" && echo nop > current_tracer && echo > set_ftrace_filter")
 }
 
 // TestProbes: a kprobe where a jump would go is found before anything changes; a
 // forced unload takes the way of a removal.
 func TestProbes(t *testing.T) {
 	t.Parallel()
-	m := boot(t, nil)
+	m := borrow(t, nil)
 	const events = "/sys/kernel/tracing/kprobe_events"
 	ok(t, m, "echo 'p:mine wake_up_process+5' > "+events)
 	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 3 || !strings.Contains(out, "hooked") {
@@ -133,7 +135,7 @@ func TestProbes(t *testing.T) {
 // TestHotplug: CPUs come and go while schedulers change.
 func TestHotplug(t *testing.T) {
 	t.Parallel()
-	m := boot(t, other(t))
+	m := borrow(t, other(t))
 	ok(t, m, "schedload start --spec light,hotplug=1")
 	for range 5 {
 		ok(t, m, "plugsched install /scheduler.ko")

@@ -21,7 +21,7 @@ static const char usage_text[] =
 "\n"
 "SPEC is a comma-separated list of presets (default, light, storm, none) and items\n"
 "KIND=COUNT[/PERIOD_MS], quota=PERCENT:HOGS[+PERCENT:HOGS...]; later ones win.\n"
-"FILE is /run/load unless given. Exit status: 0 good, 1 not, 2 usage, 3 no such load.\n";
+"FILE is /run/load unless given. Exit status: 0 good, 1 not, 2 usage, 3 no such load,\n4 too little CPU to judge (quota).\n";
 
 struct options {
 	const char *state, *spec, *cgroot;

@@ -30,6 +30,7 @@ enum exit_code {
 	EXIT_FAILED,	/* the load does not do what it should */
 	EXIT_USAGE,
 	EXIT_NO_LOAD,
+	EXIT_UNCLEAR,	/* too little happened to judge: ask again */
 };
 
 enum kind_id {

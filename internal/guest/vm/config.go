@@ -66,7 +66,8 @@ type Config struct {
 	// NoKASLR boots the kernel at its link address.
 	NoKASLR bool
 	// BootTimeout bounds the boot (2 min if zero), HangTimeout the silence of a
-	// guest from which an answer is due (1 min).
+	// guest from which an answer is due (1 min). Time for which the host lets QEMU wait
+	// for a CPU does not count.
 	BootTimeout, HangTimeout time.Duration
 	// Debug receives progress and the QEMU command line.
 	Debug io.Writer

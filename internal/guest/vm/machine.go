@@ -138,18 +138,24 @@ func boot(ctx context.Context, cfg Config, a *arch.Arch, initramfs *os.File) (*M
 
 // awaitAgent waits for the agent's greeting.
 func (m *Machine) awaitAgent() error {
-	timeout := time.NewTimer(m.cfg.BootTimeout)
-	defer timeout.Stop()
-	select {
-	case g := <-m.link.hello:
-		if g.Version != wire.Version {
-			return &InfraError{"guest agent", fmt.Errorf("speaks protocol %d, not %d: rebuild %s", g.Version, wire.Version, m.cfg.Init)}
+	tick := time.NewTicker(min(m.cfg.BootTimeout/4, time.Second))
+	defer tick.Stop()
+	patience := newPatience(m.qemu.cmd.Process.Pid)
+	var spent time.Duration
+	for m.release == "" {
+		select {
+		case g := <-m.link.hello:
+			if g.Version != wire.Version {
+				return &InfraError{"guest agent", fmt.Errorf("speaks protocol %d, not %d: rebuild %s", g.Version, wire.Version, m.cfg.Init)}
+			}
+			m.release = g.Release
+		case <-m.dead:
+			return m.err
+		case <-tick.C:
+			if spent += patience.spend(); spent > m.cfg.BootTimeout {
+				return fmt.Errorf("no answer within %v", m.cfg.BootTimeout)
+			}
 		}
-		m.release = g.Release
-	case <-m.dead:
-		return m.err
-	case <-timeout.C:
-		return fmt.Errorf("no answer within %v", m.cfg.BootTimeout)
 	}
 	// Negotiated only now: before, QEMU's death would be two errors.
 	if err := m.monitor.start(m.ctx); err != nil {
@@ -284,27 +290,26 @@ func (m *Machine) watchLink() {
 func (m *Machine) watchSilence() {
 	tick := time.NewTicker(m.cfg.HangTimeout / 4)
 	defer tick.Stop()
-	var since time.Time
+	patience := newPatience(m.qemu.cmd.Process.Pid)
+	var silent time.Duration // since it was first asked after it last said something
+	var heard int64
+	asked := false
 	for {
 		select {
 		case <-m.dead:
 			return
-		case now := <-tick.C:
-			if m.link.waiting() == 0 {
-				since = time.Time{}
-				continue
+		case <-tick.C:
+			silent += patience.spend()
+			if now := m.link.heard.Load(); !asked || now != heard {
+				heard, silent = now, 0
 			}
-			if since.IsZero() {
-				since = now
-			}
-			if heard := time.Unix(0, m.link.heard.Load()); heard.After(since) {
-				since = heard
-			}
-			if now.Sub(since) > m.cfg.HangTimeout {
+			if silent > m.cfg.HangTimeout {
 				m.declareHung()
 				return
 			}
-			m.link.ping()
+			if asked = m.link.waiting() > 0; asked {
+				m.link.ping()
+			}
 		}
 	}
 }
@@ -356,8 +361,9 @@ func (m *Machine) whereabouts() string {
 	return b.String()
 }
 
-// InjectNMI interrupts every CPU with an NMI that no device has asked for. The
-// kernel panics, unless kernel.unknown_nmi_panic is 0.
+// InjectNMI interrupts all CPUs that take NMIs from outside with one that no device has
+// asked for: on x86 the first, or what apic_extnmi says. The kernel panics, unless
+// kernel.unknown_nmi_panic is 0.
 func (m *Machine) InjectNMI(ctx context.Context) error {
 	if _, err := m.monitor.do(ctx, "inject-nmi", nil); err != nil {
 		return m.gone(err)

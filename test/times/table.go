@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// slowest is how many tests the table has.
+const slowest = 25
+
+// table prints the time of each target, and of the slowest tests of all.
+func table(w io.Writer, notes []*note) {
+	if len(notes) == 0 {
+		fmt.Fprintln(w, "times: nothing was noted")
+		return
+	}
+	type row struct {
+		target string
+		test
+	}
+	var tests []row
+	total := 0.0
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\n==> where the time goes")
+	fmt.Fprintln(t, "seconds\ttests\tguests\t  target\t")
+	for _, n := range notes {
+		count := 0
+		for _, one := range n.Tests {
+			if !strings.Contains(one.Name, "/") { // the time of others is in these
+				count++
+				tests = append(tests, row{n.Target, one})
+			}
+		}
+		failed := ""
+		if n.Code != 0 {
+			failed = fmt.Sprintf(" (exit code %d)", n.Code)
+		}
+		total += n.Seconds
+		fmt.Fprintf(t, "%.1f\t%s\t%s\t  %s%s\t\n", n.Seconds, some(count), some(n.Guests), n.Target, failed)
+	}
+	fmt.Fprintf(t, "%.1f\t\t\t  all, since %s\t\n", total, notes[0].Began.Format(time.DateTime))
+	t.Flush()
+	if len(tests) == 0 {
+		return
+	}
+	slices.SortStableFunc(tests, func(a, b row) int { return cmp.Compare(b.Seconds, a.Seconds) })
+	tests = tests[:min(slowest, len(tests))]
+	fmt.Fprintf(w, "\nthe %d slowest tests; parallel ones overlap\n", len(tests))
+	for _, r := range tests {
+		result := ""
+		if r.Result != "pass" {
+			result = "  " + r.Result
+		}
+		fmt.Fprintf(w, "%9.1f  %s %s (%s)%s\n", r.Seconds, r.Name, path.Base(r.Package), r.target, result)
+	}
+}
+
+func some(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
