@@ -275,3 +275,24 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestRanges: numbers out of range are mistakes on the command line, of every command, before
+// the module is even looked for; a negative watchdog is not none.
+func TestRanges(t *testing.T) {
+	m := stock(t)
+	for _, bad := range []string{"install --watchdog=-5s", "install --watchdog=10ms", "install --watchdog=25h", "install --tries=0", "install --tries=-3",
+		"try --for=25h", "try --for=0", "try --for=-1m", "try --tries=-3", "try --watchdog=-1ns", "uninstall --tries=-1", "boot --trial=25h", "boot --settle=-1s", "boot --trial=10s --settle=10s"} {
+		words := strings.Fields(bad)
+		if words[0] != "uninstall" {
+			words = append(words, "/nosuch.ko")
+		}
+		for _, c := range []*cobra.Command{newInstall(m), newTry(m), newUninstall(m), newBoot(m)} {
+			if c.Name() != words[0] {
+				continue
+			}
+			if out, err := run(c, words[1:]...); outcome.Of(err) != outcome.Usage {
+				t.Errorf("%s: %v (%v)\n%s", bad, err, outcome.Of(err), out)
+			}
+		}
+	}
+}
