@@ -13,10 +13,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"plugsched/internal/command/version"
 	"plugsched/internal/outcome"
@@ -55,22 +57,16 @@ refused, and 130 when interrupted.`
 // NewRoot returns the command plugsched with the given ones below it.
 func NewRoot(short string, commands ...*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "plugsched",
-		Short:         short,
-		Long:          short + "." + exitCodes,
-		Example:       "  plugsched COMMAND --help",
-		Version:       version.String(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs,
-		RunE:          group,
-		// Cobra would say the same, as an error without a meaning.
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
-			if err := errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups()); err != nil {
-				return Usagef("%w; see `%s --help`", err, c.CommandPath())
-			}
-			return nil
-		},
+		Use:               "plugsched",
+		Short:             short,
+		Long:              short + "." + exitCodes,
+		Example:           "  plugsched COMMAND --help",
+		Version:           version.String(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              cobra.ArbitraryArgs,
+		RunE:              group,
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return checkFlags(c) },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Usagef("%w; see `%s --help`", err, c.CommandPath())
@@ -85,6 +81,22 @@ func group(c *cobra.Command, a []string) error {
 		return unknown(c, a[0])
 	}
 	return c.Help()
+}
+
+// checkFlags is about flags together, and about those that were given without a value: a
+// script's empty variable is not the default.
+func checkFlags(c *cobra.Command) error {
+	// Cobra would say the same, as an error without a meaning.
+	err := errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups())
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" {
+			err = errors.Join(err, fmt.Errorf("--%s is empty", f.Name))
+		}
+	})
+	if err != nil {
+		return Usagef("%w; see `%s --help`", err, c.CommandPath())
+	}
+	return nil
 }
 
 func unknown(c *cobra.Command, word string) error {
@@ -129,6 +141,9 @@ func strict(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, a []string) error {
 			err := check(c, a)
+			if err == nil && slices.Contains(a, "") {
+				err = Usagef("an argument is empty; usage: %s", c.UseLine())
+			}
 			if err != nil && outcome.Of(err) != outcome.Usage {
 				return Usagef("%w", err)
 			}

@@ -35,7 +35,11 @@ the kernel's own scheduler does not run in between.`,
 				if err != nil {
 					return err
 				}
-				return m.Check(module, o)
+				if err := m.Check(module, o); err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s can be installed: nothing is in the way\n", a[0])
+				return nil
 			}
 			return m.installFile(c, a[0], o, asJSON)
 		},

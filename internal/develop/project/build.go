@@ -98,7 +98,10 @@ func (in *inputs) boundary() *boundary.Boundary { return in.kernel.Boundary }
 
 func (p *Project) inputs() (*inputs, error) {
 	in := &inputs{pristine: map[string]module.Unit{}}
-	var err error
+	err := p.complete()
+	if err != nil {
+		return nil, err
+	}
 	if in.config, err = p.sameConfig(); err != nil {
 		return nil, err
 	}
@@ -128,12 +131,26 @@ func (p *Project) inputs() (*inputs, error) {
 		return nil, err
 	}
 	for _, u := range units {
+		// Its paths would lead to where the directory was, or to that which it is a copy of.
+		if was, _, _ := strings.Cut(u.Object, "/"+stateDir+"/"); was != p.Dir {
+			return nil, userError("%s: was made as %s: run `plugsched init` again, it moves along", p.Dir, was)
+		}
 		// An init that was refused may have left a sidecar that is none.
 		if b.Owns(u.Name) || slices.Contains(b.Sidecars, u.Name) {
 			in.pristine[u.Name] = u
 		}
 	}
 	return in, nil
+}
+
+// complete says what of the developer's tree is needed and gone, before kbuild does in its words.
+func (p *Project) complete() error {
+	for _, need := range []string{schedDir, schedDir + "/Makefile"} {
+		if !exists(p.path(need)) {
+			return userError("%s: is gone: `git -C %s checkout %s -- %s` brings it back", p.path(need), p.Dir, pristineTag, need)
+		}
+	}
+	return nil
 }
 
 // sameConfig reads plugsched.yaml, and refuses one from which another boundary would follow

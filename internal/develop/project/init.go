@@ -49,6 +49,9 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 	if t.KernelBuild == "" {
 		return fmt.Errorf("%s: was fetched for analysis only", t.Release)
 	}
+	if err := checkPaths(p.Dir, p.Self, t.KernelBuild, t.HeadersCommon, t.Source); err != nil {
+		return err
+	}
 	if err := p.claim(t); err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err != nil {
 		return err
 	}
-	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, self}, " ")
+	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, self, p.Dir}, " ")
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err
@@ -86,7 +89,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err := p.analyseAndCompile(ctx, t, cfg, key); err != nil {
 		return err
 	}
-	if err := p.stage("tree", "making the git repository", t.BuildID, func() (string, error) { return p.makeTree(ctx, t) }); err != nil {
+	if err := p.stage("tree", "making the git repository", t.BuildID+" "+p.Dir, func() (string, error) { return p.makeTree(ctx, t) }); err != nil {
 		return err
 	}
 	if err := p.joinTree(ctx, t, files); err != nil {
@@ -113,8 +116,8 @@ func (p *Project) claim(t *fetch.Target) error {
 		return err
 	case exists(p.state()):
 	default:
-		if entries, err := os.ReadDir(p.Dir); err == nil && len(entries) > 0 {
-			return userError("%s: exists and is not empty: name a new directory", p.Dir)
+		if err := p.CheckDir(); err != nil {
+			return err
 		}
 	}
 	if err := os.MkdirAll(p.state(), 0o755); err != nil {

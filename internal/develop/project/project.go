@@ -10,7 +10,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
@@ -202,3 +207,53 @@ func (p *Project) Module() string { return p.path(module.Name + ".ko") }
 
 // Description is where build leaves its description.
 func (p *Project) Description() string { return p.path(module.Name + ".yaml") }
+
+// CheckDir refuses a directory that cannot become a working directory, before anything is
+// fetched for it.
+func (p *Project) CheckDir() error {
+	if err := checkPaths(p.Dir, p.Self); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(p.Dir)
+	switch {
+	case errors.Is(err, unix.ENOTDIR):
+		return userError("%s: is no directory, or below a file: name a new directory", p.Dir)
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case len(entries) > 0 && !exists(p.state()):
+		return userError("%s: exists and is not empty: name a new directory", p.Dir)
+	}
+	return nil
+}
+
+// CheckCache refuses a cache of kernels that nothing can be built with; "" is the default.
+func CheckCache(dir string) (err error) {
+	if dir == "" {
+		dir, err = fetch.DefaultCacheDir()
+	} else {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return err
+	}
+	return checkPaths(dir)
+}
+
+// checkPaths refuses paths that the kernel's build system cannot take: make parts words at
+// blanks and lists at colons, gcc options at commas and equals signs; the rest is a shell's, or
+// make's own.
+func checkPaths(list ...string) error {
+	for _, path := range list {
+		if i := strings.IndexFunc(path, foreign); i >= 0 {
+			r, _ := utf8.DecodeRuneInString(path[i:])
+			return userError("%q: the kernel's build system cannot work with a path that has %q in it: name or move to another", path, r)
+		}
+	}
+	return nil
+}
+
+func foreign(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError || strings.ContainsRune("\"'`$:;#%\\*?[]{}()<>|&!~=,", r)
+}

@@ -146,6 +146,7 @@ const gitignore = `/.plugsched/
 /scheduler.yaml
 /*.deb
 /*.rpm
+/boundary.html
 `
 
 const configTemplate = `# What the boundary analysis cannot know. Each entry maps a name to the reason.
