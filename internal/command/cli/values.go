@@ -23,7 +23,7 @@ var release = regexp.MustCompile(`^[0-9]+\.[0-9]+[A-Za-z0-9.+~_-]*$`)
 // Set implements pflag.Value.
 func (r Release) Set(text string) error {
 	if !release.MatchString(text) || len(text) > 64 {
-		return Usagef("it must be a kernel's release, as uname -r shows it, such as 6.1.0-57-cloud-amd64")
+		return Usagef("it must be a kernel's release, as uname -r shows it")
 	}
 	*r.To = text
 	return nil
