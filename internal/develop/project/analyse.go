@@ -28,9 +28,9 @@ func (p *Project) Analyse(ctx context.Context, t *fetch.Target) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := boundary.LoadConfig(p.path(configFile))
+	cfg, err := p.loadConfig()
 	if err != nil {
-		return &Error{err.Error()}
+		return err
 	}
 	rests, err := cfg.Fingerprint()
 	if err != nil {
