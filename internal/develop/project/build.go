@@ -50,6 +50,11 @@ type Built struct {
 
 // Build makes the module from the developer's tree, and packages of it.
 func (p *Project) Build(ctx context.Context) (*Built, error) {
+	unlock, err := p.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	in, err := p.inputs(ctx)
 	if err != nil {
 		return nil, err

@@ -4,9 +4,11 @@ package project
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,5 +162,38 @@ func TestBadPaths(t *testing.T) {
 		if err := at(t, filepath.Join(t.TempDir(), name)).CheckDir(); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+// TestOneAtATime: while one works in a directory, others are told who it is, and change nothing.
+func TestOneAtATime(t *testing.T) {
+	p := buildable(t)
+	target, err := p.Target()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := p.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, p.Dir)
+	for name, f := range map[string]func() error{
+		"build": func() error { _, err := p.Build(t.Context()); return err },
+		"init":  func() error { return p.Init(t.Context(), target) },
+		"analysis": func() error {
+			return p.Analyse(t.Context(), &fetch.Target{Release: "x", BuildID: "another", KernelArch: "x86"})
+		},
+	} {
+		err := f()
+		if want := fmt.Sprintf("process %d (", os.Getpid()); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), " works here") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if after := files(t, p.Dir); !slices.Equal(after, before) {
+		t.Errorf("there is %v, was %v", after, before)
+	}
+	unlock()
+	if _, err := p.Build(t.Context()); err == nil || !strings.Contains(err.Error(), "symbols") {
+		t.Errorf("afterwards: %v", err)
 	}
 }

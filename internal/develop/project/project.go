@@ -35,6 +35,7 @@ const (
 	pristineTag   = "pristine"
 	targetFile    = "target.json"
 	boundaryFile  = "boundary.json"
+	lockFile      = "lock"
 	symbolsFile   = "symbols"
 	codeFile      = "code"
 	springFile    = "springboard.json"
@@ -207,6 +208,17 @@ func (p *Project) Module() string { return p.path(module.Name + ".ko") }
 
 // Description is where build leaves its description.
 func (p *Project) Description() string { return p.path(module.Name + ".yaml") }
+
+// lock keeps others from changing what is in .plugsched and what is built from it. Who comes
+// second is told who was first, and does not wait: it would build what neither has looked at.
+func (p *Project) lock() (unlock func(), err error) {
+	unlock, err = durable.TryLock(p.state(lockFile), 0o644)
+	var held *durable.HeldError
+	if errors.As(err, &held) {
+		return nil, userError("%s: %s works here: wait until it has ended", p.Dir, held.By)
+	}
+	return unlock, err
+}
 
 // CheckDir refuses a directory that cannot become a working directory, before anything is
 // fetched for it.

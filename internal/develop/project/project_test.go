@@ -175,6 +175,15 @@ func TestHashOf(t *testing.T) {
 	}
 }
 
+// claimed is claim by a process that ends then.
+func (p *Project) claimed(t *fetch.Target) error {
+	unlock, err := p.claim(t)
+	if err == nil {
+		unlock()
+	}
+	return err
+}
+
 func TestClaim(t *testing.T) {
 	kernel := func(id string) *fetch.Target {
 		return &fetch.Target{Release: "6.1.0-" + id, BuildID: strings.Repeat(id, 10), KernelArch: "x86"}
@@ -182,7 +191,7 @@ func TestClaim(t *testing.T) {
 	dir := t.TempDir()
 	foreign, mine, fresh := filepath.Join(dir, "foreign"), filepath.Join(dir, "mine"), filepath.Join(dir, "a/b/fresh")
 	write(t, "precious", foreign, "thesis.tex")
-	if err := at(t, foreign).claim(kernel("aaaa")); err == nil || !strings.Contains(err.Error(), "exists and is not empty") {
+	if err := at(t, foreign).claimed(kernel("aaaa")); err == nil || !strings.Contains(err.Error(), "exists and is not empty") {
 		t.Errorf("foreign directory: %v", err)
 	}
 	if got := files(t, foreign); !slices.Equal(got, []string{"thesis.tex"}) {
@@ -190,34 +199,34 @@ func TestClaim(t *testing.T) {
 	}
 	for _, d := range []string{mine, fresh} {
 		for range 2 { // a second run resumes
-			if err := at(t, d).claim(kernel("aaaa")); err != nil {
+			if err := at(t, d).claimed(kernel("aaaa")); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	write(t, "edited", mine, "kernel/sched/core.c")
-	if err := at(t, mine).claim(kernel("aaaa")); err != nil {
+	if err := at(t, mine).claimed(kernel("aaaa")); err != nil {
 		t.Errorf("with files of its own: %v", err)
 	}
 	var e *Error
-	err := at(t, mine).claim(kernel("bbbb"))
+	err := at(t, mine).claimed(kernel("bbbb"))
 	if !errors.As(err, &e) || !strings.Contains(err.Error(), "is for kernel 6.1.0-aaaa (build-id aaaaaaaa), not 6.1.0-bbbb (build-id bbbbbbbb)") {
 		t.Errorf("other kernel: %v", err)
 	}
 	arm := kernel("aaaa")
 	arm.KernelArch = "arm64"
-	if err := at(t, filepath.Join(dir, "arm")).claim(arm); !errors.As(err, &e) || !strings.Contains(err.Error(), "arm64 is not supported") || exists(filepath.Join(dir, "arm")) {
+	if err := at(t, filepath.Join(dir, "arm")).claimed(arm); !errors.As(err, &e) || !strings.Contains(err.Error(), "arm64 is not supported") || exists(filepath.Join(dir, "arm")) {
 		t.Errorf("other architecture: %v", err)
 	}
 	if got, err := at(t, mine).Target(); err != nil || got.Release != "6.1.0-aaaa" {
 		t.Errorf("target %+v, %v", got, err)
 	}
 	write(t, "in the way", dir, "file")
-	if err := at(t, filepath.Join(dir, "file")).claim(kernel("aaaa")); err == nil {
+	if err := at(t, filepath.Join(dir, "file")).claimed(kernel("aaaa")); err == nil {
 		t.Error("a file is claimed as a directory")
 	}
 	write(t, "{", mine, stateDir, targetFile)
-	if err := at(t, mine).claim(kernel("bbbb")); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if err := at(t, mine).claimed(kernel("bbbb")); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a directory whose kernel cannot be read was claimed for another: %v", err)
 	}
 }
