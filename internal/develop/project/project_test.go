@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/module"
@@ -314,7 +315,7 @@ func TestMakeTree(t *testing.T) {
 	if _, err := p.makeTree(t.Context(), tgt); err != nil {
 		t.Fatal(err)
 	}
-	want := ".gitignore\ninclude/linux/a.h\nkernel/sched/core.c\nplugsched.yaml"
+	want := ".clangd\n.gitignore\ninclude/linux/a.h\nkernel/sched/core.c\nplugsched.yaml"
 	if got := git("ls-files"); got != want {
 		t.Errorf("committed %q, want %q", got, want)
 	}
@@ -397,5 +398,52 @@ func TestErrors(t *testing.T) {
 	r := &RefusedError{[]bind.Refusal{{Class: bind.Stays, Name: "f", Why: "is bad", Do: "stop"}, {Class: bind.Init, Name: "g", Why: "is worse", Do: "run"}}}
 	if want := "f is bad; stop (docs/develop/refusals.md#stays)\ng is worse; run (docs/develop/refusals.md#init)"; r.Error() != want {
 		t.Errorf("%q", r)
+	}
+}
+
+// TestClangd: options that only gcc knows do not reach clangd, and those that change what
+// source means do, if the kernel is built with them.
+func TestClangd(t *testing.T) {
+	p, tgt := pristineTree(t)
+	units, err := p.pristine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	units[0].Command = append(units[0].Command, "-fshort-wchar", "-fconserve-stack", "-mindirect-branch=thunk-extern")
+	if err := writeJSON(p.state(pristineFile), units); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.makeTree(t.Context(), tgt); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(p.path(clangdFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		CompileFlags struct{ Remove, Add []string } `yaml:"CompileFlags"`
+	}
+	if err := yaml.Unmarshal([]byte(strings.NewReplacer("Remove", "remove", "Add", "add").Replace(string(text))), &got); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if want := []string{"-f*", "-m*"}; !slices.Equal(got.CompileFlags.Remove, want) {
+		t.Errorf("removed: %v", got.CompileFlags.Remove)
+	}
+	if want := []string{"-Wno-unknown-warning-option", "-fshort-wchar"}; !slices.Equal(got.CompileFlags.Add, want) {
+		t.Errorf("added: %v", got.CompileFlags.Add)
+	}
+}
+
+// TestIgnored: what the commands write by default is no change of the developer's.
+func TestIgnored(t *testing.T) {
+	p, tgt := pristineTree(t)
+	if _, err := p.makeTree(t.Context(), tgt); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"boundary.html", "scheduler.ko", "scheduler.yaml", "a.deb", "a.rpm", ".plugsched/lock", ".cache/clangd/index"} {
+		write(t, "", p.Dir, name)
+	}
+	if out, err := p.gitOutput(t.Context(), "status", "--porcelain", "-uall"); err != nil || out != "" {
+		t.Errorf("%v, %s", err, out)
 	}
 }

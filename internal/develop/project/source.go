@@ -80,6 +80,26 @@ func writeBelow(dir, rel string, text []byte) error {
 	return os.WriteFile(path, text, 0o644)
 }
 
+// clangdFile is what clangd, an editor's reader of C, goes by besides compile_commands.json.
+const clangdFile = ".clangd"
+
+// meaning are those of gcc's options for code that change what source means. Clang knows them.
+var meaning = []string{"-fshort-wchar", "-funsigned-char", "-fsigned-char", "-fms-extensions", "-ffreestanding"}
+
+// clangdConfig keeps from clangd the options that only gcc knows: each is an error on line 1
+// of every file. Options of code generation are nothing to it, but for a few that this kernel
+// may be built with.
+func clangdConfig(units []module.Unit) string {
+	add := []string{"-Wno-unknown-warning-option"}
+	for _, flag := range meaning {
+		if slices.ContainsFunc(units, func(u module.Unit) bool { return slices.Contains(u.Command, flag) }) {
+			add = append(add, flag)
+		}
+	}
+	return "# The kernel is built by gcc, whose options for code clangd does not know.\nCompileFlags:\n  Remove: [-f*, -m*]\n  Add: [" +
+		strings.Join(add, ", ") + "]\n"
+}
+
 // asPlugsched makes git commit whoever the user is.
 var asPlugsched = []string{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false"}
 
@@ -119,7 +139,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 			return "", err
 		}
 	}
-	own := map[string]string{".gitignore": gitignore, configFile: configTemplate}
+	own := map[string]string{".gitignore": gitignore, configFile: configTemplate, clangdFile: clangdConfig(units)}
 	for rel, text := range own {
 		if !exists(p.path(rel)) {
 			if err := writeBelow(p.Dir, rel, []byte(text)); err != nil {
