@@ -187,7 +187,7 @@ func TestWatchdogTimes(t *testing.T) {
 	m := borrow(t, nil)
 	const file = "/sys/kernel/plugsched/watchdog"
 	for _, bad := range []string{"5ms", "99ms", "25h"} {
-		if out, code := sh(t, m, "plugsched install --watchdog "+bad+" /scheduler.ko"); code != 3 || !strings.Contains(out, "from 100ms to 24h") {
+		if out, code := sh(t, m, "plugsched install --watchdog "+bad+" /scheduler.ko"); code != 2 || !strings.Contains(out, "from 100ms to 24h") {
 			t.Errorf("--watchdog %s: exit code %d\n%s", bad, code, out)
 		}
 		stock(t, m)
