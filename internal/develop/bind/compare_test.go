@@ -159,7 +159,8 @@ func TestOwned(t *testing.T) {
 		t.Errorf("changed %v, refused %v", c.Changed, c.Refusals)
 	}
 	// Somebody else's edit, of what has a name that the initial value mentions, is none of it.
-	const neighbour = "struct table { int start; struct module *owner; int stop; }; struct table shared_table = { .owner = THIS_MODULE, .stop = 1 };\n"
+	const neighbour = "struct table { int start; struct module *owner; int stop; };\n" +
+		"struct table shared_table = { .owner = THIS_MODULE, .stop = 1 };\n"
 	p, _ = plan(t, kernel+body+neighbour, module+body+neighbour)
 	src := &edits.Set{}
 	src.Compare(unitName, "int stop(void) { return 1; }\n", "int stop(void) { return 2; }\n")
