@@ -231,7 +231,7 @@ func handledNMIs(t *testing.T, m *vm.Machine) (sum int, err error) {
 // closely that several hit one stopped machine, but the next volley waits until the guest
 // has handled one of the last and tells so. A slow guest gets as many as it can bear.
 func storm(t *testing.T, m *vm.Machine, stop <-chan struct{}) error {
-	const volley = 8
+	const volley = 4
 	for {
 		before, err := handledNMIs(t, m)
 		if err != nil {
