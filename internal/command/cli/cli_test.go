@@ -69,16 +69,16 @@ func TestUnknown(t *testing.T) {
 	for line, want := range map[string]string{
 		"nosuch":                `plugsched: unknown command "nosuch"; see ` + "`plugsched --help`",
 		"prin":                  "did you mean print?",
-		"group nosuch":          `plugsched group: unknown command "nosuch"; see ` + "`plugsched group --help`",
+		"group nosuch":          `plugsched: unknown command "group nosuch"; see ` + "`plugsched group --help`",
 		"group membr":           "did you mean member?",
-		"completion nosuch":     "plugsched completion: unknown command",
+		"completion nosuch":     `unknown command "completion nosuch"`,
 		"completion bahs":       "did you mean bash?",
 		"completion bash extra": "extra",
-		"help nosuch":           "plugsched: unknown command",
-		"help group nosuch":     "plugsched group: unknown command",
-		"help print nosuch":     "plugsched print: unknown command",
+		"help nosuch":           `unknown command "nosuch"`,
+		"help group nosuch":     `unknown command "group nosuch"`,
+		"help print nosuch":     `unknown command "print nosuch"`,
 		"print extra":           "usage: plugsched print",
-		"one --a --b":           "none of the others can be",
+		"one --a --b":           "--a and --b exclude each other; see `plugsched one --help`",
 		"one --c":               "unknown flag: --c",
 	} {
 		var out, complaint bytes.Buffer

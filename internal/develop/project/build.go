@@ -286,6 +286,9 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 	}
 	b.Add(found)
 	for _, u := range units {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		before := &image.Types{} // of a new unit
 		if was, ok := in.pristine[u.Name]; ok {
 			if before, err = bind.ReadTypes(was.Object); err != nil {
