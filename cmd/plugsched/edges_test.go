@@ -72,7 +72,7 @@ func TestMistakes(t *testing.T) {
 		"vm --release ../../etc":                  "it must be a kernel's release",
 		"guard --release ../../etc":               "it must be a kernel's release",
 		"guard --release ''":                      "it must be a kernel's release",
-		"vm --dir x --release 6.1.0-57-amd64":     "none of the others can be",
+		"vm --dir x --release 6.1.0-57-amd64":     "exclude each other",
 		"vm --file " + dir + ":/x":                "is no file",
 		"vm --file " + dir + "/nosuch:/x":         "no such file",
 		"vm --file " + file + ":x":                "write HOST:GUEST",
@@ -83,7 +83,7 @@ func TestMistakes(t *testing.T) {
 		"build ''":                                "an argument is empty",
 		"boundary show --class x":                 "--class x: there is no such class: functions are ",
 		"metrics --output ''":                     "--output is empty",
-		"metrics --listen 127.0.0.1:1 --socket x": "none of the others can be",
+		"metrics --listen 127.0.0.1:1 --socket x": "exclude each other",
 		"init --release 6.1.0-57-amd64 --cache-dir " + file + " " + dir + "/work":       "is no directory",
 		"init --release 6.1.0-57-amd64 --cache-dir " + file + "/below " + dir + "/work": "is no directory",
 	})

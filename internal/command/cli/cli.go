@@ -86,8 +86,11 @@ func group(c *cobra.Command, a []string) error {
 // checkFlags is about flags together, and about those that were given without a value: a
 // script's empty variable is not the default.
 func checkFlags(c *cobra.Command) error {
-	// Cobra would say the same, as an error without a meaning.
-	err := errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups())
+	err := exclusive(c)
+	if err == nil {
+		// Cobra would say the same, as an error without a meaning.
+		err = errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups())
+	}
 	c.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {
 			err = errors.Join(err, fmt.Errorf("--%s is empty", f.Name))
@@ -99,8 +102,23 @@ func checkFlags(c *cobra.Command) error {
 	return nil
 }
 
+// exclusive says in words of its own what MarkFlagsMutuallyExclusive, whose annotation this is,
+// forbids.
+func exclusive(c *cobra.Command) (err error) {
+	given := map[string]string{} // by group
+	c.Flags().Visit(func(f *pflag.Flag) {
+		for _, group := range f.Annotations["cobra_annotation_mutually_exclusive"] {
+			if other := given[group]; other != "" && err == nil {
+				err = fmt.Errorf("--%s and --%s exclude each other", other, f.Name)
+			}
+			given[group] = f.Name
+		}
+	})
+	return err
+}
+
 func unknown(c *cobra.Command, word string) error {
-	text := fmt.Sprintf("%s: unknown command %q", c.CommandPath(), word)
+	text := fmt.Sprintf("unknown command %q", strings.TrimPrefix(c.CommandPath()+" "+word, c.Root().Name()+" "))
 	c.SuggestionsMinimumDistance = 2
 	if l := c.SuggestionsFor(word); len(l) > 0 && word != "" {
 		text += "; did you mean " + strings.Join(l, " or ") + "?"

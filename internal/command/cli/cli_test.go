@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -69,16 +70,16 @@ func TestUnknown(t *testing.T) {
 	for line, want := range map[string]string{
 		"nosuch":                `plugsched: unknown command "nosuch"; see ` + "`plugsched --help`",
 		"prin":                  "did you mean print?",
-		"group nosuch":          `plugsched group: unknown command "nosuch"; see ` + "`plugsched group --help`",
+		"group nosuch":          `plugsched: unknown command "group nosuch"; see ` + "`plugsched group --help`",
 		"group membr":           "did you mean member?",
-		"completion nosuch":     "plugsched completion: unknown command",
+		"completion nosuch":     `unknown command "completion nosuch"`,
 		"completion bahs":       "did you mean bash?",
 		"completion bash extra": "extra",
-		"help nosuch":           "plugsched: unknown command",
-		"help group nosuch":     "plugsched group: unknown command",
-		"help print nosuch":     "plugsched print: unknown command",
+		"help nosuch":           `unknown command "nosuch"`,
+		"help group nosuch":     `unknown command "group nosuch"`,
+		"help print nosuch":     `unknown command "print nosuch"`,
 		"print extra":           "usage: plugsched print",
-		"one --a --b":           "none of the others can be",
+		"one --a --b":           "--a and --b exclude each other; see `plugsched one --help`",
 		"one --c":               "unknown flag: --c",
 	} {
 		var out, complaint bytes.Buffer
@@ -106,6 +107,42 @@ func TestLostOutput(t *testing.T) {
 		got := run(t.Context(), program(), full, &complaint, strings.Fields(line)...)
 		if said := strings.Count(complaint.String(), "no space left"); got != code || said != 1 && code != 0 {
 			t.Errorf("%s: %d, want %d\n%s", line, got, code, &complaint)
+		}
+	}
+}
+
+// TestWriteFile: the old contents stay when the new ones cannot be written, and the words are a
+// user's.
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "page.html")
+	if err := WriteFile("output", path, []byte("good")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path+".tmp", 0o700); err != nil { // in the way of what is being written
+		t.Fatal(err)
+	}
+	err := WriteFile("output", path, []byte("new"))
+	if text, _ := os.ReadFile(path); err == nil || string(text) != "good" || !strings.HasPrefix(err.Error(), "--output "+path+": ") {
+		t.Errorf("%v, %q", err, text)
+	}
+	err = WriteFile("output", dir+"/nosuch/x", nil)
+	if want := "--output " + dir + "/nosuch/x: there is no directory " + dir + "/nosuch"; err == nil || err.Error() != want || outcome.Of(err) != outcome.Precondition {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestRelease: only what can be the name of a kernel.
+func TestRelease(t *testing.T) {
+	var to string
+	for _, good := range []string{"6.1.0-57-cloud-x", "7.2.13+deb14-cloud", "5.14.0-427.13.1.el9_4.x", "6.12~rc3", "7.0"} {
+		if err := (Release{&to}).Set(good); err != nil || to != good {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "../../etc", "foo bar", "6", "6.", "6.1/..", "6.1 ", "6.1\n", "v6.1", "6.1.0;x", "6." + strings.Repeat("1", 63)} {
+		if err := (Release{&to}).Set(bad); outcome.Of(err) != outcome.Usage {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

@@ -134,11 +134,6 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 		return nil, err
 	}
 	for _, u := range units {
-		// Its paths would lead to where the directory was, or to that which it is a copy of.
-		if !strings.HasPrefix(u.Object, p.state()+"/") {
-			was, _, _ := strings.Cut(u.Object, "/"+stateDir+"/")
-			return nil, userError("%s: was made as %s: run `plugsched init` again, it moves along", p.Dir, was)
-		}
 		// An init that was refused may have left a sidecar that is none.
 		if b.Owns(u.Name) || slices.Contains(b.Sidecars, u.Name) {
 			in.pristine[u.Name] = u
@@ -286,6 +281,9 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 	}
 	b.Add(found)
 	for _, u := range units {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		before := &image.Types{} // of a new unit
 		if was, ok := in.pristine[u.Name]; ok {
 			if before, err = bind.ReadTypes(was.Object); err != nil {

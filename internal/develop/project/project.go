@@ -195,7 +195,33 @@ func (p *Project) pristine() ([]module.Unit, error) {
 	if err := readJSON(p.state(sidecarFile), &sidecars); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	return append(u, sidecars...), nil
+	return p.relocate(append(u, sidecars...)), nil
+}
+
+// relocate makes the paths of units lead to this directory, when it was moved here or is a copy:
+// never to files of the one that it is a copy of.
+func (p *Project) relocate(units []module.Unit) []module.Unit {
+	for i := range units {
+		u := &units[i]
+		was, _, ok := strings.Cut(u.Object, "/"+stateDir+"/")
+		if !ok || was == p.Dir {
+			continue
+		}
+		move := func(path string) string {
+			if rel, below := strings.CutPrefix(path, was+"/"); below {
+				return p.path(rel)
+			}
+			return path
+		}
+		u.Assembly, u.Object = move(u.Assembly), move(u.Object)
+		for j := range u.Deps {
+			u.Deps[j] = move(u.Deps[j])
+		}
+		for j := range u.Command {
+			u.Command[j] = strings.ReplaceAll(u.Command[j], was+"/", p.Dir+"/")
+		}
+	}
+	return units
 }
 
 // tree describes the build of a source directory.
