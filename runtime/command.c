@@ -111,7 +111,8 @@ static int confirm_and_forget(void)
 
 /*
  * Before an update: it is a trial of so many milliseconds. Afterwards: 0, the
- * scheduler stays. -EBUSY: an update runs, or a rollback is due.
+ * scheduler stays. -EBUSY: an update runs, a rollback is due, or one would lead here: that
+ * is no trial.
  */
 int plugsched_try(unsigned int ms)
 {
@@ -119,7 +120,9 @@ int plugsched_try(unsigned int ms)
 
 	if (!mutex_trylock(plugsched_self.lock))
 		return -EBUSY;
-	if (!plugsched_self.active)
+	if (!plugsched_self.active && plugsched_self.kept)
+		err = -EBUSY;
+	else if (!plugsched_self.active)
 		plugsched_try_ms = ms;
 	else if (ms)
 		err = -EINVAL;

@@ -10,7 +10,6 @@ import (
 
 	"plugsched/internal/command/cli"
 	"plugsched/internal/develop/boundary/report"
-	"plugsched/internal/durable"
 )
 
 func newBoundaryReport() *cobra.Command {
@@ -36,7 +35,7 @@ nothing else; boundary.html#f=NAME opens it at a function.`,
 				_, err := page.WriteTo(c.OutOrStdout())
 				return err
 			}
-			if err := durable.WriteFile(out, page.Bytes(), 0o644); err != nil {
+			if err := cli.WriteFile("output", out, page.Bytes()); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: %d functions\n", out, len(b.Functions))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,9 @@ of their own: the compiler inlined them, or another definition replaced them.`,
   plugsched boundary show --class interface --json`,
 		Args: cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
+			if err := checkClass(class); err != nil {
+				return err
+			}
 			b, err := openBoundary(dir)
 			if err != nil {
 				return err
@@ -37,7 +41,8 @@ of their own: the compiler inlined them, or another definition replaced them.`,
 				showCounts(c.OutOrStdout(), b)
 				return nil
 			}
-			return showClass(c.OutOrStdout(), b, class)
+			showClass(c.OutOrStdout(), b, class)
+			return nil
 		},
 	}
 	dirFlag(c, &dir)
@@ -64,10 +69,24 @@ func showCounts(w io.Writer, b *boundary.Boundary) {
 // project names under sidecar, which have a class too.
 const absent, sidecar = "absent", "sidecar"
 
-func showClass(w io.Writer, b *boundary.Boundary, class string) error {
-	if !slices.Contains(boundary.Classes, boundary.Class(class)) && !slices.Contains(boundary.ObjectClasses, boundary.ObjectClass(class)) && class != absent && class != sidecar {
-		return cli.Usagef("no class is called %q; classes: %v %v %v", class, boundary.Classes, []string{absent, sidecar}, boundary.ObjectClasses)
+// checkClass refuses what is no class; "" is all of them.
+func checkClass(class string) error {
+	functions, objects := []string{}, []string{}
+	for _, c := range boundary.Classes {
+		functions = append(functions, string(c))
 	}
+	functions = append(functions, absent, sidecar)
+	for _, c := range boundary.ObjectClasses {
+		objects = append(objects, string(c))
+	}
+	if class == "" || slices.Contains(functions, class) || slices.Contains(objects, class) {
+		return nil
+	}
+	return cli.Usagef("--class %s: there is no such class: functions are %s; variables are %s",
+		class, strings.Join(functions, ", "), strings.Join(objects, ", "))
+}
+
+func showClass(w io.Writer, b *boundary.Boundary, class string) {
 	line := func(name, file string, line int) { fmt.Fprintf(w, "%-44s %s:%d\n", name, file, line) }
 	for _, f := range b.Functions {
 		if string(f.Class) == class || f.Sidecar && class == sidecar {
@@ -84,5 +103,4 @@ func showClass(w io.Writer, b *boundary.Boundary, class string) error {
 			line(x.Name, x.DeclFile, x.DeclLine)
 		}
 	}
-	return nil
 }

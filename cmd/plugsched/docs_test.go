@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/command/cli"
 	"plugsched/internal/command/operator"
 )
 
@@ -20,8 +21,7 @@ func wholeRoot() *cobra.Command {
 	root := developerRoot()
 	root.AddCommand(operator.Commands()...)
 	root.AddCommand(newMan())
-	root.InitDefaultCompletionCmd("x")
-	root.InitDefaultHelpCmd()
+	cli.Complete(root)
 	return root
 }
 

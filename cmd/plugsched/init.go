@@ -34,16 +34,24 @@ for build. --suite names a suite of Debian to look in instead of the host's pack
   plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
+			p, err := project.New(a[0])
+			if err != nil {
+				return err
+			}
+			if err := p.CheckDir(); err != nil {
+				return err
+			}
+			if !o.AnalyseOnly {
+				if err := project.CheckCache(o.CacheDir); err != nil {
+					return err
+				}
+			}
 			if o.Release == "" && o.Manual.Vmlinux == "" {
 				release, err := (live.Host{}).Release()
 				if err != nil {
 					return err
 				}
 				o.Release = release
-			}
-			p, err := project.New(a[0])
-			if err != nil {
-				return err
 			}
 			p.Sidecars = sidecars
 			if o.SourceDirs, err = p.SourceDirs(sidecars); err != nil {
@@ -74,7 +82,7 @@ for build. --suite names a suite of Debian to look in instead of the host's pack
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.Release, "release", "", "kernel release, as uname -r shows it")
+	f.Var(cli.Release{To: &o.Release}, "release", "kernel release, as uname -r shows it")
 	f.BoolVar(&o.AnalyseOnly, "analyze-only", false, "only derive the boundary, from the debug symbols alone")
 	f.StringVar(&o.Suite, "suite", "", "look for packages in this suite of Debian, such as trixie or sid")
 	f.StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path"
 	"strings"
 	"time"
 
@@ -31,6 +32,10 @@ kernel complained.`,
 		Example: `  plugsched vm --dir work
   plugsched vm --dir work -- /bin/sh -c 'plugsched install /scheduler.ko && plugsched status'`,
 		RunE: func(c *cobra.Command, a []string) error {
+			extra, err := vmFiles(files)
+			if err != nil {
+				return err
+			}
 			t, module, err := vmTarget(c, dir, release, cacheDir)
 			if err != nil {
 				return err
@@ -39,21 +44,23 @@ kernel complained.`,
 				return &project.Error{Text: t.Release + ": no boot image is known: name it with `plugsched init --vmlinuz`"}
 			}
 			cfg.Kernel = t.Vmlinuz
-			if cfg.Files, err = vmFiles(files, module); err != nil {
+			if cfg.Files, err = ownFiles(module); err != nil {
 				return err
 			}
+			cfg.Files = append(cfg.Files, extra...)
 			return runVM(c, cfg, a)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&dir, "dir", ".", "the working directory")
-	f.StringVar(&release, "release", "", "boot this kernel instead, without a working directory")
+	f.Var(cli.Release{To: &release}, "release", "boot this kernel instead, without a working directory")
 	f.StringVar(&cacheDir, "cache-dir", "", "where fetched kernels are kept")
-	f.IntVar(&cfg.CPUs, "cpus", 4, "virtual CPUs")
-	f.IntVar(&cfg.MemoryMiB, "memory", 1024, "memory in MiB")
+	f.Var(cli.Int(&cfg.CPUs, 4, 1, 255), "cpus", "virtual CPUs, from 1 to 255")
+	f.Var(cli.Int(&cfg.MemoryMiB, 1024, 128, 1<<20), "memory", "memory in MiB, from 128 to 1048576")
 	f.StringArrayVar(&cfg.Append, "append", nil, "another word for the kernel command line")
 	f.StringArrayVar(&files, "file", nil, "put a file into the guest, as HOST:GUEST")
 	f.StringVar(&cfg.ConsoleLog, "console", "", "keep the console log here")
+	c.MarkFlagsMutuallyExclusive("dir", "release")
 	return c
 }
 
@@ -79,7 +86,8 @@ func vmTarget(c *cobra.Command, dir, release, cacheDir string) (*fetch.Target, s
 	return t, p.Module(), nil
 }
 
-func vmFiles(files []string, module string) ([]vm.File, error) {
+// ownFiles are those that are in every guest.
+func ownFiles(module string) ([]vm.File, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -88,10 +96,23 @@ func vmFiles(files []string, module string) ([]vm.File, error) {
 	if module != "" {
 		list = append(list, vm.File{GuestPath: "/scheduler.ko", HostPath: module})
 	}
+	return list, nil
+}
+
+// vmFiles are those that the user names.
+func vmFiles(files []string) ([]vm.File, error) {
+	var list []vm.File
 	for _, f := range files {
 		host, guest, ok := strings.Cut(f, ":")
-		if !ok || !strings.HasPrefix(guest, "/") {
-			return nil, cli.Usagef("--file %s: write HOST:GUEST, GUEST from the root", f)
+		if !ok || host == "" || !path.IsAbs(guest) || path.Clean(guest) != guest || guest == "/" {
+			return nil, cli.Usagef("--file %s: write HOST:GUEST, the file's path here and its path there from the root", f)
+		}
+		st, err := os.Stat(host)
+		if err != nil {
+			return nil, cli.Usagef("--file %s: %w", f, err)
+		}
+		if !st.Mode().IsRegular() {
+			return nil, cli.Usagef("--file %s: %s is no file; a directory goes in as an archive", f, host)
 		}
 		list = append(list, vm.File{GuestPath: guest, HostPath: host})
 	}

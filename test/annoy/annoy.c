@@ -352,6 +352,8 @@ int main(int argc, char **argv)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		serve(fuse);
 	}
+	if (fuse >= 0)
+		close(fuse);	/* the server's end ends the file, and what waits for it */
 	for (unsigned int i = 0; i < n; i++)
 		start(w->run, i);
 	for (;;) {

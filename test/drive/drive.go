@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"plugsched/internal/command/cli"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/fetch"
 )
@@ -39,8 +40,8 @@ func (o *Options) Flags(dir string, cycles int) {
 	flag.StringVar(&o.Load, "load", "test/load/schedload", "the load generator")
 	flag.StringVar(&o.Patch, "patch", "examples/hello.patch", "the change")
 	flag.StringVar(&o.Dir, "dir", dir, "where working directories go")
-	flag.IntVar(&o.Cycles, "cycles", cycles, "installs and removals under load")
-	flag.IntVar(&o.CPUs, "cpus", 4, "virtual CPUs")
+	flag.Var(cli.Int(&o.Cycles, cycles, 1, 1e6), "cycles", "installs and removals under load")
+	flag.Var(cli.Int(&o.CPUs, 4, 1, 255), "cpus", "virtual CPUs")
 }
 
 // Resolve makes the paths absolute and finds the newest release when none is given.

@@ -31,13 +31,13 @@ func TestHookedRollback(t *testing.T) {
 		return n
 	}
 	ok(t, m, "schedload start --spec light")
-	ok(t, m, "plugsched try --for 8s /scheduler.ko")
+	name := installs(t, m, "plugsched try --for 1h /scheduler.ko")
 	kprobe(t, m, "mine", jumpOf(t, m, function))
-	name := moduleName(t, shared.project.Module())
+	ok(t, m, "echo test > /sys/kernel/plugsched/"+rollback)
 	tooLate(t, m, name)
 	report := wentBack(t, m, name, time.Minute)
 	t.Logf("report:\n%s", report)
-	for _, want := range []string{"^it was not confirmed in time\n", `(?m)^.*\b` + function + `\b.*$`, "stays loaded"} {
+	for _, want := range []string{"^asked for: test\n", `(?m)^.*\b` + function + `\b.*$`, "stays loaded"} {
 		if !regexp.MustCompile(want).MatchString(report) {
 			t.Errorf("%q is not in the report", want)
 		}
@@ -89,12 +89,12 @@ func tooLate(t *testing.T, m *vm.Machine, name string) {
 func TestUnreliableSleeper(t *testing.T) {
 	t.Parallel()
 	m := boot(t, addLiving)
-	name := installs(t, m, "plugsched try --for 15s /scheduler.ko")
+	name := installs(t, m, "plugsched try --for 1h /scheduler.ko")
 	background(t, m, "fexit", "fexit hrtimer_nanosleep")
-	ok(t, m, "for i in 1 2 3; do sleep 1000 & done")
-	report := wentBack(t, m, name, 15*time.Second)
+	ok(t, m, "for i in 1 2 3; do sleep 1000 & done; sleep 0.5; echo test > /sys/kernel/plugsched/"+rollback)
+	report := wentBack(t, m, name, time.Minute)
 	t.Logf("report:\n%s", report)
-	if !strings.HasPrefix(report, "it was not confirmed in time\n") || strings.Contains(report, "ignored") {
+	if !strings.HasPrefix(report, "asked for: test\n") || strings.Contains(report, "ignored") {
 		t.Errorf("report:\n%s", report)
 	}
 	if n := ok(t, m, "cat /proc/[0-9]*/stack | grep -c hrtimer_nanosleep"); n == "0" {

@@ -167,13 +167,16 @@ type walk struct {
 	history []move // since the guest had no module
 }
 
+// recent are the last moves. Most of them have changed nothing.
+func (k *walk) recent() []move { return k.history[max(0, len(k.history)-20):] }
+
 // do makes a move and reports whether it led where it should.
 func (k *walk) do(t *testing.T, c move) bool {
 	t.Helper()
 	k.history = append(k.history, c)
 	want, err := k.at.after(c)
 	if got := k.attempt(t, c, err); got != err && (err != anyError || got == 0) {
-		t.Errorf("%v: error %d (%v), expected %d (%v); in %+v after %v", c, got, got, err, err, k.at, k.history)
+		t.Errorf("%v: error %d (%v), expected %d (%v); in %+v after %v", c, got, got, err, err, k.at, k.recent())
 		return false
 	}
 	if err == 0 {
@@ -186,7 +189,7 @@ func (k *walk) do(t *testing.T, c move) bool {
 		}
 		time.Sleep(50 * time.Millisecond) // a way back comes later
 	}
-	t.Errorf("%v: the files say %q, expected %q; after %v", c, saw, k.at.files(), k.history)
+	t.Errorf("%v: the files say %q, expected %q; after %v", c, saw, k.at.files(), k.recent())
 	return false
 }
 
@@ -271,7 +274,7 @@ func (k *walk) named(t *testing.T) {
 		}
 	}
 	if s.Name != running || s.Active != (running != "") {
-		t.Errorf("status: %q runs, expected %q; after %v", s.Name, running, k.history)
+		t.Errorf("status: %q runs, expected %q; after %v", s.Name, running, k.recent())
 	}
 }
 

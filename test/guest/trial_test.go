@@ -42,19 +42,32 @@ func wentBack(t *testing.T, m *vm.Machine, name string, within time.Duration) (r
 	return string(text)
 }
 
-// lasted is how long a scheduler ran, by the kernel's log.
-func lasted(t *testing.T, m *vm.Machine, name string) time.Duration {
+// uptime is the guest's time, as roughly also its log has it.
+func uptime(t *testing.T, m *vm.Machine) time.Duration {
 	t.Helper()
-	at := func(pattern string) (seconds float64) {
-		t.Helper()
-		// The kernel tells of a rollback a little later.
-		line := ok(t, m, "for i in $(seq 50); do dmesg | grep '"+pattern+"' > /run/line && break; sleep 0.1; done; tail -n 1 /run/line")
-		if _, err := fmt.Sscanf(strings.TrimLeft(line, "[ "), "%f", &seconds); err != nil {
-			t.Fatalf("%q: %v", line, err)
-		}
-		return seconds
+	return seconds(t, ok(t, m, "cat /proc/uptime"))
+}
+
+func seconds(t *testing.T, text string) time.Duration {
+	t.Helper()
+	var s float64
+	if _, err := fmt.Sscanf(text, "%f", &s); err != nil {
+		t.Fatalf("%q: %v", text, err)
 	}
-	return time.Duration((at("took over from "+name) - at(name+" took over from")) * float64(time.Second))
+	return time.Duration(s * float64(time.Second))
+}
+
+// lastsFrom checks that a trial, which began after a time, was not over too early. When it
+// began exactly nobody says: the kernel's line about it is the installer's, who may have
+// had to wait for a CPU.
+func lastsFrom(t *testing.T, m *vm.Machine, start time.Duration, name string, trial time.Duration) {
+	t.Helper()
+	// The kernel tells of a rollback a little later.
+	line := ok(t, m, "for i in $(seq 50); do dmesg | grep 'took over from "+name+"' > /run/line && break; sleep 0.1; done; "+
+		"tail -n 1 /run/line")
+	if d := seconds(t, strings.TrimLeft(line, "[ ")) - start; d < trial-time.Second {
+		t.Errorf("the trial of %v was over %v after the command for it", trial, d)
+	}
 }
 
 // TestTrial: a trial ends by itself unless it is confirmed, whatever becomes of
@@ -79,6 +92,7 @@ func TestTrial(t *testing.T) {
 
 	const trial = 10 * time.Second
 	// On a slow host it may be over before anybody can ask.
+	start := uptime(t, m)
 	ok(t, m, "plugsched try --for 10s /scheduler.ko")
 	name := strings.TrimSpace(ok(t, m, "ls /sys/module | grep ^plugsched_"))
 	report := wentBack(t, m, name, trial)
@@ -88,9 +102,7 @@ func TestTrial(t *testing.T) {
 	if s := status(t, m); s.Active || len(s.Modules) != 1 || s.Modules[0].State != "rolled back" || s.Report != strings.TrimSpace(report) {
 		t.Errorf("after the trial: %+v", s)
 	}
-	if d := lasted(t, m, name); d < trial-500*time.Millisecond {
-		t.Errorf("the trial of %v took %v", trial, d)
-	}
+	lastsFrom(t, m, start, name, trial)
 	if out, code := sh(t, m, "su nobody -c 'cat /sys/module/"+name+"/plugsched/report' 2>&1"); code == 0 || !strings.Contains(out, "ermission denied") {
 		t.Errorf("a plain user reads the report: %d\n%s", code, out)
 	}
@@ -119,23 +131,19 @@ func TestTrialKilled(t *testing.T) {
 	t.Parallel()
 	m := borrow(t, nil)
 	for try := 1; ; try++ {
-		ok(t, m, `setsid sh -c 'echo $$ > /run/session; sh -c "sleep 1000" & plugsched try --for 2s /scheduler.ko; touch /run/ended' > /dev/null 2>&1 &
+		start := uptime(t, m)
+		ok(t, m, `setsid sh -c 'echo $$ > /run/session; sh -c "sleep 1000" & plugsched try --for 5s /scheduler.ko; touch /run/ended' > /dev/null 2>&1 &
 			until grep -qx active /sys/kernel/plugsched/state 2> /dev/null; do :; done
 			kill -9 -$(cat /run/session)`)
-		name := status(t, m).Name
-		if name == "" {
-			t.Fatal("there was no trial")
-		}
+		name := strings.TrimSpace(ok(t, m, "ls /sys/module | grep ^plugsched_"))
 		// A system call that has begun is ended first.
 		if left := ok(t, m, "i=0; while [ $i -lt 50 ] && pidof plugsched; do sleep 0.1; i=$((i+1)); done > /dev/null; pidof plugsched || true"); left != "" {
 			t.Fatalf("still runs: %s", left)
 		}
-		if report := wentBack(t, m, name, 2*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
+		if report := wentBack(t, m, name, 5*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
 			t.Errorf("report:\n%s", report)
 		}
-		if d := lasted(t, m, name); d < 1500*time.Millisecond {
-			t.Errorf("the trial of 2 s took %v", d)
-		}
+		lastsFrom(t, m, start, name, 5*time.Second)
 		if _, code := sh(t, m, "rm /run/ended"); code != 0 {
 			break
 		}
@@ -187,7 +195,7 @@ func TestWatchdogTimes(t *testing.T) {
 	m := borrow(t, nil)
 	const file = "/sys/kernel/plugsched/watchdog"
 	for _, bad := range []string{"5ms", "99ms", "25h"} {
-		if out, code := sh(t, m, "plugsched install --watchdog "+bad+" /scheduler.ko"); code != 3 || !strings.Contains(out, "from 100ms to 24h") {
+		if out, code := sh(t, m, "plugsched install --watchdog "+bad+" /scheduler.ko"); code != 2 || !strings.Contains(out, "from 100ms to 24h") {
 			t.Errorf("--watchdog %s: exit code %d\n%s", bad, code, out)
 		}
 		stock(t, m)

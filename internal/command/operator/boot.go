@@ -27,13 +27,15 @@ var (
 
 // flags lets an administrator choose.
 func (t *trial) flags(c *cobra.Command) {
-	c.Flags().DurationVar(&t.length, "trial", t.length, "after how long the kernel goes back unless the scheduler was confirmed, from 1s to 24h")
-	c.Flags().DurationVar(&t.settle, "settle", t.settle, "for how long the machine is watched before the scheduler is confirmed")
+	c.Flags().Var(cli.Duration(&t.length, t.length, time.Second, 24*time.Hour), "trial",
+		"after how long the kernel goes back unless the scheduler was confirmed, from 1s to 24h")
+	c.Flags().Var(cli.Duration(&t.settle, t.settle, 0, 24*time.Hour), "settle",
+		"for how long the machine is watched before the scheduler is confirmed")
 }
 
 func (t *trial) check() error {
-	if t.length < time.Second || t.length > 24*time.Hour || t.settle >= t.length {
-		return cli.Usagef("--trial %v --settle %v: a trial takes from 1s to 24h, and more than the machine is watched", t.length, t.settle)
+	if t.settle >= t.length {
+		return cli.Usagef("--trial %v --settle %v: a trial takes longer than the machine is watched", t.length, t.settle)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ with --reset it may be loaded again, at the next boot or with systemctl start.`,
 		},
 	}
 	c.Flags().BoolVar(&reset, "reset", false, "forget what went wrong")
-	c.Flags().StringVar(&release, "release", "", "the kernel (default: the running one)")
+	c.Flags().Var(cli.Release{To: &release}, "release", "the kernel (default: the running one)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

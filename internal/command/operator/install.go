@@ -35,7 +35,11 @@ the kernel's own scheduler does not run in between.`,
 				if err != nil {
 					return err
 				}
-				return m.Check(module, o)
+				if err := m.Check(module, o); err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s can be installed: nothing is in the way\n", a[0])
+				return nil
 			}
 			return m.installFile(c, a[0], o, asJSON)
 		},
@@ -64,11 +68,12 @@ func (m machine) installFile(c *cobra.Command, path string, o live.InstallOption
 
 func installFlags(c *cobra.Command, o *live.InstallOptions) {
 	c.Flags().BoolVar(&o.Replace, "replace", false, "take over from a module that is installed")
-	c.Flags().DurationVar(&o.Watchdog, "watchdog", 30*time.Second, "go back when a task waits for a CPU for so long, from 100ms to 24h; 0 is never")
+	c.Flags().Var(cli.Duration(&o.Watchdog, 30*time.Second, 100*time.Millisecond, 24*time.Hour).OrZero(), "watchdog",
+		"go back when a task waits for a CPU for so long, from 100ms to 24h; 0 is never")
 }
 
 func updateFlags(c *cobra.Command, tries *int, asJSON *bool) {
-	c.Flags().IntVar(tries, "tries", 10, "how often a busy update is tried")
+	c.Flags().Var(cli.Int(tries, 10, 1, 1000), "tries", "how often a busy update is tried, from 1 to 1000")
 	c.Flags().BoolVar(asJSON, "json", false, "print JSON")
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
-	"plugsched/internal/durable"
 	"plugsched/internal/operate/metrics"
 )
 
@@ -58,7 +57,7 @@ Counts and the histogram are of what the history has; only root may read it.`,
 			}
 			if output != "" {
 				// The exporter, which is not root, may read it.
-				return durable.WriteFile(output, b.Bytes(), 0o644)
+				return cli.WriteFile("output", output, b.Bytes())
 			}
 			_, err = c.OutOrStdout().Write(b.Bytes())
 			return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/artefact/desc"
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/history"
@@ -33,6 +35,7 @@ func stock(t *testing.T) machine {
 	m := machine{live.Host{Root: t.TempDir()}}
 	m.put(t, "/proc/self/status", "CapEff:\tffffffff\n")
 	m.put(t, "/proc/sys/kernel/osrelease", release+"\n")
+	m.put(t, "/proc/sys/kernel/version", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.0-1 (2026-11-16)\n")
 	m.put(t, "/proc/sys/kernel/random/boot_id", "boot-1\n")
 	m.put(t, "/proc/cmdline", "ro quiet\n")
 	m.put(t, "/proc/kallsyms", "ffffffff81000000 T _stext\n")
@@ -273,5 +276,67 @@ func TestMetrics(t *testing.T) {
 	var usage *cli.UsageError
 	if _, err := run(newMetrics(m), "--listen", "0.0.0.0:0"); !errors.As(err, &usage) || !strings.Contains(err.Error(), "not a loopback address") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestRanges: numbers out of range are mistakes on the command line, of every command, before
+// the module is even looked for; a negative watchdog is not none.
+func TestRanges(t *testing.T) {
+	m := stock(t)
+	for _, bad := range []string{"install --watchdog=-5s", "install --watchdog=10ms", "install --watchdog=25h", "install --tries=0", "install --tries=-3",
+		"try --for=25h", "try --for=0", "try --for=-1m", "try --tries=-3", "try --watchdog=-1ns", "uninstall --tries=-1", "boot --trial=25h", "boot --settle=-1s", "boot --trial=10s --settle=10s"} {
+		words := strings.Fields(bad)
+		if words[0] != "uninstall" {
+			words = append(words, "/nosuch.ko")
+		}
+		for _, c := range []*cobra.Command{newInstall(m), newTry(m), newUninstall(m), newBoot(m)} {
+			if c.Name() != words[0] {
+				continue
+			}
+			if out, err := run(c, words[1:]...); outcome.Of(err) != outcome.Usage {
+				t.Errorf("%s: %v (%v)\n%s", bad, err, outcome.Of(err), out)
+			}
+		}
+	}
+}
+
+// module makes a file that says of itself that it can be installed on a stock machine.
+func (m machine) module(t *testing.T, name string) string {
+	t.Helper()
+	text, err := json.Marshal(desc.Description{Format: desc.Version, Release: release, BuildID: "abcd", Name: name,
+		Witnesses: map[string]uint64{"_stext": 0xffffffff80000000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for file, text := range map[string][]byte{"a.json": text, "a.s": []byte("\t.globl init_module\ninit_module:\n\tret\n")} {
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, words := range [][]string{{"as", "-o", "a.o", "a.s"},
+		{"objcopy", "--add-section", desc.Section + "=a.json", "--set-section-flags", desc.Section + "=readonly,noload", "a.o", "a.ko"}} {
+		c := exec.Command(words[0], words[1:]...)
+		c.Dir = dir
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", words, err, out)
+		}
+	}
+	return filepath.Join(dir, "a.ko")
+}
+
+// TestDryRun: it says so when all is well, and what is in the way otherwise.
+func TestDryRun(t *testing.T) {
+	m := stock(t)
+	ko := m.module(t, "plugsched_01234567")
+	out, err := run(newInstall(m), "--dry-run", ko)
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "all is well", out, ko+" can be installed: nothing is in the way\n")
+	m.put(t, "/proc/sys/kernel/osrelease", "6.1.0-2\n")
+	out, err = run(newInstall(m), "--dry-run", ko)
+	if outcome.Of(err) != outcome.Precondition || out != "" {
+		t.Errorf("another kernel: %v\n%s", err, out)
 	}
 }

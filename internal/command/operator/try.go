@@ -23,13 +23,10 @@ depend on this program, on the terminal or on the connection.`,
 		Example: "  plugsched try --for 5m scheduler.ko && ./benchmark && plugsched confirm",
 		Args:    cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			if o.Trial < time.Second || o.Trial > 24*time.Hour {
-				return cli.Usagef("--for %v: a trial takes from 1s to 24h", o.Trial)
-			}
 			return m.installFile(c, a[0], o, asJSON)
 		},
 	}
-	c.Flags().DurationVar(&o.Trial, "for", time.Minute, "how long, from 1s to 24h")
+	c.Flags().Var(cli.Duration(&o.Trial, time.Minute, time.Second, 24*time.Hour), "for", "how long, from 1s to 24h")
 	installFlags(c, &o)
 	updateFlags(c, &o.Tries, &asJSON)
 	return c

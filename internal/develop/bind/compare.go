@@ -34,7 +34,8 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 			continue
 		}
 		seen[was] = true
-		if p.Source.Normal(d) != u.Normal(was) || perCPU(d.Section) != perCPU(was.Section) {
+		is, before := p.Source.Normal(d), u.Normal(was)
+		if (is != before || perCPU(d.Section) != perCPU(was.Section)) && !c.owned(d, is, before) {
 			c.changed(d)
 		}
 	}
@@ -126,9 +127,6 @@ func (c *comparer) changed(d *asm.Def) {
 	if _, inherited := c.plan.twins[d.Name]; uninteresting(d) && !inherited {
 		return
 	}
-	if c.owned(d) {
-		return
-	}
 	c.out.Changed = append(c.out.Changed, d.Name)
 	fate := c.plan.Fates[d]
 	if s := c.plan.kernel.symbol(d.Name, c.plan.Unit); s != nil && d.Kind == asm.Object && fate == New {
@@ -143,17 +141,6 @@ func (c *comparer) changed(d *asm.Def) {
 	default:
 		c.stays(d)
 	}
-}
-
-// thisModule is what THIS_MODULE stands for in a module; in built-in code it is NULL.
-const thisModule = "__this_module"
-
-// owned reports a definition that nobody edited and that differs because it mentions
-// its owner: with the kernel's it stays NULL, in the module it is right.
-func (c *comparer) owned(d *asm.Def) bool {
-	mentions := false
-	c.plan.Source.Refs(d, func(name string, _ bool) { mentions = mentions || name == thisModule })
-	return mentions && c.src.Find(c.plan.kernel.sourceName(d.Name), edits.Function, edits.Variable) == nil && len(c.causes(d)) == 0
 }
 
 // causes are the edits that made a function's code differ.

@@ -158,9 +158,18 @@ func TestOwned(t *testing.T) {
 	if c := p.Compare(&edits.Set{}); len(c.Changed)+len(c.Refusals) > 0 {
 		t.Errorf("changed %v, refused %v", c.Changed, c.Refusals)
 	}
+	// Somebody else's edit, of what has a name that the initial value mentions, is none of it.
+	const neighbour = "struct table { int start; struct module *owner; int stop; };\n" +
+		"struct table shared_table = { .owner = THIS_MODULE, .stop = 1 };\n"
+	p, _ = plan(t, kernel+body+neighbour, module+body+neighbour)
+	src := &edits.Set{}
+	src.Compare(unitName, "int stop(void) { return 1; }\n", "int stop(void) { return 2; }\n")
+	if c := p.Compare(src); len(c.Changed)+len(c.Refusals) > 0 {
+		t.Errorf("with a neighbour's edit: changed %v, refused %v", c.Changed, c.Refusals)
+	}
 	edited := strings.NewReplacer("shared_owner = THIS", "shared_owner = (void *)4 + (long)THIS", "keep((void *)THIS_MODULE);", "keep(0); keep((void *)THIS_MODULE);").Replace(body)
 	p, _ = plan(t, kernel+body, module+edited)
-	src := &edits.Set{}
+	src = &edits.Set{}
 	src.Compare(unitName, body, edited)
 	if c := p.Compare(src); len(c.Refusals) != 2 {
 		t.Errorf("edited: changed %v, refused %v", c.Changed, c.Refusals)

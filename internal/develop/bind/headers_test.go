@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -154,5 +155,21 @@ func TestInlined(t *testing.T) {
 	}
 	if want := 1 + strings.Count(edited[:strings.Index(edited, "10L")], "\n"); c.Refusals[0].Line != want || c.Refusals[0].File != unitName {
 		t.Errorf("%s:%d, want line %d", c.Refusals[0].File, c.Refusals[0].Line, want)
+	}
+}
+
+// TestManyExports: a tree with very many edits is no work for the rest of the day, which the
+// test's own time limit would notice.
+func TestManyExports(t *testing.T) {
+	k := NewKernel(arch.X86, &boundary.Boundary{}, table(t))
+	src := &edits.Set{}
+	const n = 500000
+	for i := range n {
+		item := &edits.Item{Kind: edits.Call, Name: fmt.Sprint("f", i), Macro: "EXPORT_SYMBOL"}
+		src.Changes = append(src.Changes, &edits.Change{Item: item, New: true})
+	}
+	src.Changes = append(src.Changes, &edits.Change{Item: src.Changes[0].Item, Gone: true})
+	if got := k.CompareExports(src); len(got) != n-1 {
+		t.Errorf("%d refusals, want %d", len(got), n-1)
 	}
 }

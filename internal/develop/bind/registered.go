@@ -123,10 +123,15 @@ func (r *registration) refusal(e *edits.Change) Refusal {
 func (k *Kernel) CompareExports(src *edits.Set) []Refusal {
 	var out []Refusal
 	g := &registrations[0]
+	type export struct{ macro, name string }
+	come, gone := map[export]bool{}, map[export]bool{}
 	for _, e := range src.Changes {
-		moved := slices.ContainsFunc(src.Changes, func(o *edits.Change) bool {
-			return o.Macro == e.Macro && o.Name == e.Name && (o.New && e.Gone || o.Gone && e.New)
-		})
+		x := export{e.Macro, e.Name}
+		come[x], gone[x] = come[x] || e.New, gone[x] || e.Gone
+	}
+	for _, e := range src.Changes {
+		x := export{e.Macro, e.Name}
+		moved := e.Gone && come[x] || e.New && gone[x]
 		if e.Kind != edits.Call || !g.made(e) || moved {
 			continue
 		}

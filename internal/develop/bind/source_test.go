@@ -56,11 +56,11 @@ func changedTree(t *testing.T) (*Kernel, *Sources, *edits.Set) {
 	for _, name := range []string{"kernel/sched/core.c", "include/linux/sched.h", "kernel/sched/smp.h", "kernel/sched/compiled.c"} {
 		s.Compiled = append(s.Compiled, filepath.Join(s.Tree, name))
 	}
-	src, err := edits.Load(s.Tree, []string{"include", "kernel", "mm"}, func(rel string) string {
+	src, err := edits.Load(t.Context(), s.Tree, []string{"include", "kernel", "mm"}, func(rel string) (string, error) {
 		if path := filepath.Join(pristine, rel); exists(path) {
-			return path
+			return path, nil
 		}
-		return ""
+		return "", nil
 	})
 	if err != nil {
 		t.Fatal(err)

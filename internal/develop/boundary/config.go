@@ -76,7 +76,7 @@ func LoadConfig(project string) (*Config, error) {
 	if project == "" {
 		return cfg, nil
 	}
-	text, err := os.ReadFile(project)
+	text, err := readBounded(project)
 	if errors.Is(err, os.ErrNotExist) {
 		return cfg, nil
 	}
@@ -84,6 +84,9 @@ func LoadConfig(project string) (*Config, error) {
 		return nil, err
 	}
 	cfg.file = project
+	if err := cfg.crowded(text); err != nil {
+		return nil, err
+	}
 	var own Config
 	if err := parseConfig(text, &own); err != nil {
 		return nil, cfg.syntax(err)
@@ -110,6 +113,47 @@ func LoadConfig(project string) (*Config, error) {
 		delete(cfg.optional, name)
 	}
 	return cfg, nil
+}
+
+// What a project's file may hold: more than a scheduler has names. The YAML package compares each
+// key of a mapping with all others, and hears of no interruption.
+const (
+	maxConfig  = 4 << 20 // bytes
+	maxEntries = 5000    // of one section
+)
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err == nil && len(text) > maxConfig {
+		err = &ConfigError{File: path, Text: fmt.Sprintf("is larger than %d bytes", maxConfig)}
+	}
+	return text, err
+}
+
+// crowded refuses a file with more entries than make sense. Mistakes of syntax are for others.
+func (c *Config) crowded(text []byte) error {
+	var doc yaml.Node
+	if yaml.Unmarshal(text, &doc) != nil {
+		return nil
+	}
+	var look func(n *yaml.Node) error
+	look = func(n *yaml.Node) error {
+		if len(n.Content) > 2*maxEntries {
+			return &ConfigError{c.file, n.Line, fmt.Sprintf("%d entries, and more than %d make no sense", len(n.Content)/2, maxEntries)}
+		}
+		for _, below := range n.Content {
+			if err := look(below); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return look(&doc)
 }
 
 func parseConfig(text []byte, cfg *Config) error {

@@ -8,6 +8,7 @@
 package edits
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -37,7 +38,7 @@ type Set struct {
 
 // Load compares the files below dirs of a tree with their pristine counterparts.
 // pristine returns the path of a file's, "" if it has none.
-func Load(tree string, dirs []string, pristine func(rel string) string) (*Set, error) {
+func Load(ctx context.Context, tree string, dirs []string, pristine func(rel string) (string, error)) (*Set, error) {
 	s := &Set{items: map[string][]*Item{}}
 	for _, d := range dirs {
 		err := filepath.WalkDir(filepath.Join(tree, d), func(path string, e fs.DirEntry, err error) error {
@@ -48,7 +49,11 @@ func Load(tree string, dirs []string, pristine func(rel string) string) (*Set, e
 			if err != nil {
 				return err
 			}
-			return s.file(path, rel, pristine(rel))
+			was, err := pristine(rel)
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				return err
+			}
+			return s.file(path, rel, was)
 		})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -210,11 +210,11 @@ func TestLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := Load(tree, []string{"kernel", "missing"}, func(rel string) string {
+	s, err := Load(t.Context(), tree, []string{"kernel", "missing"}, func(rel string) (string, error) {
 		if path := filepath.Join(was, rel); rel != "kernel/new.c" && rel != "kernel/Makefile" {
-			return path
+			return path, nil
 		}
-		return ""
+		return "", nil
 	})
 	if err != nil {
 		t.Fatal(err)

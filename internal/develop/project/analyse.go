@@ -21,16 +21,18 @@ import (
 // Analyse derives the boundary of a kernel of which only the vmlinux need be
 // there. Nothing can be built in such a directory, until Init completes it.
 func (p *Project) Analyse(ctx context.Context, t *fetch.Target) error {
-	if err := p.claim(t); err != nil {
+	unlock, err := p.claim(t)
+	if err != nil {
 		return err
 	}
+	defer unlock()
 	self, err := p.selfHash()
 	if err != nil {
 		return err
 	}
-	cfg, err := boundary.LoadConfig(p.path(configFile))
+	cfg, err := p.loadConfig()
 	if err != nil {
-		return &Error{err.Error()}
+		return err
 	}
 	rests, err := cfg.Fingerprint()
 	if err != nil {

@@ -50,7 +50,12 @@ type Built struct {
 
 // Build makes the module from the developer's tree, and packages of it.
 func (p *Project) Build(ctx context.Context) (*Built, error) {
-	in, err := p.inputs()
+	unlock, err := p.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	in, err := p.inputs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +69,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound, err := p.bind(in, units)
+	bound, err := p.bind(ctx, in, units)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +81,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	packages, err := p.pack(ctx, in, d, signer != nil)
+	packages, err := p.pack(in, d, signer != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +93,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 type inputs struct {
 	target      *fetch.Target
 	config      *boundary.Config
+	about       about
 	tree        *module.Tree
 	kernel      *bind.Kernel
 	springboard *isa.Springboard
@@ -96,14 +102,22 @@ type inputs struct {
 
 func (in *inputs) boundary() *boundary.Boundary { return in.kernel.Boundary }
 
-func (p *Project) inputs() (*inputs, error) {
+func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 	in := &inputs{pristine: map[string]module.Unit{}}
-	var err error
+	err := p.complete()
+	if err != nil {
+		return nil, err
+	}
 	if in.config, err = p.sameConfig(); err != nil {
 		return nil, err
 	}
 	if in.target, err = p.Target(); err != nil {
 		return nil, err
+	}
+	for _, path := range []string{in.target.KernelBuild, in.target.HeadersCommon, in.target.Source} {
+		if _, err := os.Stat(path); err != nil {
+			return nil, userError("%v: run `plugsched init` again, which fetches what is gone from the cache", err)
+		}
 	}
 	a, err := arch.Named(in.target.KernelArch)
 	if err != nil {
@@ -113,14 +127,6 @@ func (p *Project) inputs() (*inputs, error) {
 	in.tree.Module = true
 	b, err := p.Boundary()
 	if err != nil {
-		return nil, err
-	}
-	syms, err := p.symbols()
-	if err != nil {
-		return nil, err
-	}
-	in.kernel = bind.NewKernel(a, b, syms)
-	if in.springboard, err = p.springboard(); err != nil {
 		return nil, err
 	}
 	units, err := p.pristine()
@@ -133,15 +139,36 @@ func (p *Project) inputs() (*inputs, error) {
 			in.pristine[u.Name] = u
 		}
 	}
+	if in.about, err = p.about(ctx, in.config, b.Release); err != nil {
+		return nil, err
+	}
+	syms, err := p.symbols()
+	if err != nil {
+		return nil, err
+	}
+	in.kernel = bind.NewKernel(a, b, syms)
+	if in.springboard, err = p.springboard(); err != nil {
+		return nil, err
+	}
 	return in, nil
+}
+
+// complete says what of the developer's tree is needed and gone, before kbuild does in its words.
+func (p *Project) complete() error {
+	for _, need := range []string{schedDir, schedDir + "/Makefile"} {
+		if !exists(p.path(need)) {
+			return userError("%s: is gone: `git -C %s checkout %s -- %s` brings it back", p.path(need), p.Dir, pristineTag, need)
+		}
+	}
+	return nil
 }
 
 // sameConfig reads plugsched.yaml, and refuses one from which another boundary would follow
 // than the one that init derived.
 func (p *Project) sameConfig() (*boundary.Config, error) {
-	cfg, err := boundary.LoadConfig(p.path(configFile))
+	cfg, err := p.loadConfig()
 	if err != nil {
-		return nil, &Error{err.Error()}
+		return nil, err
 	}
 	is, err := cfg.Fingerprint()
 	if err != nil {
@@ -214,9 +241,9 @@ type bound struct {
 
 // bind applies the boundary to every unit, and refuses what would not take
 // effect.
-func (p *Project) bind(in *inputs, units []module.Unit) (b *bound, err error) {
+func (p *Project) bind(ctx context.Context, in *inputs, units []module.Unit) (b *bound, err error) {
 	err = p.stage("bind", "applying the boundary, comparing with the kernel", "", func() (string, error) {
-		if b, err = p.bindUnits(in, units); err != nil {
+		if b, err = p.bindUnits(ctx, in, units); err != nil {
 			return "", err
 		}
 		if refusals := bind.Distinct(b.Refusals); len(refusals) > 0 {
@@ -227,8 +254,8 @@ func (p *Project) bind(in *inputs, units []module.Unit) (b *bound, err error) {
 	return b, err
 }
 
-func (p *Project) bindUnits(in *inputs, units []module.Unit) (*bound, error) {
-	src, err := p.changes(in.target)
+func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit) (*bound, error) {
+	src, err := p.changes(ctx, in.target)
 	if err != nil {
 		return nil, err
 	}
@@ -254,6 +281,9 @@ func (p *Project) bindUnits(in *inputs, units []module.Unit) (*bound, error) {
 	}
 	b.Add(found)
 	for _, u := range units {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		before := &image.Types{} // of a new unit
 		if was, ok := in.pristine[u.Name]; ok {
 			if before, err = bind.ReadTypes(was.Object); err != nil {
@@ -300,7 +330,7 @@ func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string,
 		if err != nil {
 			return "", err
 		}
-		d = p.describe(ctx, in, b, binding)
+		d = p.describe(in, b, binding)
 		size, err := p.write(ctx, ko, d, binding, signer)
 		if err != nil {
 			return "", err
@@ -338,9 +368,9 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 }
 
 // describe says what the module is, but for its name.
-func (p *Project) describe(ctx context.Context, in *inputs, b *bound, binding *module.Binding) *desc.Description {
+func (p *Project) describe(in *inputs, b *bound, binding *module.Binding) *desc.Description {
 	d := &desc.Description{Format: desc.Version, Release: in.boundary().Release, BuildID: in.boundary().BuildID,
-		Tool: p.Tool, Commit: p.commit(ctx), Boundary: map[string]int{},
+		Tool: p.Tool, Commit: in.about.commit, Boundary: map[string]int{},
 		Changed: b.Changed, Added: b.Added, Removed: b.Removed, Warnings: b.Warnings,
 		Witnesses: in.kernel.Witnesses(binding.Places), Jumps: map[string]uint64{}, JumpSize: uint64(in.kernel.Arch.JumpSize)}
 	for c, n := range in.boundary().Counts() {

@@ -3,10 +3,15 @@
 package project
 
 import (
+	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/edits"
@@ -15,7 +20,7 @@ import (
 )
 
 // changes compares the developer's tree with the pristine source.
-func (p *Project) changes(t *fetch.Target) (*edits.Set, error) {
+func (p *Project) changes(ctx context.Context, t *fetch.Target) (*edits.Set, error) {
 	entries, err := os.ReadDir(p.Dir)
 	if err != nil {
 		return nil, err
@@ -26,15 +31,18 @@ func (p *Project) changes(t *fetch.Target) (*edits.Set, error) {
 			dirs = append(dirs, e.Name())
 		}
 	}
-	pristine := func(rel string) string {
+	pristine := func(rel string) (string, error) {
 		for _, dir := range []string{p.state("source"), t.HeadersCommon} {
-			if path := filepath.Join(dir, rel); exists(path) {
-				return path
+			path := filepath.Join(dir, rel)
+			_, err := os.Lstat(path)
+			// What may not be seen is not absent: all of the tree would look new.
+			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+				return path, err
 			}
 		}
-		return ""
+		return "", nil
 	}
-	src, err := edits.Load(p.Dir, dirs, pristine)
+	src, err := edits.Load(ctx, p.Dir, dirs, pristine)
 	if err != nil || len(src.Changes) == 0 {
 		return src, err
 	}

@@ -47,7 +47,7 @@ func changedProject(t *testing.T) (*Project, *edits.Set) {
 	write(t, "#define LENT 2\n", p.Dir, "kernel/sched/smp.h")
 	write(t, "#define A 2\n#define B 2\n", p.Dir, "include/linux/sched.h")
 	write(t, "int hidden;\n", p.Dir, ".cache/x.c")
-	src, err := p.changes(tg)
+	src, err := p.changes(t.Context(), tg)
 	if err != nil {
 		t.Fatal(err)
 	}

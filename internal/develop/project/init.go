@@ -49,9 +49,14 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 	if t.KernelBuild == "" {
 		return fmt.Errorf("%s: was fetched for analysis only", t.Release)
 	}
-	if err := p.claim(t); err != nil {
+	if err := checkPaths(p.Dir, p.Self, t.KernelBuild, t.HeadersCommon, t.Source); err != nil {
 		return err
 	}
+	unlock, err := p.claim(t)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if len(p.Sidecars) == 0 {
 		return p.init(ctx, t)
 	}
@@ -86,7 +91,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err := p.analyseAndCompile(ctx, t, cfg, key); err != nil {
 		return err
 	}
-	if err := p.stage("tree", "making the git repository", t.BuildID, func() (string, error) { return p.makeTree(ctx, t) }); err != nil {
+	if err := p.stage("tree", "making the git repository", t.BuildID+" "+p.Dir, func() (string, error) { return p.makeTree(ctx, t) }); err != nil {
 		return err
 	}
 	if err := p.joinTree(ctx, t, files); err != nil {
@@ -97,27 +102,35 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	})
 }
 
-// claim refuses directories that are something else.
-func (p *Project) claim(t *fetch.Target) error {
+// claim refuses directories that are something else, and takes the lock of one that is not.
+func (p *Project) claim(t *fetch.Target) (unlock func(), err error) {
 	if _, err := arch.Named(t.KernelArch); err != nil {
-		return userError("%s: %v", t.Release, err)
+		return nil, userError("%s: %v", t.Release, err)
 	}
+	if err := p.CheckDir(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(p.state(), 0o755); err != nil {
+		return nil, err
+	}
+	if unlock, err = p.lock(); err != nil {
+		return nil, err
+	}
+	if err := p.claimFor(t); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+func (p *Project) claimFor(t *fetch.Target) error {
 	var was fetch.Target
 	switch err := readJSON(p.state(targetFile), &was); {
 	case err == nil && was.BuildID != t.BuildID:
 		return userError("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release, was.BuildID, t.Release, t.BuildID)
 	case err == nil && was.KernelBuild != "" && t.KernelBuild == "":
 		return userError("%s: is initialised for building; its boundary is there already, and follows %s with `plugsched init %[1]s`", p.Dir, configFile)
-	case err == nil:
-	case !errors.Is(err, os.ErrNotExist):
-		return err
-	case exists(p.state()):
-	default:
-		if entries, err := os.ReadDir(p.Dir); err == nil && len(entries) > 0 {
-			return userError("%s: exists and is not empty: name a new directory", p.Dir)
-		}
-	}
-	if err := os.MkdirAll(p.state(), 0o755); err != nil {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
 	}
 	return writeJSON(p.state(targetFile), t)

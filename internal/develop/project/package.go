@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"plugsched/internal/artefact/desc"
+	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/packaging"
 )
 
@@ -20,27 +21,18 @@ import (
 const installerName = "plugsched-installer"
 
 // pack makes the packages, and returns their paths.
-func (p *Project) pack(ctx context.Context, in *inputs, d *desc.Description, signed bool) (paths []string, err error) {
+func (p *Project) pack(in *inputs, d *desc.Description, signed bool) (paths []string, err error) {
 	err = p.stage("package", "making packages", "", func() (string, error) {
 		s := &packaging.Scheduler{
+			Config: in.about.Config, Time: in.about.time, Installer: in.about.installer,
 			Arch: in.kernel.Arch.Package, Release: d.Release, BuildID: d.BuildID, ModuleName: d.Name, Commit: d.Commit, Tool: d.Tool,
 			Signed: signed, Replaced: d.Replaced,
 			Module: p.Module(), Description: p.Description(), Boundary: p.state(boundaryFile),
-		}
-		if s.Config, err = packaging.ParseConfig(in.config.Package); err != nil {
-			return "", userError("%s: %v", p.path(configFile), err)
-		}
-		p.defaults(ctx, d, &s.Config)
-		if s.Time, err = p.time(ctx); err != nil {
-			return "", err
 		}
 		if p.Documents != nil {
 			if s.Documents, err = p.Documents(s.Time); err != nil {
 				return "", err
 			}
-		}
-		if s.Installer, err = p.installer(ctx); err != nil {
-			return "", err
 		}
 		if paths, err = packaging.Build(p.Dir, s); err != nil {
 			return "", err
@@ -50,54 +42,85 @@ func (p *Project) pack(ctx context.Context, in *inputs, d *desc.Description, sig
 	return paths, err
 }
 
+// about is what is said of a build besides what it makes: all of it is known, and checked,
+// before anything is compiled.
+type about struct {
+	packaging.Config
+	commit    string // the state of the developer's tree, "" when there is no history
+	time      time.Time
+	installer string // path
+}
+
+func (p *Project) about(ctx context.Context, cfg *boundary.Config, release string) (a about, err error) {
+	if a.Config, err = packaging.ParseConfig(cfg.Package); err != nil {
+		return a, userError("%s: %v", p.path(configFile), err)
+	}
+	if a.commit, err = p.commit(ctx); err != nil {
+		return a, err
+	}
+	if err := p.defaults(ctx, release, a.commit, &a.Config); err != nil {
+		return a, err
+	}
+	if a.time, err = p.time(ctx); err != nil {
+		return a, err
+	}
+	a.installer, err = p.installer(ctx)
+	return a, err
+}
+
 // defaults fills in what plugsched.yaml leaves out.
-func (p *Project) defaults(ctx context.Context, d *desc.Description, c *packaging.Config) {
+func (p *Project) defaults(ctx context.Context, release, commit string, c *packaging.Config) (err error) {
 	if c.Name == "" {
 		c.Name = "scheduler"
 	}
 	if c.Version == "" {
-		c.Version = "0." + p.commits(ctx)
-		if d.Commit == "" || strings.HasSuffix(d.Commit, "+") {
+		n, err := p.commits(ctx)
+		if err != nil {
+			return err
+		}
+		c.Version = "0." + n
+		if commit == "" || strings.HasSuffix(commit, "+") {
 			c.Version += "+local"
 		}
 	}
 	if c.Maintainer == "" {
-		c.Maintainer = p.gitLog(ctx, "%an <%ae>")
+		if c.Maintainer, err = p.gitLog(ctx, "%an <%ae>"); err != nil {
+			return err
+		}
 	}
 	if c.Summary == "" {
-		c.Summary = "scheduler for Linux " + d.Release
+		c.Summary = "scheduler for Linux " + release
 	}
+	return nil
 }
 
 // commits counts what was committed on top of the pristine source.
-func (p *Project) commits(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", p.Dir, "rev-list", "--count", pristineTag+"..HEAD").Output()
-	if err != nil {
-		return "0"
+func (p *Project) commits(ctx context.Context) (string, error) {
+	if known, err := p.revision(ctx, pristineRef); known == "" || err != nil {
+		return "0", err
 	}
-	return strings.TrimSpace(string(out))
+	return p.gitOutput(ctx, "rev-list", "--count", pristineRef+"..HEAD")
 }
 
-// commit names the state of the developer's tree, "" when git does not know.
-func (p *Project) commit(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", p.Dir, "rev-parse", "--short=12", "HEAD").Output()
-	if err != nil {
-		return ""
+// commit names the state of the developer's tree, "" when it has no history.
+func (p *Project) commit(ctx context.Context) (string, error) {
+	id, err := p.revision(ctx, "HEAD")
+	if id == "" || err != nil {
+		return "", err
 	}
-	id := strings.TrimSpace(string(out))
-	if exec.CommandContext(ctx, "git", "-C", p.Dir, "diff", "--quiet", "HEAD").Run() != nil {
-		id += "+"
+	_, err = p.gitOutput(ctx, "diff", "--quiet", "HEAD")
+	if exitCode(err) == 1 {
+		return id + "+", nil
 	}
-	return id
+	return id, err
 }
 
-// gitLog returns something about the last commit, "" when git does not know.
-func (p *Project) gitLog(ctx context.Context, format string) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", p.Dir, "log", "-1", "--format="+format).Output()
-	if err != nil {
-		return ""
+// gitLog returns something about the last commit, "" when there is none.
+func (p *Project) gitLog(ctx context.Context, format string) (string, error) {
+	if known, err := p.revision(ctx, "HEAD"); known == "" || err != nil {
+		return "", err
 	}
-	return strings.TrimSpace(string(out))
+	return p.gitOutput(ctx, "log", "-1", "--format="+format)
 }
 
 // time is what the packages' files are dated: the last commit's time, or what the
@@ -105,7 +128,11 @@ func (p *Project) gitLog(ctx context.Context, format string) string {
 func (p *Project) time(ctx context.Context) (time.Time, error) {
 	text, from := os.Getenv("SOURCE_DATE_EPOCH"), "SOURCE_DATE_EPOCH"
 	if text == "" {
-		text, from = p.gitLog(ctx, "%ct"), "the last commit's time"
+		from = "the last commit's time"
+		var err error
+		if text, err = p.gitLog(ctx, "%ct"); err != nil {
+			return time.Time{}, err
+		}
 	}
 	if text == "" {
 		return time.Unix(0, 0).UTC(), nil

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/packaging"
 )
@@ -35,7 +34,13 @@ func TestPackageDefaults(t *testing.T) {
 	p := &Project{Dir: dir}
 	check := func(want packaging.Config, c packaging.Config) {
 		t.Helper()
-		p.defaults(t.Context(), &desc.Description{Release: "6.1.0", Commit: p.commit(t.Context())}, &c)
+		commit, err := p.commit(t.Context())
+		if err == nil {
+			err = p.defaults(t.Context(), "6.1.0", commit, &c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		if c != want {
 			t.Errorf("%+v, want %+v", c, want)
 		}

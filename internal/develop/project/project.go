@@ -10,7 +10,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
@@ -30,6 +35,7 @@ const (
 	pristineTag   = "pristine"
 	targetFile    = "target.json"
 	boundaryFile  = "boundary.json"
+	lockFile      = "lock"
 	symbolsFile   = "symbols"
 	codeFile      = "code"
 	springFile    = "springboard.json"
@@ -189,7 +195,33 @@ func (p *Project) pristine() ([]module.Unit, error) {
 	if err := readJSON(p.state(sidecarFile), &sidecars); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	return append(u, sidecars...), nil
+	return p.relocate(append(u, sidecars...)), nil
+}
+
+// relocate makes the paths of units lead to this directory, when it was moved here or is a copy:
+// never to files of the one that it is a copy of.
+func (p *Project) relocate(units []module.Unit) []module.Unit {
+	for i := range units {
+		u := &units[i]
+		was, _, ok := strings.Cut(u.Object, "/"+stateDir+"/")
+		if !ok || was == p.Dir {
+			continue
+		}
+		move := func(path string) string {
+			if rel, below := strings.CutPrefix(path, was+"/"); below {
+				return p.path(rel)
+			}
+			return path
+		}
+		u.Assembly, u.Object = move(u.Assembly), move(u.Object)
+		for j := range u.Deps {
+			u.Deps[j] = move(u.Deps[j])
+		}
+		for j := range u.Command {
+			u.Command[j] = strings.ReplaceAll(u.Command[j], was+"/", p.Dir+"/")
+		}
+	}
+	return units
 }
 
 // tree describes the build of a source directory.
@@ -202,3 +234,64 @@ func (p *Project) Module() string { return p.path(module.Name + ".ko") }
 
 // Description is where build leaves its description.
 func (p *Project) Description() string { return p.path(module.Name + ".yaml") }
+
+// lock keeps others from changing what is in .plugsched and what is built from it. Who comes
+// second is told who was first, and does not wait: it would build what neither has looked at.
+func (p *Project) lock() (unlock func(), err error) {
+	unlock, err = durable.TryLock(p.state(lockFile), 0o644)
+	var held *durable.HeldError
+	if errors.As(err, &held) {
+		return nil, userError("%s: %s works here: wait until it has ended", p.Dir, held.By)
+	}
+	return unlock, err
+}
+
+// CheckDir refuses a directory that cannot become a working directory, before anything is
+// fetched for it.
+func (p *Project) CheckDir() error {
+	if err := checkPaths(p.Dir, p.Self); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(p.Dir)
+	switch {
+	case errors.Is(err, unix.ENOTDIR):
+		return userError("%s: is no directory, or below a file: name a new directory", p.Dir)
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case len(entries) > 0 && !exists(p.state()):
+		return userError("%s: exists and is not empty: name a new directory", p.Dir)
+	}
+	return nil
+}
+
+// CheckCache refuses a cache of kernels that nothing can be built with; "" is the default.
+func CheckCache(dir string) (err error) {
+	if dir == "" {
+		dir, err = fetch.DefaultCacheDir()
+	} else {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return err
+	}
+	return checkPaths(dir)
+}
+
+// checkPaths refuses paths that the kernel's build system cannot take: make parts words at
+// blanks and lists at colons, gcc options at commas and equals signs; the rest is a shell's, or
+// make's own.
+func checkPaths(list ...string) error {
+	for _, path := range list {
+		if i := strings.IndexFunc(path, foreign); i >= 0 {
+			r, _ := utf8.DecodeRuneInString(path[i:])
+			return userError("%q: the kernel's build system cannot work with a path that has %q in it: name or move to another", path, r)
+		}
+	}
+	return nil
+}
+
+func foreign(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError || strings.ContainsRune("\"'`$:;#%\\*?[]{}()<>|&!~=,", r)
+}

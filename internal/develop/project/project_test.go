@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/module"
@@ -175,6 +176,15 @@ func TestHashOf(t *testing.T) {
 	}
 }
 
+// claimed is claim by a process that ends then.
+func (p *Project) claimed(t *fetch.Target) error {
+	unlock, err := p.claim(t)
+	if err == nil {
+		unlock()
+	}
+	return err
+}
+
 func TestClaim(t *testing.T) {
 	kernel := func(id string) *fetch.Target {
 		return &fetch.Target{Release: "6.1.0-" + id, BuildID: strings.Repeat(id, 10), KernelArch: "x86"}
@@ -182,7 +192,7 @@ func TestClaim(t *testing.T) {
 	dir := t.TempDir()
 	foreign, mine, fresh := filepath.Join(dir, "foreign"), filepath.Join(dir, "mine"), filepath.Join(dir, "a/b/fresh")
 	write(t, "precious", foreign, "thesis.tex")
-	if err := at(t, foreign).claim(kernel("aaaa")); err == nil || !strings.Contains(err.Error(), "exists and is not empty") {
+	if err := at(t, foreign).claimed(kernel("aaaa")); err == nil || !strings.Contains(err.Error(), "exists and is not empty") {
 		t.Errorf("foreign directory: %v", err)
 	}
 	if got := files(t, foreign); !slices.Equal(got, []string{"thesis.tex"}) {
@@ -190,34 +200,34 @@ func TestClaim(t *testing.T) {
 	}
 	for _, d := range []string{mine, fresh} {
 		for range 2 { // a second run resumes
-			if err := at(t, d).claim(kernel("aaaa")); err != nil {
+			if err := at(t, d).claimed(kernel("aaaa")); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	write(t, "edited", mine, "kernel/sched/core.c")
-	if err := at(t, mine).claim(kernel("aaaa")); err != nil {
+	if err := at(t, mine).claimed(kernel("aaaa")); err != nil {
 		t.Errorf("with files of its own: %v", err)
 	}
 	var e *Error
-	err := at(t, mine).claim(kernel("bbbb"))
+	err := at(t, mine).claimed(kernel("bbbb"))
 	if !errors.As(err, &e) || !strings.Contains(err.Error(), "is for kernel 6.1.0-aaaa (build-id aaaaaaaa), not 6.1.0-bbbb (build-id bbbbbbbb)") {
 		t.Errorf("other kernel: %v", err)
 	}
 	arm := kernel("aaaa")
 	arm.KernelArch = "arm64"
-	if err := at(t, filepath.Join(dir, "arm")).claim(arm); !errors.As(err, &e) || !strings.Contains(err.Error(), "arm64 is not supported") || exists(filepath.Join(dir, "arm")) {
+	if err := at(t, filepath.Join(dir, "arm")).claimed(arm); !errors.As(err, &e) || !strings.Contains(err.Error(), "arm64 is not supported") || exists(filepath.Join(dir, "arm")) {
 		t.Errorf("other architecture: %v", err)
 	}
 	if got, err := at(t, mine).Target(); err != nil || got.Release != "6.1.0-aaaa" {
 		t.Errorf("target %+v, %v", got, err)
 	}
 	write(t, "in the way", dir, "file")
-	if err := at(t, filepath.Join(dir, "file")).claim(kernel("aaaa")); err == nil {
+	if err := at(t, filepath.Join(dir, "file")).claimed(kernel("aaaa")); err == nil {
 		t.Error("a file is claimed as a directory")
 	}
 	write(t, "{", mine, stateDir, targetFile)
-	if err := at(t, mine).claim(kernel("bbbb")); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if err := at(t, mine).claimed(kernel("bbbb")); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a directory whose kernel cannot be read was claimed for another: %v", err)
 	}
 }
@@ -305,7 +315,7 @@ func TestMakeTree(t *testing.T) {
 	if _, err := p.makeTree(t.Context(), tgt); err != nil {
 		t.Fatal(err)
 	}
-	want := ".gitignore\ninclude/linux/a.h\nkernel/sched/core.c\nplugsched.yaml"
+	want := ".clangd\n.gitignore\ninclude/linux/a.h\nkernel/sched/core.c\nplugsched.yaml"
 	if got := git("ls-files"); got != want {
 		t.Errorf("committed %q, want %q", got, want)
 	}
@@ -388,5 +398,52 @@ func TestErrors(t *testing.T) {
 	r := &RefusedError{[]bind.Refusal{{Class: bind.Stays, Name: "f", Why: "is bad", Do: "stop"}, {Class: bind.Init, Name: "g", Why: "is worse", Do: "run"}}}
 	if want := "f is bad; stop (docs/develop/refusals.md#stays)\ng is worse; run (docs/develop/refusals.md#init)"; r.Error() != want {
 		t.Errorf("%q", r)
+	}
+}
+
+// TestClangd: options that only gcc knows do not reach clangd, and those that change what
+// source means do, if the kernel is built with them.
+func TestClangd(t *testing.T) {
+	p, tgt := pristineTree(t)
+	units, err := p.pristine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	units[0].Command = append(units[0].Command, "-fshort-wchar", "-fconserve-stack", "-mindirect-branch=thunk-extern")
+	if err := writeJSON(p.state(pristineFile), units); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.makeTree(t.Context(), tgt); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(p.path(clangdFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		CompileFlags struct{ Remove, Add []string } `yaml:"CompileFlags"`
+	}
+	if err := yaml.Unmarshal([]byte(strings.NewReplacer("Remove", "remove", "Add", "add").Replace(string(text))), &got); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if want := []string{"-f*", "-m*"}; !slices.Equal(got.CompileFlags.Remove, want) {
+		t.Errorf("removed: %v", got.CompileFlags.Remove)
+	}
+	if want := []string{"-Wno-unknown-warning-option", "-fshort-wchar"}; !slices.Equal(got.CompileFlags.Add, want) {
+		t.Errorf("added: %v", got.CompileFlags.Add)
+	}
+}
+
+// TestIgnored: what the commands write by default is no change of the developer's.
+func TestIgnored(t *testing.T) {
+	p, tgt := pristineTree(t)
+	if _, err := p.makeTree(t.Context(), tgt); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"boundary.html", "scheduler.ko", "scheduler.yaml", "a.deb", "a.rpm", ".plugsched/lock", ".cache/clangd/index"} {
+		write(t, "", p.Dir, name)
+	}
+	if out, err := p.gitOutput(t.Context(), "status", "--porcelain", "-uall"); err != nil || out != "" {
+		t.Errorf("%v, %s", err, out)
 	}
 }

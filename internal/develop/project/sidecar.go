@@ -15,6 +15,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/develop/packaging"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/fetch"
 )
@@ -50,11 +51,23 @@ func (p *Project) addSidecars(list []string) (undo func() error, err error) {
 	return undo, durable.WriteFile(path, text, 0o644)
 }
 
-// config reads plugsched.yaml, and checks its sidecars against the source.
-func (p *Project) config(t *fetch.Target) (*boundary.Config, error) {
+// loadConfig reads plugsched.yaml, and checks all of it that can be checked without the kernel.
+func (p *Project) loadConfig() (*boundary.Config, error) {
 	cfg, err := boundary.LoadConfig(p.path(configFile))
 	if err != nil {
 		return nil, &Error{err.Error()}
+	}
+	if _, err := packaging.ParseConfig(cfg.Package); err != nil {
+		return nil, userError("%s: %v", p.path(configFile), err)
+	}
+	return cfg, nil
+}
+
+// config reads plugsched.yaml, and checks its sidecars against the source.
+func (p *Project) config(t *fetch.Target) (*boundary.Config, error) {
+	cfg, err := p.loadConfig()
+	if err != nil {
+		return nil, err
 	}
 	for i := range cfg.Sidecar {
 		s := &cfg.Sidecar[i]
@@ -78,9 +91,9 @@ func sidecarFiles(cfg *boundary.Config) []string {
 // SourceDirs lists the top directories of the source that a project's sidecars are
 // in, those of plugsched.yaml and more that are given as FILE:FUNCTION.
 func (p *Project) SourceDirs(more []string) ([]string, error) {
-	cfg, err := boundary.LoadConfig(p.path(configFile))
+	cfg, err := p.loadConfig()
 	if err != nil {
-		return nil, &Error{err.Error()}
+		return nil, err
 	}
 	var out []string
 	for _, f := range append(cfg.Sidecar.Files(), more...) {

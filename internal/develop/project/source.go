@@ -3,8 +3,10 @@
 package project
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,6 +80,26 @@ func writeBelow(dir, rel string, text []byte) error {
 	return os.WriteFile(path, text, 0o644)
 }
 
+// clangdFile is what clangd, an editor's reader of C, goes by besides compile_commands.json.
+const clangdFile = ".clangd"
+
+// meaning are those of gcc's options for code that change what source means. Clang knows them.
+var meaning = []string{"-fshort-wchar", "-funsigned-char", "-fsigned-char", "-fms-extensions", "-ffreestanding"}
+
+// clangdConfig keeps from clangd the options that only gcc knows: each is an error on line 1
+// of every file. Options of code generation are nothing to it, but for a few that this kernel
+// may be built with.
+func clangdConfig(units []module.Unit) string {
+	add := []string{"-Wno-unknown-warning-option"}
+	for _, flag := range meaning {
+		if slices.ContainsFunc(units, func(u module.Unit) bool { return slices.Contains(u.Command, flag) }) {
+			add = append(add, flag)
+		}
+	}
+	return "# The kernel is built by gcc, whose options for code clangd does not know.\nCompileFlags:\n  Remove: [-f*, -m*]\n  Add: [" +
+		strings.Join(add, ", ") + "]\n"
+}
+
 // asPlugsched makes git commit whoever the user is.
 var asPlugsched = []string{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false"}
 
@@ -88,7 +110,10 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 	if err != nil {
 		return "", err
 	}
-	if p.git(ctx, "rev-parse", "-q", "--verify", "refs/tags/"+pristineTag) == nil {
+	switch made, err := p.revision(ctx, pristineRef); {
+	case err != nil:
+		return "", err
+	case made != "":
 		return "exists", p.writeCommands(t, units)
 	}
 	files, err := filesBelow(p.state("source"))
@@ -114,7 +139,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 			return "", err
 		}
 	}
-	own := map[string]string{".gitignore": gitignore, configFile: configTemplate}
+	own := map[string]string{".gitignore": gitignore, configFile: configTemplate, clangdFile: clangdConfig(units)}
 	for rel, text := range own {
 		if !exists(p.path(rel)) {
 			if err := writeBelow(p.Dir, rel, []byte(text)); err != nil {
@@ -146,6 +171,7 @@ const gitignore = `/.plugsched/
 /scheduler.yaml
 /*.deb
 /*.rpm
+/boundary.html
 `
 
 const configTemplate = `# What the boundary analysis cannot know. Each entry maps a name to the reason.
@@ -172,16 +198,51 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 `
 
 func (p *Project) git(ctx context.Context, args ...string) error {
+	_, err := p.gitOutput(ctx, args...)
+	return err
+}
+
+// pristineRef is the tag, whatever branches are called.
+const pristineRef = "refs/tags/" + pristineTag
+
+// revision abbreviates the id of a commit. It is "" when there is none of that name; that git
+// will not look, since the tree is somebody else's for one, is an error.
+func (p *Project) revision(ctx context.Context, name string) (string, error) {
+	if !exists(p.path(".git")) {
+		return "", nil // and that of a directory above is not meant
+	}
+	id, err := p.gitOutput(ctx, "rev-parse", "-q", "--verify", "--short=12", name)
+	if exitCode(err) == 1 {
+		return "", nil
+	}
+	return id, err
+}
+
+// exitCode is that of a program that failed, or 0.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return 0
+}
+
+// gitOutput runs git in the tree, and returns what it prints.
+func (p *Project) gitOutput(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", p.Dir}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	// SIGTERM lets git remove its lock files.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(complaint.String()+out.String()))
 	}
-	return nil
+	return strings.TrimSpace(out.String()), nil
 }
 
 // writeCommands writes compile_commands.json for clangd: how the kernel's build

@@ -280,17 +280,40 @@ func explainUnknown(ctx context.Context, release string) error {
 		return err
 	}
 	_, flavour, _ := splitRelease(release)
-	have := debugReleases(names, flavour)
-	if len(have) == 0 {
-		known, err := aptShow(ctx, names...)
-		if len(names) == 0 || err == nil && len(known) == 0 {
-			return errNoLists
+	e := &UnavailableError{Package: "linux-image-" + release, Have: nearest(debugReleases(names, flavour), release)}
+	if len(e.Have) > 0 {
+		e.Fix = "run apt-get update if it is new, or name its files by hand with --vmlinux, --headers and --source"
+		return e
+	}
+	known, err := aptShow(ctx, names...)
+	if len(names) == 0 || err == nil && len(known) == 0 {
+		return errNoLists
+	}
+	all := flavours(names)
+	for _, fl := range all {
+		if r := release + "-" + fl; slices.Contains(debugReleases(names, fl), r) {
+			e.Have = append(e.Have, r)
 		}
 	}
-	return &UnavailableError{
-		Package: "linux-image-" + release, Have: nearest(have, release),
-		Fix: "run apt-get update if it is new, or name its files by hand with --vmlinux, --headers and --source",
+	if len(e.Have) > 0 {
+		e.Fix = "the flavour is missing: name one of these"
+		return e
 	}
+	e.Flavours = all
+	e.Fix = "the boundary of another kernel can be derived with --analyze-only --vmlinux FILE"
+	return e
+}
+
+// flavours lists those of which there are kernels.
+func flavours(names []string) []string {
+	var l []string
+	for _, n := range names {
+		if abi, fl, ok := splitRelease(strings.TrimPrefix(n, "linux-image-")); ok && abi != series(abi) && slices.Contains(names, n+"-dbg") {
+			l = append(l, fl)
+		}
+	}
+	slices.Sort(l)
+	return slices.Compact(l)
 }
 
 var errNoLists = fmt.Errorf("apt has no lists of kernel packages; run: apt-get update")

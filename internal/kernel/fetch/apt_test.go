@@ -12,13 +12,24 @@ import (
 	"testing"
 )
 
+// absent is a case of TestUnavailable.
+type absent struct {
+	publish func(a *archive)
+	release string
+	version string
+	want    []string
+}
+
+// unsupported is a kernel that no archive will ever have: what is supported is said first.
+func unsupported(release string) absent {
+	return absent{func(a *archive) {
+		a.publish(testKernel())
+		a.publish(newKernel("6.1.0-10-amd64", "6.1.8-1"))
+	}, release, "", []string{"only Debian's kernels of these flavours are supported: amd64, cloud-amd64; package linux-image-" + release}}
+}
+
 func TestUnavailable(t *testing.T) {
-	for name, c := range map[string]struct {
-		publish func(a *archive)
-		release string
-		version string
-		want    []string
-	}{
+	for name, c := range map[string]absent{
 		"empty lists": {
 			func(a *archive) {}, testRelease, "",
 			[]string{"apt-get update"},
@@ -35,6 +46,19 @@ func TestUnavailable(t *testing.T) {
 			"6.1.0-99-cloud-amd64", "",
 			[]string{"linux-image-6.1.0-99-cloud-amd64", "(there are: 6.1.0-10-cloud-amd64, " + testRelease + ")", "--vmlinux"},
 		},
+		"no flavour": {
+			func(a *archive) {
+				a.publish(testKernel())
+				a.publish(newKernel("6.1.0-9-amd64", "6.1.7-2"))
+				a.publish(newKernel("6.1.0-10-amd64", "6.1.8-1"))
+			},
+			strings.TrimSuffix(testRelease, "-cloud-amd64"), "",
+			[]string{"(there are: 6.1.0-9-amd64, 6.1.0-9-cloud-amd64)", "the flavour is missing: name one of these"},
+		},
+		"Red Hat's":  unsupported("5.14.0-427.13.1.el9_4.x86_64"),
+		"Alibaba's":  unsupported("4.19.91-26.al7.x86_64"),
+		"Ubuntu's":   unsupported("5.15.0-105-generic"),
+		"for others": unsupported("6.1.0-9-cloud-arm64"),
 		"no debug package": {
 			func(a *archive) {
 				a.publish(testKernel(), "dbg")

@@ -50,10 +50,16 @@ type UnavailableError struct {
 	Version string   // wanted version, empty if any would do
 	Have    []string // versions, or releases, that could be had instead; newest first
 	Fix     string
+	// Flavours are those of the kernels that are supported, when this is none of them.
+	Flavours []string
 }
 
 func (e *UnavailableError) Error() string {
-	s := "package " + e.Package
+	s := ""
+	if len(e.Flavours) > 0 {
+		s = "only Debian's kernels of these flavours are supported: " + strings.Join(e.Flavours, ", ") + "; "
+	}
+	s += "package " + e.Package
 	if e.Version != "" {
 		s += " " + e.Version
 	}

@@ -8,11 +8,16 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"plugsched/internal/outcome"
 )
 
 // Target names the artefacts of one kernel. All paths are absolute.
@@ -133,6 +138,9 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := makeCache(f.cache); err != nil {
+		return nil, err
+	}
 	if o.Suite != "" && !f.cached() {
 		if ctx, err = inSuite(ctx, f.cache, o.Suite, f.rep); err != nil {
 			return nil, err
@@ -222,6 +230,15 @@ func newFetcher(o *Options) (*fetcher, error) {
 		return nil, fmt.Errorf("release %q is not the name of a kernel release", f.release)
 	}
 	return f, nil
+}
+
+// makeCache finds out first, not after a look at apt's archives, that nothing can be kept.
+func makeCache(dir string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if errors.Is(err, unix.ENOTDIR) {
+		return outcome.With(outcome.Usage, fmt.Errorf("the cache %s is no directory: name one with --cache-dir", dir))
+	}
+	return spaceError(err, dir, 0)
 }
 
 // cached reports that the cache has all that is missing.

@@ -7,6 +7,8 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"plugsched/internal/artefact/installed"
@@ -22,12 +24,31 @@ func Examine(h live.Host, m *live.Module, p *installed.Package, o live.InstallOp
 	if !h.MaySysModule() {
 		return list
 	}
+	if f := unsupported(h); f != nil && m == nil && p == nil {
+		list = append(list, *f)
+	}
 	for _, find := range []func(live.Host, *installed.Package) *live.Finding{state, packages, guard, disabled} {
 		if f := find(h, p); f != nil {
 			list = append(list, *f)
 		}
 	}
 	return list
+}
+
+// unsupported: a module that is there was built for its kernel somehow; without one, the question
+// is whether it can be. Debian's kernels say in their version that they are (uname -v), and of no
+// other are debug symbols, headers and source looked for.
+func unsupported(h live.Host) *live.Finding {
+	const file = "/proc/sys/kernel/version"
+	text, err := os.ReadFile(filepath.Join("/", h.Root, file))
+	switch {
+	case err != nil:
+		return &live.Finding{Check: "supported kernel", Problem: fmt.Sprintf("who built this kernel cannot be told: %v", err), Fix: "mount /proc"}
+	case strings.Contains(string(text), "Debian "):
+		return nil
+	}
+	return &live.Finding{Check: "supported kernel", Problem: "this kernel is none of Debian's, and others are not supported: " + strings.TrimSpace(string(text)),
+		Fix: "boot a kernel of Debian, or build with `plugsched init --vmlinux FILE --headers DIR --source DIR`, and name the module"}
 }
 
 // state: without its directory a package is refused, since the boot guard cannot be

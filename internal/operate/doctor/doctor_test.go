@@ -43,6 +43,9 @@ func TestExamine(t *testing.T) {
 		"the guard failed":      {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "now", "failed": "task 5 was not run"}}`, p, "boot guard", true, "task 5 was not run"},
 		"the guard, of another": {guard, `{"attempt": {"package": "s", "version": "0", "module": "plugsched_bb", "boot_id": "before"}}`, p, "", false, ""},
 		"the guard, no package": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "before"}}`, nil, "", false, ""},
+		"another's kernel":      {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", nil, "supported kernel", true, "none of Debian's"},
+		"no /proc":              {"/proc/uptime", "", nil, "supported kernel", true, "cannot be told"},
+		"its package is there":  {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", p, "", false, ""},
 		"a damaged guard":       {guard, "{", p, "boot guard", true, "is damaged"},
 		"disabled":              {"/proc/cmdline", "ro plugsched.enable=0 quiet\n", p, "kernel command line", false, "plugsched.enable=0"},
 	} {
@@ -50,9 +53,12 @@ func TestExamine(t *testing.T) {
 			h := live.Host{Root: t.TempDir()}
 			put(t, h.Root, "/proc/self/status", "CapEff:\tffffffff\n")
 			put(t, h.Root, "/proc/sys/kernel/random/boot_id", "now\n")
+			if name != "no /proc" {
+				put(t, h.Root, "/proc/sys/kernel/version", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)\n")
+			}
 			put(t, h.Root, tt.file, tt.text)
 			list := slices.DeleteFunc(Examine(h, nil, tt.p, live.InstallOptions{}), func(f live.Finding) bool {
-				return !slices.Contains([]string{"state", "packages", "boot guard", "kernel command line"}, f.Check)
+				return !slices.Contains([]string{"state", "packages", "boot guard", "kernel command line", "supported kernel"}, f.Check)
 			})
 			if tt.check == "" {
 				if len(list) > 0 {

@@ -179,3 +179,15 @@ func TestKernelLog(t *testing.T) {
 		t.Errorf("%q", lines)
 	}
 }
+
+// TestRemovedName: what ran until this command stopped it is not called inactive.
+func TestRemovedName(t *testing.T) {
+	for state, want := range map[string]string{
+		stateInactive:   "plugsched_a",
+		stateRolledBack: "plugsched_a, from which the kernel had gone back",
+	} {
+		if got := (&Loaded{Name: "plugsched_a", State: state}).String(); got != want {
+			t.Errorf("%s: %q, want %q", state, got, want)
+		}
+	}
+}

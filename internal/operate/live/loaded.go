@@ -154,7 +154,7 @@ func (list loadedList) unloadIdle(ctx context.Context, to Progress) error {
 			to.sayf("%s %s", l.Name, staysPinned)
 			continue
 		}
-		to.sayf("removing %s, which is %s", l.Name, l.State)
+		to.sayf("removing %s", l)
 		err := l.unload(ctx)
 		var held *HeldError
 		if l.State == stateRolledBack && errors.As(err, &held) {
@@ -166,6 +166,14 @@ func (list loadedList) unloadIdle(ctx context.Context, to Progress) error {
 		}
 	}
 	return nil
+}
+
+// String names the module, and says so when it is one that the kernel has left by itself.
+func (l *Loaded) String() string {
+	if l.State == stateRolledBack {
+		return l.Name + ", from which the kernel had gone back"
+	}
+	return l.Name
 }
 
 // unload removes the inactive module. One that has just gone back by itself is busy for

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"plugsched/internal/outcome"
+)
+
+// command runs the whole program's command, as far as it can be without an exit.
+func command(t *testing.T, args ...string) (out string, means outcome.Outcome) {
+	t.Helper()
+	var b bytes.Buffer
+	root := wholeRoot()
+	root.SetOut(&b)
+	root.SetErr(&b)
+	root.SetArgs(args)
+	err := root.ExecuteContext(t.Context())
+	if err != nil {
+		b.WriteString(err.Error())
+	}
+	return b.String(), outcome.Of(err)
+}
+
+// mistakes are command lines that are refused before anything is done, and what is said.
+func mistakes(t *testing.T, list map[string]string) {
+	t.Helper()
+	for line, want := range list {
+		args := strings.Split(line, " ")
+		for i := range args {
+			args[i] = strings.Trim(args[i], "'")
+		}
+		if out, means := command(t, args...); means != outcome.Usage || !strings.Contains(out, want) {
+			t.Errorf("plugsched %s: %v (%d), no %q in\n%s", line, means, means.ExitCode(), want, out)
+		}
+	}
+}
+
+func TestRanges(t *testing.T) {
+	mistakes(t, map[string]string{
+		"vm --cpus 0":        "it must be from 1 to 255",
+		"vm --cpus -1":       "it must be from 1 to 255",
+		"vm --cpus 256":      "it must be from 1 to 255",
+		"vm --memory 0":      "it must be from 128 to 1048576",
+		"vm --memory -1":     "it must be from 128 to 1048576",
+		"install --tries 0":  "it must be from 1 to 1000",
+		"try --for 25h x.ko": "it must be from 1s to 24h",
+	})
+}
+
+// TestMistakes: none of these is looked up or begun.
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mistakes(t, map[string]string{
+		"boundary nosuch":                         "unknown command",
+		"boundary sohw":                           "did you mean show?",
+		"package nosuch":                          "unknown command",
+		"init --release ../../etc work":           "it must be a kernel's release",
+		"init --release foo work":                 "it must be a kernel's release",
+		"init --release '' work":                  "it must be a kernel's release",
+		"init --release 6.1.0-1/.. work":          "it must be a kernel's release",
+		"init --suite '' --release 6.1.0-1 work":  "--suite is empty",
+		"vm --release ../../etc":                  "it must be a kernel's release",
+		"guard --release ../../etc":               "it must be a kernel's release",
+		"guard --release ''":                      "it must be a kernel's release",
+		"vm --dir x --release 6.1.0-57-amd64":     "exclude each other",
+		"vm --file " + dir + ":/x":                "is no file",
+		"vm --file " + dir + "/nosuch:/x":         "no such file",
+		"vm --file " + file + ":x":                "write HOST:GUEST",
+		"vm --file " + file + ":/":                "write HOST:GUEST",
+		"vm --file " + file + ":/a/../b":          "write HOST:GUEST",
+		"vm --file " + file:                       "write HOST:GUEST",
+		"boundary why ''":                         "an argument is empty; usage: plugsched boundary why NAME",
+		"build ''":                                "an argument is empty",
+		"boundary show --class x":                 "--class x: there is no such class: functions are ",
+		"metrics --output ''":                     "--output is empty",
+		"metrics --listen 127.0.0.1:1 --socket x": "exclude each other",
+		"init --release 6.1.0-57-amd64 --cache-dir " + file + " " + dir + "/work":       "is no directory",
+		"init --release 6.1.0-57-amd64 --cache-dir " + file + "/below " + dir + "/work": "is no directory",
+	})
+	if _, err := os.Stat(filepath.Join(dir, "work")); err == nil {
+		t.Error("a working directory was begun")
+	}
+}
+
+// TestWords: what cannot be is said in plain words, before anything is fetched.
+func TestWords(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"file", "full/x"} {
+		os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755)
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const init = "init --release 9.9.0-1-amd64 " // that no archive has
+	for line, want := range map[string]string{
+		init + dir + "/file":                   "/file: is no directory, or below a file: name a new directory",
+		init + dir + "/file/x":                 "is no directory, or below a file",
+		init + dir + "/full":                   "exists and is not empty",
+		init + dir + "/a\u00a0b":               `has '\u00a0' in it`,
+		init + dir + "/a:b":                    `has ':' in it`,
+		init + dir + "/a'b":                    `has '\'' in it`,
+		init + "--cache-dir a,b " + dir + "/w": `has ',' in it`,
+		"metrics --output /nosuch/x":           "--output /nosuch/x: there is no directory /nosuch",
+	} {
+		if out, means := command(t, strings.Split(line, " ")...); means != outcome.Precondition || !strings.Contains(out, want) {
+			t.Errorf("%s: %v, no %q in\n%s", line, means.ExitCode(), want, out)
+		}
+	}
+	list, _ := filepath.Glob(dir + "/*")
+	if len(list) != 2 {
+		t.Errorf("left behind: %v", list)
+	}
+}

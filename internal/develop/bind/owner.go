@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bind
+
+import (
+	"strconv"
+	"strings"
+
+	"plugsched/internal/develop/asm"
+	"plugsched/internal/develop/edits"
+)
+
+// thisModule is what THIS_MODULE stands for in a module; in built-in code it is NULL.
+const thisModule = "__this_module"
+
+// owned reports a definition that differs from the pristine one because it mentions its
+// owner, and not by anything that the developer did: with the kernel's it stays NULL, in the
+// module it is right. is and was are the two as asm.Unit.Normal shows them.
+func (c *comparer) owned(d *asm.Def, is, was string) bool {
+	if !strings.Contains(is, thisModule) || strings.Contains(was, thisModule) {
+		return false
+	}
+	if d.Kind == asm.Object {
+		return withoutOwner(is) == withoutOwner(was)
+	}
+	// What the compiler makes of NULL in code is another instruction, or none.
+	return c.src.Find(c.plan.kernel.sourceName(d.Name), edits.Function) == nil && len(c.causes(d)) == 0
+}
+
+// withoutOwner shows data with NULL in the place of its owner. The compiler writes
+// neighbouring zeros as one statement, so that each byte of them is shown for itself.
+func withoutOwner(normal string) string {
+	var b strings.Builder
+	for line := range strings.Lines(normal) {
+		line = strings.TrimSpace(line)
+		directive, value, _ := strings.Cut(line, "\t")
+		n := map[string]int{".quad": 8, ".xword": 8, ".long": 4, ".word": 2, ".value": 2, ".byte": 1}[directive]
+		switch {
+		case directive == ".zero":
+			n, _ = strconv.Atoi(value)
+		case value != "0" && value != thisModule:
+			n = 0
+		}
+		if n == 0 {
+			b.WriteString(line + "\n")
+			continue
+		}
+		b.WriteString(strings.Repeat("0\n", n))
+	}
+	return b.String()
+}
