@@ -66,7 +66,8 @@ func testTrap(t *testing.T) {
 	}
 	schedule := only(list, "__schedule")
 	trap(t, m, schedule)
-	if n, report := runsInto(t, m, 1); n != 1 || !strings.Contains(report, "hit __schedule at __schedule+") || !strings.Contains(report, "\n\tschedule") {
+	if n, report := runsInto(t, m, 1); n != 1 || !strings.Contains(report, "hit __schedule at __schedule+") ||
+		!strings.Contains(report, "\n\tschedule") {
 		t.Errorf("__schedule alone:\n%s", report)
 	}
 	if err := tryTrap(t, m, schedule); err == nil {

@@ -83,11 +83,13 @@ func TestUnknown(t *testing.T) {
 		"one --c":               "unknown flag: --c",
 	} {
 		var out, complaint bytes.Buffer
-		if code := run(t.Context(), program(), &out, &complaint, strings.Fields(line)...); code != 2 || !strings.Contains(complaint.String(), want) || out.Len() > 0 {
+		if code := run(t.Context(), program(), &out, &complaint, strings.Fields(line)...); code != 2 ||
+			!strings.Contains(complaint.String(), want) || out.Len() > 0 {
 			t.Errorf("%s: %d, no %q in %s\nbut on stdout %s", line, code, want, &complaint, &out)
 		}
 	}
-	for _, line := range []string{"", "group", "help", "help group", "help group member", "completion bash", "completion", "group member", "--version", "__complete help gr"} {
+	for _, line := range []string{"", "group", "help", "help group", "help group member", "completion bash", "completion",
+		"group member", "--version", "__complete help gr"} {
 		var out, complaint bytes.Buffer
 		if code := run(t.Context(), program(), &out, &complaint, strings.Fields(line)...); code != 0 || out.Len() == 0 && line != "group member" {
 			t.Errorf("%s: %d, %s%s", line, code, &out, &complaint)
@@ -102,7 +104,8 @@ func TestLostOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	for line, code := range map[string]int{"print": 1, "help": 1, "group": 1, "--version": 1, "completion bash": 1, "quiet": 3, "group member": 0} {
+	for line, code := range map[string]int{"print": 1, "help": 1, "group": 1, "--version": 1, "completion bash": 1, "quiet": 3,
+		"group member": 0} {
 		var complaint bytes.Buffer
 		got := run(t.Context(), program(), full, &complaint, strings.Fields(line)...)
 		if said := strings.Count(complaint.String(), "no space left"); got != code || said != 1 && code != 0 {
@@ -127,7 +130,8 @@ func TestWriteFile(t *testing.T) {
 		t.Errorf("%v, %q", err, text)
 	}
 	err = WriteFile("output", dir+"/nosuch/x", nil)
-	if want := "--output " + dir + "/nosuch/x: there is no directory " + dir + "/nosuch"; err == nil || err.Error() != want || outcome.Of(err) != outcome.Precondition {
+	if want := "--output " + dir + "/nosuch/x: there is no directory " + dir + "/nosuch"; err == nil || err.Error() != want ||
+		outcome.Of(err) != outcome.Precondition {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -140,7 +144,8 @@ func TestRelease(t *testing.T) {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "../../etc", "foo bar", "6", "6.", "6.1/..", "6.1 ", "6.1\n", "v6.1", "6.1.0;x", "6." + strings.Repeat("1", 63)} {
+	for _, bad := range []string{"", "../../etc", "foo bar", "6", "6.", "6.1/..", "6.1 ", "6.1\n", "v6.1", "6.1.0;x",
+		"6." + strings.Repeat("1", 63)} {
 		if err := (Release{&to}).Set(bad); outcome.Of(err) != outcome.Usage {
 			t.Errorf("%q: %v", bad, err)
 		}

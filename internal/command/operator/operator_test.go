@@ -283,8 +283,10 @@ func TestMetrics(t *testing.T) {
 // the module is even looked for; a negative watchdog is not none.
 func TestRanges(t *testing.T) {
 	m := stock(t)
-	for _, bad := range []string{"install --watchdog=-5s", "install --watchdog=10ms", "install --watchdog=25h", "install --tries=0", "install --tries=-3",
-		"try --for=25h", "try --for=0", "try --for=-1m", "try --tries=-3", "try --watchdog=-1ns", "uninstall --tries=-1", "boot --trial=25h", "boot --settle=-1s", "boot --trial=10s --settle=10s"} {
+	for _, bad := range []string{"install --watchdog=-5s", "install --watchdog=10ms", "install --watchdog=25h",
+		"install --tries=0", "install --tries=-3",
+		"try --for=25h", "try --for=0", "try --for=-1m", "try --tries=-3", "try --watchdog=-1ns", "uninstall --tries=-1",
+		"boot --trial=25h", "boot --settle=-1s", "boot --trial=10s --settle=10s"} {
 		words := strings.Fields(bad)
 		if words[0] != "uninstall" {
 			words = append(words, "/nosuch.ko")

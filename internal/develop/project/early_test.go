@@ -35,7 +35,8 @@ func buildable(t *testing.T) *Project {
 	}
 	write(t, "obj-y += core.o\n", p.path(schedDir), "Makefile")
 	kernel := t.TempDir()
-	if err := writeJSON(p.mkState(t, targetFile), &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: kernel, HeadersCommon: kernel, Source: kernel}); err != nil {
+	if err := writeJSON(p.mkState(t, targetFile), &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: kernel,
+		HeadersCommon: kernel, Source: kernel}); err != nil {
 		t.Fatal(err)
 	}
 	if err := writeJSON(p.state(pristineFile), []module.Unit{{Name: "kernel/sched/core.c", Object: p.state("pristine/core.o")}}); err != nil {
@@ -66,13 +67,18 @@ func TestCheckedFirst(t *testing.T) {
 		spoil func(t *testing.T, p *Project)
 		want  string
 	}{
-		"nothing":               {func(t *testing.T, _ *Project) {}, "symbols"}, // as there are none
-		"a key of package":      {func(t *testing.T, p *Project) { write(t, "package:\n  nosuch: 1\n", p.Dir, configFile) }, "package: nosuch: there are name"},
-		"a value of package":    {func(t *testing.T, p *Project) { write(t, "package:\n  version: one\n", p.Dir, configFile) }, `package: version: "one"`},
-		"SOURCE_DATE_EPOCH":     {func(t *testing.T, _ *Project) { t.Setenv("SOURCE_DATE_EPOCH", "abc") }, `SOURCE_DATE_EPOCH: "abc" is not a number`},
-		"no installer":          {func(t *testing.T, p *Project) { os.Remove(filepath.Join(filepath.Dir(p.Self), installerName)) }, "packages take it along"},
-		"somebody else's tree":  {func(t *testing.T, _ *Project) { t.Setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1") }, "dubious ownership"},
-		"no Makefile":           {func(t *testing.T, p *Project) { os.Remove(p.path(schedDir, "Makefile")) }, "kernel/sched/Makefile: is gone: `git -C "},
+		"nothing": {func(t *testing.T, _ *Project) {}, "symbols"}, // as there are none
+		"a key of package": {func(t *testing.T, p *Project) { write(t, "package:\n  nosuch: 1\n", p.Dir, configFile) },
+			"package: nosuch: there are name"},
+		"a value of package": {func(t *testing.T, p *Project) { write(t, "package:\n  version: one\n", p.Dir, configFile) },
+			`package: version: "one"`},
+		"SOURCE_DATE_EPOCH": {func(t *testing.T, _ *Project) { t.Setenv("SOURCE_DATE_EPOCH", "abc") },
+			`SOURCE_DATE_EPOCH: "abc" is not a number`},
+		"no installer": {func(t *testing.T, p *Project) { os.Remove(filepath.Join(filepath.Dir(p.Self), installerName)) },
+			"packages take it along"},
+		"somebody else's tree": {func(t *testing.T, _ *Project) { t.Setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1") }, "dubious ownership"},
+		"no Makefile": {func(t *testing.T, p *Project) { os.Remove(p.path(schedDir, "Makefile")) },
+			"kernel/sched/Makefile: is gone: `git -C "},
 		"no kernel/sched":       {func(t *testing.T, p *Project) { os.RemoveAll(p.path(schedDir)) }, "kernel/sched: is gone"},
 		"no headers":            {func(t *testing.T, p *Project) { forget(t, p) }, "run `plugsched init` again, which fetches what is gone"},
 		"a tree without a past": {func(t *testing.T, p *Project) { os.RemoveAll(p.path(".git")) }, "symbols"},
@@ -106,7 +112,8 @@ func forget(t *testing.T, p *Project) {
 func TestMoved(t *testing.T) {
 	p := buildable(t)
 	was := module.Unit{Name: "kernel/sched/core.c", Object: p.state("pristine/core.o"), Assembly: p.state("pristine/core.s"),
-		Deps: []string{p.state("source/kernel/sched/core.c"), "/k/include/a.h"}, Command: []string{"gcc", "-I" + p.Dir + "/include", "-I/k/include"}}
+		Deps: []string{p.state("source/kernel/sched/core.c"), "/k/include/a.h"}, Command: []string{"gcc", "-I" + p.Dir + "/include",
+			"-I/k/include"}}
 	if err := writeJSON(p.state(pristineFile), []module.Unit{was}); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +125,8 @@ func TestMoved(t *testing.T) {
 		moved := *p
 		moved.Dir = to
 		want := module.Unit{Name: was.Name, Object: to + "/.plugsched/pristine/core.o", Assembly: to + "/.plugsched/pristine/core.s",
-			Deps: []string{to + "/.plugsched/source/kernel/sched/core.c", "/k/include/a.h"}, Command: []string{"gcc", "-I" + to + "/include", "-I/k/include"}}
+			Deps: []string{to + "/.plugsched/source/kernel/sched/core.c", "/k/include/a.h"}, Command: []string{"gcc",
+				"-I" + to + "/include", "-I/k/include"}}
 		units, err := moved.pristine()
 		if diff := cmp.Diff([]module.Unit{want}, units, cmp.AllowUnexported(module.Unit{})); err != nil || diff != "" {
 			t.Errorf("%s: %v: %s", words[0], err, diff)
@@ -133,7 +141,8 @@ func TestForeignTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-	if _, err := p.makeTree(t.Context(), tgt); err == nil || !strings.Contains(err.Error(), "dubious ownership") || !strings.HasPrefix(err.Error(), "git rev-parse") {
+	if _, err := p.makeTree(t.Context(), tgt); err == nil || !strings.Contains(err.Error(), "dubious ownership") ||
+		!strings.HasPrefix(err.Error(), "git rev-parse") {
 		t.Errorf("%v", err)
 	}
 }
@@ -154,7 +163,8 @@ func TestUnseen(t *testing.T) {
 
 // TestBadPaths: a path that kbuild cannot take is refused before there is anything in it.
 func TestBadPaths(t *testing.T) {
-	for _, name := range []string{"a b", "a\tb", "a:b", "a'b", `a"b`, "a$b", "a,b", "a=b", "a#b", "a%b", "a\\b", "a\u00a0b", "a\xffb", "a;b", "a*b"} {
+	for _, name := range []string{"a b", "a\tb", "a:b", "a'b", `a"b`, "a$b", "a,b", "a=b", "a#b", "a%b", "a\\b", "a\u00a0b",
+		"a\xffb", "a;b", "a*b"} {
 		p := at(t, filepath.Join(t.TempDir(), name))
 		var e *Error
 		if err := p.CheckDir(); !errors.As(err, &e) || !strings.Contains(err.Error(), "cannot work with a path that has") {
@@ -194,7 +204,8 @@ func TestOneAtATime(t *testing.T) {
 		},
 	} {
 		err := f()
-		if want := fmt.Sprintf("process %d (", os.Getpid()); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), " works here") {
+		if want := fmt.Sprintf("process %d (", os.Getpid()); outcome.Of(err) != outcome.Precondition ||
+			!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), " works here") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -91,7 +91,10 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err := p.analyseAndCompile(ctx, t, cfg, key); err != nil {
 		return err
 	}
-	if err := p.stage("tree", "making the git repository", t.BuildID+" "+p.Dir, func() (string, error) { return p.makeTree(ctx, t) }); err != nil {
+	if err := p.stage("tree", "making the git repository", t.BuildID+" "+p.Dir, func() (string, error) {
+		return p.makeTree(ctx,
+			t)
+	}); err != nil {
 		return err
 	}
 	if err := p.joinTree(ctx, t, files); err != nil {

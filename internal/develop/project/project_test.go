@@ -216,7 +216,8 @@ func TestClaim(t *testing.T) {
 	}
 	arm := kernel("aaaa")
 	arm.KernelArch = "arm64"
-	if err := at(t, filepath.Join(dir, "arm")).claimed(arm); !errors.As(err, &e) || !strings.Contains(err.Error(), "arm64 is not supported") || exists(filepath.Join(dir, "arm")) {
+	if err := at(t, filepath.Join(dir, "arm")).claimed(arm); !errors.As(err, &e) || !strings.Contains(err.Error(),
+		"arm64 is not supported") || exists(filepath.Join(dir, "arm")) {
 		t.Errorf("other architecture: %v", err)
 	}
 	if got, err := at(t, mine).Target(); err != nil || got.Release != "6.1.0-aaaa" {
@@ -440,7 +441,8 @@ func TestIgnored(t *testing.T) {
 	if _, err := p.makeTree(t.Context(), tgt); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"boundary.html", "scheduler.ko", "scheduler.yaml", "a.deb", "a.rpm", ".plugsched/lock", ".cache/clangd/index"} {
+	for _, name := range []string{"boundary.html", "scheduler.ko", "scheduler.yaml", "a.deb", "a.rpm", ".plugsched/lock",
+		".cache/clangd/index"} {
 		write(t, "", p.Dir, name)
 	}
 	if out, err := p.gitOutput(t.Context(), "status", "--porcelain", "-uall"); err != nil || out != "" {
