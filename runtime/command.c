@@ -27,6 +27,8 @@ int plugsched_enable(bool on)
 		err = -ESHUTDOWN;
 	else
 		err = plugsched_update(NULL, &plugsched_self);
+	if (!err)
+		plugsched_guard_log();
 	mutex_unlock(plugsched_self.lock);
 	return err;
 }
@@ -59,6 +61,8 @@ static int replace(struct plugsched_module *peer)
 	err = plugsched_update(peer, &plugsched_self);
 	if (err)
 		plugsched_forget_previous(&plugsched_self);
+	else
+		plugsched_guard_log();
 	return err;
 }
 

@@ -60,7 +60,7 @@ static bool is_foreign_task(unsigned long word)
 static void look_at_fork(struct task_struct *p)
 {
 	const unsigned long *stack = task_stack_page(p), *end = (void *)stack + THREAD_SIZE;
-	const unsigned long *word, *sp = (void *)plugsched_arch_stack_pointer(p);
+	const unsigned long *word, *sp = plugsched_arch_stack(p);
 
 	if (!stack || sp < stack || sp >= end || task_curr(p))
 		return;

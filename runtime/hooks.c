@@ -59,7 +59,7 @@ bool plugsched_retiring(void)
 
 /*
  * Undo what plugsched_init() did, and make sure of it: -ENOTEMPTY when something
- * still leads into the module, see plugsched_leftovers_show(); -EBUSY when somebody holds a
+ * still leads into the module, see plugsched_found_show(); -EBUSY when somebody holds a
  * reference, perhaps to come back to it. It can be asked for again.
  * Context: process; the scheduler does not run and cannot be started meanwhile.
  */

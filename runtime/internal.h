@@ -40,4 +40,16 @@ extern unsigned int __orig_sysctl_sched_features;
 extern struct static_key __orig_sched_feat_keys[];
 #endif
 
+/*
+ * Awake, but on no queue: a broken scheduler has lost it. A wake-up or a fork passes
+ * through this, quickly. Context: any.
+ */
+static inline bool plugsched_lost(const struct task_struct *p)
+{
+	unsigned int state = READ_ONCE(p->__state);
+
+	return !READ_ONCE(p->on_cpu) && !READ_ONCE(p->on_rq) &&
+	       (state == TASK_RUNNING || state == TASK_WAKING);
+}
+
 #endif /* PLUGSCHED_INTERNAL_H */

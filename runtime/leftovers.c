@@ -4,35 +4,11 @@
  * files and so on are the kernel's; these come from what a developer added. What is
  * looked for, and what not, is in docs/develop/hooks.md.
  */
-#define pr_fmt(fmt) "plugsched: " fmt
-
-#include <linux/module.h>
-#include <linux/mutex.h>
-#include <linux/sysfs.h>
+#include <linux/errno.h>
+#include <linux/kernel.h>
 
 #include "leftovers.h"
 #include "plugsched.h"
-
-#define FOUND_MAX	24
-#define FOUND_LENGTH	128
-
-static DEFINE_MUTEX(found_lock);	/* guards the text, one search runs at a time */
-static char found[FOUND_MAX][FOUND_LENGTH];
-static unsigned int nr_found;
-
-void plugsched_found(const char *fmt, ...)
-{
-	va_list args;
-
-	/* A stopper may be at work for who holds it: lockdep_assert_held() would not do. */
-	WARN_ON_ONCE(!mutex_is_locked(&found_lock));
-	if (nr_found < FOUND_MAX) {
-		va_start(args, fmt);
-		vscnprintf(found[nr_found], FOUND_LENGTH, fmt, args);
-		va_end(args);
-	}
-	nr_found++;
-}
 
 static void look_at_stopped(void)
 {
@@ -63,12 +39,10 @@ int plugsched_leftovers_find(void)
 	int err;
 
 	might_sleep();
-	mutex_lock(&found_lock);
-	nr_found = 0;
+	plugsched_found_begin();
 	err = look_everywhere();
-	if (!err && nr_found)
+	if (plugsched_found_end() && !err)
 		err = -ENOTEMPTY;
-	mutex_unlock(&found_lock);
 	return err;
 }
 
@@ -78,29 +52,8 @@ int plugsched_leftovers_find(void)
  */
 int plugsched_holders_find(void)
 {
-	int err = -EBUSY;
-
 	might_sleep();
-	mutex_lock(&found_lock);
-	nr_found = 0;
+	plugsched_found_begin();
 	plugsched_look_at_open();
-	if (nr_found)
-		err = -ENOTEMPTY;
-	mutex_unlock(&found_lock);
-	return err;
-}
-
-/* One line each. Context: process. */
-ssize_t plugsched_leftovers_show(char *buf)
-{
-	unsigned int i;
-	ssize_t n = 0;
-
-	mutex_lock(&found_lock);
-	for (i = 0; i < min_t(unsigned int, nr_found, FOUND_MAX); i++)
-		n += sysfs_emit_at(buf, n, "%s\n", found[i]);
-	if (nr_found > FOUND_MAX)
-		n += sysfs_emit_at(buf, n, "and %u more\n", nr_found - FOUND_MAX);
-	mutex_unlock(&found_lock);
-	return n;
+	return plugsched_found_end() ? -ENOTEMPTY : -EBUSY;
 }

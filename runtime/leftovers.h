@@ -20,8 +20,10 @@ static inline bool plugsched_ours(const void *p)
 	return within_module((unsigned long)p, THIS_MODULE);
 }
 
-/* leftovers.c: note what was found. Context: any that excludes others. */
+/* found.c: note what was found. Context: any that excludes others, between begin and end. */
 __printf(1, 2) void plugsched_found(const char *fmt, ...);
+void plugsched_found_begin(void);
+unsigned int plugsched_found_end(void);
 
 /* leftovers_armed.c */
 void plugsched_look_at_queues(void);
@@ -46,8 +48,5 @@ void plugsched_look_at_classes(void);	/* context: stopped machine */
 
 /* data.c: whether it is the runtime's own probe on a trace event. */
 bool plugsched_data_probe(const void *probe);
-
-/* arch: where a task that does not run has its stack pointer. */
-unsigned long plugsched_arch_stack_pointer(const struct task_struct *p);
 
 #endif /* PLUGSCHED_LEFTOVERS_H */

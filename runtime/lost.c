@@ -12,18 +12,6 @@
 #include "kernel.h"
 #include "plugsched.h"
 
-/*
- * Awake, but on no queue. A wake-up or a fork passes through this, quickly.
- * Context: any.
- */
-bool plugsched_lost(struct task_struct *p)
-{
-	unsigned int state = READ_ONCE(p->__state);
-
-	return !READ_ONCE(p->on_cpu) && !READ_ONCE(p->on_rq) &&
-	       (state == TASK_RUNNING || state == TASK_WAKING);
-}
-
 #ifdef CONFIG_SMP
 
 /*

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What came of the last update: its figures, and what forbade it. */
+#define pr_fmt(fmt) "plugsched: " fmt
+
 #include <linux/kallsyms.h>
+#include <linux/kobject.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -21,6 +24,14 @@ static struct plugsched_busy busy[PLUGSCHED_BUSY_MAX];
 static unsigned int nr_busy;
 static char conflict[KSYM_NAME_LEN];	/* a copy: the module that named it may go */
 
+/* Let /sys/kernel/plugsched lead to the running scheduler's files. A failure only costs that. */
+static void link_to(const struct plugsched_module *to)
+{
+	sysfs_remove_link(kernel_kobj, "plugsched");
+	if (to && sysfs_create_link(kernel_kobj, to->files, "plugsched"))
+		pr_warn("no link in /sys/kernel\n");
+}
+
 /* Context: process. */
 void plugsched_outcome_publish(const struct plugsched_update *u, int err)
 {
@@ -35,6 +46,8 @@ void plugsched_outcome_publish(const struct plugsched_update *u, int err)
 				(ktime_get_ns() - u->job.ended);
 	}
 	mutex_unlock(&figures_lock);
+	if (!err)
+		link_to(u->to);
 }
 
 static u64 span(enum plugsched_time from, enum plugsched_time to)

@@ -228,7 +228,6 @@ ssize_t plugsched_outcome_read_busy(char *buf, loff_t off, size_t count);
 /* sysfs.c */
 int plugsched_sysfs_init(void);
 void plugsched_sysfs_exit(void);
-void plugsched_sysfs_link(const struct plugsched_module *to);
 
 /* peer.c */
 struct plugsched_module *plugsched_peer_get(const char *name);
@@ -252,7 +251,6 @@ void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned 
 struct task_struct *plugsched_scan_awake(const struct plugsched_update *u, unsigned int i);
 
 /* lost.c: see there for the contexts. */
-bool plugsched_lost(struct task_struct *p);
 void plugsched_lost_settle(struct plugsched_update *u);
 void plugsched_lost_adopt(struct rq *rq, struct list_head *list);
 void plugsched_wake_everybody(bool heal);
@@ -271,10 +269,12 @@ void plugsched_hooks_exit(void);
 bool plugsched_retiring(void);
 int plugsched_retire(void);
 
+/* found.c: process context. */
+ssize_t plugsched_found_show(char *buf);
+
 /* leftovers.c: process context, may sleep. */
 int plugsched_leftovers_find(void);
 int plugsched_holders_find(void);
-ssize_t plugsched_leftovers_show(char *buf);
 
 /* data.c: process context, may sleep. */
 void plugsched_data_exit(void);

@@ -13,14 +13,6 @@
 
 static struct kobject *files;
 
-/* Let /sys/kernel/plugsched lead to the running scheduler's files. A failure only costs that. */
-void plugsched_sysfs_link(const struct plugsched_module *to)
-{
-	sysfs_remove_link(kernel_kobj, "plugsched");
-	if (to && sysfs_create_link(kernel_kobj, to->files, "plugsched"))
-		pr_warn("plugsched: no link in /sys/kernel\n");
-}
-
 static ssize_t enable_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
 	return sysfs_emit(buf, "%d\n", READ_ONCE(plugsched_self.active));
@@ -145,7 +137,7 @@ static ssize_t retire_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 static ssize_t leftovers_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
-	return plugsched_leftovers_show(buf);
+	return plugsched_found_show(buf);
 }
 
 static ssize_t data_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)

@@ -54,7 +54,6 @@ void plugsched_update_publish(struct plugsched_update *u, int err)
 	plugsched_outcome_publish(u, err);
 	if (err)
 		return;
-	plugsched_sysfs_link(u->to);
 	pr_info("%s took over from %s: %u CPUs, %d threads, stopped for %llu ns\n",
 		plugsched_name_of(u->to), plugsched_name_of(u->from), u->job.cpus,
 		atomic_read(&u->threads) + atomic_read(&u->stopped), u->job.ended - u->job.begun);
@@ -200,6 +199,5 @@ int plugsched_update(struct plugsched_module *from, struct plugsched_module *to)
 		plugsched_forget_previous(from);
 		module_put(from->owner);
 	}
-	plugsched_guard_log();
 	return 0;
 }

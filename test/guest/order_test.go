@@ -119,6 +119,8 @@ func (w world) after(c move) (world, syscall.Errno) {
 		}
 	case "try":
 		switch {
+		case !m.active && o.holds:
+			return w, syscall.EBUSY // a way back is no trial
 		case !m.active:
 			m.trial = strings.TrimPrefix(c.value, "0")
 		case c.value != "0":

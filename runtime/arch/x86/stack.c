@@ -2,9 +2,9 @@
 /* x86: where a task's stack is. */
 #include <linux/sched.h>
 
-#include "leftovers.h"
+#include "plugsched.h"
 
-unsigned long plugsched_arch_stack_pointer(const struct task_struct *p)
+unsigned long *plugsched_arch_stack(struct task_struct *p)
 {
-	return READ_ONCE(p->thread.sp);
+	return (unsigned long *)READ_ONCE(p->thread.sp);
 }

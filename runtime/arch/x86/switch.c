@@ -3,7 +3,6 @@
  * x86: the context switch. springboard.S is generated from the kernel at hand.
  */
 #include <linux/percpu.h>
-#include <linux/sched.h>
 
 #include "plugsched.h"
 
@@ -12,8 +11,3 @@
  * the CPU enters __schedule again: preemption is off from one to the other.
  */
 DEFINE_PER_CPU(unsigned long, plugsched_frame);
-
-unsigned long *plugsched_arch_stack(struct task_struct *p)
-{
-	return (unsigned long *)p->thread.sp;
-}
