@@ -81,7 +81,7 @@ static void succeeded(void)
 	if (over_tasks)
 		plugsched_note("tasks in the way were ignored: the module stays loaded\n");
 	if (rollback.left_alone)
-		plugsched_note("%s and %u more are hooked and stay: so does the module\n",
+		plugsched_note("%s and %u more are hooked and were left: the module stays loaded\n",
 			       rollback.conflict, rollback.left_alone - 1);
 	if (over_tasks || rollback.left_alone)
 		WRITE_ONCE(pinned, true);
