@@ -62,7 +62,7 @@ func TestMistakes(t *testing.T) {
 	}
 	mistakes(t, map[string]string{
 		"boundary nosuch":                         "unknown command",
-		"boundary shoow":                           "did you mean show?",
+		"boundary shoow":                          "did you mean show?",
 		"package nosuch":                          "unknown command",
 		"init --release ../../etc work":           "it must be a kernel's release",
 		"init --release foo work":                 "it must be a kernel's release",
