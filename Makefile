@@ -19,7 +19,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
+.PHONY: test-all all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
 
 all: build
 
@@ -65,6 +65,15 @@ test: bin/times
 		$(MAKE) test-debian RUN='"TestLive|TestDeb"' && \
 		$(MAKE) test-kernels KERNELS="6.1-cloud 6.12-cloud"; \
 	} || code=$$?; bin/times; exit $$code
+
+# All of it, every case of every test: hours.
+test-all: export FULL = 1
+test-all:
+	$(MAKE) test
+	$(MAKE) test-debian
+	$(MAKE) test-kernels
+	$(MAKE) test-examples
+	$(MAKE) test-fleet
 
 # Where the time of the last `make test` went, and of targets since; as JSON in build/times.
 times: bin/times

@@ -24,6 +24,14 @@ import (
 // full makes tests take every step that they otherwise sample.
 var full = os.Getenv("FULL") == "1"
 
+// rarely leaves out what takes too long for each `make test`.
+func rarely(t *testing.T, rare bool) {
+	t.Helper()
+	if rare && !full {
+		t.Skip("left out: only `make test-all` has the time for it")
+	}
+}
+
 // change is a command that takes a guest from one scheduler to another. Names are
 // modules; "" is the kernel's own scheduler, running alone.
 type change struct {

@@ -52,19 +52,15 @@ var wayOut = map[string]struct{ install, leave string }{
 	"uninstall": {"try --for 8s --watchdog 2s", "($remove; echo $? > /run/removed) > /run/remove.log 2>&1 &"},
 }
 
-// losses are those that differ most: each thread in both ways, and each way out of it
-// with some of them.
+// losses are those that differ most: each thread, each way of losing it, and each way out.
 var losses = []loss{
-	{"lose", toolLost, "before", "trial"}, {"drop", toolLost, "before", "trial"},
-	{"lose", toolLost, "before", "watchdog"}, {"lose", toolLost, "before", "sysrq"},
-	{"lose", toolLost, "after", "uninstall"}, {"drop", toolLost, "after", "uninstall"},
-	{"lose", bound, "before", "trial"}, {"drop", bound, "after", "rollback"}, {"lose", bound, "after", "uninstall"},
-	{"lose", unbound, "before", "watchdog"}, {"drop", unbound, "before", "trial"},
-	{"lose", grace, "before", "watchdog"}, {"drop", grace, "before", "trial"},
-	{"lose", grace, "after", "sysrq"}, {"drop", grace, "after", "uninstall"},
-	{"lose", softirqs, "after", "rollback"}, {"lose", softirqs, "before", "trial"},
+	{"lose", toolLost, "before", "trial"}, {"drop", toolLost, "after", "uninstall"},
+	{"drop", bound, "after", "rollback"}, {"lose", bound, "before", "trial"},
+	{"lose", unbound, "before", "watchdog"},
+	{"drop", grace, "before", "trial"}, {"lose", grace, "after", "sysrq"}, {"lose", grace, "last", "rollback"},
+	{"lose", softirqs, "before", "trial"},
 	{"lose", ours, "before", "watchdog"}, {"drop", ours, "after", "watchdog"},
-	{"lose", grace, "last", "rollback"}, {"lose", toolLost, "last", "uninstall"},
+	{"lose", toolLost, "last", "uninstall"},
 }
 
 // allLosses is every one that somebody can notice.

@@ -16,7 +16,7 @@ import (
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	m := borrow(t, nil)
-	groups, sessions := 2000, 500
+	groups, sessions := 1000, 200
 	if full {
 		groups, sessions = 4000, 2000
 	}
