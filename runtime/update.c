@@ -11,7 +11,10 @@
 #include "kernel.h"
 #include "plugsched.h"
 
-/* Whatever came of another try. Context: stopper, every CPU waits. */
+/*
+ * Whatever came of another try; the sleepers that the scan has inspected stay counted.
+ * Context: stopper, every CPU waits.
+ */
 static void reset(struct plugsched_job *job)
 {
 	struct plugsched_update *u = container_of(job, struct plugsched_update, job);
@@ -20,7 +23,6 @@ static void reset(struct plugsched_job *job)
 	atomic_set(&u->arrived, 0);
 	atomic_set(&u->verdict, 0);
 	atomic_set(&u->nr_busy, 0);
-	atomic_set(&u->threads, 0);
 	atomic_set(&u->stopped, 0);
 	u->conflict = NULL;
 	u->left_alone = 0;

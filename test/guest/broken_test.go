@@ -81,7 +81,11 @@ func TestBroken(t *testing.T) {
 			report:   []string{`^the kernel says: `},
 			expected: []complaint{{kind: vm.Warning, text: "rcu_note_context_switch"}, {kind: vm.Atomic, text: "scheduling while atomic"}}},
 	} {
-		t.Run(b.name, func(t *testing.T) { testBroken(t, &b) })
+		t.Run(b.name, func(t *testing.T) {
+			// TestLosers loses tasks too; to sleep is another thing of which the kernel complains.
+			rarely(t, b.name == "lost" || b.name == "warn")
+			testBroken(t, &b)
+		})
 	}
 }
 

@@ -15,11 +15,9 @@ import (
 // queue on each CPU, which an update has to leave as it was.
 func TestGroups(t *testing.T) {
 	t.Parallel()
+	rarely(t, true) // TestManyGroups has as many, and tells what was called
 	m := borrow(t, nil)
-	groups, sessions := 1000, 200
-	if full {
-		groups, sessions = 4000, 2000
-	}
+	const groups, sessions = 4000, 2000
 	figures := func(when string) {
 		t.Helper()
 		x := status(t, m).Timings

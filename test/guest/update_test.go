@@ -43,6 +43,9 @@ func TestTakesEffect(t *testing.T) {
 			}
 			for range 3 {
 				ok(t, m, "plugsched install /scheduler.ko")
+				if x := status(t, m).Timings; x.Threads <= x.Stopped {
+					t.Errorf("%d threads, %d of them inspected in the stop: are there no sleepers?", x.Threads, x.Stopped)
+				}
 				ok(t, m, "dmesg -c > /dev/null; "+toggle+"; for i in 1 2 3 4 5; do sleep 0.2; done")
 				if log := ok(t, m, "dmesg"); !strings.Contains(log, message) {
 					t.Fatalf("the new scheduler says nothing:\n%s", log)
