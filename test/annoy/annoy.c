@@ -286,7 +286,8 @@ static void serve(int fuse)
 			break;
 		}
 		case FUSE_OPEN: {
-			struct fuse_open_out out = { 0 };
+			/* Else the next open waits for the pages that others wait for. */
+			struct fuse_open_out out = { .open_flags = FOPEN_KEEP_CACHE };
 
 			answer(fuse, h->unique, 0, &out, sizeof(out));
 			break;
