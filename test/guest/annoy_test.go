@@ -34,7 +34,7 @@ func addAnnoy(t *testing.T) func(*vm.Config) {
 
 // slowCalls are functions of the kernel in which the way "slow" sits.
 var slowCalls = []string{"sched_rr_get_interval", "sched_setattr", "sched_getattr", "sched_getaffinity", "sched_setaffinity",
-	"sched_setscheduler", "sched_setparam", "sched_getparam", "psi_cpu_write", "schedule_tail"}
+	"sched_setscheduler", "sched_setparam", "sched_getparam", "schedule_tail"}
 
 // TestUser: a user without rights can make an update try again, but not more often than
 // the tool does by itself, and cannot make it stay loaded, whatever it does for how long.
