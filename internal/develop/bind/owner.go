@@ -27,6 +27,9 @@ func (c *comparer) owned(d *asm.Def, is, was string) bool {
 	return c.src.Find(c.plan.kernel.sourceName(d.Name), edits.Function) == nil && len(c.causes(d)) == 0
 }
 
+// widths are the sizes in bytes of what data directives write, in gcc's words.
+var widths = map[string]int{".quad": 8, ".xword": 8, ".long": 4, ".word": 2, ".value": 2, ".byte": 1}
+
 // withoutOwner shows data with NULL in the place of its owner. The compiler writes
 // neighbouring zeros as one statement, so that each byte of them is shown for itself.
 func withoutOwner(normal string) string {
@@ -34,7 +37,7 @@ func withoutOwner(normal string) string {
 	for line := range strings.Lines(normal) {
 		line = strings.TrimSpace(line)
 		directive, value, _ := strings.Cut(line, "\t")
-		n := map[string]int{".quad": 8, ".xword": 8, ".long": 4, ".word": 2, ".value": 2, ".byte": 1}[directive]
+		n := widths[directive]
 		switch {
 		case directive == ".zero":
 			n, _ = strconv.Atoi(value)
