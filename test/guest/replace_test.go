@@ -178,7 +178,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// TestReplaceTrial: B on trial over A goes back to A, or stays; what makes no sense
+// TestReplaceTrial: B on trial over A rolls back to A, or stays; what makes no sense
 // is refused and changes nothing.
 func TestReplaceTrial(t *testing.T) {
 	t.Parallel()
@@ -209,7 +209,7 @@ func TestReplaceTrial(t *testing.T) {
 	set(t, m, "GENTLE_FAIR_SLEEPERS")
 	set(t, m, "PLUGSCHED_TEST")
 	says(t, m, otherMessage)
-	if report := wentBack(t, m, b, 40*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
+	if report := rolledBack(t, m, b, 40*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
 		t.Errorf("report:\n%s", report)
 	}
 	if s := status(t, m); s.Name != a || s.TrialLeft != 0 {
