@@ -37,8 +37,10 @@ var Classes = []Class{Interface, Callback, Internal, External, Init}
 // Describe says in words what a class means.
 func (c Class) Describe() string {
 	switch c {
-	case Interface, Callback:
-		return string(c) + ": the kernel's is redirected to the module's"
+	case Interface:
+		return "interface: the kernel's is redirected to the module's; code that stays can call it"
+	case Callback:
+		return "callback: the kernel's is redirected to the module's; it is reached through its address only"
 	case Internal:
 		return "internal: it moves, and is only reached from the module"
 	case Init:
