@@ -106,6 +106,7 @@ func (a *analysed) checkCommands(t *testing.T, dir string) {
 		{"why wake_up_process", []string{"is interface: the kernel's is redirected", "is exported"}},
 		{"why context_switch", []string{"no function of its own", "inlined into functions that move", "__schedule"}},
 		{"why arch_cpu_idle", []string{"it is weak, and arch_cpu_idle (arch/x86/kernel/process.c) replaces it"}},
+		{"why schedule_tail --json", []string{`"schema": 1,`, `"class": "external"`, `"decl_file": "kernel/sched/core.c"`, `"text": "is called by ret_from_fork`}},
 		{"why runqueues", []string{"struct rq", "is shared"}},
 		{"why avenrun", []string{"is exported, so that modules may use it", "named in the scheduler by", "calc_global_load"}},
 		{"why sysctl_sched_features", []string{"is private", "features.h"}},
@@ -129,7 +130,7 @@ func (a *analysed) checkMembers(t *testing.T, dir string) {
 	if len(a.Members) == 0 {
 		return
 	}
-	var list []*image.Structure
+	var list struct{ Structures []*image.Structure }
 	cmd := exec.Command(filepath.Join(root, "bin/plugsched"), "boundary", "structs", "--json", "--dir", dir)
 	text, err := cmd.Output()
 	if err != nil {
@@ -139,7 +140,7 @@ func (a *analysed) checkMembers(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
-	for _, s := range list {
+	for _, s := range list.Structures {
 		for i, m := range s.Members {
 			got[s.Name+"."+m.Name] = s.Uses[i].By()
 		}

@@ -35,7 +35,8 @@ func crowd() *boundary.Boundary {
 		Facts: []boundary.Fact{{Text: "is called by " + long + long + ", which stays"}}, Callees: []string{long + "_elsewhere"}}
 	for i := range 400 {
 		name := fmt.Sprintf("function_%03d", i)
-		b.Functions = append(b.Functions, &boundary.Function{Name: name, Class: boundary.Interface, DeclFile: "kernel/sched/core.c", DeclLine: i + 1})
+		b.Functions = append(b.Functions,
+			&boundary.Function{Name: name, Class: boundary.Interface, DeclFile: "kernel/sched/core.c", DeclLine: i + 1})
 		busy.Callers = append(busy.Callers, name)
 	}
 	b.Functions = append(b.Functions, busy)
@@ -117,7 +118,8 @@ func looks(t *testing.T, b *boundary.Boundary, dark bool) []look {
 	if dark {
 		scheme = 0
 	}
-	args := []string{"--headless", "--disable-gpu", "--user-data-dir=" + t.TempDir(), "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+	args := []string{"--headless", "--disable-gpu", "--user-data-dir=" + t.TempDir(),
+		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 		fmt.Sprintf("--blink-settings=preferredColorScheme=%d", scheme), "--window-size=1500,1000", server.URL}
 	if os.Geteuid() == 0 {
 		args = append([]string{"--no-sandbox"}, args...) // it refuses to run as root with one
