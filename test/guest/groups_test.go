@@ -210,7 +210,7 @@ func TestManyGroups(t *testing.T) {
 	trace(b)
 	write := func(module, file, text string) {
 		t.Helper()
-		ok(t, m, "for i in $(seq 100); do echo "+text+" > /sys/module/"+module+"/plugsched/"+file+" && exit; sleep 0.2; done; exit 1")
+		ok(t, m, "for i in $(seq 600); do echo "+text+" > /sys/module/"+module+"/plugsched/"+file+" && exit; sleep 0.2; done; exit 1")
 	}
 	write(a, "enable", "1")
 	write(b, "replace", a)

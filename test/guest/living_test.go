@@ -226,8 +226,8 @@ func TestLivepatch(t *testing.T) {
 	a, b := moduleName(t, shared.project.Module()), moduleName(t, variant(t, otherPatch))
 	const (
 		dir    = "/sys/kernel/livepatch/schedtest_livepatch"
-		patch  = "insmod /livepatch.ko; for i in $(seq 300); do [ $(cat " + dir + "/transition) = 0 ] && exit; sleep 0.1; done; exit 1"
-		remove = "echo 0 > " + dir + "/enabled; for i in $(seq 300); do [ -e " + dir + " ] || break; sleep 0.1; done; rmmod schedtest_livepatch"
+		patch  = "insmod /livepatch.ko; for i in $(seq 900); do [ $(cat " + dir + "/transition) = 0 ] && exit; sleep 0.1; done; exit 1"
+		remove = "echo 0 > " + dir + "/enabled; for i in $(seq 900); do [ -e " + dir + " ] || break; sleep 0.1; done; rmmod schedtest_livepatch"
 	)
 	patched := func(when string, want bool) {
 		t.Helper()

@@ -81,9 +81,9 @@ func testDoctor(t *testing.T, m *vm.Machine) {
 	obstacles(t, m, doctor)
 	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall; echo > "+kprobeEvents)
 
-	ok(t, m, "insmod /livepatch.ko; for i in $(seq 300); do [ $(cat "+patch+"/transition) = 0 ] && exit; sleep 0.1; done; exit 1")
+	ok(t, m, "insmod /livepatch.ko; for i in $(seq 900); do [ $(cat "+patch+"/transition) = 0 ] && exit; sleep 0.1; done; exit 1")
 	obstacles(t, m, doctor, "livepatch")
-	ok(t, m, "echo 0 > "+patch+"/enabled; for i in $(seq 300); do [ -e "+patch+" ] || break; sleep 0.1; done; rmmod schedtest_livepatch")
+	ok(t, m, "echo 0 > "+patch+"/enabled; for i in $(seq 900); do [ -e "+patch+" ] || break; sleep 0.1; done; rmmod schedtest_livepatch")
 
 	ok(t, m, "echo 2 > /proc/sys/kernel/kptr_restrict; echo 1 > /proc/sys/kernel/panic_on_oops")
 	obstacles(t, m, doctor, "addresses")
@@ -137,7 +137,7 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	if out, err := tool.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}
-	ok(t, m, "ip link set lo up; plugsched metrics --listen 127.0.0.1:9101 > /dev/null 2>&1 & echo $! > /run/server; for i in $(seq 100); do wget -q -O /run/served http://127.0.0.1:9101/metrics && exit; sleep 0.1; done; exit 1")
+	ok(t, m, "ip link set lo up; plugsched metrics --listen 127.0.0.1:9101 > /dev/null 2>&1 & echo $! > /run/server; for i in $(seq 600); do wget -q -O /run/served http://127.0.0.1:9101/metrics && exit; sleep 0.1; done; exit 1")
 	if out := ok(t, m, "kill $(cat /run/server); cat /run/served"); !strings.Contains(out, "plugsched_scheduler_active 1\n") {
 		t.Errorf("served:\n%s", out)
 	}

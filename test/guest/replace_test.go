@@ -54,12 +54,9 @@ func installs(t *testing.T, m *vm.Machine, command string) (name string) {
 // says waits until the kernel's log, which is cleared before, holds a text.
 func says(t *testing.T, m *vm.Machine, text string) {
 	t.Helper()
-	for own := m.Stopwatch(); own() < time.Minute; time.Sleep(100 * time.Millisecond) {
-		if strings.Contains(ok(t, m, "dmesg"), text) {
-			return
-		}
+	if !await(m, func() bool { return strings.Contains(ok(t, m, "dmesg"), text) }) {
+		t.Errorf("the kernel does not say %q:\n%s", text, ok(t, m, "dmesg"))
 	}
-	t.Errorf("the kernel does not say %q:\n%s", text, ok(t, m, "dmesg"))
 }
 
 // set writes a word to the scheduler's features.
@@ -159,14 +156,8 @@ func TestReplace(t *testing.T) {
 				t.Error("A speaks though its feature is off")
 			}
 			set(t, m, "PLUGSCHED_TEST")
-			for range 50 {
-				if said() > before {
-					break
-				}
-				time.Sleep(100 * time.Millisecond)
-			}
-			if said() == before {
-				t.Error("A does not speak again")
+			if !await(m, func() bool { return said() > before }) {
+				t.Fatal("A does not speak again")
 			}
 			out := ok(t, m, "plugsched uninstall")
 			if !strings.Contains(out, "no pointer to it") {

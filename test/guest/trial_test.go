@@ -63,7 +63,7 @@ func seconds(t *testing.T, text string) time.Duration {
 func lastsFrom(t *testing.T, m *vm.Machine, start time.Duration, name string, trial time.Duration) {
 	t.Helper()
 	// The kernel tells of a rollback a little later.
-	line := ok(t, m, "for i in $(seq 50); do dmesg | grep 'took over from "+name+"' > /run/line && break; sleep 0.1; done; "+
+	line := ok(t, m, "for i in $(seq 600); do dmesg | grep 'took over from "+name+"' > /run/line && break; sleep 0.1; done; "+
 		"tail -n 1 /run/line")
 	if d := seconds(t, strings.TrimLeft(line, "[ ")) - start; d < trial-time.Second {
 		t.Errorf("the trial of %v was over %v after the command for it", trial, d)

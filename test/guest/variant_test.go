@@ -59,9 +59,9 @@ func variant(t *testing.T, patches ...string) (ko string) {
 }
 
 // variant builds the pristine scheduler with patches, which are named relative to
-// the repository, and returns the module's path. The state of the working directory is
-// taken over, so that only compiling and linking is left to do. What was built from the
-// same patches by the same tool is used again.
+// the repository, and returns the module's path. All variants are built in one working
+// directory, as a developer does who goes from branch to branch: only what differs is
+// compiled again. What was built from the same patches by the same tool is used again.
 func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 	t.Helper()
 	building.Lock()
@@ -82,9 +82,10 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 		names = append(names, strings.TrimSuffix(filepath.Base(p), ".patch"))
 	}
 	name := strings.Join(names, "+")
-	dir := filepath.Join(shared.root, "build/test/variant", o.release, name)
+	root := filepath.Join(shared.root, "build/test/variant", o.release)
+	dir, work := filepath.Join(root, name), filepath.Join(root, "work")
 	ko = filepath.Join(dir, "scheduler.ko")
-	key, keyFile := fmt.Sprintf("%x", hash.Sum(nil)), filepath.Join(dir, ".plugsched/variant")
+	key, keyFile := fmt.Sprintf("%x", hash.Sum(nil)), filepath.Join(dir, "key")
 	if text, err := os.ReadFile(keyFile); err == nil && string(text) == key {
 		return ko
 	}
@@ -94,21 +95,27 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 			t.Fatalf("variant %s: %s: %v\n%s", name, strings.Join(command, " "), err, out)
 		}
 	}
+	o.copyTo(t, work, run)
+	run("git", "-C", work, "checkout", "-q", "-f", "pristine")
+	for _, p := range patches {
+		run("git", "-C", work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(shared.root, p))
+	}
+	run(shared.tool, "build", work)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run("cp", "-a", o.work, dir)
-	run("git", "-C", dir, "checkout", "-q", "-f", "pristine")
-	for _, p := range patches {
-		run("git", "-C", dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(shared.root, p))
-	}
-	if err := os.RemoveAll(ko); err != nil {
+	made, err := filepath.Glob(filepath.Join(work, "scheduler*"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	run(shared.tool, "build", dir)
+	for _, file := range made {
+		if err := os.Rename(file, filepath.Join(dir, filepath.Base(file))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := os.Stat(ko); err != nil {
 		t.Fatal(err)
 	}
@@ -116,6 +123,28 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 		t.Fatal(err)
 	}
 	return ko
+}
+
+// copyTo makes the directory in which variants are built, anew if the one that it is a copy
+// of was initialised again.
+func (o *origin) copyTo(t *testing.T, work string, run func(command ...string)) {
+	t.Helper()
+	const state = ".plugsched/reproduce.done"
+	is, err := os.ReadFile(filepath.Join(o.work, state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, err := os.ReadFile(filepath.Join(work, state)); err == nil && bytes.Equal(was, is) {
+		return
+	}
+	if err := os.MkdirAll(filepath.Dir(work), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tmp := work + ".tmp" // a copy that was interrupted is none
+	run("rm", "-rf", work, tmp)
+	run("cp", "-a", o.work, tmp)
+	run("sh", "-c", "rm -f "+tmp+"/scheduler*")
+	run("mv", tmp, work)
 }
 
 // with puts a module into a guest.
