@@ -97,7 +97,7 @@ func items(b *boundary.Boundary) []item {
 	}
 	for _, o := range b.Objects {
 		i := item{Name: o.Name, Class: string(o.Class), Unit: o.Unit, File: o.DeclFile, Line: o.DeclLine, Type: o.Type,
-			 Facts: []string{o.Why}, Variable: true}
+			Facts: []string{o.Why}, Variable: true}
 		for _, f := range o.Outside {
 			i.Facts = append(i.Facts, "is named outside of the scheduler by "+f)
 		}
