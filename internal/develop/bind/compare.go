@@ -19,6 +19,9 @@ type Changes struct {
 	Removed  []string
 	Warnings []string
 	Refusals []Refusal
+	// Unseen are edits that the compiler does not see: warnings beside an edit that it sees,
+	// and refusals if there is none.
+	Unseen []Refusal
 }
 
 // Compare holds an edited unit against the pristine one: every function whose

@@ -35,11 +35,13 @@ const (
 	Section     Class = "section"
 	Switch      Class = "switch"
 	NotCompiled Class = "not-compiled"
+	CompiledOut Class = "compiled-out"
+	NoEffect    Class = "no-effect"
 )
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, NotCompiled}
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, NotCompiled, CompiledOut, NoEffect}
 
 // Refusal is one change that could not take effect, or not safely.
 type Refusal struct {

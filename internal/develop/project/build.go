@@ -271,7 +271,7 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 		}
 	}
 	b := &bound{Bound: in.kernel.Bind(pristine, edited, src)}
-	sources, err := p.sources(in, units)
+	sources, err := p.sources(ctx, in, units)
 	if err != nil {
 		return nil, err
 	}
@@ -300,6 +300,7 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 		refusals, warnings := in.kernel.CompareTypes(u.Name, now, before, src)
 		b.Add(&bind.Changes{Refusals: refusals, Warnings: warnings})
 	}
+	b.Settle(src)
 	return b, nil
 }
 

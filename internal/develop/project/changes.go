@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,9 +66,16 @@ func (p *Project) changes(ctx context.Context, t *fetch.Target) (*edits.Set, err
 }
 
 // sources says where the checks of the source look.
-func (p *Project) sources(in *inputs, units []module.Unit) (*bind.Sources, error) {
+func (p *Project) sources(ctx context.Context, in *inputs, units []module.Unit) (*bind.Sources, error) {
 	s := &bind.Sources{Tree: p.Dir, SchedDir: schedDir, Kernel: in.target.Source, Ours: in.config.HeaderLines(),
-		Dirs: in.target.CodeDirs()}
+		Dirs: in.target.CodeDirs(), Config: in.target.Config}
+	s.Macros = func(pristine bool, texts map[string]string, define []string) (map[string]bool, error) {
+		if pristine {
+			before := slices.Collect(maps.Values(in.pristine))
+			return module.Macros(ctx, p.tree(in.target, p.state("source")), p.state("macros"), before, texts, define)
+		}
+		return module.Macros(ctx, in.tree, p.state("macros"), units, texts, define)
+	}
 	for _, u := range units {
 		s.Compiled = append(s.Compiled, u.Deps...)
 	}
