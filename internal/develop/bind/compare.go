@@ -199,10 +199,14 @@ func (c *comparer) affected(d *asm.Def, e *edits.Cause) {
 	if e == nil {
 		r.Why = "stays in the kernel (" + c.reason(d) + "), and its code changed although its source did not: gcc inlined or split something differently"
 		r.Do = "mark what you changed near it noinline"
+		r.Unexplained = c.plan.Unit
 	} else {
 		r.File, r.Line, r.Derived = e.File, e.At, e.Kind == edits.Type || !c.plan.kernel.Boundary.Owns(e.File)
 		r.Why = fmt.Sprintf("stays in the kernel (%s) and uses %s (%s), which changed: it would go on with the old one", c.reason(d), strings.Join(e.Path, ", "), e.Kind)
 		r.Do = "undo the change, or give the new " + string(e.Kind) + " a name of its own"
+	}
+	if list := c.movable([]string{d.Name}); len(list) > 0 {
+		r.Do += ", or " + doSidecar(list...)
 	}
 	c.out.Refusals = append(c.out.Refusals, r)
 }
@@ -212,9 +216,13 @@ func (c *comparer) inlines() {
 	for e, into := range c.inlined {
 		sort.Strings(into)
 		d := c.plan.Source.Lookup(into[0])
-		c.out.Refusals = append(c.out.Refusals, Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At,
+		r := Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At,
 			Why: "is inlined into " + some(into) + ", which stays in the kernel (" + c.reason(d) + ") with the old code",
-			Do:  "undo the change, and give the functions that move a changed copy under another name"})
+			Do:  "undo the change, and give the functions that move a changed copy under another name"}
+		if list := c.movable(into); len(list) > 0 {
+			r.Do = strings.Replace(doSidecar(list...), "name it", "name what it is inlined into", 1)
+		}
+		c.out.Refusals = append(c.out.Refusals, r)
 	}
 	sort.Slice(c.out.Refusals, func(i, j int) bool { return c.out.Refusals[i].String() < c.out.Refusals[j].String() })
 }

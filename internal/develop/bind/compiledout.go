@@ -246,20 +246,31 @@ func lineRange(r *edits.Region) string {
 
 // Settle decides on what the compiler does not see, when all else is known: beside changes that
 // take effect it is told; an edited tree that makes no difference is refused.
-func (c *Changes) Settle(src *edits.Set) {
+func (c *Changes) Settle(src *edits.Set, s *Sources) error {
 	if len(c.Refusals) > 0 || len(c.Changed)+len(c.Added)+len(c.Removed) > 0 {
 		for _, r := range c.Unseen {
 			c.Warnings = append(c.Warnings, fmt.Sprintf("%s:%d: %s %s", r.File, r.Line, r.Name, r.Why))
 		}
 		slices.Sort(c.Warnings)
-		return
+		return nil
 	}
 	c.Refusals = append(c.Refusals, c.Unseen...)
+	r := Refusal{Class: NoEffect, Why: "is edited, but the compiler makes the same code of the whole scheduler",
+		Do: "see whether anything uses what was edited"}
 	for _, e := range src.Changes {
 		if !slices.ContainsFunc(c.Unseen, func(r Refusal) bool { return r.File == e.File }) {
-			c.Refusals = append(c.Refusals, Refusal{Class: NoEffect, Name: e.Name, File: e.File, Line: e.At,
-				Why: "is edited, but the compiler makes the same code of the whole scheduler", Do: "see whether anything uses what was edited"})
-			break
+			r.Name, r.File, r.Line = e.Name, e.File, e.At
+			c.Refusals = append(c.Refusals, r)
+			return nil
 		}
 	}
+	r.Name, r.File = "Makefile", filepath.Join(s.SchedDir, "Makefile")
+	text, err := os.ReadFile(filepath.Join(s.Tree, r.File))
+	if err != nil {
+		return err
+	}
+	if r.Line = flagLine(s.Makefile, string(text), nil); r.Line > 0 {
+		c.Refusals = append(c.Refusals, r)
+	}
+	return nil
 }

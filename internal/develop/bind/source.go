@@ -35,16 +35,21 @@ type Sources struct {
 	Macros func(pristine bool, texts map[string]string, define []string) (map[string]bool, error)
 	// Config is the path of the kernel's configuration.
 	Config string
+	// Flags are the compiler's options that units have got or lost, with + or - before each.
+	Flags map[string][]string
+	// Makefile is the text of SchedDir's as it was.
+	Makefile string
 }
 
 // CompareSources refuses what the compiled units do not show: files that are not compiled,
 // exports, and what others have compiled too.
 func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
 	out := &Changes{}
-	var err error
-	if out.Refusals, err = s.unbuilt(); err != nil {
+	makefile, err := os.ReadFile(filepath.Join(s.Tree, s.SchedDir, "Makefile"))
+	if err != nil {
 		return nil, err
 	}
+	out.Refusals = s.unbuilt(string(makefile))
 	refusals, unseen := s.uncompiled(src)
 	out.Add(&Changes{Refusals: append(refusals, k.CompareExports(src)...), Unseen: unseen})
 	found, err := s.compiledOut(src)
@@ -66,13 +71,8 @@ func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
 
 // unbuilt refuses what the Makefile has got that is no part of the scheduler's
 // objects.
-func (s *Sources) unbuilt() ([]Refusal, error) {
+func (s *Sources) unbuilt(text string) (out []Refusal) {
 	makefile := filepath.Join(s.SchedDir, "Makefile")
-	text, err := os.ReadFile(filepath.Join(s.Tree, makefile))
-	if err != nil {
-		return nil, err
-	}
-	var out []Refusal
 	for _, name := range s.Listed {
 		if slices.Contains(s.ListedBefore, name) {
 			continue
@@ -80,12 +80,12 @@ func (s *Sources) unbuilt() ([]Refusal, error) {
 		r := Refusal{Class: NotCompiled, Name: name, File: makefile, Line: 1,
 			Why: "is a directory or a module of its own, which is not built into the scheduler",
 			Do:  "list its files here as obj-y += FILE.o"}
-		if before, _, ok := strings.Cut(string(text), name); ok {
+		if before, _, ok := strings.Cut(text, name); ok {
 			r.Line += strings.Count(before, "\n")
 		}
 		out = append(out, r)
 	}
-	return out, nil
+	return out
 }
 
 // uncompiled refuses new code that nothing compiles, and finds other changes that nothing

@@ -74,7 +74,8 @@ func TestCompiledOut(t *testing.T) {
 		{name: "one that is missed for another reason", core: pre + "#if defined(CONFIG_OFF) && !defined(CONFIG_MINE)\nint n;\n#endif\n",
 			changed: true,
 			warned: []string{core +
-				":12: what was edited in 12-13 (2 lines) is compiled out by #if defined(CONFIG_OFF) && !defined(CONFIG_MINE) in line 12 (CONFIG_OFF is off, CONFIG_MINE is off)"}},
+				":12: what was edited in 12-13 (2 lines) is compiled out by " +
+				"#if defined(CONFIG_OFF) && !defined(CONFIG_MINE) in line 12 (CONFIG_OFF is off, CONFIG_MINE is off)"}},
 		{name: "without which there is something", core: pre + "#ifndef CONFIG_MINE\nint n;\n#endif\n", changed: true},
 		{name: "defined in the tree", header: "#ifndef _S\n#define _S\n#define CONFIG_MINE 1\n#endif\n", core: pre +
 			"#ifdef CONFIG_MINE\nint n;\n#endif\n", changed: true},
@@ -103,7 +104,9 @@ func TestCompiledOut(t *testing.T) {
 			if tt.changed {
 				c.Changed = []string{"f"}
 			}
-			c.Settle(src)
+			if err := c.Settle(src, s); err != nil {
+				t.Fatal(err)
+			}
 			var refused []string
 			for _, r := range c.Refusals {
 				refused = append(refused, r.String())
@@ -134,8 +137,11 @@ func TestCompiledOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Settle(src)
-	const want = "kernel/sched/lost.c:1: lost.c is changed, but no unit of this kernel's scheduler includes it (kernel/sched/core.c does only on #ifdef CONFIG_OFF, line 3)"
+	if err := c.Settle(src, s); err != nil {
+		t.Fatal(err)
+	}
+	const want = "kernel/sched/lost.c:1: lost.c is changed, but no unit of this kernel's scheduler includes it " +
+		"(kernel/sched/core.c does only on #ifdef CONFIG_OFF, line 3)"
 	if len(c.Refusals) != 1 || !strings.HasPrefix(c.Refusals[0].String(), want) {
 		t.Errorf("%q", c.Refusals)
 	}
