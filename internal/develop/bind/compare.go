@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 	"strings"
@@ -140,7 +141,8 @@ func (c *comparer) changed(d *asm.Def) {
 	case initSection(d.Section):
 		c.booted(d)
 	case d.Kind == asm.Object:
-		c.refuse(Value, d, "is a variable that the kernel already has: its new initial value would not take effect", doValue)
+		c.refuse(Value, d, "is a variable that the kernel already has: its new initial value would not take effect",
+			cmp.Or(c.registerAdvice(d, c.plan.kernel.reader(d.Name, c.plan.Unit)), doValue))
 	default:
 		c.stays(d)
 	}
@@ -286,12 +288,15 @@ func (c *comparer) separated(d *asm.Def, was uint64) {
 		what = "it is no longer what the kernel has"
 	}
 	who := c.plan.kernel.reader(d.Name, c.plan.Unit)
+	do := c.registerAdvice(d, who)
 	if f := c.plan.kernel.function(who, c.plan.Unit); f != nil && f.Class == boundary.Init {
-		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot", "undo the change, and register your own in plugsched_init() (docs/develop/hooks.md)")
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot",
+			cmp.Or(do, "undo the change, and register your own in plugsched_init() (docs/develop/hooks.md)"))
 		return
 	}
 	if who != "" {
-		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+", which stays, goes on with the old one", doVariable)
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+", which stays, goes on with the old one",
+			cmp.Or(do, doVariable))
 		return
 	}
 	if !strings.HasPrefix(d.Section, ".rodata") {
