@@ -17,20 +17,28 @@ import (
 
 func newBoundaryWhy() *cobra.Command {
 	var dir string
-	var all bool
+	var all, asJSON bool
 	c := &cobra.Command{
-		Use:   "why NAME [--all] [--dir WORKDIR]",
+		Use:   "why NAME [--all | --json] [--dir WORKDIR]",
 		Short: "Say where a function or variable belongs, and the facts that put it there",
 		Long: `Why names the class of a function or variable, and each fact from which that
 follows: who calls it, who takes its address, how the kernel's compiler treated it,
 and for a variable who names it.`,
 		Example: `  plugsched boundary why --dir work try_to_wake_up
-  plugsched boundary why --dir work runqueues`,
+  plugsched boundary why --dir work runqueues
+  plugsched boundary why --dir work try_to_wake_up --json | jq -r '.functions[].facts[].text'`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			b, err := openBoundary(dir)
 			if err != nil {
 				return err
+			}
+			if asJSON {
+				found, err := find(b, a[0])
+				if err != nil {
+					return err
+				}
+				return cli.PrintJSON(c.OutOrStdout(), found)
 			}
 			e := explainer{w: c.OutOrStdout(), b: b, most: 12}
 			if all {
@@ -41,7 +49,34 @@ and for a variable who names it.`,
 	}
 	dirFlag(c, &dir)
 	c.Flags().BoolVar(&all, "all", false, "do not shorten long lists")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, which is never shortened")
+	c.MarkFlagsMutuallyExclusive("all", "json")
 	return c
+}
+
+// found is all that has a name.
+type found struct {
+	Name      string               `json:"name"`
+	Functions []*boundary.Function `json:"functions,omitempty"`
+	Objects   []*boundary.Object   `json:"objects,omitempty"`
+	Absent    []*boundary.Absent   `json:"absent,omitempty"`
+}
+
+func find(b *boundary.Boundary, name string) (*found, error) {
+	f := &found{Name: name, Functions: b.Find(name), Objects: b.FindObject(name), Absent: b.FindAbsent(name)}
+	for _, fn := range b.Functions {
+		if strings.HasSuffix(fn.Movable, ":"+name) && !slices.Contains(f.Functions, fn) {
+			f.Functions = append(f.Functions, fn) // a system call, by the name in SYSCALL_DEFINE
+		}
+	}
+	if len(f.Functions)+len(f.Objects)+len(f.Absent) > 0 {
+		return f, nil
+	}
+	text := name + ": the scheduler has no function or variable of that name, in the kernel or inlined"
+	if l := b.Similar(name, 5); len(l) > 0 {
+		text += "; there are: " + strings.Join(l, ", ")
+	}
+	return nil, &project.Error{Text: text}
 }
 
 type explainer struct {
@@ -51,29 +86,20 @@ type explainer struct {
 }
 
 func (e *explainer) explain(name string) error {
-	functions, objects, absents := e.b.Find(name), e.b.FindObject(name), e.b.FindAbsent(name)
-	for _, f := range e.b.Functions {
-		if strings.HasSuffix(f.Movable, ":"+name) && !slices.Contains(functions, f) {
-			functions = append(functions, f) // a system call, by the name in SYSCALL_DEFINE
-		}
+	all, err := find(e.b, name)
+	if err != nil {
+		return err
 	}
-	for _, f := range functions {
+	for _, f := range all.Functions {
 		e.function(f)
 	}
-	for _, o := range objects {
+	for _, o := range all.Objects {
 		e.object(o)
 	}
-	for _, x := range absents {
+	for _, x := range all.Absent {
 		e.absent(x)
 	}
-	if len(functions)+len(objects)+len(absents) > 0 {
-		return nil
-	}
-	text := name + ": the scheduler has no function or variable of that name, in the kernel or inlined"
-	if l := e.b.Similar(name, 5); len(l) > 0 {
-		text += "; there are: " + strings.Join(l, ", ")
-	}
-	return &project.Error{Text: text}
+	return nil
 }
 
 func (e *explainer) item(format string, args ...any) {

@@ -411,34 +411,3 @@ func (c *comparer) code(name string) (string, bool) {
 	_, body, _ := strings.Cut(c.plan.Source.Normal(d), "\n") // without the label
 	return body, true
 }
-
-// escaping warns of functions that exist in the module only and whose address is
-// taken: the kernel may still hold it when the module is gone.
-func (c *comparer) escaping() {
-	seen := map[string]bool{}
-	for _, d := range c.plan.Source.Defs {
-		if c.plan.Fates[d] == Drop || c.plan.Fates[d] == Replace {
-			continue
-		}
-		c.plan.Source.Refs(d, func(name string, branch bool) {
-			target := c.plan.Source.Lookup(name)
-			if branch || seen[name] || target == nil || target == d || target.Kind != asm.Func || c.plan.refer(d, name, false) != name {
-				return
-			}
-			if f := c.plan.Fates[target]; f != New && f != Keep || c.old.Lookup(name) != nil && c.takenBefore(name) {
-				return
-			}
-			seen[name] = true
-			c.out.Warnings = append(c.out.Warnings, name+": its address is the module's: nothing in the kernel may hold it when the scheduler is removed")
-		})
-	}
-}
-
-// takenBefore reports whether the pristine unit takes the address too.
-func (c *comparer) takenBefore(name string) bool {
-	taken := false
-	for _, d := range c.old.Defs {
-		c.old.Refs(d, func(n string, branch bool) { taken = taken || n == name && !branch })
-	}
-	return taken
-}

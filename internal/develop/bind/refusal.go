@@ -34,6 +34,7 @@ const (
 	Registered  Class = "registered"
 	Section     Class = "section"
 	Switch      Class = "switch"
+	Undefined   Class = "undefined"
 	NotCompiled Class = "not-compiled"
 	CompiledOut Class = "compiled-out"
 	NoEffect    Class = "no-effect"
@@ -43,8 +44,8 @@ const (
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, NotCompiled, CompiledOut, NoEffect,
-	Flags, Inherited}
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Undefined,
+	NotCompiled, CompiledOut, NoEffect, Flags, Inherited}
 
 // Refusal is one change that could not take effect, or not safely.
 type Refusal struct {

@@ -47,7 +47,7 @@ func TestRegisterAdvice(t *testing.T) {
 		for _, o := range k.Boundary.Objects {
 			o.Type = types[o.Name]
 		}
-		k.Learn(map[string]*asm.Unit{unitName: was}, map[string]*asm.Unit{unitName: is})
+		k.SetUnits(map[string]*asm.Unit{unitName: was}, map[string]*asm.Unit{unitName: is})
 		c := k.Decide(unitName, is, was).Compare(&edits.Set{})
 		if len(c.Refusals) != 1 || c.Refusals[0].Class != tt.class || !strings.Contains(c.Refusals[0].Why,
 			tt.why) || !strings.Contains(c.Refusals[0].Do, tt.do) {

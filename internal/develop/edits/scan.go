@@ -2,7 +2,10 @@
 
 package edits
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // token is one word of C. Comments and white space are gone, so that texts are
 // equal when only these differ.
@@ -149,6 +152,36 @@ func (i *Item) Words(f func(string) bool) {
 			return
 		}
 	}
+}
+
+// Statements are the words, signs and literals of the item between semicolons and braces.
+func (i *Item) Statements() iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		var s []string
+		for _, t := range i.tokens {
+			if t.text != ";" && t.text != "{" && t.text != "}" {
+				s = append(s, t.text)
+				continue
+			}
+			if len(s) > 0 && !yield(s) {
+				return
+			}
+			s = nil
+		}
+		if len(s) > 0 {
+			yield(s)
+		}
+	}
+}
+
+// LineOf returns the line of a word's first use in the item, 0 if there is none.
+func (i *Item) LineOf(word string) int {
+	for _, t := range i.tokens {
+		if t.text == word {
+			return t.line
+		}
+	}
+	return 0
 }
 
 // Mentions reports whether a word occurs in the item.

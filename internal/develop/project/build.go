@@ -283,6 +283,13 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 		return nil, err
 	}
 	b.Add(found)
+	undefined := map[string][]string{}
+	for _, u := range units {
+		if undefined[u.Name], err = module.Undefined(u.Object); err != nil {
+			return nil, err
+		}
+	}
+	b.Add(&bind.Changes{Refusals: in.kernel.CompareUndefined(undefined, src)})
 	for _, u := range units {
 		if err := ctx.Err(); err != nil {
 			return nil, err
