@@ -118,7 +118,7 @@ func (p *preprocessor) asked(d *edits.Diff, f func(line int, option string)) {
 }
 
 // forgetKnown takes the options out that somebody knows: the compiler, the kernel's configuration, its
-// Kconfig files, or its source in the edited files.
+// Kconfig files, or its source.
 func (p *preprocessor) forgetKnown(options map[string]bool) error {
 	forget := func(text, pattern string) {
 		for o := range options {
@@ -144,12 +144,19 @@ func (p *preprocessor) forgetKnown(options map[string]bool) error {
 		return err
 	}
 	forget(string(text), `(?m)^(?:# )?CONFIG_%s[ =]`)
+	// Kconfig files of other architectures are not at hand, but code speaks of their options.
 	return filepath.WalkDir(p.sources.Kernel, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || len(options) == 0 || !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), "Kconfig") {
+		if err != nil || len(options) == 0 || !e.Type().IsRegular() {
 			return err
 		}
+		pattern := `\bCONFIG_%s\b`
+		if strings.HasPrefix(e.Name(), "Kconfig") {
+			pattern = `(?m)^\s*(?:menu)?config\s+%s\s*$`
+		} else if ext := filepath.Ext(path); ext != ".c" && ext != ".h" && ext != ".S" && e.Name() != "Makefile" {
+			return nil
+		}
 		text, err := os.ReadFile(path)
-		forget(string(text), `(?m)^\s*(?:menu)?config\s+%s\s*$`)
+		forget(string(text), pattern)
 		return err
 	})
 }

@@ -28,6 +28,7 @@ func TestCompiledOut(t *testing.T) {
 	tg.Config = filepath.Join(tg.KernelBuild, ".config")
 	write(t, "CONFIG_ON=y\n# CONFIG_OFF is not set\n", tg.Config)
 	write(t, "config KNOWN\n\tbool\n", tg.Source, "kernel/Kconfig.x")
+	write(t, "#ifdef CONFIG_FAR\n#endif\n", tg.Source, "lib/far.c")
 	if err := writeJSONAt(t, p.state(targetFile), tg); err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +65,8 @@ func TestCompiledOut(t *testing.T) {
 				core + ":8: what was edited in 8 (1 line) is compiled out", core + ":8: what was removed of the old 8"}},
 		{name: "an option of Kconfig", core: pre + "#ifdef CONFIG_KNOWN\nint n;\n#endif\n", changed: true, warned: []string{core +
 			":12: what was edited in 12-13 (2 lines)"}},
+		{name: "an option of another architecture", core: pre + "#ifdef CONFIG_FAR\nint n;\n#endif\n", changed: true,
+			warned: []string{core + ":12: what was edited in 12-13 (2 lines)"}},
 		{name: "an option of the change's own", core: pre + "#ifdef CONFIG_MINE\nint n;\n#else\nint m;\n#endif\n", changed: true,
 			refused: []string{
 				core + ":12: CONFIG_MINE is an option that nothing defines, and leaves out what was edited (2 lines: " + core +
