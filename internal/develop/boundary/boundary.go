@@ -75,6 +75,9 @@ type Function struct {
 	Class    Class    `json:"class"`
 	Facts    []Fact   `json:"facts"`
 	Sidecar  bool     `json:"sidecar,omitempty"` // moves because the project names it
+	// Movable, FILE:FUNCTION, is the sidecar as which a function moves that stays without: any user
+	// can keep a task in it, and nothing else holds it.
+	Movable string `json:"movable,omitempty"`
 	// Callers and Callees are the functions that branch to it and that it branches
 	// to, the kernel's other functions included. Sorted, by name.
 	Callers []string `json:"callers,omitempty"`
@@ -287,22 +290,34 @@ func (b *Boundary) SetUsers(users map[*image.Object][]*image.Function) {
 // of it stays.
 func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
 	d := &deriver{prog: p, arch: a, cfg: cfg, tail: tail, nodes: map[*image.Function]*node{}}
-	if err := d.findSidecars(); err != nil {
+	if err := d.classes(); err != nil {
 		return nil, err
 	}
-	if err := d.collect(); err != nil {
+	if err := d.checkSidecars(); err != nil {
 		return nil, err
+	}
+	b, err := d.result()
+	if err == nil {
+		err = d.movable(b)
+	}
+	return b, err
+}
+
+// classes finds the scheduler's functions, and what keeps which of them.
+func (d *deriver) classes() error {
+	if err := d.findSidecars(); err != nil {
+		return err
+	}
+	if err := d.collect(); err != nil {
+		return err
 	}
 	d.evidence()
 	d.staying()
 	if err := d.override(); err != nil {
-		return nil, err
+		return err
 	}
 	d.settle()
-	if err := d.checkSidecars(); err != nil {
-		return nil, err
-	}
-	return d.result()
+	return nil
 }
 
 // node is a function of the scheduler while its class is being worked out.
