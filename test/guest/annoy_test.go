@@ -90,7 +90,7 @@ func testUser(t *testing.T, m *vm.Machine, way string) {
 		change("uninstall")
 		change("try --for 2s /scheduler.ko")
 		name := moduleName(t, shared.project.Module())
-		report := wentBack(t, m, name, time.Minute)
+		report := rolledBack(t, m, name, time.Minute)
 		if !strings.HasPrefix(report, "it was not confirmed in time") || strings.Contains(report, "ignored") {
 			t.Errorf("report:\n%s", report)
 		}

@@ -203,7 +203,7 @@ func TestProbedJump(t *testing.T) {
 
 	ok(t, m, "plugsched try --for 2s /scheduler.ko && "+set+"; sleep 5")
 	s := status(t, m)
-	if !s.Active || !strings.Contains(s.GoingBack, "not confirmed") || !strings.Contains(s.GoingBack, "has to wait: something has hooked "+function) {
+	if !s.Active || !strings.Contains(s.RollingBack, "not confirmed") || !strings.Contains(s.RollingBack, "has to wait: something has hooked "+function) {
 		t.Errorf("the trial is over, but a probe is there: %+v", s)
 	}
 	if log := ok(t, m, "dmesg"); !strings.Contains(log, a+" is to be left, but that has to wait") {

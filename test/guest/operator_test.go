@@ -151,7 +151,7 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	ok(t, m, "plugsched uninstall && rm -r "+dir)
 	const trial = 10 * time.Second
 	name := installs(t, m, "plugsched try --for "+trial.String()+" /scheduler.ko")
-	wentBack(t, m, name, trial)
+	rolledBack(t, m, name, trial)
 	if list := entries(t, m); len(list) != 4 {
 		t.Errorf("before the next command: %+v", list)
 	}
@@ -163,11 +163,11 @@ func testHistory(t *testing.T, m *vm.Machine) {
 			t.Errorf("%+v", e)
 		}
 	}
-	want := "install done install , uninstall done remove 7, try done install , went back done remove , install done install , uninstall done remove "
+	want := "install done install , uninstall done remove 7, try done install , rolled back done remove , install done install , uninstall done remove "
 	if got := strings.Join(told, ", "); got != want {
 		t.Errorf("the history is\n%s, expected\n%s", got, want)
 	}
-	for _, want := range []string{"went back", "it was not confirmed in time", "kernel -> " + name} {
+	for _, want := range []string{"rolled back", "it was not confirmed in time", "kernel -> " + name} {
 		if out := ok(t, m, "plugsched history"); !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

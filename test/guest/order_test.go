@@ -21,9 +21,9 @@ import (
 // What a module may be in, as far as its files can tell.
 type place struct {
 	loaded, active, retired bool
-	back                    bool   // it went back by itself
+	back                    bool   // it was rolled back by the kernel
 	trial                   string // active: not "" while one runs; otherwise that of the next install
-	holds                   bool   // it would go back to the other one
+	holds                   bool   // it would roll back to the other one
 }
 
 // A world is two modules. At most one is active; that none is means the kernel's own

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,8 +96,7 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 			t.Fatalf("variant %s: %s: %v\n%s", name, strings.Join(command, " "), err, out)
 		}
 	}
-	o.copyTo(t, work, run)
-	run("git", "-C", work, "checkout", "-q", "-f", "pristine")
+	o.renew(t, work)
 	for _, p := range patches {
 		run("git", "-C", work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(shared.root, p))
 	}
@@ -125,26 +125,49 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 	return ko
 }
 
-// copyTo makes the directory in which variants are built, anew if the one that it is a copy
-// of was initialised again.
-func (o *origin) copyTo(t *testing.T, work string, run func(command ...string)) {
+// renew makes the directory in which variants are built pristine. It is made anew if the one
+// that it is a copy of was initialised again.
+func (o *origin) renew(t *testing.T, work string) {
 	t.Helper()
 	const state = ".plugsched/reproduce.done"
 	is, err := os.ReadFile(filepath.Join(o.work, state))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if was, err := os.ReadFile(filepath.Join(work, state)); err == nil && bytes.Equal(was, is) {
-		return
-	}
-	if err := os.MkdirAll(filepath.Dir(work), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	tmp := work + ".tmp" // a copy that was interrupted is none
-	run("rm", "-rf", work, tmp)
-	run("cp", "-a", o.work, tmp)
-	run("sh", "-c", "rm -f "+tmp+"/scheduler*")
-	run("mv", tmp, work)
+	clean := `git -C "$1" checkout -q -f pristine && git -C "$1" clean -q -f -d && rm -f "$1"/scheduler*`
+	if was, err := os.ReadFile(filepath.Join(work, state)); err != nil || !bytes.Equal(was, is) {
+		clean = `rm -rf "$1" "$2" && mkdir -p "$(dirname "$1")" && cp -a "$3" "$2" && mv "$2" "$1" && ` + clean
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", clean, "sh", work, tmp, o.work)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", work, err, out)
+	}
+}
+
+// workbench is a pristine working directory for a test's own edits; done returns the module
+// that was built there, takes back what is no edit, and leaves the directory to others. The
+// end of the test does the last, too.
+func workbench(t *testing.T) (dir string, done func(takeBack ...func()) (ko []byte)) {
+	t.Helper()
+	o := of(t, shared.release)
+	dir = filepath.Join(shared.root, "build/test/variant", o.release, "work")
+	building.Lock()
+	unlock := sync.OnceFunc(building.Unlock)
+	t.Cleanup(unlock)
+	o.renew(t, dir)
+	return dir, func(takeBack ...func()) []byte {
+		t.Helper()
+		ko, err := os.ReadFile(filepath.Join(dir, "scheduler.ko"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range takeBack {
+			f()
+		}
+		unlock()
+		return ko
+	}
 }
 
 // with puts a module into a guest.
@@ -215,6 +238,7 @@ func modTime(t *testing.T, file string) time.Time {
 
 // TestVariant: a variant is what its patch makes, and is not built twice.
 func TestVariant(t *testing.T) {
+	t.Parallel()
 	other := variant(t, otherPatch)
 	built := modTime(t, other)
 	if again := variant(t, otherPatch); again != other || modTime(t, again) != built {

@@ -57,7 +57,7 @@ var ExitStatus = []struct {
 	{2, "the command line is wrong"},
 	{3, "the input or the machine does not allow it; nothing was changed"},
 	{4, "tasks were in the way; nothing was changed"},
-	{5, "a kernel complained, or took the scheduler back by itself"},
+	{5, "a kernel complained, or rolled the scheduler back by itself"},
 	{6, "a change of the source is refused"},
 	{130, "it was interrupted"},
 }

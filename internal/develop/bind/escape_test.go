@@ -70,7 +70,7 @@ NOINLINE void fresh(void)
 }
 `)
 	k := p.kernel
-	k.Learn(k.pristine, map[string]*asm.Unit{unitName: p.Source, "kernel/sched/new.c": compile(t, "void elsewhere(void) {}")})
+	k.SetUnits(k.pristine, map[string]*asm.Unit{unitName: p.Source, "kernel/sched/new.c": compile(t, "void elsewhere(void) {}")})
 	got := k.CompareUndefined(map[string][]string{unitName: {
 		"__this_module", "elsewhere", "external", "keep", "later", "nowhere", "plugsched_data_get"}}, src)
 	line := strings.Count(scheduler+api, "\n") + 5
