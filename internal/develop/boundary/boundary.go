@@ -10,6 +10,7 @@
 package boundary
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -285,7 +286,7 @@ func (b *Boundary) SetUsers(users map[*image.Object][]*image.Function) {
 // Derive computes the boundary of the functions declared under cfg.Sources. tail
 // names the functions that __schedule calls behind the context switch: that part
 // of it stays.
-func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
+func Derive(ctx context.Context, p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
 	d := &deriver{prog: p, arch: a, cfg: cfg, tail: tail, nodes: map[*image.Function]*node{}}
 	if err := d.findSidecars(); err != nil {
 		return nil, err
@@ -294,15 +295,19 @@ func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Bounda
 		return nil, err
 	}
 	d.evidence()
-	d.staying()
+	if err := d.staying(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.override(); err != nil {
 		return nil, err
 	}
-	d.settle()
+	if err := d.settle(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.checkSidecars(); err != nil {
 		return nil, err
 	}
-	return d.result()
+	return d.result(ctx)
 }
 
 // node is a function of the scheduler while its class is being worked out.
@@ -429,8 +434,11 @@ func (d *deriver) isTable(o *image.Object) bool {
 
 // settle moves functions out until nothing changes: what code that stays can
 // reach has to be redirected, and what cannot be redirected stays too.
-func (d *deriver) settle() {
+func (d *deriver) settle(ctx context.Context) error {
 	for changed := true; changed; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		changed = false
 		for _, n := range d.order {
 			if len(n.stays) > 0 || !d.reached(n) {
@@ -442,6 +450,7 @@ func (d *deriver) settle() {
 			}
 		}
 	}
+	return nil
 }
 
 // reached reports whether code that stays in the kernel can get to n.
