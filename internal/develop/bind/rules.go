@@ -12,6 +12,7 @@ import (
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -41,6 +42,7 @@ type Kernel struct {
 
 	pristine, edited map[string]*asm.Unit // by unit; see Learn
 	users            map[key][]user       // of the pristine units' objects
+	copies           map[key]map[string]bool
 }
 
 // user is a definition that refers to something.
@@ -79,10 +81,39 @@ func defines(units map[string]*asm.Unit, name string) (unit string, d *asm.Def) 
 
 type key struct{ name, unit string }
 
+// LearnInlining tells the rules what debug information says is inlined where in a unit, as it
+// was and as it is: an edit can make gcc inline what it did not. Without it, nothing is known to
+// be inlined but what the kernel's own debug information says of functions that stay.
+func (k *Kernel) LearnInlining(unit string, was, is *image.Types) {
+	for _, t := range []*image.Types{was, is} {
+		for name, inner := range t.Inlined {
+			k.inlines(name, unit, inner)
+		}
+	}
+}
+
+func (k *Kernel) inlines(function, unit string, inner []string) {
+	at := key{k.sourceName(function), unit}
+	if k.copies[at] == nil {
+		k.copies[at] = map[string]bool{}
+	}
+	for _, name := range inner {
+		k.copies[at][k.sourceName(name)] = true
+	}
+}
+
+// holdsCopy reports whether a function of a unit, by its source name, has another one inlined,
+// directly or through others.
+func (k *Kernel) holdsCopy(unit, function, inner string) bool {
+	return k.copies[key{function, unit}][inner]
+}
+
 // NewKernel indexes the boundary and the symbol table of a kernel of an architecture.
 func NewKernel(a *arch.Arch, b *boundary.Boundary, s *symbols.Table) *Kernel {
-	k := &Kernel{Arch: a, Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
+	k := &Kernel{Arch: a, Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{},
+		objects: map[key]*boundary.Object{}, copies: map[key]map[string]bool{}}
 	for _, f := range b.Functions {
+		k.inlines(f.Name, f.Unit, f.Inlines)
 		for _, name := range append([]string{f.Name}, f.Aliases...) {
 			k.functions[key{name, f.Unit}] = f
 			if sym := s.In(name, f.Unit); sym != nil && sym.Global {

@@ -191,10 +191,11 @@ type Cause struct {
 	Path []string // from the function to what changed, through macros and inlined functions; nil for its own change
 }
 
-// Causes finds what made the code of a function differ: its own change, and those
-// of what its text mentions, directly or through macros and functions that are
-// inlined, which is all but what called reports.
-func (s *Set) Causes(function string, called func(name string) bool) []Cause {
+// Causes finds what can have made the code of a function differ: its own change, and
+// those of what its text mentions, directly or through macros and functions that are
+// inlined into it. A function that is only called, or whose address is taken, is none.
+// Whether something that was found really made a difference only the compiler knows.
+func (s *Set) Causes(function string, inlined func(name string) bool) []Cause {
 	var out []Cause
 	if c := s.Find(function, Function); c != nil && !c.Gone {
 		out = append(out, Cause{c, nil})
@@ -208,8 +209,9 @@ func (s *Set) Causes(function string, called func(name string) bool) []Cause {
 	for len(work) > 0 {
 		at := work[0]
 		work = work[1:]
+		copied := at.from == nil || inlined(at.name)
 		if at.from != nil {
-			if c := s.changed(at.name); c != nil {
+			if c := s.changed(at.name, copied); c != nil {
 				var path []string
 				for p := at; p.from != nil; p = p.from {
 					path = append([]string{p.name}, path...)
@@ -218,8 +220,11 @@ func (s *Set) Causes(function string, called func(name string) bool) []Cause {
 			}
 		}
 		for _, it := range s.items[at.name] {
+			if it.Kind == Function && !copied {
+				continue
+			}
 			it.Words(func(w string) bool {
-				if !seen[w] && !called(w) {
+				if !seen[w] {
 					seen[w] = true
 					work = append(work, &step{w, at})
 				}
@@ -230,10 +235,11 @@ func (s *Set) Causes(function string, called func(name string) bool) []Cause {
 	return out
 }
 
-// changed returns a change that a mention of name makes felt.
-func (s *Set) changed(name string) *Change {
+// changed returns a change that a mention of name makes felt: a function's only where the
+// function is inlined.
+func (s *Set) changed(name string, inlined bool) *Change {
 	for _, c := range s.Changes {
-		if c.New || c.Gone || c.Kind == Declaration || c.Kind == Call {
+		if c.New || c.Gone || c.Kind == Declaration || c.Kind == Call || c.Kind == Function && !inlined {
 			continue
 		}
 		if c.Name == name || c.Kind == Type && strings.HasSuffix(c.Name, " "+name) || c.Kind == Enum && c.Mentions(name) {

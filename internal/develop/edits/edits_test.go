@@ -159,23 +159,29 @@ func TestCauses(t *testing.T) {
 	s := changed(t, "ONE 1", "ONE 2", "(x)++", "(x)--", "int x;", "long x;")
 	s.Add("b.c", `static int helper(void) { return ONE; }
 		void user(struct rq *rq) { helper(); get(rq); }
-		void quiet(void) { helper(); }`)
+		void quiet(void) { helper(); }
+		void taker(void) { register(helper); }
+		#define wrapped() (wrapped() + ONE)
+		int wrapped(void) { return get(0); }`)
 	for _, tt := range []struct {
-		function, called string
-		want             []string
+		function, inlined string
+		want              []string
 	}{
 		{"format", "", []string{"ONE: ONE"}},
 		{"get", "", []string{"struct rq: rq", "LONG: LONG"}},
-		{"user", "", []string{"struct rq: rq", "ONE: helper ONE", "LONG: get LONG"}},
-		{"user", "helper get", []string{"struct rq: rq"}},
-		{"quiet", "helper", nil},
+		{"user", "helper get", []string{"struct rq: rq", "ONE: helper ONE", "LONG: get LONG"}},
+		{"user", "get", []string{"struct rq: rq", "LONG: get LONG"}},
+		{"user", "", []string{"struct rq: rq"}},
+		{"quiet", "", nil},
+		{"taker", "", nil},
+		{"wrapped", "", []string{"ONE: ONE"}},
 	} {
 		var got []string
-		for _, c := range s.Causes(tt.function, func(name string) bool { return strings.Contains(" "+tt.called+" ", " "+name+" ") }) {
+		for _, c := range s.Causes(tt.function, func(name string) bool { return strings.Contains(" "+tt.inlined+" ", " "+name+" ") }) {
 			got = append(got, c.Name+": "+strings.Join(c.Path, " "))
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%s but %q: %s", tt.function, tt.called, diff)
+			t.Errorf("%s with %q inlined: %s", tt.function, tt.inlined, diff)
 		}
 	}
 	if own := changed(t, "return x;", "return 2;").Causes("mine", func(string) bool { return false }); len(own) != 1 || own[0].Path != nil {
@@ -183,6 +189,13 @@ func TestCauses(t *testing.T) {
 	}
 	if !s.Knows("helper") || s.Knows("decl") || s.Knows("ONE") {
 		t.Error("Knows")
+	}
+	s = changed(t, "return rq;", "return 0;")
+	s.Add("b.c", "void user(struct rq *rq) { get(rq); }")
+	for inlined, want := range map[bool]int{true: 1, false: 0} {
+		if got := s.Causes("user", func(string) bool { return inlined }); len(got) != want {
+			t.Errorf("a changed function, inlined: %v, is the cause %d times", inlined, len(got))
+		}
 	}
 }
 

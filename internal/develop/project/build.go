@@ -270,6 +270,16 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 			return nil, err
 		}
 	}
+	types := map[string]*unitTypes{}
+	for _, u := range units {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if types[u.Name], err = in.types(u); err != nil {
+			return nil, err
+		}
+		in.kernel.LearnInlining(u.Name, types[u.Name].was, types[u.Name].is)
+	}
 	b := &bound{Bound: in.kernel.Bind(pristine, edited, src)}
 	sources, err := p.sources(in, units)
 	if err != nil {
@@ -281,26 +291,29 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 	}
 	b.Add(found)
 	for _, u := range units {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		t := types[u.Name]
+		if _, was := in.pristine[u.Name]; was && b.types == nil && in.boundary().Owns(u.Name) {
+			b.types = t.was
 		}
-		before := &image.Types{} // of a new unit
-		if was, ok := in.pristine[u.Name]; ok {
-			if before, err = bind.ReadTypes(was.Object); err != nil {
-				return nil, err
-			}
-			if b.types == nil && in.boundary().Owns(u.Name) {
-				b.types = before
-			}
-		}
-		now, err := bind.ReadTypes(u.Object)
-		if err != nil {
-			return nil, err
-		}
-		refusals, warnings := in.kernel.CompareTypes(u.Name, now, before, src)
+		refusals, warnings := in.kernel.CompareTypes(u.Name, t.is, t.was, src)
 		b.Add(&bind.Changes{Refusals: refusals, Warnings: warnings})
 	}
 	return b, nil
+}
+
+// unitTypes is the debug information of a unit as it was, without anything for a new one,
+// and as it is.
+type unitTypes struct{ was, is *image.Types }
+
+func (in *inputs) types(u module.Unit) (t *unitTypes, err error) {
+	t = &unitTypes{was: &image.Types{}}
+	if was, ok := in.pristine[u.Name]; ok {
+		if t.was, err = bind.ReadTypes(was.Object); err != nil {
+			return nil, err
+		}
+	}
+	t.is, err = bind.ReadTypes(u.Object)
+	return t, err
 }
 
 func parse(a *arch.Arch, path string) (*asm.Unit, error) {

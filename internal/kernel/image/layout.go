@@ -21,6 +21,9 @@ type Types struct {
 	// Variables are those that the units define, static ones in functions included,
 	// in the order of the debug information.
 	Variables []Variable
+	// Inlined are the functions that are inlined into each function with code, at any
+	// depth, both by their names in the source. Sorted.
+	Inlined   map[string][]string
 	Conflicts []string // sorted
 }
 
@@ -79,7 +82,7 @@ func ReadTypes(d *dwarf.Data, keepUnit func(unit string) bool) (*Types, error) {
 
 func (di *debugInfo) readTypes(keepUnit func(unit string) bool) (*Types, error) {
 	var err error
-	tr := &typesReader{out: &Types{Layouts: map[string]Layout{}, Prototypes: map[string]Prototype{}}}
+	tr := &typesReader{out: &Types{Layouts: map[string]Layout{}, Prototypes: map[string]Prototype{}, Inlined: map[string][]string{}}}
 	for i := range di.units {
 		u := &di.units[i]
 		if u.asm || !keepUnit(u.path) {
@@ -88,9 +91,13 @@ func (di *debugInfo) readTypes(keepUnit func(unit string) bool) (*Types, error) 
 		if tr.t, err = newUnitTypes(di, u); err != nil {
 			return nil, err
 		}
-		if err := tr.scope(u.entry, 0); err != nil {
+		if err := tr.scope(u.entry, "", 0); err != nil {
 			return nil, fmt.Errorf("%s: %w", u.path, err)
 		}
+	}
+	for name, list := range tr.out.Inlined {
+		slices.Sort(list)
+		tr.out.Inlined[name] = slices.Compact(list)
 	}
 	slices.Sort(tr.out.Conflicts)
 	tr.out.Conflicts = slices.Compact(tr.out.Conflicts)
@@ -102,9 +109,10 @@ type typesReader struct {
 	t   *unitTypes
 }
 
-// scope reads the definitions in a unit, a function or a block.
-func (tr *typesReader) scope(e *dwarf.Entry, depth int) error {
-	if depth > maxNesting {
+// scope reads the definitions in a unit, a function or a block. within is the function with
+// code that it is a part of, "" if there is none.
+func (tr *typesReader) scope(e *dwarf.Entry, within string, depth int) error {
+	if depth > 4*maxNesting {
 		return fmt.Errorf("debug information: entry %#x is nested too deeply", e.Offset)
 	}
 	return tr.t.children(e, func(c *dwarf.Entry) error {
@@ -123,12 +131,39 @@ func (tr *typesReader) scope(e *dwarf.Entry, depth int) error {
 			if err := tr.prototype(c); err != nil {
 				return err
 			}
-			return tr.scope(c, depth+1)
+			name, err := tr.compiled(c)
+			if err != nil {
+				return err
+			}
+			return tr.scope(c, name, depth+1)
+		case dwarf.TagInlinedSubroutine:
+			if err := tr.inlined(c, within); err != nil {
+				return err
+			}
+			return tr.scope(c, within, depth+1)
 		case dwarf.TagLexDwarfBlock:
-			return tr.scope(c, depth+1)
+			return tr.scope(c, within, depth+1)
 		}
 		return nil
 	})
+}
+
+// compiled is the name of a function with code, "" if the entry only describes one.
+func (tr *typesReader) compiled(e *dwarf.Entry) (string, error) {
+	if e.Val(dwarf.AttrLowpc) == nil && e.Val(dwarf.AttrRanges) == nil {
+		return "", nil
+	}
+	d, err := tr.t.declared(e)
+	return d.name, err
+}
+
+// inlined records what is inlined into a function.
+func (tr *typesReader) inlined(e *dwarf.Entry, within string) error {
+	d, err := tr.t.declared(e)
+	if err == nil && within != "" && d.name != "" {
+		tr.out.Inlined[within] = append(tr.out.Inlined[within], d.name)
+	}
+	return err
 }
 
 // variable records a variable that the unit has memory for.
