@@ -146,6 +146,8 @@ var kept = []patch{
 	{schedH, "extern const_debug unsigned int sysctl_sched_features;", "extern const_debug unsigned int sysctl_sched_features;\nextern int kept_version(struct rq *rq);"},
 	{"include/linux/sched.h", "#define TASK_NOLOAD\t", "/* new, so that nobody else has it */\n#define KEPT_ZERO\t0\n#define TASK_NOLOAD\t"},
 	{core, "/* -20 */     88761,", "/* -20 */     88762,"},
+	// A structure with a list in it that is on the module's stack only.
+	{fair, "\tint\t\t\tnew_dst_cpu;\n", "\tint\t\t\tnew_dst_cpu;\n\tlong\t\t\tkept;\n"},
 	// A class method, with a new variable; an internal function with another signature.
 	{fair, "static void rq_online_fair(struct rq *rq)\n{", "static unsigned long times_online;\n\nstatic void rq_online_fair(struct rq *rq)\n{\n\ttimes_online++;"},
 	{rt, "static int push_rt_task(struct rq *rq, bool pull)", "static int push_rt_task(struct rq *rq, int pull)"},

@@ -94,7 +94,11 @@ func TestCompareTypes(t *testing.T) {
 			}
 			src := &edits.Set{}
 			src.Compare("kernel/sched/sched.h", layouts, edited)
-			refusals, warnings := k.CompareTypes(unitName, types(t, edited), was, src)
+			out, err := k.CompareTypes(unitName, types(t, edited), was, src, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			refusals, warnings := out.Refusals, out.Warnings
 			if len(warnings) != tt.warned {
 				t.Errorf("warnings %q, want %d", warnings, tt.warned)
 			}

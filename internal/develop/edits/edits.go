@@ -314,3 +314,61 @@ func Mention(text, word string) int {
 		}
 	}
 }
+
+// Held reports whether C text mentions a structure, by its tag, in another way than to define
+// or declare it, to have a variable of it, or a parameter that points at one and keeps its value:
+// in a cast, say, in sizeof or as the argument of a macro. Local pointers are not told from
+// parameters: debug information does that.
+func Held(text, tag string) bool {
+	if !strings.Contains(text, tag) {
+		return false
+	}
+	for _, i := range Scan("", text) {
+		for n, t := range i.tokens {
+			if n == 0 || t.text != tag || !tagged(i.tokens[n-1]) {
+				continue
+			}
+			next := append(slices.Clone(i.tokens[n+1:min(n+3, len(i.tokens))]), token{}, token{})
+			if i.Kind == Macro || !plain(next[0].text, next[1].text) || next[0].text == "*" && i.sets(next[1].text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func tagged(t token) bool { return t.text == "struct" || t.text == "union" }
+
+// plain reports what may follow a structure's tag where nothing is converted.
+func plain(a, b string) bool {
+	switch a {
+	case "{", ";":
+		return true
+	case "*":
+		return isWord(b)
+	}
+	return isWord(a) && a != "const"
+}
+
+// sets reports whether something in the item gives a pointer another value: an assignment, who
+// gets its address, a macro that walks a list with it.
+func (i *Item) sets(pointer string) bool {
+	at := func(n int) string {
+		if n < 0 || n >= len(i.tokens) {
+			return ""
+		}
+		return i.tokens[n].text
+	}
+	for n := range i.tokens {
+		if at(n) != pointer || at(n-1) == "." || at(n-1) == ">" {
+			continue
+		}
+		switch {
+		case at(n+1) == "=" && at(n+2) != "=",
+			at(n-1) == "&" && at(n-2) != "&" && at(n+1) != "-" && at(n+1) != ".",
+			at(n-1) == "(" && strings.Contains(at(n-2), "for_each"):
+			return true
+		}
+	}
+	return false
+}

@@ -242,3 +242,30 @@ func TestLoad(t *testing.T) {
 		t.Errorf("a: %+v", c)
 	}
 }
+
+func TestHeld(t *testing.T) {
+	const head = "struct env { int a; };\n"
+	for text, want := range map[string]bool{
+		"int x;":      false,
+		"struct env;": false,
+		"int f(struct env *e, int n) { return e->a == n && &e->a; }":               false,
+		"int f(void) { struct env e = { 1 }, g; return use(&e); }":                 false,
+		"int f(struct env e) { return e.a; }":                                      false,
+		"/* (struct env *)p */ char *s = \"(struct env *)p\";":                     false,
+		"int f(void *p) { return ((struct env *)p)->a; }":                          true,
+		"void *f(void) { return kmalloc(sizeof(struct env)); }":                    true,
+		"int f(struct list *l) { return list_entry(l, struct env, a)->a; }":        true,
+		"DEFINE_PER_CPU(struct env, envs);":                                        true,
+		"int f(void) { return use(&(struct env){ 1 }); }":                          true,
+		"#define ENV(p) ((struct env *)p)":                                         true,
+		"int f(struct env *e) { e = next(); return e->a; }":                        true,
+		"int f(struct env *e) { fill(&e); return e->a; }":                          true,
+		"int f(struct env *e) { list_for_each_entry(e, &l, a) use(e); return 0; }": true,
+		"int f(struct env const *e) { return e->a; }":                              true,
+		"int f(struct env **e) { return (*e)->a; }":                                true,
+	} {
+		if Held(head+text, "env") != want {
+			t.Errorf("%s: held %v", text, !want)
+		}
+	}
+}

@@ -295,8 +295,11 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 		if _, was := in.pristine[u.Name]; was && b.types == nil && in.boundary().Owns(u.Name) {
 			b.types = t.was
 		}
-		refusals, warnings := in.kernel.CompareTypes(u.Name, t.is, t.was, src)
-		b.Add(&bind.Changes{Refusals: refusals, Warnings: warnings})
+		found, err := in.kernel.CompareTypes(u.Name, t.is, t.was, src, sources)
+		if err != nil {
+			return nil, err
+		}
+		b.Add(found)
 	}
 	return b, nil
 }

@@ -6,7 +6,9 @@ import (
 	"debug/dwarf"
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 )
 
 // Types are the structures and functions that units define. Where units disagree
@@ -23,7 +25,13 @@ type Types struct {
 	Variables []Variable
 	// Inlined are the functions that are inlined into each function with code, at any
 	// depth, both by their names in the source. Sorted.
-	Inlined   map[string][]string
+	Inlined map[string][]string
+	// Automatic are, for each structure or union with a tag, the functions with code that
+	// have a variable of it on their stack, by their names in the source; those of what is
+	// inlined into them count. Pointed are those to which a variable of a function or a
+	// function's result may lead, or a parameter that is more than a pointer to one.
+	Automatic map[string][]string
+	Pointed   map[string]bool
 	Conflicts []string // sorted
 }
 
@@ -82,7 +90,8 @@ func ReadTypes(d *dwarf.Data, keepUnit func(unit string) bool) (*Types, error) {
 
 func (di *debugInfo) readTypes(keepUnit func(unit string) bool) (*Types, error) {
 	var err error
-	tr := &typesReader{out: &Types{Layouts: map[string]Layout{}, Prototypes: map[string]Prototype{}, Inlined: map[string][]string{}}}
+	tr := &typesReader{out: &Types{Layouts: map[string]Layout{}, Prototypes: map[string]Prototype{}, Inlined: map[string][]string{},
+		Automatic: map[string][]string{}, Pointed: map[string]bool{}}}
 	for i := range di.units {
 		u := &di.units[i]
 		if u.asm || !keepUnit(u.path) {
@@ -95,9 +104,11 @@ func (di *debugInfo) readTypes(keepUnit func(unit string) bool) (*Types, error) 
 			return nil, fmt.Errorf("%s: %w", u.path, err)
 		}
 	}
-	for name, list := range tr.out.Inlined {
-		slices.Sort(list)
-		tr.out.Inlined[name] = slices.Compact(list)
+	for _, of := range []map[string][]string{tr.out.Inlined, tr.out.Automatic} {
+		for name, list := range of {
+			slices.Sort(list)
+			of[name] = slices.Compact(list)
+		}
 	}
 	slices.Sort(tr.out.Conflicts)
 	tr.out.Conflicts = slices.Compact(tr.out.Conflicts)
@@ -126,7 +137,14 @@ func (tr *typesReader) scope(e *dwarf.Entry, within string, depth int) error {
 		case dwarf.TagTypedef:
 			return tr.typedef(c)
 		case dwarf.TagVariable:
+			if depth > 0 {
+				if err := tr.local(c, within); err != nil {
+					return err
+				}
+			}
 			return tr.variable(c)
+		case dwarf.TagFormalParameter:
+			return tr.parameter(c, within)
 		case dwarf.TagSubprogram:
 			if err := tr.prototype(c); err != nil {
 				return err
@@ -165,6 +183,54 @@ func (tr *typesReader) inlined(e *dwarf.Entry, within string) error {
 	}
 	return err
 }
+
+// local records what structures a function's variable is of, or points at.
+func (tr *typesReader) local(e *dwarf.Entry, within string) error {
+	if loc, ok := e.Val(dwarf.AttrLocation).([]byte); ok && len(loc) > 0 && loc[0] == opAddr {
+		return nil // it is static
+	}
+	text, err := tr.typeOf(e)
+	if err != nil {
+		return err
+	}
+	if name, _, _ := strings.Cut(text, "["); isTagged(name) {
+		if within != "" {
+			tr.out.Automatic[name] = append(tr.out.Automatic[name], within)
+		}
+		return nil
+	}
+	tr.pointed(text)
+	return nil
+}
+
+// parameter is local for a parameter. One that is a pointer to a structure leads to what the
+// caller had, and nowhere else.
+func (tr *typesReader) parameter(e *dwarf.Entry, within string) error {
+	text, err := tr.typeOf(e)
+	if name, ok := strings.CutSuffix(text, " *"); err != nil || ok && isTagged(name) {
+		return err
+	}
+	return tr.local(e, within)
+}
+
+func (tr *typesReader) typeOf(e *dwarf.Entry) (string, error) {
+	d, err := tr.t.declared(e)
+	if err != nil || !d.hasType {
+		return "", err
+	}
+	return tr.t.name(d.typ, 0)
+}
+
+func (tr *typesReader) pointed(text string) {
+	for _, name := range tags.FindAllString(text, -1) {
+		tr.out.Pointed[name] = true
+	}
+}
+
+var tags = regexp.MustCompile(`(?:struct|union) \w+`)
+
+// isTagged reports the name of a structure or union with a tag, and nothing more.
+func isTagged(name string) bool { return name != "" && tags.FindString(name) == name }
 
 // variable records a variable that the unit has memory for.
 func (tr *typesReader) variable(e *dwarf.Entry) error {
@@ -364,6 +430,13 @@ func (tr *typesReader) prototype(e *dwarf.Entry) error {
 	if d.hasType {
 		if signature, err = tr.t.declarator(d.typ, params, 0); err != nil {
 			return err
+		}
+		result, err := tr.t.name(d.typ, 0)
+		if err != nil {
+			return err
+		}
+		if !isTagged(result) {
+			tr.pointed(result)
 		}
 	}
 	p := Prototype{Signature: signature, DeclFile: d.file, DeclLine: d.line, External: d.external}
