@@ -164,6 +164,22 @@ NOINLINE int staying(struct held *h) { keep(taken); return called(h) + outer(h) 
 	}
 }
 
+// TestOutsideUser: a variable that other parts of the kernel use, as its instructions show, is
+// not the module's alone.
+func TestOutsideUser(t *testing.T) {
+	for user, refused := range map[string]int{"": 0, "klp_try_switch_task": 1, "border": 0} {
+		p, src := plan(t, scheduler, strings.Replace(scheduler, "int counted = 3", "long counted = 3", 1))
+		for _, o := range p.kernel.Boundary.Objects {
+			if o.Name == "counted" && user != "" {
+				o.Outside = []string{user}
+			}
+		}
+		if out := p.Compare(src); len(out.Refusals) != refused || refused > 0 && !strings.Contains(out.Refusals[0].Why, user+", which stays") {
+			t.Errorf("used by %q: refused %v", user, out.Refusals)
+		}
+	}
+}
+
 // TestCompareHeader: an inline function that no unit needs out of line any more is still
 // in its header.
 func TestCompareHeader(t *testing.T) {

@@ -6,6 +6,7 @@
 package bind
 
 import (
+	"slices"
 	"sort"
 	"strings"
 
@@ -35,6 +36,9 @@ type Kernel struct {
 	Arch     *arch.Arch
 	Boundary *boundary.Boundary
 	Symbols  *symbols.Table
+	// Rebuilt are edits of what builds lasting state of which the project says what is done
+	// about that (boundary.Config.Rebuilt).
+	Rebuilt map[string]string
 
 	functions map[key]*boundary.Function
 	globals   map[string]*boundary.Function // scheduler functions by name, global ones
@@ -269,8 +273,15 @@ func (p *Plan) ownConstant(d *asm.Def) bool {
 // reader names something that stays in the kernel and uses one of its objects, ""
 // if there is nothing: then a copy in the module can take the object's place.
 func (k *Kernel) reader(name, unit string) string {
-	if o := k.objects[key{name, unit}]; o != nil && !k.Boundary.Owns(o.DeclFile) {
-		return "whatever includes " + o.DeclFile
+	if o := k.objects[key{name, unit}]; o != nil {
+		if !k.Boundary.Owns(o.DeclFile) {
+			return "whatever includes " + o.DeclFile
+		}
+		for _, f := range o.Outside {
+			if !slices.ContainsFunc(k.Boundary.Find(f), func(f *boundary.Function) bool { return f.Class.Moves() }) {
+				return f
+			}
+		}
 	}
 	if len(k.Symbols.Named("__ksymtab_"+name)) > 0 {
 		return "whatever module it is exported to"
