@@ -95,6 +95,7 @@ var lost = []struct {
 		"#define TASK_ON_RQ_QUEUED", "affine_move_task", "stays", "uses task_on_rq_queued, TASK_ON_RQ_QUEUED (macro)"},
 	{patch{core, "\twait_bit_init();\n", "\twait_bit_init();\n\tinit_task.nvcsw = 1;\n"},
 		"\tinit_task.nvcsw = 1;", "sched_init", "init", "__init"},
+	{patch{"kernel/sched/topology.c", ".busy_factor\t\t= 16,", ".busy_factor\t\t= 48,"}, "\t\t= 48,", "sd_init", "builder", "is a part of build_sched_domains"},
 	{patch{core, "", "static int __init lost_setup(char *s)\n{\n\treturn 1;\n}\n__setup(\"lost=\", lost_setup);\n"},
 		"__setup(\"lost=\"", "__setup(lost=)", "parameter", "command line"},
 	{patch{core, "\nvoid sched_ttwu_pending(void *arg)", "\nvoid sched_ttwu_pending(struct llist_node *arg)"},

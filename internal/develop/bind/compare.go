@@ -48,6 +48,7 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 		}
 	}
 	c.strays()
+	c.builders()
 	c.inlines()
 	c.folded()
 	c.forgotten()

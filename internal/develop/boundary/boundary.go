@@ -73,6 +73,11 @@ type Function struct {
 	Class    Class
 	Facts    []Fact
 	Sidecar  bool `json:",omitempty"` // moves because the project names it
+	// Builds says what the function builds that lasts, Makes what it sets up that comes and
+	// goes, if it is for nothing else. Boot marks one that only code calls that ran at boot.
+	Builds string `json:",omitempty"`
+	Makes  string `json:",omitempty"`
+	Boot   bool   `json:",omitempty"`
 	// Callers and Callees are the functions that branch to it and that it branches
 	// to, the kernel's other functions included. Sorted, by name.
 	Callers []string `json:",omitempty"`
@@ -318,6 +323,7 @@ type node struct {
 	stays   []Fact // non-empty: cannot move
 	side    *Sidecar
 	notes   []Fact // would keep it, were it not a sidecar
+	result  *Function
 }
 
 type deriver struct {

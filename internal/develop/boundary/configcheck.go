@@ -48,7 +48,7 @@ func (c *Config) errorAt(section, name, format string, args ...any) error {
 // Fingerprint is equal for files from which the same boundary follows.
 func (c *Config) Fingerprint() (string, error) {
 	same := *c
-	same.Headers, same.Package = nil, nil
+	same.Headers, same.Package, same.Rebuilt = nil, nil, nil
 	text, err := yaml.Marshal(&same)
 	return string(text), err
 }

@@ -147,6 +147,7 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 		return nil, err
 	}
 	in.kernel = bind.NewKernel(a, b, syms)
+	in.kernel.Rebuilt = in.config.Rebuilt
 	if in.springboard, err = p.springboard(); err != nil {
 		return nil, err
 	}
