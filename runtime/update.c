@@ -188,7 +188,9 @@ int plugsched_update(struct plugsched_module *from, struct plugsched_module *to)
 	/* What the kernel says during the update counts. */
 	if (to == &plugsched_self)
 		plugsched_kmsg_start(true);
-	err = plugsched_update_alloc(&u);
+	err = to == &plugsched_self ? plugsched_holes_clear(from) : 0;
+	if (!err)
+		err = plugsched_update_alloc(&u);
 	if (!err)
 		err = update_try(&u);
 	plugsched_update_free(&u);

@@ -82,7 +82,8 @@ func (c *comparer) builder(e *edits.Change, in []*boundary.Function) {
 			r.Why = "is a part of " + least.Name + ", which " + r.Why
 		}
 		if rank(least) == 3 {
-			r.Do = "undo the change, and do the work in plugsched_init() (docs/develop/hooks.md), or say under rebuilt in plugsched.yaml why it does not matter"
+			r.Do = "undo the change, and do the work in plugsched_init() (docs/develop/hooks.md), " +
+				"or say under rebuilt in plugsched.yaml why it does not matter"
 		}
 		c.out.Refusals = append(c.out.Refusals, r)
 	}

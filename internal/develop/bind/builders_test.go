@@ -33,8 +33,9 @@ NOINLINE void callers(void) { keep((void *)build(1)); keep((void *)make(1)); kee
 		"a maker":              {"weight(x) + 1", "weight(x) + 7", "", "make: sets up groups"},
 		"what boot called":     {"x + 11", "x + 12", "boot: is only called by code that ran at boot", ""},
 		"somebody else":        {"weight(x) + 2", "weight(x) + 9", "", ""},
-		"said, a part of it":   {"x * BUSY", "x * BUSY + x / 3", "", "level: builds the domains: until then they are as the code before built them, after a removal too; plugsched.yaml says: by hand"},
-		"said, at boot":        {"x + 11", "x + 12", "", "boot: is only called by code that ran at boot"},
+		"said, a part of it": {"x * BUSY", "x * BUSY + x / 3", "",
+			"level: builds the domains: until then they are as the code before built them, after a removal too; plugsched.yaml says: by hand"},
+		"said, at boot": {"x + 11", "x + 12", "", "boot: is only called by code that ran at boot"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			edited := strings.Replace(text, tt.from, tt.to, 1)

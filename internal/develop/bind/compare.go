@@ -22,6 +22,7 @@ type Changes struct {
 	Removed  []string
 	Warnings []string
 	Refusals []Refusal
+	Holes    []Hole // of structures that the kernel has too, sorted once they are bound
 }
 
 // Compare holds an edited unit against the pristine one: every function whose
@@ -262,8 +263,8 @@ func (c *comparer) inlines() {
 			names = append(names, in.name)
 			r.Derived = r.Derived && in.layout
 		}
-		r.Why = "is inlined into " + some(names) + ", which stays in the kernel (" + c.reason(c.plan.Source.Lookup(names[0])) + ") with the old code" +
-			perhaps(into[0].others)
+		reason := c.reason(c.plan.Source.Lookup(names[0]))
+		r.Why = "is inlined into " + some(names) + ", which stays in the kernel (" + reason + ") with the old code" + perhaps(into[0].others)
 		c.out.Refusals = append(c.out.Refusals, r)
 	}
 	sort.Slice(c.out.Refusals, func(i, j int) bool { return c.out.Refusals[i].String() < c.out.Refusals[j].String() })

@@ -174,7 +174,8 @@ func TestOutsideUser(t *testing.T) {
 				o.Outside = []string{user}
 			}
 		}
-		if out := p.Compare(src); len(out.Refusals) != refused || refused > 0 && !strings.Contains(out.Refusals[0].Why, user+", which stays") {
+		out := p.Compare(src)
+		if len(out.Refusals) != refused || refused > 0 && !strings.Contains(out.Refusals[0].Why, user+", which stays") {
 			t.Errorf("used by %q: refused %v", user, out.Refusals)
 		}
 	}

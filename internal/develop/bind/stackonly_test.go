@@ -3,7 +3,6 @@
 package bind
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,17 +34,19 @@ func TestStackOnly(t *testing.T) {
 		from, to string // what is different in the kernel
 		refused  bool
 	}{
-		"on the stack only":          {"", "", false},
-		"a list further inside":      {"struct list_head tasks", "struct { struct done tasks; } deep; struct list_head tasks", false},
-		"in no list":                 {"struct list_head tasks", "int tasks", false},
-		"from an allocation":         {fn, "void make(void) { struct env *e = get(sizeof(*e)); sink = &e->tasks; }\n" + fn, true},
-		"by a cast":                  {fn, "int cast(void *p) { return ((struct env *)p)->cpu; }\n" + fn, true},
-		"by a result":                {fn, "struct env *next(struct list_head *l) { return get((long)l); }\n" + fn, true},
-		"by a member":                {fn, "struct holder { struct env *env; };\nint look(void) { struct holder h; use(&h); return h.env->cpu; }\n" + fn, true},
-		"a parameter as a cursor":    {"use(&env->tasks);", "env = get(1); use(&env->tasks);", true},
-		"a pointer to a pointer":     {"struct env *env, int n)", "struct env **envs, int n)", true},
-		"on the stack of who stays":  {"staying(int cpu) { use(0);", "staying(int cpu) { struct env e = { cpu }; use(&e);", true},
-		"inlined into who stays":     {"NOINLINE int staying(int cpu) { use(0);", "static inline int in(int cpu) { struct env e = { cpu }; use(&e); return e.cpu; }\nNOINLINE int staying(int cpu) { in(cpu);", true},
+		"on the stack only":     {"", "", false},
+		"a list further inside": {"struct list_head tasks", "struct { struct done tasks; } deep; struct list_head tasks", false},
+		"in no list":            {"struct list_head tasks", "int tasks", false},
+		"from an allocation":    {fn, "void make(void) { struct env *e = get(sizeof(*e)); sink = &e->tasks; }\n" + fn, true},
+		"by a cast":             {fn, "int cast(void *p) { return ((struct env *)p)->cpu; }\n" + fn, true},
+		"by a result":           {fn, "struct env *next(struct list_head *l) { return get((long)l); }\n" + fn, true},
+		"by a member": {fn,
+			"struct holder { struct env *env; };\nint look(void) { struct holder h; use(&h); return h.env->cpu; }\n" + fn, true},
+		"a parameter as a cursor":   {"use(&env->tasks);", "env = get(1); use(&env->tasks);", true},
+		"a pointer to a pointer":    {"struct env *env, int n)", "struct env **envs, int n)", true},
+		"on the stack of who stays": {"staying(int cpu) { use(0);", "staying(int cpu) { struct env e = { cpu }; use(&e);", true},
+		"inlined into who stays": {"NOINLINE int staying(int cpu) { use(0);",
+			"static inline int in(int cpu) { struct env e = { cpu }; use(&e); return e.cpu; }\nNOINLINE int staying(int cpu) { in(cpu);", true},
 		"on the stack of __schedule": {"__schedule(int cpu) { use(0);", "__schedule(int cpu) { struct env e = { cpu }; use(&e);", true},
 		"a variable":                 {fn, "struct env one;\n" + fn, true},
 	} {
@@ -56,7 +57,8 @@ func TestStackOnly(t *testing.T) {
 			}
 			edited := strings.Replace(pristine, "struct env { int cpu;", "struct env { int cpu; long quiet;", 1)
 			b := &boundary.Boundary{Sources: []string{"kernel/sched"}}
-			for f, class := range map[string]boundary.Class{"balance": boundary.Interface, "detach": boundary.Internal, "__schedule": boundary.Interface, "staying": boundary.External} {
+			for f, class := range map[string]boundary.Class{"balance": boundary.Interface, "detach": boundary.Internal,
+				"__schedule": boundary.Interface, "staying": boundary.External} {
 				b.Functions = append(b.Functions, &boundary.Function{Name: f, Base: f, Unit: unitName, Class: class})
 			}
 			if name == "a variable" {
@@ -82,7 +84,7 @@ func TestStackOnly(t *testing.T) {
 				t.Errorf("refused %v", !tt.refused)
 			}
 			if name == "on the stack only" {
-				put(t, "#include \"../kernel/sched/sched.h\"\nint f(struct env *e) { return e->cpu; }\n", filepath.Join(s.Kernel, "drivers"), "x.c")
+				put(t, "#include \"../kernel/sched/sched.h\"\nint f(struct env *e) { return e->cpu; }\n", s.Kernel, "drivers/x.c")
 				if compare() == 0 {
 					t.Error("accepted though a driver knows it")
 				}

@@ -19,9 +19,12 @@ import (
 // pristine one's. sources are those of the kernel: without them a structure that can be
 // linked into a list counts as one that the kernel has.
 func (k *Kernel) CompareTypes(unit string, now, was *image.Types, src *edits.Set, sources *Sources) (*Changes, error) {
-	refusals, warnings, err := k.compareLayouts(unit, was, now, src, sources)
-	refusals = append(refusals, compareClasses(was, now, src)...)
-	return &Changes{Refusals: append(refusals, k.comparePrototypes(unit, was, now, src)...), Warnings: warnings}, err
+	out, err := k.compareLayouts(unit, was, now, src, sources)
+	if err != nil {
+		return nil, err
+	}
+	out.Refusals = slices.Concat(out.Refusals, compareClasses(was, now, src), k.comparePrototypes(unit, was, now, src))
+	return out, nil
 }
 
 // classType is the type of scheduling classes (kernel/sched/sched.h).
@@ -80,7 +83,8 @@ func ReadTypes(object string) (*image.Types, error) {
 // compareLayouts refuses changes of structures that the kernel knows too, unless
 // they only use space that was free.
 func (k *Kernel) compareLayouts(unit string, was, now *image.Types, src *edits.Set,
-	sources *Sources) (out []Refusal, warnings []string, err error) {
+	sources *Sources) (out *Changes, err error) {
+	out = &Changes{}
 	var shared map[string]bool
 	for _, name := range sortedNames(was.Layouts) {
 		old := was.Layouts[name]
@@ -90,7 +94,7 @@ func (k *Kernel) compareLayouts(unit string, was, now *image.Types, src *edits.S
 		}
 		if shared == nil {
 			if shared, err = k.sharedTypes(was, unit, sources); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 		}
 		if !shared[name] {
@@ -98,7 +102,9 @@ func (k *Kernel) compareLayouts(unit string, was, now *image.Types, src *edits.S
 		}
 		if used, ok := fits(old, l); ok {
 			for _, m := range used {
-				warnings = append(warnings, fmt.Sprintf("%s: %s is where the kernel has nothing (byte %d): what exists already holds there what its allocation left, zero in most cases", name, m.Name, m.Offset))
+				h := hole(name, old, m)
+				out.Holes = append(out.Holes, h)
+				out.Warnings = append(out.Warnings, h.warning(was))
 			}
 			continue
 		}
@@ -109,9 +115,10 @@ func (k *Kernel) compareLayouts(unit string, was, now *image.Types, src *edits.S
 		if e := src.Find(name, edits.Type); e != nil {
 			r.File, r.Line = e.File, e.At
 		}
-		out = append(out, r)
+		out.Refusals = append(out.Refusals, r)
 	}
-	return innermost(out, was), warnings, nil
+	out.Refusals = innermost(out.Refusals, was)
+	return out, nil
 }
 
 // innermost leaves out structures that only changed because one in them did.

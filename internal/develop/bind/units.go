@@ -3,8 +3,10 @@
 package bind
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/edits"
@@ -58,6 +60,9 @@ func (c *Changes) Add(o *Changes) {
 	c.Removed = union(c.Removed, o.Removed)
 	c.Warnings = union(c.Warnings, o.Warnings)
 	c.Refusals = append(c.Refusals, o.Refusals...)
+	c.Holes = append(c.Holes, o.Holes...)
+	slices.SortFunc(c.Holes, func(a, b Hole) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	c.Holes = slices.Compact(c.Holes)
 }
 
 func union(a, b []string) []string {

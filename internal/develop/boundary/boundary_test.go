@@ -449,13 +449,14 @@ func TestBuilders(t *testing.T) {
 			NOINLINE void build(void) { part(); both(); busy(); asm volatile("nop"); }
 			NOINLINE void make(void) { both(); asm volatile("nop"); }
 			NOINLINE void run(void) { busy(); asm volatile("nop"); }`,
-		"init/main.c": base + "void build(void), make(void), run(void); NOINLINE void user(void) { build(); make(); run(); asm volatile(\"nop\"); }",
+		"init/main.c": base + "void build(void), make(void), run(void);" +
+			"NOINLINE void user(void) { build(); make(); run(); asm volatile(\"nop\"); }",
 	}, "kernel/sched/core.c", "init/main.c")
 	cfg := config()
 	cfg.Builders, cfg.Makers = map[string]string{"build": "domains", "no_such": "x"}, map[string]string{"make": "groups"}
 	b := derive(t, p, cfg)
-	for name, want := range map[string]string{"build": "domains  false", "part": "domains  false", "deep": "domains  false", "make": " groups false",
-		"both": " groups false", "busy": "  false", "run": "  false", "booted": "  true"} {
+	for name, want := range map[string]string{"build": "domains  false", "part": "domains  false", "deep": "domains  false",
+		"make": " groups false", "both": " groups false", "busy": "  false", "run": "  false", "booted": "  true"} {
 		f := only(t, b, name)
 		if got := fmt.Sprint(f.Builds, " ", f.Makes, " ", f.Boot); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

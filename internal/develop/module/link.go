@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"plugsched"
+	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
@@ -29,6 +30,7 @@ type Plan struct {
 	Symbols     *symbols.Table
 	Springboard *isa.Springboard
 	Types       *image.Types // of the scheduler's units
+	Holes       []bind.Hole  // in which the module has members
 }
 
 // Link assembles the bound units and links them with the runtime in dir. It

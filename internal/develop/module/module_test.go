@@ -20,6 +20,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch/isa"
+	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -100,6 +101,8 @@ func tiny(t *testing.T) *Plan {
 	}
 	return &Plan{
 		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
+		Holes: []bind.Hole{{Structure: "struct task_struct", Member: "mine", Type: "int", Offset: 20, Size: 4}},
+		Types: &image.Types{Layouts: map[string]image.Layout{}},
 		Boundary: &boundary.Boundary{Release: "6.1.0-test", BuildID: "abcd",
 			Functions: []*boundary.Function{
 				function("internal", 0x2000, 32, boundary.Internal, 0),
@@ -139,6 +142,8 @@ func TestTables(t *testing.T) {
 		"plugsched_nr_ranges":        {".quad 4"},
 		"plugsched_tables":           {".quad fair_sched_class, __plugsched_new_fair_sched_class, 208, 0, 0"},
 		"plugsched_nr_tables":        {".quad 1"},
+		"plugsched_holes":            {".quad 0, 20, 4, .Lname6"},
+		"plugsched_nr_holes":         {".quad 1"},
 		"plugsched_nr_orig_features": {".quad 3"},
 		"plugsched_build_id":         {`.asciz "abcd"`},
 		"plugsched_release":          {`.asciz "6.1.0-test"`},
@@ -147,7 +152,8 @@ func TestTables(t *testing.T) {
 			t.Errorf("%s: %s", table, diff)
 		}
 	}
-	for i, name := range []string{"border", "__schedule", "border", "internal", "__schedule", "border.cold"} {
+	named := []string{"border", "__schedule", "border", "internal", "__schedule", "border.cold", "struct task_struct.mine int"}
+	for i, name := range named {
 		if label := ".Lname" + string(rune('0'+i)) + ":\n\t.asciz \"" + name + "\"\n"; strings.Count(text, label) != 1 {
 			t.Errorf("%d times %q", strings.Count(text, label), label)
 		}

@@ -332,7 +332,7 @@ func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
 	err = p.stage("link", "linking the module", "", func() (string, error) {
 		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
-			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types})
+			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types, Holes: b.Holes})
 		return module.Name + ".ko", err
 	})
 	return ko, err
