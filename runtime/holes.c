@@ -38,8 +38,10 @@
 
 #define WAIT_MS		1
 #define WAITS_MAX	1000	/* for all forks; who is slower makes the update busy */
+#define TRIES_MAX	100	/* to meet a task that is always just switched */
 
-static const struct plugsched_module *left;	/* NULL: the kernel's scheduler; guarded by the lock */
+/* Who is left, NULL for the kernel's scheduler. Guarded by the lock. */
+static const struct plugsched_module *left;
 
 /* Whether two modules have the same member there, which needs no clearing. */
 static bool same(const struct plugsched_hole *a, const struct plugsched_hole *b)
@@ -66,6 +68,12 @@ static const struct plugsched_hole *there(const struct plugsched_module *m,
 	return NULL;
 }
 
+/* Whether somebody who has been running, or may run again, has the same member. */
+static bool inherited(const struct plugsched_hole *h)
+{
+	return there(left, h) || (left && there(left->previous, h));
+}
+
 static void clear(void *object, enum plugsched_hole_of kind)
 {
 	const struct plugsched_hole *h;
@@ -74,7 +82,7 @@ static void clear(void *object, enum plugsched_hole_of kind)
 	for (i = 0; i < plugsched_nr_holes; i++) {
 		h = &plugsched_holes[i];
 		/* Most are clear, and other CPUs' cache lines are left alone. */
-		if (h->object == kind && !there(left, h) &&
+		if (h->object == kind && !inherited(h) &&
 		    memchr_inv(object + h->offset, 0, h->size))
 			memset(object + h->offset, 0, h->size);
 	}
@@ -85,7 +93,7 @@ static bool any(enum plugsched_hole_of kind)
 	unsigned long i;
 
 	for (i = 0; i < plugsched_nr_holes; i++)
-		if (plugsched_holes[i].object == kind && !there(left, &plugsched_holes[i]))
+		if (plugsched_holes[i].object == kind && !inherited(&plugsched_holes[i]))
 			return true;
 	return false;
 }
@@ -166,19 +174,20 @@ struct forkers {
 static int outlast(struct task_struct *p, void *data)
 {
 	struct forkers *f = data;
-	int answer;
+	int answer, tries = 0;
 
 	WRITE_ONCE(f->awaited, p);
 	while (READ_ONCE(f->awaited)) {
 		answer = forks(p);
 		if (!answer || !pid_alive(p))
 			break;
+		if (answer < 0 && tries++ < TRIES_MAX) {
+			cond_resched();
+			continue;
+		}
 		if (f->waits++ == WAITS_MAX)
 			return -EBUSY;
-		if (answer < 0)
-			cond_resched();
-		else
-			msleep(WAIT_MS);
+		msleep(WAIT_MS);
 	}
 	return 0;
 }
@@ -238,27 +247,35 @@ static void clear_groups(void)
 #endif
 }
 
-/*
- * Clear what this module has in holes, before it takes over from another one, or from the
- * kernel's own scheduler if that is NULL. -ENOTUNIQ: both have something else in one place.
- * -EBUSY: a fork takes long.
- * Context: process, may sleep; this module's lock and the other one's held.
- */
-int plugsched_holes_clear(const struct plugsched_module *from)
+/* Whether m has something else than this module in one of its holes, and what. */
+static bool disagrees(const struct plugsched_module *m)
 {
 	const struct plugsched_hole *h;
 	unsigned long i;
 
+	for (i = 0; i < plugsched_nr_holes; i++) {
+		h = there(m, &plugsched_holes[i]);
+		if (!h || same(h, &plugsched_holes[i]))
+			continue;
+		pr_err("%s is where %s has %s\n", plugsched_holes[i].name, m->owner->name, h->name);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Clear what this module has in holes, before it takes over from another one, or from the
+ * kernel's own scheduler if that is NULL. -ENOTUNIQ: both have something else in one place, or
+ * one to which the other may still go back has. -EBUSY: a fork takes long.
+ * Context: process, may sleep; this module's lock and the other one's held, and kprobe_mutex, so
+ * that no third one takes over meanwhile.
+ */
+int plugsched_holes_clear(const struct plugsched_module *from)
+{
 	lockdep_assert_held(plugsched_self.lock);
 	left = from;
-	for (i = 0; i < plugsched_nr_holes; i++) {
-		h = there(from, &plugsched_holes[i]);
-		if (h && !same(h, &plugsched_holes[i])) {
-			pr_err("%s is where %s has %s\n", plugsched_holes[i].name, from->owner->name,
-			       h->name);
-			return -ENOTUNIQ;
-		}
-	}
+	if (disagrees(from) || (from && disagrees(from->previous)))
+		return -ENOTUNIQ;
 	clear_queues();
 	if (any(PLUGSCHED_HOLE_GROUP) || any(PLUGSCHED_HOLE_CFS_RQ) || any(PLUGSCHED_HOLE_ENTITY))
 		clear_groups();

@@ -141,6 +141,8 @@ static int update_try(struct plugsched_update *u)
 
 	hold_probes();
 	err = plugsched_text_prepare(u);
+	if (!err && u->to == &plugsched_self)
+		err = plugsched_holes_clear(u->from);
 	if (!err)
 		err = scan_and_run(u);
 	release_probes();
@@ -188,9 +190,7 @@ int plugsched_update(struct plugsched_module *from, struct plugsched_module *to)
 	/* What the kernel says during the update counts. */
 	if (to == &plugsched_self)
 		plugsched_kmsg_start(true);
-	err = to == &plugsched_self ? plugsched_holes_clear(from) : 0;
-	if (!err)
-		err = plugsched_update_alloc(&u);
+	err = plugsched_update_alloc(&u);
 	if (!err)
 		err = update_try(&u);
 	plugsched_update_free(&u);
