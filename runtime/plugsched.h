@@ -80,13 +80,32 @@ struct plugsched_hole {
 
 static_assert(sizeof(struct plugsched_hole) == 4 * 8);
 
+/* A feature that its project wants to be set, or not to be, with its scheduler. */
+struct plugsched_wish {
+	const char *name;
+	unsigned long set;
+};
+
 /* Scheduler features, which two schedulers may number differently. */
 struct plugsched_features {
 	const char * const *names;
 	unsigned int *bits;
 	struct static_key *keys;
 	unsigned long nr;
+	const struct plugsched_wish *wishes;
+	const unsigned long *nr_wishes;
+	bool *granted;			/* once, that is */
 };
+
+/* A number that its project wants in a variable of the kernel with its scheduler. */
+struct plugsched_value {
+	void *at;
+	unsigned long size;
+	u64 wanted;
+	u64 saved;			/* what comes back with the next scheduler */
+};
+
+static_assert(sizeof(struct plugsched_value) == 4 * 8);
 
 /* What a scheduler does with its own code while the machine is stopped. */
 struct plugsched_rq_ops {
@@ -115,6 +134,8 @@ struct plugsched_module {
 	/* Of its code, what is the runtime's. */
 	const char *runtime_start, *runtime_end;
 	const struct plugsched_features *features;
+	struct plugsched_value *values;
+	const unsigned long *nr_values;
 	const struct plugsched_rq_ops *rq_ops;
 	/* The edited scheduler's hook, see api.h. */
 	void (*rebuild)(struct rq *rq, bool live);
@@ -140,6 +161,10 @@ extern const unsigned long plugsched_nr_tables;
 extern const struct plugsched_hole plugsched_holes[];
 extern const unsigned long plugsched_nr_holes;
 extern const unsigned long plugsched_nr_orig_features;
+extern const struct plugsched_wish plugsched_wishes[];
+extern const unsigned long plugsched_nr_wishes;
+extern struct plugsched_value plugsched_values[];
+extern const unsigned long plugsched_nr_values;
 extern const char plugsched_runtime_start[], plugsched_runtime_end[];
 extern const char plugsched_build_id[];
 extern const char plugsched_release[];
@@ -317,6 +342,9 @@ void plugsched_carry_features(const struct plugsched_module *from,
 			      const struct plugsched_module *to, bool changed_only);
 extern const struct plugsched_features plugsched_features;
 
+/* values.c: process context. */
+void plugsched_carry_values(const struct plugsched_module *from, const struct plugsched_module *to);
+
 /* text.c */
 int plugsched_text_prepare(struct plugsched_update *u);
 void plugsched_text_finish(struct plugsched_update *u);
@@ -336,9 +364,9 @@ static inline u8 *plugsched_site_of(const struct plugsched_redirect *r)
 }
 
 /* alarm.c: see there for the contexts. */
-__printf(2, 3) int plugsched_alarm(bool sick, const char *fmt, ...);
+__printf(2, 3) int plugsched_alarm(bool repair, const char *fmt, ...);
 bool plugsched_alarm_raised(void);
-bool plugsched_alarm_sick(void);
+bool plugsched_alarm_repairs(void);
 void plugsched_alarm_reset(void);
 void plugsched_alarm_init(void (*fn)(struct irq_work *work));
 void plugsched_alarm_exit(void);
@@ -353,7 +381,7 @@ void plugsched_guard_log(void);
 unsigned int plugsched_try_left(void);
 extern unsigned int plugsched_try_ms;
 
-/* rollback.c: goes back without being asked by a process. */
+/* rollback.c: rolls back without being asked by a process. */
 int plugsched_rollback_init(void);
 void plugsched_rollback_exit(void);
 void plugsched_rollback_attempt(u64 now);
@@ -365,7 +393,7 @@ bool plugsched_pinned(void);
 /* What a reason begins with that was found in the kernel's log. */
 #define PLUGSCHED_FROM_LOG "the kernel says: "
 
-/* report.c: why it went back. */
+/* report.c: why it was rolled back. */
 __printf(1, 2) void plugsched_note(const char *fmt, ...);
 void plugsched_note_stack(const unsigned long *stack, unsigned int nr);
 void plugsched_report_clear(void);

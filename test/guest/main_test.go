@@ -161,3 +161,14 @@ func ok(t *testing.T, m *vm.Machine, command string) string {
 	}
 	return strings.TrimSpace(out)
 }
+
+// await waits until something holds, up to a minute of the guest's own time, and returns
+// whether it does.
+func await(m *vm.Machine, holds func() bool) bool {
+	for own := m.Stopwatch(); !holds(); time.Sleep(50 * time.Millisecond) {
+		if own() > time.Minute {
+			return false
+		}
+	}
+	return true
+}

@@ -61,6 +61,7 @@ func sidecarTree(t *testing.T) string {
 // TestSidecar: functions outside of the boundary are the module's while it is the
 // running scheduler's, and the kernel's before and after.
 func TestSidecar(t *testing.T) {
+	t.Parallel()
 	dir := sidecarTree(t)
 	m := boot(t, func(c *vm.Config) {
 		with("/sidecar.ko", filepath.Join(dir, "scheduler.ko"))(c)
@@ -142,7 +143,8 @@ func sidecarRefused(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	out, code := plugsched(t, "build", dir)
-	if code != 6 || !strings.Contains(out, "__mmdrop stays in the kernel") || !strings.Contains(out, "name it under sidecar") {
+	if code != 6 || !strings.Contains(out, "__mmdrop stays in the kernel") || !strings.Contains(out,
+		"`plugsched build --sidecar kernel/fork.c:__mmdrop .`") {
 		t.Errorf("another function of %s: exit code %d\n%s", file, code, out)
 	}
 }

@@ -116,9 +116,9 @@ func TestCompareTable(t *testing.T) {
 	}
 }
 
-// TestBlame: who is blamed for new code of a function that stays is what debug information
+// TestCauses: who is blamed for new code of a function that stays is what debug information
 // says is inlined there, and not whatever it calls or takes the address of.
-func TestBlame(t *testing.T) {
+func TestCauses(t *testing.T) {
 	const text = scheduler + `
 #define FACTOR 3
 struct held { int a, b; };

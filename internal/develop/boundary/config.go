@@ -54,6 +54,10 @@ type Config struct {
 	// Rebuilt are builders, or what they use, that the developer has changed, with what is
 	// done so that it takes effect and goes with the module.
 	Rebuilt map[string]string `yaml:"rebuilt"`
+	// Features are scheduler features ("true" or "false") and Values are numbers in the kernel's variables,
+	// as they are to be when the scheduler takes over.
+	Features map[string]string `yaml:"features"`
+	Values   map[string]string `yaml:"values"`
 	// Sidecar functions move with the scheduler.
 	Sidecar Sidecars `yaml:"sidecar"`
 
@@ -116,6 +120,7 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Builders, own.Builders)
 	merge(&cfg.Makers, own.Makers)
 	cfg.Rebuilt = own.Rebuilt
+	cfg.Features, cfg.Values = own.Features, own.Values
 	for name := range own.Private {
 		delete(cfg.optional, name)
 	}

@@ -31,6 +31,9 @@ type Plan struct {
 	Springboard *isa.Springboard
 	Types       *image.Types // of the scheduler's units
 	Holes       []bind.Hole  // in which the module has members
+
+	Features map[string]bool    // as they are to be when the module takes over
+	Values   []bind.WantedValue // the same of variables
 }
 
 // Link assembles the bound units and links them with the runtime in dir. It

@@ -100,6 +100,7 @@ func tiny(t *testing.T) *Plan {
 		return &boundary.Function{Name: name, Base: name, Unit: unit, Addr: addr, Size: size, Class: c, Jump: jump, Shipped: shipped}
 	}
 	return &Plan{
+		Features: map[string]bool{"B": true, "A": false}, Values: []bind.WantedValue{{Name: "slice", Addr: 0x6000, Size: 4, Wanted: 3000}},
 		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
 		Holes: []bind.Hole{{Structure: "struct task_struct", Member: "mine", Type: "int", Offset: 20, Size: 4}},
 		Types: &image.Types{Layouts: map[string]image.Layout{}},
@@ -144,6 +145,10 @@ func TestTables(t *testing.T) {
 		"plugsched_nr_tables":        {".quad 1"},
 		"plugsched_holes":            {".quad 0, 20, 4, .Lname6"},
 		"plugsched_nr_holes":         {".quad 1"},
+		"plugsched_wishes":           {".quad .Lname7, 0", ".quad .Lname8, 1"},
+		"plugsched_nr_wishes":        {".quad 2"},
+		"plugsched_values":           {".quad _stext + 0x5000, 4, 0xbb8, 0"},
+		"plugsched_nr_values":        {".quad 1"},
 		"plugsched_nr_orig_features": {".quad 3"},
 		"plugsched_build_id":         {`.asciz "abcd"`},
 		"plugsched_release":          {`.asciz "6.1.0-test"`},
