@@ -4,8 +4,10 @@ package bind
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/edits"
@@ -62,6 +64,9 @@ func (c *Changes) Add(o *Changes) {
 	c.Removed = union(c.Removed, o.Removed)
 	c.Warnings = union(c.Warnings, o.Warnings)
 	c.Refusals = append(c.Refusals, o.Refusals...)
+	c.Holes = append(c.Holes, o.Holes...)
+	slices.SortFunc(c.Holes, func(a, b Hole) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	c.Holes = slices.Compact(c.Holes)
 	c.Unseen = append(c.Unseen, o.Unseen...)
 }
 

@@ -79,6 +79,11 @@ type Function struct {
 	// Movable, FILE:FUNCTION, is the sidecar as which a function moves that stays without: any user
 	// can keep a task in it, and nothing else holds it.
 	Movable string `json:"movable,omitempty"`
+	// Builds says what the function builds that lasts, Makes what it sets up that comes and
+	// goes, if it is for nothing else. Boot marks one that only code calls that ran at boot.
+	Builds string `json:"builds,omitempty"`
+	Makes  string `json:"makes,omitempty"`
+	Boot   bool   `json:"boot,omitempty"`
 	// Callers and Callees are the functions that branch to it and that it branches
 	// to, the kernel's other functions included. Sorted, by name.
 	Callers []string `json:"callers,omitempty"`
@@ -337,6 +342,7 @@ type node struct {
 	stays   []Fact // non-empty: cannot move
 	side    *Sidecar
 	notes   []Fact // would keep it, were it not a sidecar
+	result  *Function
 }
 
 type deriver struct {

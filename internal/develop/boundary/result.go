@@ -46,7 +46,9 @@ func (d *deriver) result(ctx context.Context) (*Boundary, error) {
 		r.Callers, r.Callees = names(n.callers), d.callees(f)
 		r.Facts = append(d.facts(n, callers), d.copies(n)...)
 		b.Functions = append(b.Functions, r)
+		n.result = r
 	}
+	d.builders()
 	if others := d.unnamed(); len(others) > 0 {
 		b.Functions = append(b.Functions, others...)
 		sort.SliceStable(b.Functions, func(i, j int) bool { return b.Functions[i].Name < b.Functions[j].Name })
