@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -63,6 +64,11 @@ type found struct {
 
 func find(b *boundary.Boundary, name string) (*found, error) {
 	f := &found{Name: name, Functions: b.Find(name), Objects: b.FindObject(name), Absent: b.FindAbsent(name)}
+	for _, fn := range b.Functions {
+		if strings.HasSuffix(fn.Movable, ":"+name) && !slices.Contains(f.Functions, fn) {
+			f.Functions = append(f.Functions, fn) // a system call, by the name in SYSCALL_DEFINE
+		}
+	}
 	if len(f.Functions)+len(f.Objects)+len(f.Absent) > 0 {
 		return f, nil
 	}
@@ -109,13 +115,20 @@ func (e *explainer) list(names []string) string {
 }
 
 func (e *explainer) function(f *boundary.Function) {
-	fmt.Fprintf(e.w, "%s (%s:%d) is %s\n", f.Name, f.DeclFile, f.DeclLine, f.Class.Describe())
+	class := f.Class.Describe()
+	if f.Movable != "" {
+		class = "external: it stays in the kernel unless it is named as a sidecar"
+	}
+	fmt.Fprintf(e.w, "%s (%s:%d) is %s\n", f.Name, f.DeclFile, f.DeclLine, class)
 	for i, fact := range f.Facts {
 		if i == e.most {
 			e.item("and %d more facts: see --all", len(f.Facts)-i)
 			break
 		}
 		e.item("%s", fact.Text)
+	}
+	if f.Movable != "" {
+		e.item("named as a sidecar it moves, and an update is busy while a task is in it: `plugsched build --sidecar %s WORKDIR`", f.Movable)
 	}
 	if len(f.Aliases) > 0 {
 		e.item("other functions with the same code: %s", e.list(f.Aliases))
@@ -165,6 +178,9 @@ func (e *explainer) absent(x *boundary.Absent) {
 	}
 	if len(stays) > 0 {
 		e.item("inlined into functions that stay: a change that alters them is refused: %s", e.list(stays))
+		if list := e.movable(stays); len(list) > 0 {
+			e.item("these move as sidecars: `plugsched build --sidecar %s WORKDIR`", strings.Join(list, " --sidecar "))
+		}
 	}
 }
 
@@ -175,4 +191,17 @@ func (e *explainer) stays(name string) bool {
 		}
 	}
 	return false
+}
+
+// movable returns the sidecars as which all of the named functions move, nil if one does not.
+func (e *explainer) movable(names []string) (out []string) {
+	for _, name := range names {
+		i := slices.IndexFunc(e.b.Functions, func(f *boundary.Function) bool { return f.Name == name && f.Movable != "" })
+		if i < 0 {
+			return nil
+		}
+		out = append(out, e.b.Functions[i].Movable)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 	"strings"
@@ -19,6 +20,9 @@ type Changes struct {
 	Removed  []string
 	Warnings []string
 	Refusals []Refusal
+	// Unseen are edits that the compiler does not see: warnings beside an edit that it sees,
+	// and refusals if there is none.
+	Unseen []Refusal
 }
 
 // Compare holds an edited unit against the pristine one: every function whose
@@ -137,7 +141,8 @@ func (c *comparer) changed(d *asm.Def) {
 	case initSection(d.Section):
 		c.booted(d)
 	case d.Kind == asm.Object:
-		c.refuse(Value, d, "is a variable that the kernel already has: its new initial value would not take effect", doValue)
+		c.refuse(Value, d, "is a variable that the kernel already has: its new initial value would not take effect",
+			cmp.Or(c.registerAdvice(d, c.plan.kernel.reader(d.Name, c.plan.Unit)), doValue))
 	default:
 		c.stays(d)
 	}
@@ -196,10 +201,14 @@ func (c *comparer) affected(d *asm.Def, e *edits.Cause) {
 	if e == nil {
 		r.Why = "stays in the kernel (" + c.reason(d) + "), and its code changed although its source did not: gcc inlined or split something differently"
 		r.Do = "mark what you changed near it noinline"
+		r.Unexplained = c.plan.Unit
 	} else {
 		r.File, r.Line, r.Derived = e.File, e.At, e.Kind == edits.Type || !c.plan.kernel.Boundary.Owns(e.File)
 		r.Why = fmt.Sprintf("stays in the kernel (%s) and uses %s (%s), which changed: it would go on with the old one", c.reason(d), strings.Join(e.Path, ", "), e.Kind)
 		r.Do = "undo the change, or give the new " + string(e.Kind) + " a name of its own"
+	}
+	if list := c.movable([]string{d.Name}); len(list) > 0 {
+		r.Do += ", or " + doSidecar(list...)
 	}
 	c.out.Refusals = append(c.out.Refusals, r)
 }
@@ -209,9 +218,13 @@ func (c *comparer) inlines() {
 	for e, into := range c.inlined {
 		sort.Strings(into)
 		d := c.plan.Source.Lookup(into[0])
-		c.out.Refusals = append(c.out.Refusals, Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At,
+		r := Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At,
 			Why: "is inlined into " + some(into) + ", which stays in the kernel (" + c.reason(d) + ") with the old code",
-			Do:  "undo the change, and give the functions that move a changed copy under another name"})
+			Do:  "undo the change, and give the functions that move a changed copy under another name"}
+		if list := c.movable(into); len(list) > 0 {
+			r.Do = strings.Replace(doSidecar(list...), "name it", "name what it is inlined into", 1)
+		}
+		c.out.Refusals = append(c.out.Refusals, r)
 	}
 	sort.Slice(c.out.Refusals, func(i, j int) bool { return c.out.Refusals[i].String() < c.out.Refusals[j].String() })
 }
@@ -275,12 +288,15 @@ func (c *comparer) separated(d *asm.Def, was uint64) {
 		what = "it is no longer what the kernel has"
 	}
 	who := c.plan.kernel.reader(d.Name, c.plan.Unit)
+	do := c.registerAdvice(d, who)
 	if f := c.plan.kernel.function(who, c.plan.Unit); f != nil && f.Class == boundary.Init {
-		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot", "undo the change, and register your own in plugsched_init() (docs/develop/hooks.md)")
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot",
+			cmp.Or(do, "undo the change, and register your own in plugsched_init() (docs/develop/hooks.md)"))
 		return
 	}
 	if who != "" {
-		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+", which stays, goes on with the old one", doVariable)
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+", which stays, goes on with the old one",
+			cmp.Or(do, doVariable))
 		return
 	}
 	if !strings.HasPrefix(d.Section, ".rodata") {

@@ -76,6 +76,9 @@ type Function struct {
 	Class    Class    `json:"class"`
 	Facts    []Fact   `json:"facts"`
 	Sidecar  bool     `json:"sidecar,omitempty"` // moves because the project names it
+	// Movable, FILE:FUNCTION, is the sidecar as which a function moves that stays without: any user
+	// can keep a task in it, and nothing else holds it.
+	Movable string `json:"movable,omitempty"`
 	// Callers and Callees are the functions that branch to it and that it branches
 	// to, the kernel's other functions included. Sorted, by name.
 	Callers []string `json:"callers,omitempty"`
@@ -288,26 +291,38 @@ func (b *Boundary) SetUsers(users map[*image.Object][]*image.Function) {
 // of it stays.
 func Derive(ctx context.Context, p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
 	d := &deriver{prog: p, arch: a, cfg: cfg, tail: tail, nodes: map[*image.Function]*node{}}
-	if err := d.findSidecars(); err != nil {
-		return nil, err
-	}
-	if err := d.collect(); err != nil {
-		return nil, err
-	}
-	d.evidence()
-	if err := d.staying(ctx); err != nil {
-		return nil, err
-	}
-	if err := d.override(); err != nil {
-		return nil, err
-	}
-	if err := d.settle(ctx); err != nil {
+	if err := d.classes(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.checkSidecars(); err != nil {
 		return nil, err
 	}
-	return d.result(ctx)
+	b, err := d.result(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.movable(ctx, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// classes finds the scheduler's functions, and what keeps which of them.
+func (d *deriver) classes(ctx context.Context) error {
+	if err := d.findSidecars(); err != nil {
+		return err
+	}
+	if err := d.collect(); err != nil {
+		return err
+	}
+	d.evidence()
+	if err := d.staying(ctx); err != nil {
+		return err
+	}
+	if err := d.override(); err != nil {
+		return err
+	}
+	return d.settle(ctx)
 }
 
 // node is a function of the scheduler while its class is being worked out.
