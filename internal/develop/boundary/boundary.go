@@ -303,10 +303,13 @@ func Derive(ctx context.Context, p *image.Program, a *arch.Arch, cfg *Config, ta
 		return nil, err
 	}
 	b, err := d.result(ctx)
-	if err == nil {
-		err = d.movable(ctx, b)
+	if err != nil {
+		return nil, err
 	}
-	return b, err
+	if err := d.movable(ctx, b); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // classes finds the scheduler's functions, and what keeps which of them.
