@@ -53,6 +53,9 @@ func of(t *testing.T, release string) *origin {
 	return o
 }
 
+// boots makes a guest one of this kernel.
+func (o *origin) boots(c *vm.Config) { c.Kernel = o.target.Vmlinuz }
+
 // variant is that of the kernel of the other tests.
 func variant(t *testing.T, patches ...string) (ko string) {
 	t.Helper()

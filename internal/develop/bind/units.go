@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"context"
 	"maps"
 	"slices"
 
@@ -22,10 +23,13 @@ type Bound struct {
 
 // Bind applies the boundary to every unit, as it was and as it is, and refuses what would
 // not take effect. Of a unit that is new, and of one that is gone, one side is missing.
-func (k *Kernel) Bind(pristine, edited map[string]*asm.Unit, src *edits.Set) *Bound {
+func (k *Kernel) Bind(ctx context.Context, pristine, edited map[string]*asm.Unit, src *edits.Set) (*Bound, error) {
 	k.SetUnits(pristine, edited)
 	b := &Bound{Assembly: map[string][]byte{}, Names: map[string]*symbols.Symbol{}}
 	for _, name := range unitNames(pristine, edited) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		was, is := pristine[name], edited[name]
 		if was == nil {
 			was = &asm.Unit{Name: name}
@@ -39,7 +43,7 @@ func (k *Kernel) Bind(pristine, edited map[string]*asm.Unit, src *edits.Set) *Bo
 		b.Assembly[name] = plan.Render()
 		maps.Copy(b.Names, plan.Bound)
 	}
-	return b
+	return b, nil
 }
 
 func unitNames(sets ...map[string]*asm.Unit) []string {

@@ -117,7 +117,7 @@ func config() *Config { return &Config{Sources: []string{"kernel/sched"}} }
 
 func derive(t *testing.T, p *image.Program, cfg *Config, tail ...string) *Boundary {
 	t.Helper()
-	b, err := Derive(p, arch.X86, cfg, tail)
+	b, err := Derive(t.Context(), p, arch.X86, cfg, tail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -474,7 +474,7 @@ func TestDeriveErrors(t *testing.T) {
 		if cfg.Sources == nil {
 			cfg.Sources = []string{"kernel/sched"}
 		}
-		_, err := Derive(p, arch.X86, &cfg, nil)
+		_, err := Derive(t.Context(), p, arch.X86, &cfg, nil)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", name, err, tt.want)
 		}

@@ -263,22 +263,31 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 	}
 	pristine, edited := map[string]*asm.Unit{}, map[string]*asm.Unit{}
 	for name, u := range in.pristine {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if pristine[name], err = parse(in.kernel.Arch, u.Assembly); err != nil {
 			return nil, err
 		}
 	}
 	for _, u := range units {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if edited[u.Name], err = parse(in.kernel.Arch, u.Assembly); err != nil {
 			return nil, err
 		}
 	}
-	b := &bound{Bound: in.kernel.Bind(pristine, edited, src), wishes: wishes(in.config)}
+	b := &bound{wishes: wishes(in.config)}
+	if b.Bound, err = in.kernel.Bind(ctx, pristine, edited, src); err != nil {
+		return nil, err
+	}
 	b.values = b.Grant(in.kernel, pristine, edited, src, b.wishes)
 	sources, err := p.sources(ctx, in, units)
 	if err != nil {
 		return nil, err
 	}
-	found, err := in.kernel.CompareSources(src, sources)
+	found, err := in.kernel.CompareSources(ctx, src, sources)
 	if err != nil {
 		return nil, err
 	}
