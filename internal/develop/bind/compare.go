@@ -169,13 +169,17 @@ func (c *comparer) causes(d *asm.Def) []edits.Cause {
 // changed, then the state that it left is what the old code left everywhere.
 func (c *comparer) booted(d *asm.Def) {
 	own := d.Kind != asm.Func || !c.src.Knows(c.plan.kernel.sourceName(d.Name))
+	edited := false
 	used := ""
 	for _, e := range c.causes(d) {
-		own = own || e.Path == nil
+		edited = edited || e.Path == nil
 		used = " " + e.Name
 	}
-	if own {
+	if own || edited {
 		c.refuse(Init, d, "is __init code or data: it ran at boot and will not run again", doInitHook)
+		if d.Kind == asm.Func && !edited {
+			c.out.Refusals[len(c.out.Refusals)-1].Unexplained = c.plan.Unit
+		}
 	} else if used != "" {
 		c.out.Warnings = append(c.out.Warnings, d.Name+": ran at boot with the old"+used)
 	}
