@@ -34,6 +34,11 @@ void plugsched_heal_queued(struct task_struct *p)
 #ifdef PLUGSCHED_HAVE_VLAG
 	if (far(se->vlag))
 		se->vlag = 0;
+#ifdef PLUGSCHED_HAVE_REL_DEADLINE
+	/* Without, it gets one anew (place_entity()). */
+	if (se->rel_deadline && far(se->deadline))
+		se->rel_deadline = 0;
+#endif
 #else
 	if (far(se->vruntime))
 		se->vruntime = 0;

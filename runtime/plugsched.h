@@ -68,16 +68,22 @@ struct plugsched_features {
 	unsigned long nr;
 };
 
-/* What a scheduler does with its own code while the machine is stopped. */
+/*
+ * What a module's scheduler does with its own code while the machine is stopped. There
+ * is no such table of the kernel's functions, which are called by name: the kernel may
+ * have removed the landing instruction that an indirect call needs.
+ */
 struct plugsched_rq_ops {
 	void (*update_clock)(struct rq *rq);
+	void (*finish_delayed)(struct rq *rq, struct sched_entity *se);
+	void (*stop_servers)(struct rq *rq);
 };
 
 /*
  * Grows with every change of struct plugsched_module, or of what it points to:
  * a module is only replaced by one that understands it.
  */
-#define PLUGSCHED_ABI	4
+#define PLUGSCHED_ABI	5
 
 /* What one module knows of another. A NULL pointer stands for the kernel itself. */
 struct plugsched_module {
@@ -262,6 +268,12 @@ int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *
 void plugsched_clear_rq(int cpu, const struct plugsched_update *u);
 void plugsched_rebuild_rq(int cpu, const struct plugsched_update *u);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
+
+/* delayed.c: context of all: stopped machine, IRQs off, run queue locked. */
+void plugsched_finish_delayed(const struct plugsched_module *from, struct rq *rq);
+void plugsched_finish_emptied(const struct plugsched_module *from, struct rq *rq,
+			      struct task_struct *p);
+void plugsched_finish_own(struct rq *rq, struct sched_entity *se);
 
 /* hooks.c: process context, may sleep. */
 int plugsched_hooks_init(void);

@@ -105,12 +105,12 @@ func (s *session) startLoad(ctx context.Context) (string, error) {
 // configure changes settings as an administrator would, and notes how everything
 // is before the update.
 func (s *session) configure(ctx context.Context) (string, error) {
-	if _, err := s.Sh(ctx, "echo NO_START_DEBIT > "+features+"; echo LB_MIN > "+features); err != nil {
+	if _, err := s.Sh(ctx, "echo NO_WA_WEIGHT > "+features+"; echo LB_MIN > "+features); err != nil {
 		return "", err
 	}
 	var err error
 	s.before, err = s.state(ctx)
-	return "NO_START_DEBIT LB_MIN", err
+	return "NO_WA_WEIGHT LB_MIN", err
 }
 
 // state reads what must be the same before and after.

@@ -78,6 +78,9 @@ type Arch struct {
 
 	// KeySize is the size in bytes of the static key's site that begins with code.
 	KeySize func(code []byte) int
+	// KeyJump and KeyNop are the sizes in bytes of a static key's site that begins with code
+	// and jumps, or does nothing; 0 if it is not one.
+	KeyJump, KeyNop func(code []byte) int
 	// CallSize and LockSize are those of a static call's site and of a lock prefix's, 0
 	// where there are none.
 	CallSize, LockSize int
@@ -86,6 +89,11 @@ type Arch struct {
 
 	// Assembly is how gcc's has to be read.
 	Assembly isa.Syntax
+	// Traced are the sections that list what ftrace may change.
+	Traced []string
+	// Unread are sections of gcc's that this architecture's kernels do not read, and that a
+	// module does not get. None may be a table of what has to be patched.
+	Unread []string
 
 	// BootVersion reads the version string out of a boot image, in the form
 	// "RELEASE (BUILDER) #1 SMP ... DATE"; IsBootImage tells one by its first 4096 bytes.
