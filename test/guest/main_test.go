@@ -161,3 +161,19 @@ func ok(t *testing.T, m *vm.Machine, command string) string {
 	}
 	return strings.TrimSpace(out)
 }
+
+// site is where the kernel's function jumps to the module's, as FUNCTION+OFFSET.
+func site(t *testing.T, function string) string {
+	t.Helper()
+	b, err := shared.project.Boundary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range b.Find(function) {
+		if f.Class.Border() {
+			return fmt.Sprintf("%s+%d", f.Name, f.Jump)
+		}
+	}
+	t.Fatalf("%s is not redirected", function)
+	return ""
+}

@@ -124,7 +124,7 @@ func TestProbes(t *testing.T) {
 	t.Parallel()
 	m := borrow(t, nil)
 	const events = "/sys/kernel/tracing/kprobe_events"
-	ok(t, m, "echo 'p:mine wake_up_process+5' > "+events)
+	ok(t, m, "echo 'p:mine "+site(t, "wake_up_process")+"' > "+events)
 	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 3 || !strings.Contains(out, "hooked") {
 		t.Errorf("a disabled kprobe: exit code %d, expected 3 and \"hooked\":\n%s", code, out)
 	}

@@ -34,12 +34,13 @@ const (
 	Registered  Class = "registered"
 	Section     Class = "section"
 	Switch      Class = "switch"
+	Pointer     Class = "pointer"
 	NotCompiled Class = "not-compiled"
 )
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, NotCompiled}
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Pointer, NotCompiled}
 
 // Refusal is one change that could not take effect, or not safely.
 type Refusal struct {

@@ -30,6 +30,8 @@ type Arch struct {
 	FtraceSize int
 	// Landing is the instruction that an indirect branch must land on, or nil.
 	Landing []byte
+	// Seals is the table of those that the kernel removes at boot, or nil.
+	Seals *Range
 
 	// Names of functions with a meaning.
 
@@ -53,6 +55,9 @@ type Arch struct {
 	Abs64, Relative uint32
 	// Field is what a relocation of the compiler's fills in.
 	Field func(relocation uint32) isa.Field
+	// IsBranch reports whether a relocation fills in where a direct branch goes; at is the
+	// offset of its field in code.
+	IsBranch func(relocation uint32, code []byte, at int) bool
 
 	// Code, which is linked at an address.
 
@@ -106,6 +111,9 @@ type Arch struct {
 // Obstacle is a configuration that the runtime is not made for, with a symbol that a kernel
 // has only then.
 type Obstacle struct{ Symbol, Why string }
+
+// Range is what lies between two symbols of the linker script.
+type Range struct{ Start, Stop string }
 
 // Guest is how a virtual machine of the architecture is made.
 type Guest struct {

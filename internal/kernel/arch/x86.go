@@ -23,6 +23,7 @@ var X86 = &Arch{
 	JumpSize:   5,
 	FtraceSize: 5,
 	Landing:    []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
+	Seals:      &Range{"__ibt_endbr_seal", "__ibt_endbr_seal_end"},
 
 	SwitchTo: "__switch_to_asm",
 	Syscalls: []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
@@ -33,6 +34,7 @@ var X86 = &Arch{
 	Abs64:    uint32(elf.R_X86_64_64),
 	Relative: uint32(elf.R_X86_64_RELATIVE),
 	Field:    x86.Field,
+	IsBranch: x86.IsBranch,
 
 	MaxInstruction: x86.MaxInstruction,
 	Size:           x86.Size,

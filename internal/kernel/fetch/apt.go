@@ -282,7 +282,8 @@ func explainUnknown(ctx context.Context, release string) error {
 	_, flavour, _ := splitRelease(release)
 	e := &UnavailableError{Package: "linux-image-" + release, Have: nearest(debugReleases(names, flavour), release)}
 	if len(e.Have) > 0 {
-		e.Fix = "run apt-get update if it is new, or name its files by hand with --vmlinux, --headers and --source"
+		e.Fix = "run apt-get update if it is new, name another suite that has it with --suite, " +
+			"or its files by hand with --vmlinux, --headers and --source"
 		return e
 	}
 	known, err := aptShow(ctx, names...)
