@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,11 @@ var shared struct {
 	target                 *fetch.Target
 }
 
-var release = flag.String("release", os.Getenv("RELEASE"), "kernel release (default: the newest with debug symbols)")
+var release = flag.String("release", os.Getenv("RELEASE"), "kernel release, or series such as 6.12 (default: the newest with debug symbols)")
+
+const flavour = "cloud-amd64"
+
+var series = regexp.MustCompile(`^\d+\.\d+$`)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -53,11 +58,13 @@ func setUp(ctx context.Context) error {
 	}
 	s := &shared
 	s.root, s.tool, s.load = root, filepath.Join(root, "bin/plugsched"), filepath.Join(root, "test/load/schedload")
-	s.release = *release
-	if s.release == "" {
-		if s.release, err = fetch.Newest(ctx, "cloud-amd64"); err != nil {
-			return err
-		}
+	if s.release = *release; s.release == "" {
+		s.release, err = fetch.Newest(ctx, flavour)
+	} else if series.MatchString(s.release) {
+		s.release, err = fetch.NewestIn(ctx, flavour, s.release)
+	}
+	if err != nil {
+		return err
 	}
 	s.work = filepath.Join(root, "build/test", s.release)
 	fmt.Println("kernel", s.release, "in", s.work)

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -15,8 +16,20 @@ import (
 
 const doPointer = "call it by name: give the pointer a function of your own that does"
 
-// notCalled are functions of the kernel whose address the runtime only compares with others.
-var notCalled = []string{"copy_process", "pre_handler_kretprobe"}
+// notCalled are functions of the kernel whose address is taken for something else than a call;
+// patterns as of path.Match.
+var notCalled = []struct{ pattern, why string }{
+	{"__SCT__*", "trampolines of static calls, which __static_call_update() writes (include/linux/static_call.h)"},
+	{"copy_process", "the runtime looks for its frames on stacks"},
+	{"pre_handler_kretprobe", "the runtime tells kretprobes by it"},
+}
+
+func called(function string) bool {
+	return !slices.ContainsFunc(notCalled, func(n struct{ pattern, why string }) bool {
+		ok, _ := path.Match(n.pattern, function)
+		return ok
+	})
+}
 
 // CheckPointers refuses a linked module in which the address of a function of the kernel
 // that must not be called by pointer is anything else than a direct branch's target. Where
@@ -74,7 +87,7 @@ func (c *pointers) section(s *elf.Section) error {
 		}
 		to := c.symbols[n].Name
 		branch := at < uint64(len(code)) && c.kernel.Arch.IsBranch(uint32(info), code, int(at))
-		if c.places[to].Sealed && !branch && !slices.Contains(notCalled, to) {
+		if c.places[to].Sealed && !branch && called(to) {
 			c.refuse(holder(c.symbols, elf.SectionIndex(s.Info), at), into.Name, strings.TrimPrefix(to, OrigPrefix))
 		}
 	}

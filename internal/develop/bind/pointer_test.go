@@ -20,6 +20,7 @@ func TestPointers(t *testing.T) {
 		"a conditional one":    {"je sealed", "", ""},
 		"of another":           {"lea open(%rip), %rax\n movq $open, %rcx", "", ""},
 		"only compared":        {"cmpq $copy_process, %rax", "", ""},
+		"only written":         {"movq $__SCT__call, %rsi", "", ""},
 		"lea":                  {"lea sealed(%rip), %rax", "taker", "takes the address of sealed,"},
 		"lea of another":       {"lea sealed(%rip), %rdi", "taker", "takes the address of sealed,"},
 		"an immediate":         {"movq $sealed, %rdi", "taker", "takes the address of sealed,"},
@@ -44,7 +45,7 @@ func TestPointers(t *testing.T) {
 		k := kernelOf(t, &asm.Unit{Name: unitName}, nil, nil)
 		k.Learn(nil, map[string]*asm.Unit{unitName: u})
 		got, err := k.CheckPointers(filepath.Join(dir, "m.o"), map[string]Place{"sealed": {Sealed: true}, "__orig_border": {Sealed: true},
-			"copy_process": {Sealed: true}, "open": {}}, &edits.Set{})
+			"copy_process": {Sealed: true}, "__SCT__call": {Sealed: true}, "open": {}}, &edits.Set{})
 		if err != nil {
 			t.Fatal(err)
 		}
