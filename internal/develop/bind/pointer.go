@@ -97,7 +97,9 @@ func (c *pointers) section(s *elf.Section) error {
 // holder names the definition at a place of a section, "" if there is none.
 func holder(syms []elf.Symbol, section elf.SectionIndex, at uint64) string {
 	for _, s := range syms {
-		if t := elf.ST_TYPE(s.Info); (t == elf.STT_FUNC || t == elf.STT_OBJECT) && s.Section == section && at >= s.Value && at < s.Value+s.Size {
+		t := elf.ST_TYPE(s.Info)
+		inside := s.Section == section && at >= s.Value && at < s.Value+s.Size
+		if inside && (t == elf.STT_FUNC || t == elf.STT_OBJECT) {
 			return s.Name
 		}
 	}

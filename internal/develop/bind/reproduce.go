@@ -237,7 +237,8 @@ func (r *reproducer) readKeys(s *elf.Section, syms []elf.Symbol) error {
 	var entries [2]map[uint64]place // sites, targets
 	entries[0], entries[1] = map[uint64]place{}, map[uint64]place{}
 	for ; len(data) >= 24; data = data[24:] {
-		off, info, addend := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:]), int64(binary.LittleEndian.Uint64(data[16:]))
+		off, info := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:])
+		addend := int64(binary.LittleEndian.Uint64(data[16:]))
 		n, field := int(info>>32)-1, off%keyEntrySize/4
 		if field < 2 && n >= 0 && n < len(syms) {
 			entries[field][off/keyEntrySize] = place{int(syms[n].Section), syms[n].Value + uint64(addend)}

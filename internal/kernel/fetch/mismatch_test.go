@@ -273,7 +273,8 @@ func TestHostLibraries(t *testing.T) {
 	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\necho 'objtool: error while loading shared libraries: libelf.so.1: cannot open' >&2\nexit 127\n"), 0o755))
 	_, err := Fetch(t.Context(), h.opts)
 	wantLine(t, err, "libelf.so.1", "apt-get install libelf1")
-	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\necho \"$0: /lib/x86_64-linux-gnu/libc.so.6: version \\`GLIBC_2.38' not found (required by $0)\" >&2\nexit 1\n"), 0o755))
+	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\n"+
+		"echo \"$0: /lib/x86_64-linux-gnu/libc.so.6: version \\`GLIBC_2.38' not found (required by $0)\" >&2\nexit 1\n"), 0o755))
 	_, err = Fetch(t.Context(), h.opts)
 	var me *MismatchError
 	if !errors.As(err, &me) {
