@@ -69,7 +69,7 @@ var errorCases = map[string]struct {
 	"operate/live.KernelFault":       {&live.KernelFault{}, outcome.Fault},
 	"operate/live.LeftoverError":     {&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault},
 	"operate/live.PreconditionError": {&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
-	"operate/live.WentBackError":     {&live.WentBackError{}, outcome.RolledBack},
+	"operate/live.RolledBackError":     {&live.RolledBackError{}, outcome.RolledBack},
 }
 
 // TestOutcomes: every exported error type of the module, and every exported error that is
@@ -125,7 +125,7 @@ func TestOutcomeOf(t *testing.T) {
 		{errors.Join(busy, plain), outcome.Busy},
 		{errors.Join(plain, busy, fault), outcome.Fault},
 		{errors.Join(fault, busy), outcome.Fault},
-		{fmt.Errorf("%w, %w", context.Canceled, &live.WentBackError{}), outcome.RolledBack},
+		{fmt.Errorf("%w, %w", context.Canceled, &live.RolledBackError{}), outcome.RolledBack},
 		{&live.PreconditionError{Err: fault}, outcome.Precondition}, // who wraps knows better
 		{outcome.AfterChange(busy), outcome.Failed},
 		{outcome.AfterChange(fs.ErrNotExist), outcome.Failed},

@@ -9,16 +9,16 @@
 #include "plugsched.h"
 
 static atomic_t raised;
-static bool sick;		/* it was not just a trial's end */
+static bool repairs;		/* the scheduler is broken: repair what it did to tasks */
 static struct irq_work kick;
 
 /*
- * Ask for a rollback; the first reason counts. With is_sick, what the scheduler did to
+ * Ask for a rollback; the first reason counts. With @repair, what the scheduler did to
  * its tasks is repaired. -ENODEV: this module's scheduler does not run; -EALREADY: a
  * rollback is due anyway.
  * Context: any, NMI included, whatever locks are held.
  */
-int plugsched_alarm(bool is_sick, const char *fmt, ...)
+int plugsched_alarm(bool repair, const char *fmt, ...)
 {
 	char reason[200];
 	va_list args;
@@ -27,7 +27,7 @@ int plugsched_alarm(bool is_sick, const char *fmt, ...)
 		return -ENODEV;
 	if (atomic_cmpxchg(&raised, 0, 1))
 		return -EALREADY;
-	WRITE_ONCE(sick, is_sick);
+	WRITE_ONCE(repairs, repair);
 	va_start(args, fmt);
 	vscnprintf(reason, sizeof(reason), fmt, args);
 	va_end(args);
@@ -43,15 +43,15 @@ bool plugsched_alarm_raised(void)
 }
 
 /* Context: any, while the alarm is raised. */
-bool plugsched_alarm_sick(void)
+bool plugsched_alarm_repairs(void)
 {
-	return READ_ONCE(sick);
+	return READ_ONCE(repairs);
 }
 
 /* Context: stopped machine. */
 void plugsched_alarm_reset(void)
 {
-	WRITE_ONCE(sick, false);
+	WRITE_ONCE(repairs, false);
 	atomic_set(&raised, 0);
 }
 

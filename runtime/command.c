@@ -88,7 +88,7 @@ out:
 	return err;
 }
 
-static struct plugsched_module *given_up;	/* what a confirmed trial would have gone back to */
+static struct plugsched_module *predecessor;	/* what a confirmed trial would have rolled back to */
 
 /* Context: no rollback can begin, preemption off. */
 static int confirm(void)
@@ -96,7 +96,7 @@ static int confirm(void)
 	int err = plugsched_guard_confirm();
 
 	if (!err) {
-		given_up = plugsched_self.previous;
+		predecessor = plugsched_self.previous;
 		plugsched_self.previous = NULL;
 	}
 	return err;
@@ -107,9 +107,9 @@ static int confirm_and_forget(void)
 	int err;
 
 	lockdep_assert_held(plugsched_self.lock);
-	given_up = NULL;
+	predecessor = NULL;
 	err = plugsched_unstopped(confirm);
-	plugsched_let_go(given_up);
+	plugsched_let_go(predecessor);
 	return err;
 }
 

@@ -4,6 +4,7 @@
  * when the module is gone. No such class is built; this looks nevertheless.
  */
 #include <linux/lockdep.h>
+#include <linux/magic.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/uaccess.h>
@@ -43,6 +44,19 @@ static bool in_copy_process(unsigned long addr)
 	return addr - (unsigned long)copy_process < PLUGSCHED_SIZE_COPY_PROCESS;
 }
 
+/*
+ * A word on a stack may be a left-over that leads anywhere, into old stacks with addresses of
+ * the module too. A task has a stack, which ends as dup_task_struct() makes it end.
+ */
+static bool has_stack(const struct task_struct *p)
+{
+	unsigned long *stack, end;
+
+	return !copy_from_kernel_nofault(&stack, &p->stack, sizeof(stack)) &&
+	       PAGE_ALIGNED(stack) &&
+	       !copy_from_kernel_nofault(&end, stack, sizeof(end)) && end == STACK_END_MAGIC;
+}
+
 static bool is_foreign_task(unsigned long word)
 {
 	const struct task_struct *p = (const void *)word;
@@ -50,7 +64,7 @@ static bool is_foreign_task(unsigned long word)
 
 	return IS_ALIGNED(word, sizeof(long)) && virt_addr_valid(p) &&
 	       !copy_from_kernel_nofault(&class, &p->sched_class, sizeof(class)) &&
-	       plugsched_ours(class);
+	       plugsched_ours(class) && has_stack(p);
 }
 
 /*

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guard of the running scheduler: a timer that looks for reasons to go back, the
+ * The guard of the running scheduler: a timer that looks for reasons to roll back, the
  * deadline of a trial, and the SysRq key. It is on from the instant of the switch to that
  * of the way back, because both are the stopped machine's work: no task has to run for it,
  * and none can be lost in between.
@@ -102,7 +102,7 @@ static void pressed_u8(u8 key)
 static const struct sysrq_key_op key_op = {
 	.handler	= KEY_HANDLER,
 	.help_msg	= "stock-scheduler(x)",
-	.action_msg	= "Going back to the previous scheduler",
+	.action_msg	= "Rolling back to the previous scheduler",
 	.enable_mask	= SYSRQ_ENABLE_RTNICE,
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Reads the kernel's log: a warning from the scheduler, or about what only a
- * scheduler can cause, is a reason to go back. It is read from the timer, not
+ * scheduler can cause, is a reason to roll back. It is read from the timer, not
  * where it is printed: that may be an NMI, and the console trace event warns there.
  */
 #include <linux/ctype.h>

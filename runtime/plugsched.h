@@ -321,9 +321,9 @@ static inline u8 *plugsched_site_of(const struct plugsched_redirect *r)
 }
 
 /* alarm.c: see there for the contexts. */
-__printf(2, 3) int plugsched_alarm(bool sick, const char *fmt, ...);
+__printf(2, 3) int plugsched_alarm(bool repair, const char *fmt, ...);
 bool plugsched_alarm_raised(void);
-bool plugsched_alarm_sick(void);
+bool plugsched_alarm_repairs(void);
 void plugsched_alarm_reset(void);
 void plugsched_alarm_init(void (*fn)(struct irq_work *work));
 void plugsched_alarm_exit(void);
@@ -338,7 +338,7 @@ void plugsched_guard_log(void);
 unsigned int plugsched_try_left(void);
 extern unsigned int plugsched_try_ms;
 
-/* rollback.c: goes back without being asked by a process. */
+/* rollback.c: rolls back without being asked by a process. */
 int plugsched_rollback_init(void);
 void plugsched_rollback_exit(void);
 void plugsched_rollback_attempt(u64 now);
@@ -350,7 +350,7 @@ bool plugsched_pinned(void);
 /* What a reason begins with that was found in the kernel's log. */
 #define PLUGSCHED_FROM_LOG "the kernel says: "
 
-/* report.c: why it went back. */
+/* report.c: why it was rolled back. */
 __printf(1, 2) void plugsched_note(const char *fmt, ...);
 void plugsched_note_stack(const unsigned long *stack, unsigned int nr);
 void plugsched_report_clear(void);

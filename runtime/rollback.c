@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Going back without being asked by a process.
+ * Rolling back without being asked by a process.
  *
  * The scheduler that is to be left may be the one that runs nobody any more. So
  * nothing up to the switch relies on a task of an ordinary class: a timer or an irq_work,
@@ -31,7 +31,7 @@
 
 static struct plugsched_update rollback;
 static bool rolled_back;
-static bool aftermath_due;		/* it went back, but is not done with it */
+static bool aftermath_due;		/* it was rolled back, but is not done with it */
 static bool pinned;			/* it must never be unloaded */
 static unsigned int tries, busy_tries, hooked_tries;
 static u64 not_before;			/* the next try */
@@ -39,8 +39,8 @@ static struct task_struct *thread;
 
 /* What is in the way; the thread prints it, because a console may wake somebody. */
 static char obstacle[128];
-static int told;			/* the error that it stands for */
-static bool tell_due;
+static int noted;			/* the error that it stands for */
+static bool print_due;
 
 enum { IDLE, QUEUED, LEADING };
 static atomic_t stage;
@@ -63,15 +63,15 @@ static void describe_obstacle(int err, char *text, size_t size)
 		scnprintf(text, size, "task %d (%s) is in %ps", b->pid, b->comm, (void *)b->frame);
 }
 
-/* Say once for each reason why it does not go back yet. */
-static void tell(int err)
+/* Say once for each reason why it does not roll back yet. */
+static void note_obstacle(int err)
 {
-	if (err == told || err == -EAGAIN)
+	if (err == noted || err == -EAGAIN)
 		return;
-	told = err;
+	noted = err;
 	describe_obstacle(err, obstacle, sizeof(obstacle));
-	plugsched_note("going back has to wait: %s\n", obstacle);
-	smp_store_release(&tell_due, true);	/* pairs with print_obstacle() */
+	plugsched_note("rolling back has to wait: %s\n", obstacle);
+	smp_store_release(&print_due, true);	/* pairs with print_obstacle() */
 }
 
 static void succeeded(void)
@@ -92,7 +92,7 @@ static void succeeded(void)
 
 static void failed(int err)
 {
-	tell(err);
+	note_obstacle(err);
 	tries++;
 	if (err == -EBUSY)
 		busy_tries++;
@@ -133,7 +133,7 @@ static int lead(void *unused)
 		rollback.rollback = true;
 		rollback.over_tasks = busy_tries >= FORCE_AFTER;
 		rollback.over_hooks = hooked_tries >= FORCE_AFTER;
-		rollback.heal = plugsched_alarm_sick();
+		rollback.heal = plugsched_alarm_repairs();
 		err = without_probes();
 	}
 	if (!err)
@@ -171,7 +171,7 @@ void plugsched_rollback_reset(void)
 	tries = 0;
 	busy_tries = 0;
 	hooked_tries = 0;
-	told = 0;
+	noted = 0;
 	not_before = 0;
 	rolled_back = false;
 }
@@ -195,9 +195,9 @@ bool plugsched_rollback_pending(void)
 
 static void print_obstacle(void)
 {
-	if (!smp_load_acquire(&tell_due))	/* pairs with tell() */
+	if (!smp_load_acquire(&print_due))	/* pairs with note_obstacle() */
 		return;
-	tell_due = false;
+	print_due = false;
 	pr_err("%s is to be left, but that has to wait: %s\n", THIS_MODULE->name, obstacle);
 }
 

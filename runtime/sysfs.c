@@ -85,7 +85,7 @@ static ssize_t try_show(struct kobject *kobj, struct kobj_attribute *attr, char 
 
 /*
  * Inactive: how long the next update is a trial. Active: 0 confirms it. Neither
- * can make a scheduler that runs already go back later.
+ * can make a scheduler that runs already roll back later.
  */
 static ssize_t try_store(struct kobject *kobj, struct kobj_attribute *attr,
 			 const char *buf, size_t count)
@@ -105,7 +105,7 @@ static ssize_t watchdog_store(struct kobject *kobj, struct kobj_attribute *attr,
 	return store_ms(buf, count, plugsched_set_watchdog);
 }
 
-/* Go back at once, without relying on the scheduler; the text is the reason. */
+/* Roll back at once, without relying on the scheduler; the text is the reason. */
 static ssize_t rollback_store(struct kobject *kobj, struct kobj_attribute *attr,
 			      const char *buf, size_t count)
 {

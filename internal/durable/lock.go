@@ -57,17 +57,17 @@ const anonymous = "another process"
 const pause = 100 * time.Millisecond
 
 // WaitLock is TryLock, and waits until the lock is free or the context ends, whose cause it
-// returns then. told, when not nil, is called once with who has the lock.
-func WaitLock(ctx context.Context, path string, perm fs.FileMode, told func(*HeldError)) (unlock func(), err error) {
+// returns then. waiting, when not nil, is called once with who has the lock.
+func WaitLock(ctx context.Context, path string, perm fs.FileMode, waiting func(*HeldError)) (unlock func(), err error) {
 	for {
 		unlock, err := TryLock(path, perm)
 		var held *HeldError
 		if !errors.As(err, &held) {
 			return unlock, err
 		}
-		if told != nil {
-			told(held)
-			told = nil
+		if waiting != nil {
+			waiting(held)
+			waiting = nil
 		}
 		select {
 		case <-ctx.Done():

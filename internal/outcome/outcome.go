@@ -23,7 +23,7 @@ const (
 	Refused              // a change of the source that could not take effect, or does not compile
 	Busy                 // tasks were in the way; nothing changed
 	Interrupted          // by a signal
-	RolledBack           // the scheduler is not the running one any more: the kernel took it back
+	RolledBack           // the scheduler is not the running one any more: the kernel rolled it back
 	Fault                // a kernel complained, or something outlives a module
 )
 

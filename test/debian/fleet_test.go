@@ -205,9 +205,9 @@ func (m *machine) hasVersion(version string) {
 	}
 }
 
-// wentBackTo checks the same on a machine whose trial ended by itself: the module that was
+// rolledBackTo checks the same on a machine whose trial ended by itself: the module that was
 // left stays loaded until the next command, for its report.
-func (m *machine) wentBackTo(module, version string) {
+func (m *machine) rolledBackTo(module, version string) {
 	m.t.Helper()
 	s := m.running()
 	if s.Name != module || !strings.Contains(s.Report, "not confirmed in time") {
@@ -249,7 +249,7 @@ func TestFleet(t *testing.T) {
 		t.Errorf("downtimes: %+v", r)
 	}
 
-	// A host of the second batch fails when the package is installed: that batch goes back to
+	// A host of the second batch fails when the package is installed: that batch rolls back to
 	// the version before, the canary keeps the new one.
 	three.ok("touch /root/unhealthy-later")
 	f.rollOut("0.2", false, "updated", "back", "back")
@@ -264,7 +264,7 @@ func TestFleet(t *testing.T) {
 	wait := f.start("0.2", "plugsched_trial=300")
 	three.dies()
 	two.until("! test -e /root/unplugged && grep -q 'rolled back' /sys/module/" + b.module + "/plugsched/state")
-	two.wentBackTo(a.module, "0.1")
+	two.rolledBackTo(a.module, "0.1")
 	three.up(patient...)
 	three.has(a.module, "0.1")
 	two.ok("ip link set eth0 up")
@@ -273,7 +273,7 @@ func TestFleet(t *testing.T) {
 		t.Fatalf("the roll-out: success is %v, results %q, expected %q:\n%s", ok, r.results(), want, out)
 	}
 	one.has(b.module, "0.2")
-	two.wentBackTo(a.module, "0.1")
+	two.rolledBackTo(a.module, "0.1")
 	three.has(a.module, "0.1")
 
 	f.rollOut("0.2", true, "already", "updated", "updated")

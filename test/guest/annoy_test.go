@@ -60,7 +60,7 @@ func testUser(t *testing.T, m *vm.Machine, way string) {
 	}()
 	there := func() int {
 		t.Helper()
-		out := ok(t, m, "for i in $(seq 100); do [ -s /run/annoy.log ] && break; sleep 0.1; done; tail -n 1 /run/annoy.log")
+		out := ok(t, m, "for i in $(seq 600); do [ -s /run/annoy.log ] && break; sleep 0.1; done; tail -n 1 /run/annoy.log")
 		n, err := strconv.Atoi(out)
 		if err != nil {
 			t.Fatalf("annoy: %s", ok(t, m, "cat /run/annoy.log"))
@@ -90,7 +90,7 @@ func testUser(t *testing.T, m *vm.Machine, way string) {
 		change("uninstall")
 		change("try --for 2s /scheduler.ko")
 		name := moduleName(t, shared.project.Module())
-		report := wentBack(t, m, name, time.Minute)
+		report := rolledBack(t, m, name, time.Minute)
 		if !strings.HasPrefix(report, "it was not confirmed in time") || strings.Contains(report, "ignored") {
 			t.Errorf("report:\n%s", report)
 		}
@@ -108,7 +108,7 @@ func testUser(t *testing.T, m *vm.Machine, way string) {
 func allSit(t *testing.T, m *vm.Machine) {
 	t.Helper()
 	var missing []string
-	for range 120 {
+	sit := func() bool {
 		stacks := ok(t, m, "cat /proc/[0-9]*/stack; sleep 0.5")
 		missing = nil
 		for _, f := range slowCalls {
@@ -116,9 +116,9 @@ func allSit(t *testing.T, m *vm.Machine) {
 				missing = append(missing, f)
 			}
 		}
-		if missing == nil {
-			return
-		}
+		return missing == nil
 	}
-	t.Errorf("nobody sits in %v:\n%s", missing, ok(t, m, "cat /run/annoy.log; ps"))
+	if !await(m, sit) {
+		t.Errorf("nobody sits in %v:\n%s", missing, ok(t, m, "cat /run/annoy.log; ps"))
+	}
 }

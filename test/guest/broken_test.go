@@ -104,7 +104,7 @@ func testBroken(t *testing.T, b *broken) {
 	name := strings.TrimSpace(ok(t, m, "ls /sys/module | grep ^plugsched_"))
 	start := time.Now()
 	ok(t, m, inBackground(b.provoke))
-	report := wentBack(t, m, name, b.within)
+	report := rolledBack(t, m, name, b.within)
 	t.Logf("back after %v:\n%s", time.Since(start).Round(10*time.Millisecond), report)
 	for _, p := range b.report {
 		if !regexp.MustCompile(p).MatchString(report) {
@@ -154,7 +154,7 @@ func TestBrokenLock(t *testing.T) {
 		}
 	}
 	if strings.Contains(string(m.Console()), "took over from "+name) {
-		t.Error("it went back: is the CPU not stuck?")
+		t.Error("it was rolled back: is the CPU not stuck?")
 	}
 	m.Close()
 }

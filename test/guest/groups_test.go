@@ -165,7 +165,7 @@ func TestUnreleasedGroups(t *testing.T) {
 	usage := "usage() { cat /sys/fs/cgroup/limited/cpu.stat /sys/fs/cgroup/alone/cpu.stat | sed -n 's/^usage_usec //p'; }\n"
 	ok(t, m, usage+"for i in $(seq 120); do a=\"$(usage)\"; sleep 1; [ \"$a\" = \"$(usage)\" ] && exit; done; exit 1")
 	ok(t, m, "echo groups stand still > /sys/kernel/plugsched/rollback")
-	wentBack(t, m, name, 30*time.Second)
+	rolledBack(t, m, name, 30*time.Second)
 	holds(t, m, "after the rollback")
 	ok(t, m, "plugsched uninstall")
 	stock(t, m)
@@ -210,7 +210,7 @@ func TestManyGroups(t *testing.T) {
 	trace(b)
 	write := func(module, file, text string) {
 		t.Helper()
-		ok(t, m, "for i in $(seq 100); do echo "+text+" > /sys/module/"+module+"/plugsched/"+file+" && exit; sleep 0.2; done; exit 1")
+		ok(t, m, "for i in $(seq 600); do echo "+text+" > /sys/module/"+module+"/plugsched/"+file+" && exit; sleep 0.2; done; exit 1")
 	}
 	write(a, "enable", "1")
 	write(b, "replace", a)

@@ -5,62 +5,47 @@
 package guest
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"plugsched/internal/guest/vm"
 )
 
-// edit replaces text in the working directory, and takes it back at the end.
-func edit(t *testing.T, file, from, to string) {
-	t.Helper()
-	path := filepath.Join(shared.work, file)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Count(string(text), from) == 0 {
-		t.Fatalf("%s does not contain %q", file, from)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("git", "-C", shared.work, "checkout", "-q", "--", file).CombinedOutput(); err != nil {
-			t.Errorf("git checkout: %v: %s", err, out)
-		}
-	})
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), from, to, 1)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// patch is one edit of the working directory.
+// patch is one edit of a working directory.
 type patch struct {
 	file, from, to string // from "" makes a new file, or adds to the end of one
 }
 
 // apply makes an edit.
-func (c patch) apply(t *testing.T) {
+func (c patch) apply(t *testing.T, dir string) {
 	t.Helper()
-	if c.from != "" {
-		edit(t, c.file, c.from, c.to)
-		return
+	path := filepath.Join(dir, c.file)
+	text, err := os.ReadFile(path)
+	if err != nil && !(c.from == "" && errors.Is(err, os.ErrNotExist)) {
+		t.Fatal(err)
 	}
-	path := filepath.Join(shared.work, c.file)
-	if text, err := os.ReadFile(path); err == nil {
-		edit(t, c.file, string(text), string(text)+c.to)
-		return
+	if c.from == "" {
+		text = append(text, c.to...)
+	} else {
+		if !bytes.Contains(text, []byte(c.from)) {
+			t.Fatalf("%s does not contain %q", c.file, c.from)
+		}
+		text = bytes.Replace(text, []byte(c.from), []byte(c.to), 1)
 	}
-	t.Cleanup(func() { os.Remove(path) })
-	if err := os.WriteFile(path, []byte(c.to), 0o644); err != nil {
+	if err := os.WriteFile(path, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// at returns FILE:LINE of a text in the working directory.
-func at(t *testing.T, file, text string) string {
+// at returns FILE:LINE of a text in a working directory.
+func at(t *testing.T, dir, file, text string) string {
 	t.Helper()
-	all, err := os.ReadFile(filepath.Join(shared.work, file))
+	all, err := os.ReadFile(filepath.Join(dir, file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,15 +138,13 @@ var kept = []patch{
 // TestGuards: what could not take effect is refused, by name, at the line of the
 // edit, and nothing is built.
 func TestGuards(t *testing.T) {
+	t.Parallel()
 	const refused = 6
-	before, err := os.ReadFile(shared.project.Module())
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, _ := workbench(t)
 	for _, c := range lost {
-		c.apply(t)
+		c.apply(t, dir)
 	}
-	out, code := plugsched(t, "build", shared.work)
+	out, code := plugsched(t, "build", dir)
 	if code != refused {
 		t.Fatalf("exit code %d, expected %d:\n%s", code, refused, out)
 	}
@@ -171,7 +154,7 @@ func TestGuards(t *testing.T) {
 		}
 		where := ""
 		if c.here != "" {
-			where = at(t, c.file, c.here)
+			where = at(t, dir, c.file, c.here)
 		}
 		found := 0
 		for line := range strings.Lines(strings.TrimPrefix(out, "plugsched: ")) {
@@ -186,32 +169,30 @@ func TestGuards(t *testing.T) {
 	if t.Failed() {
 		t.Log(out)
 	}
-	after, err := os.ReadFile(shared.project.Module())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(before) != string(after) {
-		t.Error("the module changed")
+	if made, _ := filepath.Glob(filepath.Join(dir, "scheduler*")); len(made) != 0 {
+		t.Errorf("something was made: %q", made)
 	}
 }
 
 // TestGuardsAccept: what is beside the refused takes effect.
 func TestGuardsAccept(t *testing.T) {
-	rebuildAtEnd(t)
+	t.Parallel()
+	dir, done := workbench(t)
 	for _, c := range kept {
-		c.apply(t)
+		c.apply(t, dir)
 	}
-	out, code := plugsched(t, "build", shared.work)
+	out, code := plugsched(t, "build", dir)
 	if code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, out)
 	}
 	if want := "warning: struct rq: kept is where the kernel has nothing"; !strings.Contains(out, want) {
 		t.Errorf("no %q in:\n%s", want, out)
 	}
-	m := boot(t, nil)
+	ko := done()
+	m := borrow(t, func(c *vm.Config) { c.Files = append(c.Files, vm.File{GuestPath: "/kept.ko", Content: ko}) })
 	version := func() string { return ok(t, m, "head -n 1 /proc/schedstat") }
 	was := version()
-	ok(t, m, "plugsched install /scheduler.ko")
+	ok(t, m, "plugsched install /kept.ko")
 	if is := version(); was != "version 15" || is != "version 915" {
 		t.Errorf("%q before, %q with the module", was, is)
 	}
@@ -222,24 +203,17 @@ func TestGuardsAccept(t *testing.T) {
 	}
 }
 
-// rebuildAtEnd makes the shared module again once the edits are taken back.
-func rebuildAtEnd(t *testing.T) {
-	t.Cleanup(func() {
-		if out, code := plugsched(t, "build", shared.work); code != 0 {
-			t.Errorf("the tree does not build any more: %d\n%s", code, out)
-		}
-	})
-}
-
 // TestGuardInput: what is no C and no YAML is refused with its place, and so is a
 // configuration that contradicts what is known.
 func TestGuardInput(t *testing.T) {
-	edit(t, fair, "static void rq_online_fair(struct rq *rq)\n{", "static void rq_online_fair(struct rq *rq)\n{\n\tthis is not C;")
-	if out, code := plugsched(t, "build", shared.work); code != 6 || !strings.Contains(out, strings.TrimSuffix(at(t, fair, "this is not C"), ":")) || !strings.Contains(out, "error:") {
+	t.Parallel()
+	dir, _ := workbench(t)
+	patch{fair, "static void rq_online_fair(struct rq *rq)\n{", "static void rq_online_fair(struct rq *rq)\n{\n\tthis is not C;"}.apply(t, dir)
+	if out, code := plugsched(t, "build", dir); code != 6 || !strings.Contains(out, strings.TrimSuffix(at(t, dir, fair, "this is not C"), ":")) || !strings.Contains(out, "error:") {
 		t.Errorf("no C: exit code %d:\n%s", code, out)
 	}
 	const config = "plugsched.yaml"
-	pristine, err := os.ReadFile(filepath.Join(shared.work, config))
+	pristine, err := os.ReadFile(filepath.Join(dir, config))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,17 +223,18 @@ func TestGuardInput(t *testing.T) {
 		"stay:\n  f: a\ninterface:\n  f: b\n":       config + ":2: stay: f is listed under interface too (line 4)",
 		"stay:\n  rq_online_fair: why\n":            config + ": has changed since `plugsched init`",
 	} {
-		patch{config, string(pristine), text}.apply(t)
-		if out, code := plugsched(t, "build", shared.work); code != 3 || !strings.Contains(out, want) || strings.Count(out, "\n") != 1 {
+		patch{config, string(pristine), text}.apply(t, dir)
+		if out, code := plugsched(t, "build", dir); code != 3 || !strings.Contains(out, want) || strings.Count(out, "\n") != 1 {
 			t.Errorf("%q: exit code %d:\n%s", text, code, out)
 		}
-		patch{config, text, string(pristine)}.apply(t)
+		patch{config, text, string(pristine)}.apply(t, dir)
 	}
 }
 
 // TestBoundary holds facts about a real kernel, one for each class of function
 // that a plain call graph misses.
 func TestBoundary(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, class, why string }{
 		{"__schedule", "interface", "is called by schedule "},
 		{"schedule_tail", "external", "any user can keep a task (schedule_tail is called by ret_from_fork (arch/x86/entry/entry_64.S)): schedule_tail calls __put_user_4"},

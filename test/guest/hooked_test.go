@@ -35,7 +35,7 @@ func TestHookedRollback(t *testing.T) {
 	kprobe(t, m, "mine", jumpOf(t, m, function))
 	ok(t, m, "echo test > /sys/kernel/plugsched/"+rollback)
 	tooLate(t, m, name)
-	report := wentBack(t, m, name, time.Minute)
+	report := rolledBack(t, m, name, time.Minute)
 	t.Logf("report:\n%s", report)
 	for _, want := range []string{"^asked for: test\n", `(?m)^.*\b` + function + `\b.*$`, "stays loaded"} {
 		if !regexp.MustCompile(want).MatchString(report) {
@@ -78,7 +78,7 @@ func tooLate(t *testing.T, m *vm.Machine, name string) {
 	for _, late := range []step{{name, "try", "0", syscall.EBUSY}, {name, rollback, "test", syscall.EALREADY}} {
 		got := write(t, m, late.module, late.file, late.value)
 		if state := ok(t, m, "cat /sys/module/"+name+"/plugsched/state"); got != late.want && state == "active" {
-			t.Errorf("%s to %s while it has to go back: error %d (%v), expected %v", late.value, late.file, got, got, late.want)
+			t.Errorf("%s to %s while it has to roll back: error %d (%v), expected %v", late.value, late.file, got, got, late.want)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func TestUnreliableSleeper(t *testing.T) {
 	name := installs(t, m, "plugsched try --for 1h /scheduler.ko")
 	background(t, m, "fexit", "fexit hrtimer_nanosleep")
 	ok(t, m, "for i in 1 2 3; do sleep 1000 & done; sleep 0.5; echo test > /sys/kernel/plugsched/"+rollback)
-	report := wentBack(t, m, name, time.Minute)
+	report := rolledBack(t, m, name, time.Minute)
 	t.Logf("report:\n%s", report)
 	if !strings.HasPrefix(report, "asked for: test\n") || strings.Contains(report, "ignored") {
 		t.Errorf("report:\n%s", report)

@@ -159,3 +159,29 @@ func TestStranded(t *testing.T) {
 		}
 	}
 }
+
+// TestStrandedFork: a task that is being made has its class too, and only its parent's stack
+// knows it; but not every word on such a stack is a task.
+func TestStrandedFork(t *testing.T) {
+	t.Parallel()
+	m := borrow(t, addSchedtest(t))
+	ok(t, m, "insmod /schedtest.ko")
+	const asleep = "until grep -q 'State:.*S' /proc/$!/status && grep -q fork_write /proc/$!/stack; do sleep 0.1; done; echo $!"
+	for _, c := range []struct {
+		kind string
+		code int
+	}{{"word", 0}, {"task", 5}} {
+		name := installs(t, m, "plugsched install /scheduler.ko")
+		pid := ok(t, m, inBackground("exec /bin/busybox sh -c 'echo "+c.kind+" plugsched_retire > "+schedtest+"/fork'")+asleep)
+		out, code := sh(t, m, "plugsched uninstall")
+		if found := strings.Contains(out, "makes a task with a class of the module's"); code != c.code || found != (code != 0) {
+			t.Errorf("%s: exit code %d, expected %d:\n%s", c.kind, code, c.code, out)
+		}
+		ok(t, m, "kill -9 "+pid+"; while [ -d /proc/"+pid+" ]; do sleep 0.1; done")
+		if code != 0 {
+			ok(t, m, "plugsched uninstall || rmmod "+name)
+		}
+		stock(t, m)
+	}
+	ok(t, m, "rmmod schedtest")
+}

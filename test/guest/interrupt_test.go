@@ -37,6 +37,7 @@ func interrupted(t *testing.T, after time.Duration, args ...string) bool {
 // TestCtrlC: an interrupted init resumes, an interrupted build leaves the module
 // as it was, and neither leaves a process behind.
 func TestCtrlC(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "work")
 	hits := 0
 	for _, after := range []time.Duration{200 * time.Millisecond, 2 * time.Second, 6 * time.Second} {

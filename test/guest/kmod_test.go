@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/image"
@@ -122,11 +121,10 @@ func tryTrap(t *testing.T, m *vm.Machine, list []oldcode.Range) error {
 // runsInto waits until some functions have run into a trap, and returns what hits does.
 func runsInto(t *testing.T, m *vm.Machine, least int) (n int, report string) {
 	t.Helper()
-	for own := m.Stopwatch(); own() < time.Minute; time.Sleep(100 * time.Millisecond) {
-		if n, report = hits(t, m); n >= least {
-			break
-		}
-	}
+	await(m, func() bool {
+		n, report = hits(t, m)
+		return n >= least
+	})
 	return n, report
 }
 

@@ -203,7 +203,7 @@ func TestProbedJump(t *testing.T) {
 
 	ok(t, m, "plugsched try --for 2s /scheduler.ko && "+set+"; sleep 5")
 	s := status(t, m)
-	if !s.Active || !strings.Contains(s.GoingBack, "not confirmed") || !strings.Contains(s.GoingBack, "has to wait: something has hooked "+function) {
+	if !s.Active || !strings.Contains(s.RollingBack, "not confirmed") || !strings.Contains(s.RollingBack, "has to wait: something has hooked "+function) {
 		t.Errorf("the trial is over, but a probe is there: %+v", s)
 	}
 	if log := ok(t, m, "dmesg"); !strings.Contains(log, a+" is to be left, but that has to wait") {
@@ -226,8 +226,8 @@ func TestLivepatch(t *testing.T) {
 	a, b := moduleName(t, shared.project.Module()), moduleName(t, variant(t, otherPatch))
 	const (
 		dir    = "/sys/kernel/livepatch/schedtest_livepatch"
-		patch  = "insmod /livepatch.ko; for i in $(seq 300); do [ $(cat " + dir + "/transition) = 0 ] && exit; sleep 0.1; done; exit 1"
-		remove = "echo 0 > " + dir + "/enabled; for i in $(seq 300); do [ -e " + dir + " ] || break; sleep 0.1; done; rmmod schedtest_livepatch"
+		patch  = "insmod /livepatch.ko; for i in $(seq 900); do [ $(cat " + dir + "/transition) = 0 ] && exit; sleep 0.1; done; exit 1"
+		remove = "echo 0 > " + dir + "/enabled; for i in $(seq 900); do [ -e " + dir + " ] || break; sleep 0.1; done; rmmod schedtest_livepatch"
 	)
 	patched := func(when string, want bool) {
 		t.Helper()

@@ -184,3 +184,14 @@ func site(t *testing.T, function string) string {
 	t.Fatalf("%s is not redirected", function)
 	return ""
 }
+
+// await waits until something holds, up to a minute of the guest's own time, and returns
+// whether it does.
+func await(m *vm.Machine, holds func() bool) bool {
+	for own := m.Stopwatch(); !holds(); time.Sleep(50 * time.Millisecond) {
+		if own() > time.Minute {
+			return false
+		}
+	}
+	return true
+}

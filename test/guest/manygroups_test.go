@@ -37,10 +37,10 @@ func TestGroups(t *testing.T) {
 	figures("with groups")
 	goesOn(t, m)
 	ok(t, m, "echo test > /sys/kernel/plugsched/"+rollback)
-	if report := wentBack(t, m, name, 5*time.Second); !strings.HasPrefix(report, "asked for: test\n") {
+	if report := rolledBack(t, m, name, 5*time.Second); !strings.HasPrefix(report, "asked for: test\n") {
 		t.Errorf("report:\n%s", report)
 	}
-	figures("gone back")
+	figures("rolled back")
 	goesOn(t, m)
 	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
 	goesOn(t, m)

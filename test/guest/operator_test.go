@@ -81,9 +81,9 @@ func testDoctor(t *testing.T, m *vm.Machine) {
 	obstacles(t, m, doctor)
 	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall; echo > "+kprobeEvents)
 
-	ok(t, m, "insmod /livepatch.ko; for i in $(seq 300); do [ $(cat "+patch+"/transition) = 0 ] && exit; sleep 0.1; done; exit 1")
+	ok(t, m, "insmod /livepatch.ko; for i in $(seq 900); do [ $(cat "+patch+"/transition) = 0 ] && exit; sleep 0.1; done; exit 1")
 	obstacles(t, m, doctor, "livepatch")
-	ok(t, m, "echo 0 > "+patch+"/enabled; for i in $(seq 300); do [ -e "+patch+" ] || break; sleep 0.1; done; rmmod schedtest_livepatch")
+	ok(t, m, "echo 0 > "+patch+"/enabled; for i in $(seq 900); do [ -e "+patch+" ] || break; sleep 0.1; done; rmmod schedtest_livepatch")
 
 	ok(t, m, "echo 2 > /proc/sys/kernel/kptr_restrict; echo 1 > /proc/sys/kernel/panic_on_oops")
 	obstacles(t, m, doctor, "addresses")
@@ -136,7 +136,7 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	if out, err := tool.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}
-	ok(t, m, "ip link set lo up; plugsched metrics --listen 127.0.0.1:9101 > /dev/null 2>&1 & echo $! > /run/server; for i in $(seq 100); do wget -q -O /run/served http://127.0.0.1:9101/metrics && exit; sleep 0.1; done; exit 1")
+	ok(t, m, "ip link set lo up; plugsched metrics --listen 127.0.0.1:9101 > /dev/null 2>&1 & echo $! > /run/server; for i in $(seq 600); do wget -q -O /run/served http://127.0.0.1:9101/metrics && exit; sleep 0.1; done; exit 1")
 	if out := ok(t, m, "kill $(cat /run/server); cat /run/served"); !strings.Contains(out, "plugsched_scheduler_active 1\n") {
 		t.Errorf("served:\n%s", out)
 	}
@@ -150,7 +150,7 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	ok(t, m, "plugsched uninstall && rm -r "+dir)
 	const trial = 10 * time.Second
 	name := installs(t, m, "plugsched try --for "+trial.String()+" /scheduler.ko")
-	wentBack(t, m, name, trial)
+	rolledBack(t, m, name, trial)
 	if list := entries(t, m); len(list) != 4 {
 		t.Errorf("before the next command: %+v", list)
 	}
@@ -162,11 +162,11 @@ func testHistory(t *testing.T, m *vm.Machine) {
 			t.Errorf("%+v", e)
 		}
 	}
-	want := "install done install , uninstall done remove 7, try done install , went back done remove , install done install , uninstall done remove "
+	want := "install done install , uninstall done remove 7, try done install , rolled back done remove , install done install , uninstall done remove "
 	if got := strings.Join(told, ", "); got != want {
 		t.Errorf("the history is\n%s, expected\n%s", got, want)
 	}
-	for _, want := range []string{"went back", "it was not confirmed in time", "kernel -> " + name} {
+	for _, want := range []string{"rolled back", "it was not confirmed in time", "kernel -> " + name} {
 		if out := ok(t, m, "plugsched history"); !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -21,9 +21,9 @@ import (
 // What a module may be in, as far as its files can tell.
 type place struct {
 	loaded, active, retired bool
-	back                    bool   // it went back by itself
+	back                    bool   // it was rolled back by the kernel
 	trial                   string // active: not "" while one runs; otherwise that of the next install
-	holds                   bool   // it would go back to the other one
+	holds                   bool   // it would roll back to the other one
 }
 
 // A world is two modules. At most one is active; that none is means the kernel's own
@@ -185,11 +185,12 @@ func (k *walk) do(t *testing.T, c move) bool {
 		k.at = want
 	}
 	var saw string
-	for range 200 {
-		if saw = k.seen(t); saw == k.at.files() {
-			return true
-		}
-		time.Sleep(50 * time.Millisecond) // a way back comes later
+	agrees := func() bool { // a rollback comes later
+		saw = k.seen(t)
+		return saw == k.at.files()
+	}
+	if await(k.m, agrees) {
+		return true
 	}
 	t.Errorf("%v: the files say %q, expected %q; after %v", c, saw, k.at.files(), k.recent())
 	return false
@@ -210,12 +211,10 @@ func (k *walk) attempt(t *testing.T, c move, want syscall.Errno) (got syscall.Er
 		return 0
 	}
 	value := strings.Replace(c.value, "OTHER", k.mod[1-c.module], 1)
-	for range 100 {
-		if got = write(t, k.m, name, c.what, value); got != syscall.EBUSY || want == got || want == anyError {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	await(k.m, func() bool {
+		got = write(t, k.m, name, c.what, value)
+		return got != syscall.EBUSY || want == got || want == anyError
+	})
 	return got
 }
 
@@ -425,12 +424,10 @@ func (k *walk) settled(t *testing.T) {
 	const look = "for d in /sys/module/plugsched_*/plugsched; do echo $d $(cat $d/state); done"
 	ok(t, k.m, "sleep 1")
 	const left = "for d in /sys/module/plugsched_*/plugsched; do grep -qx active $d/state && cat $d/try; done; true"
-	for range 100 { // a short trial that has begun last, tasks in the way of its end
-		if ms := ok(t, k.m, left); ms == "" || ms == "0" || len(ms) > 4 {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	await(k.m, func() bool { // a short trial that has begun last, tasks in the way of its end
+		ms := ok(t, k.m, left)
+		return ms == "" || ms == "0" || len(ms) > 4
+	})
 	out := ok(t, k.m, look)
 	active := ""
 	for line := range strings.Lines(out) {

@@ -109,10 +109,10 @@ func TestPackage(t *testing.T) {
 		ok(t, m, inBackground("while [ $(cat /sys/kernel/plugsched/try) = 0 ]; do sleep 0.1; done; chrt -b 0 sh -c 'sleep 0.1; sleep 0.1'"))
 		expects(t, m, "/DEBIAN/postinst configure 1", 5, "does not run: ")
 		if s := status(t, m); s.Name != next || s.TrialLeft != 0 {
-			t.Errorf("it was not taken back: %+v", s)
+			t.Errorf("it was not rolled back: %+v", s)
 		}
-		expects(t, m, "/DEBIAN/postinst configure 1", 3, "was tried and taken back")
-		expects(t, m, "plugsched boot "+dir, 3, "was tried and taken back")
+		expects(t, m, "/DEBIAN/postinst configure 1", 3, "was tried and rolled back")
+		expects(t, m, "plugsched boot "+dir, 3, "was tried and rolled back")
 		expects(t, m, "plugsched guard", 0, "tripped:")
 		expects(t, m, "/DEBIAN/prerm remove", 0, "the kernel's own scheduler runs")
 		stock(t, m)

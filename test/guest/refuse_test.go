@@ -98,34 +98,31 @@ func TestInstallRefuses(t *testing.T) {
 // same module installs. membarrier stays by default for this very reason; here
 // the project overrides that.
 func TestBusy(t *testing.T) {
-	const config = "plugsched.yaml"
-	text, err := os.ReadFile(filepath.Join(shared.work, config))
-	if err != nil {
-		t.Fatal(err)
+	t.Parallel()
+	dir, done := workbench(t)
+	out, code := plugsched(t, "boundary", "why", "__x64_sys_membarrier", "--dir", dir)
+	if code != 0 || !strings.Contains(out, "is external") || !strings.Contains(out, "any user can keep a task") {
+		t.Errorf("membarrier: %d\n%s", code, out)
 	}
-	set := func(text []byte) {
+	config := filepath.Join(dir, "plugsched.yaml")
+	set := func(text []byte, commands ...[]string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(shared.work, config), text, 0o644); err != nil {
+		if err := os.WriteFile(config, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		for _, args := range [][]string{{"init", "--release", shared.release, shared.work}, {"build", shared.work}} {
-			if out, code := plugsched(t, args...); code != 0 {
+		for _, args := range commands {
+			if out, code := plugsched(t, append(args, dir)...); code != 0 {
 				t.Fatalf("%v: %d\n%s", args, code, out)
 			}
 		}
 	}
-	out, code := plugsched(t, "boundary", "why", "__x64_sys_membarrier", "--dir", shared.work)
-	if code != 0 || !strings.Contains(out, "is external") || !strings.Contains(out, "any user can keep a task") {
-		t.Errorf("membarrier: %d\n%s", code, out)
-	}
-	set([]byte("interface:\n  __do_sys_membarrier: a test\n  membarrier_private_expedited: a test\n"))
-	ko, err := os.ReadFile(shared.project.Module())
+	pristine, err := os.ReadFile(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set(text)
-	t.Parallel() // the working directory, which is everybody's, is as it was
-
+	init := []string{"init", "--release", shared.release}
+	set([]byte("interface:\n  __do_sys_membarrier: a test\n  membarrier_private_expedited: a test\n"), init, []string{"build"})
+	ko := done(func() { set(pristine, init) })
 	m := borrow(t, func(c *vm.Config) {
 		c.Files = append(c.Files, vm.File{GuestPath: "/busy.ko", Content: ko})
 	})
@@ -167,6 +164,7 @@ func TestInterrupted(t *testing.T) {
 
 // TestHostRefuses: what the tool says on the developer's machine.
 func TestHostRefuses(t *testing.T) {
+	t.Parallel()
 	empty := t.TempDir()
 	full := t.TempDir()
 	if err := os.WriteFile(filepath.Join(full, "file"), []byte("x"), 0o644); err != nil {

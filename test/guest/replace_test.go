@@ -54,12 +54,9 @@ func installs(t *testing.T, m *vm.Machine, command string) (name string) {
 // says waits until the kernel's log, which is cleared before, holds a text.
 func says(t *testing.T, m *vm.Machine, text string) {
 	t.Helper()
-	for own := m.Stopwatch(); own() < time.Minute; time.Sleep(100 * time.Millisecond) {
-		if strings.Contains(ok(t, m, "dmesg"), text) {
-			return
-		}
+	if !await(m, func() bool { return strings.Contains(ok(t, m, "dmesg"), text) }) {
+		t.Errorf("the kernel does not say %q:\n%s", text, ok(t, m, "dmesg"))
 	}
-	t.Errorf("the kernel does not say %q:\n%s", text, ok(t, m, "dmesg"))
 }
 
 // set writes a word to the scheduler's features.
@@ -159,14 +156,8 @@ func TestReplace(t *testing.T) {
 				t.Error("A speaks though its feature is off")
 			}
 			set(t, m, "PLUGSCHED_TEST")
-			for range 50 {
-				if said() > before {
-					break
-				}
-				time.Sleep(100 * time.Millisecond)
-			}
-			if said() == before {
-				t.Error("A does not speak again")
+			if !await(m, func() bool { return said() > before }) {
+				t.Fatal("A does not speak again")
 			}
 			out := ok(t, m, "plugsched uninstall")
 			if !strings.Contains(out, "no pointer to it") {
@@ -187,7 +178,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// TestReplaceTrial: B on trial over A goes back to A, or stays; what makes no sense
+// TestReplaceTrial: B on trial over A rolls back to A, or stays; what makes no sense
 // is refused and changes nothing.
 func TestReplaceTrial(t *testing.T) {
 	t.Parallel()
@@ -218,7 +209,7 @@ func TestReplaceTrial(t *testing.T) {
 	set(t, m, "WA_WEIGHT")
 	set(t, m, "PLUGSCHED_TEST")
 	says(t, m, otherMessage)
-	if report := wentBack(t, m, b, 40*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
+	if report := rolledBack(t, m, b, 40*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
 		t.Errorf("report:\n%s", report)
 	}
 	if s := status(t, m); s.Name != a || s.TrialLeft != 0 {

@@ -31,14 +31,14 @@ type step struct {
 }
 
 // TestRetire: once its exit has run, a module does not become the running scheduler
-// again; as long as somebody would go back to it, it does not run.
+// again; as long as somebody would roll back to it, it does not run.
 func TestRetire(t *testing.T) {
 	t.Parallel()
 	ko, forget := variant(t, statePatch), variant(t, statePatch, "test/guest/testdata/forget.patch")
 	fresh := guests(t, both(with("/state.ko", ko), with("/forget.ko", forget)))
 	m := fresh()
 	state, a, f := moduleName(t, ko), moduleName(t, shared.project.Module()), moduleName(t, forget)
-	const back = syscall.Errno(0xbac) // no error, and it goes back
+	const back = syscall.Errno(0xbac) // no error, and it rolls back
 	for _, order := range []struct {
 		name, load string
 		steps      []step
@@ -50,7 +50,7 @@ func TestRetire(t *testing.T) {
 			{state, "enable", "1", syscall.ESHUTDOWN}}, "", false},
 		{"it never ran", "/state.ko", []step{
 			{state, "retire", "1", 0}, {state, "enable", "1", syscall.ESHUTDOWN}}, "", false},
-		{"it went back", "/state.ko", []step{
+		{"it was rolled back", "/state.ko", []step{
 			{state, "enable", "1", 0}, {state, rollback, "test", back}, {state, "retire", "1", 0},
 			{state, "enable", "1", syscall.ESHUTDOWN}}, "", false},
 		{"it runs", "/state.ko", []step{
@@ -81,14 +81,14 @@ func TestRetire(t *testing.T) {
 				}
 				got := write(t, m, s.module, s.file, s.value)
 				for try := 0; got == syscall.EBUSY && want != got && try < 50; try++ {
-					time.Sleep(100 * time.Millisecond) // tasks in the way, or it is not done with going back
+					time.Sleep(100 * time.Millisecond) // tasks in the way, or it is not done with rolling back
 					got = write(t, m, s.module, s.file, s.value)
 				}
 				if got != want {
 					t.Errorf("step %d, %q to %s of %s: error %d (%v), expected %d (%v)", i+1, s.value, s.file, s.module, got, got, want, want)
 				}
 				if s.want == back {
-					wentBack(t, m, s.module, time.Second)
+					rolledBack(t, m, s.module, time.Second)
 				}
 			}
 			// What uses memory that was freed does so soon.

@@ -61,6 +61,7 @@ func sidecarTree(t *testing.T) string {
 // TestSidecar: functions outside of the boundary are the module's while it is the
 // running scheduler's, and the kernel's before and after.
 func TestSidecar(t *testing.T) {
+	t.Parallel()
 	dir := sidecarTree(t)
 	m := boot(t, func(c *vm.Config) {
 		with("/sidecar.ko", filepath.Join(dir, "scheduler.ko"))(c)

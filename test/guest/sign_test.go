@@ -27,6 +27,7 @@ import (
 // unsigned one.
 func signed(t *testing.T) (signed, unsigned string) {
 	t.Helper()
+	work, done := workbench(t)
 	dir := t.TempDir()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -48,10 +49,10 @@ func signed(t *testing.T) (signed, unsigned string) {
 	certPath := path("cert.der", cert)
 	build := func(args ...string) []byte {
 		t.Helper()
-		if out, code := plugsched(t, append([]string{"build", shared.work}, args...)...); code != 0 {
+		if out, code := plugsched(t, append([]string{"build", work}, args...)...); code != 0 {
 			t.Fatalf("build %v: %d\n%s", args, code, out)
 		}
-		image, err := os.ReadFile(shared.project.Module())
+		image, err := os.ReadFile(filepath.Join(work, "scheduler.ko"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,6 +60,7 @@ func signed(t *testing.T) (signed, unsigned string) {
 	}
 	with := build("--sign-key", keyPath, "--sign-cert", certPath)
 	without := build()
+	done()
 	if len(with) <= len(without) || !bytes.Equal(with[:len(without)], without) {
 		t.Fatalf("%d bytes signed, %d unsigned: not the same module", len(with), len(without))
 	}
@@ -68,8 +70,8 @@ func signed(t *testing.T) (signed, unsigned string) {
 // TestSignatures: the module is final, so it can be signed. What kernels that insist on
 // signatures do not take is refused with the reason.
 func TestSignatures(t *testing.T) {
+	t.Parallel()
 	signed, unsigned := signed(t)
-	t.Parallel() // the working directory, which is everybody's, is as it was
 	undefined, err := module.Undefined(signed)
 	if err != nil || len(undefined) != 1 {
 		t.Errorf("undefined symbols: %v, %v", undefined, err)

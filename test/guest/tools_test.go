@@ -233,12 +233,12 @@ func testLivepatch(t *testing.T, m *vm.Machine) {
 	if blocked() == "procs_blocked 4242" {
 		t.Fatal("procs_blocked is what the patch would make it")
 	}
-	settled := "for i in $(seq 300); do [ $(cat " + patch + "/transition) = 0 ] && exit; sleep 0.1; done; exit 1"
+	settled := "for i in $(seq 900); do [ $(cat " + patch + "/transition) = 0 ] && exit; sleep 0.1; done; exit 1"
 	ok(t, m, "insmod /schedtest_livepatch.ko; "+settled)
 	if got := blocked(); got != "procs_blocked 4242" {
 		t.Errorf("patched: %s", got)
 	}
-	ok(t, m, "echo 0 > "+patch+"/enabled; for i in $(seq 300); do [ -e "+patch+" ] || exit 0; sleep 0.1; done; exit 1")
+	ok(t, m, "echo 0 > "+patch+"/enabled; for i in $(seq 900); do [ -e "+patch+" ] || exit 0; sleep 0.1; done; exit 1")
 	ok(t, m, "rmmod schedtest_livepatch")
 	if got := blocked(); got == "procs_blocked 4242" {
 		t.Error("still patched")

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,9 +72,9 @@ func variant(t *testing.T, patches ...string) (ko string) {
 }
 
 // variant builds the pristine scheduler with patches, which are named relative to
-// the repository, and returns the module's path. The state of the working directory is
-// taken over, so that only compiling and linking is left to do. What was built from the
-// same patches by the same tool is used again.
+// the repository, and returns the module's path. All variants are built in one working
+// directory, as a developer does who goes from branch to branch: only what differs is
+// compiled again. What was built from the same patches by the same tool is used again.
 func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 	t.Helper()
 	building.Lock()
@@ -96,9 +97,10 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 		names = append(names, strings.TrimSuffix(filepath.Base(p), ".patch"))
 	}
 	name := strings.Join(names, "+")
-	dir := filepath.Join(shared.root, "build/test/variant", o.release, name)
+	root := filepath.Join(shared.root, "build/test/variant", o.release)
+	dir, work := filepath.Join(root, name), filepath.Join(root, "work")
 	ko = filepath.Join(dir, "scheduler.ko")
-	key, keyFile := fmt.Sprintf("%x", hash.Sum(nil)), filepath.Join(dir, ".plugsched/variant")
+	key, keyFile := fmt.Sprintf("%x", hash.Sum(nil)), filepath.Join(dir, "key")
 	if text, err := os.ReadFile(keyFile); err == nil && string(text) == key {
 		return ko
 	}
@@ -108,25 +110,30 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 			t.Fatalf("variant %s: %s: %v\n%s", name, strings.Join(command, " "), err, out)
 		}
 	}
+	o.renew(t, work)
+	for _, p := range patches {
+		use := ports(p)
+		for len(use) > 1 && exec.CommandContext(t.Context(), "git", "-C", work, "apply", "--check", use[0]).Run() != nil {
+			use = use[1:]
+		}
+		run("git", "-C", work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", use[0])
+	}
+	run(shared.tool, "build", work)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run("cp", "-a", o.work, dir)
-	run("git", "-C", dir, "checkout", "-q", "-f", "pristine")
-	for _, p := range patches {
-		use := ports(p)
-		for len(use) > 1 && exec.CommandContext(t.Context(), "git", "-C", dir, "apply", "--check", use[0]).Run() != nil {
-			use = use[1:]
+	made, err := filepath.Glob(filepath.Join(work, "scheduler*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range made {
+		if err := os.Rename(file, filepath.Join(dir, filepath.Base(file))); err != nil {
+			t.Fatal(err)
 		}
-		run("git", "-C", dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", use[0])
 	}
-	if err := os.RemoveAll(ko); err != nil {
-		t.Fatal(err)
-	}
-	run(shared.tool, "build", dir)
 	if _, err := os.Stat(ko); err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +141,51 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 		t.Fatal(err)
 	}
 	return ko
+}
+
+// renew makes the directory in which variants are built pristine. It is made anew if the one
+// that it is a copy of was initialised again.
+func (o *origin) renew(t *testing.T, work string) {
+	t.Helper()
+	const state = ".plugsched/reproduce.done"
+	is, err := os.ReadFile(filepath.Join(o.work, state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmp := work + ".tmp" // a copy that was interrupted is none
+	clean := `git -C "$1" checkout -q -f pristine && git -C "$1" clean -q -f -d && rm -f "$1"/scheduler*`
+	if was, err := os.ReadFile(filepath.Join(work, state)); err != nil || !bytes.Equal(was, is) {
+		clean = `rm -rf "$1" "$2" && mkdir -p "$(dirname "$1")" && cp -a "$3" "$2" && mv "$2" "$1" && ` + clean
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", clean, "sh", work, tmp, o.work)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", work, err, out)
+	}
+}
+
+// workbench is a pristine working directory for a test's own edits; done returns the module
+// that was built there, takes back what is no edit, and leaves the directory to others. The
+// end of the test does the last, too.
+func workbench(t *testing.T) (dir string, done func(takeBack ...func()) (ko []byte)) {
+	t.Helper()
+	o := of(t, shared.release)
+	dir = filepath.Join(shared.root, "build/test/variant", o.release, "work")
+	building.Lock()
+	unlock := sync.OnceFunc(building.Unlock)
+	t.Cleanup(unlock)
+	o.renew(t, dir)
+	return dir, func(takeBack ...func()) []byte {
+		t.Helper()
+		ko, err := os.ReadFile(filepath.Join(dir, "scheduler.ko"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range takeBack {
+			f()
+		}
+		unlock()
+		return ko
+	}
 }
 
 // with puts a module into a guest.
@@ -204,6 +256,7 @@ func modTime(t *testing.T, file string) time.Time {
 
 // TestVariant: a variant is what its patch makes, and is not built twice.
 func TestVariant(t *testing.T) {
+	t.Parallel()
 	other := variant(t, otherPatch)
 	built := modTime(t, other)
 	if again := variant(t, otherPatch); again != other || modTime(t, again) != built {

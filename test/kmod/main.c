@@ -51,6 +51,7 @@ static int __init schedtest_init(void)
 	if (err)
 		goto out_trap;
 	ret_setup(dir);
+	fork_setup(dir);
 	return 0;
 
 out_trap:
@@ -72,4 +73,4 @@ static void __exit schedtest_exit(void)
 module_init(schedtest_init);
 module_exit(schedtest_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("Traps in replaced code, failing allocations and return probes, for tests of a live update");
+MODULE_DESCRIPTION("Traps in replaced code, failing allocations return probes and odd stacks, for tests of a live update");

@@ -18,4 +18,6 @@ void fail_cleanup(void);
 void ret_setup(struct dentry *dir);
 void ret_cleanup(void);
 
+void fork_setup(struct dentry *dir);
+
 #endif

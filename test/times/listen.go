@@ -27,13 +27,14 @@ type listener struct {
 	out     io.Writer
 	verbose bool
 	held    map[string]string // not verbose: what tests have said that may yet fail
+	said    map[string]string // what a test and not its parts said, without "=== " lines
 }
 
 // booted is said at the end by tests that count their guests (test/guest).
 var booted = regexp.MustCompile(`^guests booted: (\d+)\b`)
 
 func (l *listener) listen(r io.Reader) error {
-	l.held = map[string]string{}
+	l.held, l.said = map[string]string{}, map[string]string{}
 	for in := bufio.NewReader(r); ; {
 		line, err := in.ReadString('\n')
 		if line != "" {
@@ -60,6 +61,9 @@ func (l *listener) hear(e *event) {
 			n, _ := strconv.Atoi(found[1])
 			l.note.Guests += n
 		}
+		if e.Test != "" && !strings.HasPrefix(e.Output, "=== ") {
+			l.said[id] += e.Output
+		}
 		switch {
 		case l.verbose || e.Test == "" && e.Output != "PASS\n":
 			io.WriteString(l.out, e.Output)
@@ -72,7 +76,12 @@ func (l *listener) hear(e *event) {
 			return
 		}
 		text := arranged(l.held[id])
+		said := ""
+		if e.Action == "fail" {
+			said = l.said[id]
+		}
 		delete(l.held, id)
+		delete(l.said, id)
 		if e.Action == "fail" {
 			if i := strings.LastIndexByte(e.Test, '/'); i >= 0 {
 				l.held[e.Package+" "+e.Test[:i]] += indented(text)
@@ -80,7 +89,7 @@ func (l *listener) hear(e *event) {
 				io.WriteString(l.out, text)
 			}
 		}
-		l.note.Tests = append(l.note.Tests, test{e.Package, e.Test, e.Action, e.Elapsed})
+		l.note.Tests = append(l.note.Tests, test{e.Package, e.Test, e.Action, e.Elapsed, said})
 	}
 }
 

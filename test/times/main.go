@@ -43,6 +43,7 @@ type test struct {
 	Name    string  `json:"name"`
 	Result  string  `json:"result"`
 	Seconds float64 `json:"seconds"`
+	Said    string  `json:"said,omitempty"` // if it failed
 }
 
 func main() {

@@ -16,8 +16,30 @@ import (
 // slowest is how many tests the table has.
 const slowest = 25
 
-// table prints the time of each target, and of the slowest tests of all.
+// lastLines is how much of a failed test's words is repeated: a guest's end is long.
+const lastLines = 60
+
+// table prints the time of each target, and of the slowest tests of all, and repeats what
+// failed tests said: where a log is cut, its end is what is left.
 func table(w io.Writer, notes []*note) {
+	times(w, notes)
+	for _, n := range notes {
+		for _, one := range n.Tests {
+			if one.Said == "" {
+				continue
+			}
+			fmt.Fprintf(w, "\n==> %s failed (%s)\n", one.Name, n.Target)
+			lines := strings.SplitAfter(strings.TrimSuffix(one.Said, "\n"), "\n")
+			if cut := len(lines) - lastLines; cut > 0 {
+				fmt.Fprintf(w, "(%d lines before are left out)\n", cut)
+				lines = lines[cut:]
+			}
+			fmt.Fprintln(w, strings.Join(lines, ""))
+		}
+	}
+}
+
+func times(w io.Writer, notes []*note) {
 	if len(notes) == 0 {
 		fmt.Fprintln(w, "times: nothing was noted")
 		return

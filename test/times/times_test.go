@@ -124,7 +124,7 @@ func TestTable(t *testing.T) {
 	table(&b, []*note{
 		{Target: "lint", Seconds: 20, Code: 1},
 		{Target: "guest", Seconds: 100, Guests: 9, Tests: []test{
-			{"m/guest", "TestQuick", "pass", 1}, {"m/guest", "TestSlow/part", "fail", 80}, {"m/guest", "TestSlow", "fail", 90}}},
+			{"m/guest", "TestQuick", "pass", 1, ""}, {"m/guest", "TestSlow/part", "fail", 80, ""}, {"m/guest", "TestSlow", "fail", 90, ""}}},
 	})
 	text := b.String()
 	at := -1
@@ -138,5 +138,27 @@ func TestTable(t *testing.T) {
 	}
 	if strings.Contains(text, "part") {
 		t.Errorf("a part is there:\n%s", text)
+	}
+}
+
+// TestRepeated: the end of what a failed test said stands behind the table, and nothing of
+// one that passed.
+func TestRepeated(t *testing.T) {
+	l := listener{note: &note{Target: "guest"}, out: io.Discard, verbose: true}
+	events := `{"Action":"output","Package":"p","Test":"TestGood","Output":"fine\n"}
+{"Action":"output","Package":"p","Test":"TestBad","Output":"=== RUN   TestBad\n"}
+` + strings.Repeat(`{"Action":"output","Package":"p","Test":"TestBad","Output":"before\n"}`+"\n", 3) +
+		strings.Repeat(`{"Action":"output","Package":"p","Test":"TestBad","Output":"wrong\n"}`+"\n", lastLines) + `
+{"Action":"pass","Package":"p","Test":"TestGood"}
+{"Action":"fail","Package":"p","Test":"TestBad"}
+`
+	if err := l.listen(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	table(&b, []*note{l.note})
+	_, text, _ := strings.Cut(b.String(), "==> TestBad failed (guest)\n")
+	if want := "(3 lines before are left out)\n" + strings.Repeat("wrong\n", lastLines); strings.TrimSpace(text) != strings.TrimSpace(want) {
+		t.Errorf("repeated:\n%s", b.String())
 	}
 }

@@ -51,7 +51,7 @@ const exitCodes = `
 It exits with 0 when it is done, 1 when a tool, the network or the disk failed, 2 when
 the command line is wrong, 3 when the input or the machine does not allow it and
 nothing was changed, 4 when tasks were in the way and nothing was changed, 5 when a
-kernel complained or took the scheduler back by itself, 6 when a change of the source is
+kernel complained or rolled the scheduler back by itself, 6 when a change of the source is
 refused, and 130 when interrupted.`
 
 // NewRoot returns the command plugsched with the given ones below it.

@@ -28,7 +28,7 @@ var (
 // flags lets an administrator choose.
 func (t *trial) flags(c *cobra.Command) {
 	c.Flags().Var(cli.Duration(&t.length, t.length, time.Second, 24*time.Hour), "trial",
-		"after how long the kernel goes back unless the scheduler was confirmed, from 1s to 24h")
+		"after how long the kernel rolls back unless the scheduler was confirmed, from 1s to 24h")
 	c.Flags().Var(cli.Duration(&t.settle, t.settle, 0, 24*time.Hour), "settle",
 		"for how long the machine is watched before the scheduler is confirmed")
 }
@@ -67,7 +67,7 @@ func newBoot(m machine) *cobra.Command {
 		},
 	}
 	times.flags(c)
-	c.Flags().BoolVar(&stop, "stop", false, "go back to the kernel's own scheduler")
+	c.Flags().BoolVar(&stop, "stop", false, "roll back to the kernel's own scheduler")
 	return c
 }
 
@@ -114,7 +114,7 @@ func (m machine) adopt(action string, ctx context.Context, r *boot.Runner) (stri
 	return words, nil
 }
 
-// leave goes back to the kernel's own scheduler, if the package's runs.
+// leave rolls back to the kernel's own scheduler, if the package's runs.
 func leave(c *cobra.Command, r *boot.Runner) error {
 	s, err := goBack("stop", c.Context(), r)
 	if err == nil && s != nil {

@@ -19,7 +19,7 @@ func newGuard(m machine) *cobra.Command {
 		Use:   "guard",
 		Short: "Say whether a package's scheduler is kept from being loaded, or allow it again",
 		Long: `A package's scheduler that was loaded and not confirmed, because the machine went
-down or the scheduler was taken back, is not loaded again. Guard says so and why;
+down or the scheduler was rolled back, is not loaded again. Guard says so and why;
 with --reset it may be loaded again, at the next boot or with systemctl start.`,
 		Example: "  plugsched guard\n  plugsched guard --reset",
 		Args:    cli.Args(0, 0),

@@ -24,11 +24,11 @@ func newHistory(m machine) *cobra.Command {
 		Use:   "history",
 		Short: "Say what happened to this machine's scheduler",
 		Long: `History shows every attempt to change the running scheduler, what became of it and
-how long the machine stood still for it, and every time that the kernel went back by
+how long the machine stood still for it, and every rollback that the kernel made by
 itself. Only root may read it. It reaches back over one to two mebibytes of entries,
 some thousands.`,
 		Example: `  plugsched history
-  plugsched history --json | jq '.[] | select(.action == "went back")'`,
+  plugsched history --json | jq '.[] | select(.action == "rolled back")'`,
 		Args: cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			list, damaged, err := m.log().All()

@@ -69,7 +69,7 @@ func (m machine) installFile(c *cobra.Command, path string, o live.InstallOption
 func installFlags(c *cobra.Command, o *live.InstallOptions) {
 	c.Flags().BoolVar(&o.Replace, "replace", false, "take over from a module that is installed")
 	c.Flags().Var(cli.Duration(&o.Watchdog, 30*time.Second, 100*time.Millisecond, 24*time.Hour).OrZero(), "watchdog",
-		"go back when a task waits for a CPU for so long, from 100ms to 24h; 0 is never")
+		"roll back when a task waits for a CPU for so long, from 100ms to 24h; 0 is never")
 }
 
 func updateFlags(c *cobra.Command, tries *int, asJSON *bool) {

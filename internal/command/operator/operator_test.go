@@ -145,7 +145,7 @@ func TestStatus(t *testing.T) {
 	// What ran before came back by itself: since then, not since its own update.
 	m.load(t, "plugsched_cc", "rolled back", time.Minute)
 	out, _ = run(newStatus(m))
-	has(t, "went back", out, "scheduler:  plugsched_aa\n", "(1m0s)\n", "went back by itself:\n  task 5 (sh)")
+	has(t, "was rolled back", out, "scheduler:  plugsched_aa\n", "(1m0s)\n", "was rolled back by the kernel:\n  task 5 (sh)")
 }
 
 func TestList(t *testing.T) {

@@ -16,7 +16,7 @@ func newReject(m machine) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "reject",
-		Short: "Go back from the scheduler that is on trial, now",
+		Short: "Roll back from the scheduler that is on trial, now",
 		Long: `Reject ends a trial as its time would: the scheduler before runs again, which after
 ` + "`try --replace`" + ` is the module before, and the rejected module is unloaded.`,
 		Example: "  plugsched reject --reason 'latency doubled'",
@@ -30,7 +30,7 @@ func newReject(m machine) *cobra.Command {
 				return &live.PreconditionError{Err: errors.New("there is nothing to reject: no scheduler is on trial")}
 			}
 			s, err := update("reject", before.Name, nil, func() (*live.Status, error) {
-				return m.GoBack(c.Context(), before.Name, reason, say(c.ErrOrStderr()))
+				return m.Rollback(c.Context(), before.Name, reason, say(c.ErrOrStderr()))
 			})
 			if err != nil {
 				return err

@@ -90,7 +90,7 @@ func (m machine) since(s *live.Status, recent []history.Entry) (time.Time, error
 	if s.Timings != nil {
 		last = s.Timings.Finished
 	}
-	back, err := m.WentBack()
+	back, err := m.RolledBack()
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -70,8 +70,8 @@ func (s *state) show(w io.Writer, asJSON bool) error {
 			fmt.Fprintf(w, "also loaded: %s, %s\n", m.Name, m.State)
 		}
 	}
-	showReport(w, "is to be left", s.GoingBack)
-	showReport(w, "went back by itself", s.Report)
+	showReport(w, "is to be left", s.RollingBack)
+	showReport(w, "was rolled back by the kernel", s.Report)
 	showLeftovers(w, s.Leftovers)
 	showTimings(w, s.Timings)
 	return nil
@@ -111,13 +111,13 @@ func (s *state) showActive(w io.Writer) {
 	}
 	fmt.Fprintf(w, "watchdog:   %s\n", watchdog)
 	if s.TrialLeft > 0 {
-		fmt.Fprintf(w, "on trial:   goes back in %v unless `plugsched confirm` comes first\n", s.TrialLeft.Round(100*time.Millisecond))
+		fmt.Fprintf(w, "on trial:   rolls back in %v unless `plugsched confirm` comes first\n", s.TrialLeft.Round(100*time.Millisecond))
 	}
 	if len(s.TakenOver) > 0 {
 		fmt.Fprintf(w, "conflict:   a livepatch has replaced %s since: the module's version does not run\n", strings.Join(s.TakenOver, ", "))
 	}
 	if len(s.Probes) > 0 {
-		fmt.Fprintf(w, "conflict:   kprobes at %s: they do not see the module's functions, and on a jump they forbid to go back\n", strings.Join(s.Probes, ", "))
+		fmt.Fprintf(w, "conflict:   kprobes at %s: they do not see the module's functions, and on a jump they forbid to roll back\n", strings.Join(s.Probes, ", "))
 	}
 }
 

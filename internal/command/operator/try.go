@@ -16,9 +16,9 @@ func newTry(m machine) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "try MODULE",
-		Short: "Install a scheduler that goes back unless it is confirmed",
+		Short: "Install a scheduler that rolls back unless it is confirmed",
 		Long: `Try installs a module's scheduler for a time. If ` + "`plugsched confirm`" + ` does not come
-within it, the kernel goes back to the scheduler before, by itself: that does not
+within it, the kernel rolls back to the scheduler before, by itself: that does not
 depend on this program, on the terminal or on the connection.`,
 		Example: "  plugsched try --for 5m scheduler.ko && ./benchmark && plugsched confirm",
 		Args:    cli.Args(1, 1),
@@ -38,7 +38,7 @@ func newConfirm(m machine) *cobra.Command {
 		Use:   "confirm",
 		Short: "Keep the scheduler that is on trial",
 		Long: `Confirm ends the trial that ` + "`plugsched try`" + ` began: the scheduler stays, and what it
-would have gone back to is unloaded. The watchdog goes on watching.`,
+would have rolled back to is unloaded. The watchdog goes on watching.`,
 		Example: "  plugsched confirm",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {

@@ -189,7 +189,7 @@ func plan(t *testing.T, pristine, edited string) (*Plan, *edits.Set) {
 	t.Helper()
 	old, u := compile(t, pristine), compile(t, edited)
 	k := kernelOf(t, old, schedulerClasses, schedulerObjects)
-	k.Learn(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: u})
+	k.SetUnits(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: u})
 	src := &edits.Set{}
 	src.Compare(unitName, pristine, edited)
 	return k.Decide(unitName, u, old), src
@@ -301,7 +301,7 @@ func TestSameName(t *testing.T) {
 	k := kernelOf(t, old, schedulerClasses, schedulerObjects)
 	k.Symbols = table(t, symbols.Symbol{Name: "taken", Unit: "drivers/a.c", Addr: 1, Size: 4, Kind: symbols.Object, Global: true},
 		symbols.Symbol{Name: "busy", Unit: "drivers/a.c", Addr: 2, Size: 4, Kind: symbols.Func, Global: true})
-	k.Learn(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: u})
+	k.SetUnits(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: u})
 	p := k.Decide(unitName, u, old)
 	for _, name := range []string{"taken", "busy"} {
 		if f := p.Fates[u.Lookup(name)]; f != New {

@@ -121,7 +121,7 @@ func TestMoved(t *testing.T) {
 		from := strings.Replace(scheduler, tt.moved, "void border(void), external(void);\n", 1)
 		old, now, added := compile(t, scheduler), compile(t, from), compile(t, head+tt.as)
 		k := kernelOf(t, old, schedulerClasses, schedulerObjects)
-		k.Learn(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: now, other: added})
+		k.SetUnits(map[string]*asm.Unit{unitName: old}, map[string]*asm.Unit{unitName: now, other: added})
 		src := &edits.Set{}
 		src.Compare(unitName, scheduler, from)
 		src.Compare(other, "", head+tt.as)

@@ -40,7 +40,7 @@ type Kernel struct {
 	globals   map[string]*boundary.Function // scheduler functions by name, global ones
 	objects   map[key]*boundary.Object
 
-	pristine, edited map[string]*asm.Unit // by unit; see Learn
+	pristine, edited map[string]*asm.Unit // by unit; see SetUnits
 	users            map[key][]user       // of the pristine units' objects
 }
 
@@ -50,10 +50,10 @@ type user struct {
 	def  *asm.Def
 }
 
-// Learn tells the rules about all units at once, as they were and as they are:
+// SetUnits gives the rules all units at once, as they were and as they are:
 // whether a variable can have a copy in the module depends on everybody who uses
 // it, and a definition may move from one unit to another.
-func (k *Kernel) Learn(pristine, edited map[string]*asm.Unit) {
+func (k *Kernel) SetUnits(pristine, edited map[string]*asm.Unit) {
 	k.pristine, k.edited, k.users = pristine, edited, map[key][]user{}
 	for unit, u := range pristine {
 		for _, d := range u.Defs {

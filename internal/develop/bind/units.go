@@ -23,7 +23,7 @@ type Bound struct {
 // Bind applies the boundary to every unit, as it was and as it is, and refuses what would
 // not take effect. Of a unit that is new, and of one that is gone, one side is missing.
 func (k *Kernel) Bind(pristine, edited map[string]*asm.Unit, src *edits.Set) *Bound {
-	k.Learn(pristine, edited)
+	k.SetUnits(pristine, edited)
 	b := &Bound{Assembly: map[string][]byte{}, Names: map[string]*symbols.Symbol{}}
 	for _, name := range unitNames(pristine, edited) {
 		was, is := pristine[name], edited[name]

@@ -218,7 +218,7 @@ func (s *store) watch(files map[kind][]download) (stop func(complete bool)) {
 	}
 	seen := map[string]int64{}
 	item := fmt.Sprintf("%d packages", len(all))
-	told := int64(-1)
+	reported := int64(-1)
 	tell := func() {
 		var done int64
 		for _, f := range all {
@@ -226,8 +226,8 @@ func (s *store) watch(files map[kind][]download) (stop func(complete bool)) {
 			seen[f.path] = max(seen[f.path], min(fileSize(f.path), f.size))
 			done += seen[f.path]
 		}
-		if done != told {
-			told = done
+		if done != reported {
+			reported = done
 			s.rep.report(Progress{Step: "download", Item: item, Done: done, Total: total})
 		}
 	}

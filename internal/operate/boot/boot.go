@@ -26,7 +26,7 @@ type Kernel interface {
 	Install(context.Context, *live.Module, live.InstallOptions) (*live.Status, error)
 	Settle(ctx context.Context, module string, d time.Duration) error
 	Confirm(context.Context, live.Progress) (*live.Status, error)
-	GoBack(ctx context.Context, module, reason string, to live.Progress) (*live.Status, error)
+	Rollback(ctx context.Context, module, reason string, to live.Progress) (*live.Status, error)
 	Uninstall(context.Context, live.UninstallOptions) (*live.Status, error)
 }
 
@@ -173,7 +173,7 @@ func (r *Runner) notInstalled(ctx context.Context, guard *Guard, err error) erro
 	if e != nil {
 		return errors.Join(err, e)
 	}
-	if loaded(s, r.Package.Module) { // it ran, and may have gone back already
+	if loaded(s, r.Package.Module) { // it ran, and may have been rolled back already
 		return r.takeBack(ctx, guard, err)
 	}
 	if e := guard.Withdraw(); e != nil {
@@ -203,15 +203,15 @@ func (r *Runner) confirmed() bool {
 	return err == nil && s.Name == r.Package.Module && s.TrialLeft == 0
 }
 
-// backTimeout bounds how long the way back is waited for. The kernel goes back in any
+// rollbackTimeout bounds how long the way back is waited for. The kernel rolls back in any
 // case, at the latest when the trial is over.
-const backTimeout = time.Minute
+const rollbackTimeout = time.Minute
 
 // takeBack ends the trial for the scheduler before. An interrupted trial is not the
 // scheduler's fault: the guard keeps it open for this boot.
 func (r *Runner) takeBack(ctx context.Context, guard *Guard, why error) error {
 	interrupted := ctx.Err() != nil
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
 	if !interrupted {
 		if e := guard.Fail(firstLine(why)); e != nil {
@@ -220,16 +220,16 @@ func (r *Runner) takeBack(ctx context.Context, guard *Guard, why error) error {
 	}
 	s, err := r.Kernel.Read()
 	if err == nil && s.Name == r.Package.Module {
-		_, err = r.Kernel.GoBack(ctx, r.Package.Module, firstLine(why), r.Say)
+		_, err = r.Kernel.Rollback(ctx, r.Package.Module, firstLine(why), r.Say)
 	}
 	if err != nil {
-		return errors.Join(why, fmt.Errorf("going back failed, the kernel does it by itself when the trial is over: %w", err))
+		return errors.Join(why, fmt.Errorf("rolling back failed, the kernel does it by itself when the trial is over: %w", err))
 	}
 	return why
 }
 
 // Remove gives the kernel its own scheduler back if the package's runs, in whatever
-// version, and unloads a module of it that went back. It returns nil when there was
+// version, and unloads a module of it that was rolled back. It returns nil when there was
 // nothing to do.
 func (r *Runner) Remove(ctx context.Context) (*live.Status, error) {
 	unlock, err := r.lock(ctx)

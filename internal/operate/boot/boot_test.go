@@ -84,9 +84,9 @@ func (m *machine) goBack() {
 	m.active, m.before, m.trial = m.before, "", false
 }
 
-func (m *machine) GoBack(_ context.Context, module, reason string, _ live.Progress) (*live.Status, error) {
+func (m *machine) Rollback(_ context.Context, module, reason string, _ live.Progress) (*live.Status, error) {
 	if module != m.active || !m.trial {
-		m.t.Errorf("GoBack from %s, but %s runs", module, m.active)
+		m.t.Errorf("Rollback from %s, but %s runs", module, m.active)
 	}
 	err := m.call("goback")
 	if err == nil {
@@ -154,7 +154,7 @@ func TestAdopt(t *testing.T) {
 func TestAdoptFails(t *testing.T) {
 	busy := &live.BusyError{Tries: 10}
 	bad := errors.New("the kernel complained\n  WARNING: at x")
-	back := &live.WentBackError{Name: "plugsched_v2", Report: "task 1 (init) was not run"}
+	back := &live.RolledBackError{Name: "plugsched_v2", Report: "task 1 (init) was not run"}
 	for _, c := range []struct {
 		at      string
 		err     error
@@ -277,7 +277,7 @@ func TestAdoptConfirmedBySomebody(t *testing.T) {
 	}
 }
 
-// TestAdoptInterrupted: the trial is taken back, and may be begun again in this boot.
+// TestAdoptInterrupted: the trial is rolled back, and may be begun again in this boot.
 func TestAdoptInterrupted(t *testing.T) {
 	m, r := setUp(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -312,7 +312,7 @@ func TestRemove(t *testing.T) {
 	if s, err := r.Remove(t.Context()); s != nil || err != nil || m.active == "" {
 		t.Errorf("another's: %v, %v", s, err)
 	}
-	// Another one is tried, and would go back to the package's.
+	// Another one is tried, and would roll back to the package's.
 	m.loaded, m.trial = []string{"plugsched_other", "plugsched_v1"}, true
 	if _, err := r.Remove(t.Context()); err == nil || !strings.Contains(err.Error(), "on trial") {
 		t.Errorf("%v", err)

@@ -33,7 +33,7 @@ type Attempt struct {
 	Version string `json:"version"`
 	Module  string `json:"module"`
 	BootID  string `json:"boot_id"`          // of the boot in which it began
-	Failed  string `json:"failed,omitempty"` // why it was taken back
+	Failed  string `json:"failed,omitempty"` // why it was rolled back
 }
 
 func (a *Attempt) String() string { return fmt.Sprintf("%s %s (%s)", a.Package, a.Version, a.Module) }
@@ -73,7 +73,7 @@ func (g *Guard) Tripped(module, bootID string) string {
 	case a == nil || a.Module != module:
 		return ""
 	case a.Failed != "":
-		return fmt.Sprintf("%s was tried and taken back: %s", a, a.Failed)
+		return fmt.Sprintf("%s was tried and rolled back: %s", a, a.Failed)
 	case a.BootID != bootID:
 		return fmt.Sprintf("in an earlier boot %s was loaded and not confirmed before the machine went down", a)
 	}
@@ -111,7 +111,7 @@ func (g *Guard) Confirm() error {
 	return err
 }
 
-// Fail notes that the attempt was taken back, and why.
+// Fail notes that the attempt was rolled back, and why.
 func (g *Guard) Fail(reason string) error {
 	g.Attempt.Failed = reason
 	return g.drop()

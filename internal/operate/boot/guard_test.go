@@ -58,8 +58,8 @@ func TestGuard(t *testing.T) {
 	g := read(t, root)
 	must(t, g.Begin(attempt("b", "boot2")))
 	must(t, g.Fail("it was slow"))
-	tripped("b", "boot2", "taken back: it was slow")
-	tripped("b", "boot3", "taken back: it was slow")
+	tripped("b", "boot2", "rolled back: it was slow")
+	tripped("b", "boot3", "rolled back: it was slow")
 	if g := read(t, root); !g.Knows("a") || !g.Knows("b") {
 		t.Errorf("a runs still, and b is of the package: %+v", g)
 	}

@@ -34,8 +34,8 @@ const (
 // stopped. All others are words of outcome.Outcome.
 const Begun = "begun"
 
-// WentBack is the action of an update that the kernel did by itself.
-const WentBack = "went back"
+// RolledBack is the action of an update that the kernel did by itself.
+const RolledBack = "rolled back"
 
 // Entry is one thing that happened.
 type Entry struct {
@@ -43,11 +43,11 @@ type Entry struct {
 	BootID   string    `json:"boot_id"`
 	Boottime int64     `json:"boottime_ns"`      // CLOCK_BOOTTIME of the update; of the end, or the beginning, without one
 	Begun    int64     `json:"begun_ns"`         // CLOCK_BOOTTIME; an end has that of its beginning
-	Action   string    `json:"action"`           // a command's name, or WentBack
+	Action   string    `json:"action"`           // a command's name, or RolledBack
 	Result   string    `json:"result"`           // Begun, or an outcome
 	Before   string    `json:"before"`           // whose scheduler ran; "" is the kernel's own
 	After    string    `json:"after"`            // likewise
-	Module   string    `json:"module,omitempty"` // that was asked for, or went back
+	Module   string    `json:"module,omitempty"` // that was asked for, or was rolled back
 	Package  string    `json:"package,omitempty"`
 	Version  string    `json:"version,omitempty"` // of the package
 	// Direction is "install", "replace" or "remove" when an update took place, and

@@ -116,7 +116,7 @@ func TestResults(t *testing.T) {
 		{&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault.String()},
 		{errors.New("x"), outcome.Failed.String()},
 		{fmt.Errorf("s 2 is not loaded: %w", &boot.GuardError{Reason: "x"}), "refused"},
-		{&live.WentBackError{Name: "m"}, "rolled back"},
+		{&live.RolledBackError{Name: "m"}, "rolled back"},
 		{fmt.Errorf("busy: %w", context.Canceled), "interrupted"},
 	} {
 		_, err := l.Record(Update{Action: "install", Module: "m"}, noWarning(t), func() (*live.Status, error) { return nil, c.err })
@@ -135,7 +135,7 @@ func TestWentBack(t *testing.T) {
 	l := machine(t)
 	finished := live.Boottime() - 100*time.Millisecond
 	l.loaded(t, "plugsched_aa", "rolled back", finished)
-	if all, _, err := l.All(); err != nil || len(all) != 1 || all[0].Action != WentBack {
+	if all, _, err := l.All(); err != nil || len(all) != 1 || all[0].Action != RolledBack {
 		t.Errorf("before it is noted: %+v, %v", all, err)
 	}
 	for range 2 {
@@ -146,7 +146,7 @@ func TestWentBack(t *testing.T) {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	e := list[0]
-	if e.Action != WentBack || e.Module != "plugsched_aa" || e.Before != "plugsched_aa" || e.After != "" || e.Error != "task 5 (sh) was not run for 2500 ms" ||
+	if e.Action != RolledBack || e.Module != "plugsched_aa" || e.Before != "plugsched_aa" || e.After != "" || e.Error != "task 5 (sh) was not run for 2500 ms" ||
 		e.Boottime != int64(finished) || e.Downtime != 1234567 || time.Since(e.Time) < 100*time.Millisecond {
 		t.Errorf("%+v", e)
 	}

@@ -99,7 +99,7 @@ func shorten(text string) string {
 // unnoticed returns the updates that the kernel did by itself and that the log does not
 // have.
 func (l Log) unnoticed() []Entry {
-	list, err := l.Host.WentBack()
+	list, err := l.Host.RolledBack()
 	if err != nil || len(list) == 0 {
 		return nil
 	}
@@ -116,11 +116,11 @@ func (l Log) unnoticed() []Entry {
 			continue // right now
 		}
 		e := Entry{Time: time.Now().Add(time.Duration(t.Finished) - live.Boottime()), BootID: boot, Boottime: t.Finished, Begun: t.Finished,
-			Action: WentBack, Result: outcome.Done.String(), Before: w.Name, After: running, Module: w.Name,
+			Action: RolledBack, Result: outcome.Done.String(), Before: w.Name, After: running, Module: w.Name,
 			Direction: t.Direction, Downtime: time.Duration(t.StopMachine), Error: shorten(w.Reason)}
 		e.addPackage(l.Host.Root, nil)
 		if !slices.ContainsFunc(known, func(k Entry) bool {
-			return k.Action == WentBack && k.BootID == boot && k.Module == e.Module && k.Boottime == e.Boottime
+			return k.Action == RolledBack && k.BootID == boot && k.Module == e.Module && k.Boottime == e.Boottime
 		}) {
 			out = append(out, e)
 		}

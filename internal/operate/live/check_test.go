@@ -125,8 +125,8 @@ func TestFindings(t *testing.T) {
 		"left a timer": {func(t *testing.T, h Host, _ *Module) {
 			load(t, h, "plugsched_bb", "inactive", "leftovers", "timer f\nwork g\n")
 		}, InstallOptions{}, kernel, "old modules", "would outlive it: timer f, work g: end that by hand"},
-		"went back, a timer": {rolledBack("plugsched_bb", "leftovers", "timer f\n"), InstallOptions{}, nobody, "old modules", "would outlive it: timer f"},
-		"went back":          {rolledBack("plugsched_aa", "report", "SysRq\nmore\n"), InstallOptions{}, nobody, "old modules", "went back by itself (SysRq)"},
+		"was rolled back, a timer": {rolledBack("plugsched_bb", "leftovers", "timer f\n"), InstallOptions{}, nobody, "old modules", "would outlive it: timer f"},
+		"was rolled back":          {rolledBack("plugsched_aa", "report", "SysRq\nmore\n"), InstallOptions{}, nobody, "old modules", "was rolled back by the kernel (SysRq)"},
 		"memory":             {set("/proc/meminfo", "MemAvailable: 9000 kB\n"), InstallOptions{}, nobody, "memory", "8 MiB of memory are available, an install takes some 20"},
 		"isolated":           {set("/sys/devices/system/cpu/isolated", "2-3\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 2-3 are isolated"},
 		"nohz_full":          {set("/sys/devices/system/cpu/nohz_full", "1\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 1 are nohz_full"},

@@ -129,13 +129,13 @@ func (h Host) findOld(m *Module, _ InstallOptions) []error {
 		case stays != "":
 			out = append(out, warning("restart this machine one day", "%s %s", l.Name, stays)...)
 		default:
-			out = append(out, warning("read `plugsched status`; the next install removes it", "%s went back by itself (%s)", l.Name, l.whyBack())...)
+			out = append(out, warning("read `plugsched status`; the next install removes it", "%s was rolled back by the kernel (%s)", l.Name, l.whyRolledBack())...)
 		}
 	}
 	return out
 }
 
-const staysPinned = "went back although a task was inside of it or somebody had hooked one of its jumps, and stays loaded for good"
+const staysPinned = "was rolled back although a task was inside of it or somebody had hooked one of its jumps, and stays loaded for good"
 
 // stays says why a module that does not run cannot be unloaded, "" when it can; held:
 // because of what it made (runtime/leftovers.c), and not of a rollback (runtime/rollback.c).
@@ -189,7 +189,7 @@ func (h Host) findPanic(*Module, InstallOptions) []error {
 	var out []error
 	for _, name := range []string{"panic_on_warn", "panic_on_oops"} {
 		if v := h.text("/proc/sys/kernel/" + name); v != "" && v != "0" {
-			out = append(out, warning("sysctl kernel."+name+"=0 as long as a scheduler is on trial", "kernel.%s=%s: a broken scheduler takes the machine down before it can go back", name, v)...)
+			out = append(out, warning("sysctl kernel."+name+"=0 as long as a scheduler is on trial", "kernel.%s=%s: a broken scheduler takes the machine down before it can roll back", name, v)...)
 		}
 	}
 	return out

@@ -34,10 +34,10 @@ func everyCPU() error {
 	return nil
 }
 
-// hurry raises the priority of the calling goroutine's thread until the returned
+// raisePriority raises the priority of the calling goroutine's thread until the returned
 // function is called: on a machine whose CPUs are all taken, an update should not
 // have to queue behind what it is to cure. It does nothing without the right.
-func hurry() (relax func()) {
+func raisePriority() (relax func()) {
 	runtime.LockOSThread()
 	was, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestMadeUpMachine(t *testing.T) {
 func TestSettleWentBack(t *testing.T) {
 	h := fakeHost(t)
 	load(t, h, "plugsched_aa", "rolled back", "report", "SysRq\n")
-	var back *WentBackError
+	var back *RolledBackError
 	if err := h.Settle(t.Context(), "plugsched_aa", time.Hour); !errors.As(err, &back) || back.Report != "SysRq" {
 		t.Errorf("%v", err)
 	}
@@ -84,7 +84,7 @@ func TestGoBack(t *testing.T) {
 	load(t, h, "plugsched_aa", "active", "rollback", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := h.GoBack(ctx, "plugsched_aa", "slow", nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := h.Rollback(ctx, "plugsched_aa", "slow", nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 	if got := h.text("/sys/module/plugsched_aa/plugsched/rollback"); got != "slow" {
@@ -184,7 +184,7 @@ func TestKernelLog(t *testing.T) {
 func TestRemovedName(t *testing.T) {
 	for state, want := range map[string]string{
 		stateInactive:   "plugsched_a",
-		stateRolledBack: "plugsched_a, from which the kernel had gone back",
+		stateRolledBack: "plugsched_a, from which the kernel had rolled back",
 	} {
 		if got := (&Loaded{Name: "plugsched_a", State: state}).String(); got != want {
 			t.Errorf("%s: %q, want %q", state, got, want)

@@ -21,10 +21,10 @@ type InstallOptions struct {
 	Tries int
 	// Replace allows to take over from another module.
 	Replace bool
-	// Trial, when not 0, makes the kernel go back to the scheduler before by itself
+	// Trial, when not 0, makes the kernel roll back to the scheduler before by itself
 	// after that time, unless Confirm comes first.
 	Trial time.Duration
-	// Watchdog is how long a task may wait for a CPU before the kernel goes back by
+	// Watchdog is how long a task may wait for a CPU before the kernel rolls back by
 	// itself; 0 leaves the module's default (30 s), less than 0 switches it off.
 	Watchdog time.Duration
 	Progress Progress
@@ -59,7 +59,7 @@ func (h Host) Install(ctx context.Context, m *Module, o InstallOptions) (*Status
 	if err := list.unloadIdle(ctx, o.Progress); err != nil {
 		return nil, err
 	}
-	defer hurry()()
+	defer raisePriority()()
 	log := h.openLog()
 	defer log.close()
 	o.Progress.sayf("loading %s as %s (%d KiB)", m.Path, m.Desc.Name, len(m.image)>>10)

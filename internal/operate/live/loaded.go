@@ -120,7 +120,7 @@ func (l *Loaded) pinned() bool {
 }
 
 // used reports whether something holds the module besides itself: the one on trial that
-// would go back to it, or an open file. Until it is retired it holds itself.
+// would roll back to it, or an open file. Until it is retired it holds itself.
 func (l *Loaded) used() bool {
 	n, err := strconv.Atoi(l.host.text("/sys/module/" + l.Name + "/refcnt"))
 	return err == nil && n > 1
@@ -141,7 +141,7 @@ func (l *Loaded) retire() error {
 }
 
 // unloadIdle removes every module that is not the running scheduler, nor what it
-// would go back to.
+// would roll back to.
 func (list loadedList) unloadIdle(ctx context.Context, to Progress) error {
 	active := list.active()
 	onTrial := active != nil && active.trialLeft() > 0
@@ -171,12 +171,12 @@ func (list loadedList) unloadIdle(ctx context.Context, to Progress) error {
 // String names the module, and says so when it is one that the kernel has left by itself.
 func (l *Loaded) String() string {
 	if l.State == stateRolledBack {
-		return l.Name + ", from which the kernel had gone back"
+		return l.Name + ", from which the kernel had rolled back"
 	}
 	return l.Name
 }
 
-// unload removes the inactive module. One that has just gone back by itself is busy for
+// unload removes the inactive module. One that was just rolled back by the kernel is busy for
 // a moment.
 func (l *Loaded) unload(ctx context.Context) error {
 	var err error

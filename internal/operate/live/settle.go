@@ -13,26 +13,26 @@ import (
 	"plugsched/internal/outcome"
 )
 
-// WentBackError says that a module is not the running scheduler any more, although
+// RolledBackError says that a module is not the running scheduler any more, although
 // nobody removed it.
-type WentBackError struct {
+type RolledBackError struct {
 	Name   string
 	Report string // why, from the module; "" when it does not say
 }
 
-func (e *WentBackError) Error() string {
+func (e *RolledBackError) Error() string {
 	if e.Report == "" {
 		return e.Name + " is not the running scheduler any more"
 	}
-	return e.Name + " went back by itself: " + e.Report
+	return e.Name + " was rolled back by the kernel: " + e.Report
 }
 
 // Outcome implements outcome.Error.
-func (*WentBackError) Outcome() outcome.Outcome { return outcome.RolledBack }
+func (*RolledBackError) Outcome() outcome.Outcome { return outcome.RolledBack }
 
 // Settle watches a module that has become the running scheduler, for a time: each
 // second every CPU has to run this thread, the kernel must not complain (*KernelFault),
-// and the module must not be left (*WentBackError).
+// and the module must not be left (*RolledBackError).
 func (h Host) Settle(ctx context.Context, name string, d time.Duration) error {
 	log := h.openLog()
 	defer log.close()
@@ -42,8 +42,8 @@ func (h Host) Settle(ctx context.Context, name string, d time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if s.Name != name || s.GoingBack != "" {
-			return &WentBackError{Name: name, Report: s.GoingBack + s.Report}
+		if s.Name != name || s.RollingBack != "" {
+			return &RolledBackError{Name: name, Report: s.RollingBack + s.Report}
 		}
 		select {
 		case <-ctx.Done():
@@ -55,9 +55,9 @@ func (h Host) Settle(ctx context.Context, name string, d time.Duration) error {
 	}
 }
 
-// GoBack makes the kernel leave a module on trial for the scheduler before it, as
+// Rollback makes the kernel leave a module on trial for the scheduler before it, as
 // at the trial's end, and unloads the module. The reason goes to the kernel's log.
-func (h Host) GoBack(ctx context.Context, name, reason string, to Progress) (*Status, error) {
+func (h Host) Rollback(ctx context.Context, name, reason string, to Progress) (*Status, error) {
 	unlock, err := h.lock()
 	if err != nil {
 		return nil, err

@@ -45,12 +45,12 @@ type Status struct {
 	// module's version of them does not run.
 	TakenOver []string `json:"taken_over,omitempty"`
 	// Probes are kprobes in the kernel's versions of redirected functions. They see
-	// nothing of the module's, and one on a jump forbids to go back. Only root sees them.
+	// nothing of the module's, and one on a jump forbids to roll back. Only root sees them.
 	Probes []string `json:"probes,omitempty"`
-	// GoingBack says why the running module is to be left, and what that waits for;
+	// RollingBack says why the running module is to be left, and what that waits for;
 	// only root may read it.
-	GoingBack string `json:"going_back,omitempty"`
-	// Report says why a module went back by itself; only root may read it.
+	RollingBack string `json:"rolling_back,omitempty"`
+	// Report says why a module was rolled back by the kernel; only root may read it.
 	Report string `json:"report,omitempty"`
 	// Leftovers is what Uninstall with UninstallOptions.Verify found.
 	Leftovers *Leftovers `json:"leftovers,omitempty"`
@@ -81,7 +81,7 @@ func (h Host) Read() (*Status, error) {
 		s.Active, s.Name = true, active.Name
 		s.TrialLeft, s.Watchdog = active.trialLeft(), active.milliseconds("watchdog")
 		s.Timings = active.timings()
-		s.GoingBack, _ = active.report("report")
+		s.RollingBack, _ = active.report("report")
 		if s.Functions, err = active.functions(); err != nil && !errors.Is(err, os.ErrPermission) {
 			return nil, err
 		}
@@ -101,30 +101,30 @@ func (h Host) Running() (string, error) {
 	return "", err
 }
 
-// WentBack is a module that went back by itself and is still loaded.
-type WentBack struct {
+// RolledBack is a module that was rolled back by the kernel and is still loaded.
+type RolledBack struct {
 	Name    string
 	Reason  string   // one line; only root may read it
 	Timings *Timings // of the way back, nil while it is not finished
 }
 
-// WentBack returns the modules that went back by themselves since they were loaded.
-func (h Host) WentBack() ([]WentBack, error) {
+// RolledBack returns the modules that were rolled back by the kernel since they were loaded.
+func (h Host) RolledBack() ([]RolledBack, error) {
 	list, err := h.loadedModules()
 	if err != nil {
 		return nil, err
 	}
-	var out []WentBack
+	var out []RolledBack
 	for i := range list {
 		if l := &list[i]; l.State == stateRolledBack {
-			out = append(out, WentBack{l.Name, l.whyBack(), l.timings()})
+			out = append(out, RolledBack{l.Name, l.whyRolledBack(), l.timings()})
 		}
 	}
 	return out, nil
 }
 
-// whyBack is the first line of the module's report.
-func (l *Loaded) whyBack() string {
+// whyRolledBack is the first line of the module's report.
+func (l *Loaded) whyRolledBack() string {
 	report, _ := l.report("report")
 	why, _, _ := strings.Cut(report, "\n")
 	return why

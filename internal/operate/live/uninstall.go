@@ -38,7 +38,7 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 	if len(before.Modules) == 0 {
 		return nil, precondition("no scheduler is installed: the kernel runs its own")
 	}
-	defer hurry()()
+	defer raisePriority()()
 	log := h.openLog()
 	defer log.close()
 	gone, goneErr := h.moduleSpans(before.Modules)
@@ -72,7 +72,7 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 }
 
 // Confirm ends the trial of the running scheduler: it stays. What it would have
-// gone back to is unloaded.
+// rolled back to is unloaded.
 func (h Host) Confirm(ctx context.Context, to Progress) (*Status, error) {
 	end, err := h.begin("confirming")
 	if err != nil {
@@ -85,7 +85,7 @@ func (h Host) Confirm(ctx context.Context, to Progress) (*Status, error) {
 	}
 	active := list.active()
 	if active == nil {
-		return nil, precondition("there is nothing to confirm: the kernel runs its own scheduler%s", list.whyBack())
+		return nil, precondition("there is nothing to confirm: the kernel runs its own scheduler%s", list.whyRolledBack())
 	}
 	if active.trialLeft() == 0 {
 		return nil, precondition("there is nothing to confirm: %s is not on trial", active.Name)
@@ -104,12 +104,12 @@ func (h Host) Confirm(ctx context.Context, to Progress) (*Status, error) {
 	return h.Read()
 }
 
-// whyBack says why a module is not the running scheduler any more, "" when none
-// has gone back.
-func (list loadedList) whyBack() string {
+// whyRolledBack says why a module is not the running scheduler any more, "" when none
+// was rolled back.
+func (list loadedList) whyRolledBack() string {
 	for i := range list {
 		if list[i].State == stateRolledBack {
-			return fmt.Sprintf(" (%s went back: see `plugsched status`)", list[i].Name)
+			return fmt.Sprintf(" (%s was rolled back: see `plugsched status`)", list[i].Name)
 		}
 	}
 	return ""

@@ -34,9 +34,9 @@ func (s *State) families() []family {
 	out := []family{
 		gauge("plugsched_scheduler_active", "Whether a module's scheduler runs, and not the kernel's own.", flag(st.Active)),
 		s.info(),
-		gauge("plugsched_watchdog_timeout_seconds", "How long a task may wait for a CPU before the kernel goes back by itself; 0 is never.", st.Watchdog.Seconds()),
+		gauge("plugsched_watchdog_timeout_seconds", "How long a task may wait for a CPU before the kernel rolls back by itself; 0 is never.", st.Watchdog.Seconds()),
 		gauge("plugsched_trial_left_seconds", "How long the trial of the running scheduler goes on; 0 when there is none.", st.TrialLeft.Seconds()),
-		gauge("plugsched_going_back", "Whether the running scheduler is to be left and something holds that up.", flag(st.GoingBack != "")),
+		gauge("plugsched_rolling_back", "Whether the running scheduler is to be left and something holds that up.", flag(st.RollingBack != "")),
 		gauge("plugsched_conflicts", "Redirected functions that a livepatch has replaced or that a kprobe is in.", float64(len(st.TakenOver)+len(st.Probes))),
 		gauge("plugsched_guard_tripped", "Whether the boot guard keeps the installed package's scheduler from being loaded.", flag(s.Guard)),
 		gauge("plugsched_history_damaged_lines", "Lines of the history that cannot be read.", float64(s.Damaged)),
@@ -92,11 +92,11 @@ func (s *State) updates() family {
 func (s *State) wentBack() family {
 	n := 0.0
 	for _, e := range s.History {
-		if e.Action == history.WentBack {
+		if e.Action == history.RolledBack {
 			n++
 		}
 	}
-	return family{"plugsched_went_back_total", "How often the kernel left a scheduler by itself: a trial ended, or the watchdog barked.", "counter", []sample{{value: n}}}
+	return family{"plugsched_rollbacks_total", "How often the kernel left a scheduler by itself: a trial ended, or the watchdog fired.", "counter", []sample{{value: n}}}
 }
 
 func (s *State) downtime() family {

@@ -37,7 +37,7 @@ func example() *State {
 		History: []history.Entry{
 			{Action: "install", Result: outcome.Done.String(), Direction: "install", Downtime: 2 * time.Millisecond},
 			{Action: "try", Result: outcome.Done.String(), Direction: "replace", Downtime: 2500 * time.Millisecond},
-			{Action: history.WentBack, Result: outcome.Done.String(), Direction: "replace", Downtime: 10 * time.Second},
+			{Action: history.RolledBack, Result: outcome.Done.String(), Direction: "replace", Downtime: 10 * time.Second},
 			{Action: "uninstall", Result: outcome.Busy.String()},
 			{Action: "uninstall", Result: outcome.Fault.String(), Direction: "remove", Downtime: time.Millisecond},
 			{Action: "install", Result: history.Begun},
@@ -92,13 +92,13 @@ func TestText(t *testing.T) {
 		{"plugsched_scheduler_info", 1, []string{"module", "plugsched_aa", "release", `6.1.0-"1"`, "package", "s", "version", "1\\2\n?"}},
 		{"plugsched_watchdog_timeout_seconds", 30, nil},
 		{"plugsched_trial_left_seconds", 1.5, nil},
-		{"plugsched_going_back", 0, nil},
+		{"plugsched_rolling_back", 0, nil},
 		{"plugsched_conflicts", 3, nil},
 		{"plugsched_guard_tripped", 1, nil},
 		{"plugsched_history_damaged_lines", 2, nil},
 		{"plugsched_scheduler_start_time_seconds", 1234567890.123, nil},
 		{"plugsched_last_downtime_seconds", 0.0025, nil},
-		{"plugsched_went_back_total", 1, nil},
+		{"plugsched_rollbacks_total", 1, nil},
 		{"plugsched_updates_total", 1, []string{"direction", "install", "result", "done"}},
 		{"plugsched_updates_total", 2, []string{"direction", "replace", "result", "done"}},
 		{"plugsched_updates_total", 0, []string{"direction", "remove", "result", "done"}},
@@ -180,7 +180,7 @@ func TestPromtool(t *testing.T) {
 func TestOpenMetrics(t *testing.T) {
 	older, newer := text(t, example(), Text), text(t, example(), OpenMetrics)
 	want := strings.NewReplacer("# HELP plugsched_updates_total", "# HELP plugsched_updates", "# TYPE plugsched_updates_total", "# TYPE plugsched_updates",
-		"# HELP plugsched_went_back_total", "# HELP plugsched_went_back", "# TYPE plugsched_went_back_total", "# TYPE plugsched_went_back").Replace(older) + "# EOF\n"
+		"# HELP plugsched_rollbacks_total", "# HELP plugsched_rollbacks", "# TYPE plugsched_rollbacks_total", "# TYPE plugsched_rollbacks").Replace(older) + "# EOF\n"
 	if newer != want || strings.Count(older, "_total") != strings.Count(newer, "_total")+4 {
 		t.Errorf("%s", newer)
 	}
