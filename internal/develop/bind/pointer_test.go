@@ -46,7 +46,7 @@ func TestPointers(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := kernelOf(t, &asm.Unit{Name: unitName}, nil, nil)
-		k.Learn(nil, map[string]*asm.Unit{unitName: u})
+		k.SetUnits(nil, map[string]*asm.Unit{unitName: u})
 		got, err := k.CheckPointers(filepath.Join(dir, "m.o"), map[string]Place{"sealed": {Sealed: true}, "__orig_border": {Sealed: true},
 			"copy_process": {Sealed: true}, "__SCT__call": {Sealed: true}, "open": {}}, &edits.Set{})
 		if err != nil {

@@ -57,7 +57,7 @@ PAD static int internal(void) { keep(0); return dequeue_entities(); }
 func TestPadding(t *testing.T) {
 	u := compile(t, padded)
 	k := kernelOf(t, u, map[string]boundary.Class{"external": boundary.External, "border": boundary.Interface}, nil)
-	k.Learn(map[string]*asm.Unit{unitName: u}, map[string]*asm.Unit{unitName: u})
+	k.SetUnits(map[string]*asm.Unit{unitName: u}, map[string]*asm.Unit{unitName: u})
 	f, err := elf.Open(object(t, string(k.Decide(unitName, u, u).Render())))
 	if err != nil {
 		t.Fatal(err)
