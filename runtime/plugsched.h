@@ -60,13 +60,32 @@ struct plugsched_table {
 
 static_assert(sizeof(struct plugsched_table) == 5 * 8);
 
+/* A feature that its project wants to be set, or not to be, with its scheduler. */
+struct plugsched_wish {
+	const char *name;
+	unsigned long set;
+};
+
 /* Scheduler features, which two schedulers may number differently. */
 struct plugsched_features {
 	const char * const *names;
 	unsigned int *bits;
 	struct static_key *keys;
 	unsigned long nr;
+	const struct plugsched_wish *wishes;
+	const unsigned long *nr_wishes;
+	bool *granted;			/* once, that is */
 };
+
+/* A number that its project wants in a variable of the kernel with its scheduler. */
+struct plugsched_value {
+	void *at;
+	unsigned long size;
+	u64 wanted;
+	u64 saved;			/* what comes back with the next scheduler */
+};
+
+static_assert(sizeof(struct plugsched_value) == 4 * 8);
 
 /*
  * What a module's scheduler does with its own code while the machine is stopped. There
@@ -99,6 +118,8 @@ struct plugsched_module {
 	/* Of its code, what is the runtime's. */
 	const char *runtime_start, *runtime_end;
 	const struct plugsched_features *features;
+	struct plugsched_value *values;
+	const unsigned long *nr_values;
 	const struct plugsched_rq_ops *rq_ops;
 	/* The edited scheduler's hook, see api.h. */
 	void (*rebuild)(struct rq *rq, bool live);
@@ -122,6 +143,10 @@ extern const unsigned long plugsched_nr_ranges;
 extern struct plugsched_table plugsched_tables[];
 extern const unsigned long plugsched_nr_tables;
 extern const unsigned long plugsched_nr_orig_features;
+extern const struct plugsched_wish plugsched_wishes[];
+extern const unsigned long plugsched_nr_wishes;
+extern struct plugsched_value plugsched_values[];
+extern const unsigned long plugsched_nr_values;
 extern const char plugsched_runtime_start[], plugsched_runtime_end[];
 extern const char plugsched_build_id[];
 extern const char plugsched_release[];
@@ -301,6 +326,9 @@ void plugsched_heal_groups(void);
 void plugsched_carry_features(const struct plugsched_module *from,
 			      const struct plugsched_module *to, bool changed_only);
 extern const struct plugsched_features plugsched_features;
+
+/* values.c: process context. */
+void plugsched_carry_values(const struct plugsched_module *from, const struct plugsched_module *to);
 
 /* text.c */
 int plugsched_text_prepare(struct plugsched_update *u);

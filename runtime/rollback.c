@@ -217,6 +217,7 @@ static void aftermath(void)
 	plugsched_report_log();
 	plugsched_update_publish(&rollback, 0);
 	plugsched_carry_features(&plugsched_self, to, false);
+	plugsched_carry_values(&plugsched_self, to);
 	plugsched_self.previous = NULL;
 	if (to) {
 		WRITE_ONCE(to->kept, false);

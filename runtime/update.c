@@ -126,8 +126,10 @@ static int scan_and_run(struct plugsched_update *u)
 	if (!err)
 		err = plugsched_stop_patiently(&u->job);
 	/* What was toggled between the copy and the stop. */
-	if (!err)
+	if (!err) {
 		plugsched_carry_features(u->from, u->to, true);
+		plugsched_carry_values(u->from, u->to);
+	}
 	if (!err && u->lost)
 		plugsched_wake_everybody(true);
 	plugsched_scan_end(u);

@@ -58,7 +58,7 @@ What may be changed, build decides.`,
 			}
 			switch {
 			case asJSON:
-				return cli.PrintJSON(c.OutOrStdout(), list)
+				return cli.PrintJSON(c.OutOrStdout(), structures{list})
 			case len(a) == 1:
 				showMembers(c.OutOrStdout(), list[0], all)
 			default:
@@ -71,6 +71,11 @@ What may be changed, build decides.`,
 	c.Flags().BoolVar(&all, "all", false, "do not shorten lists")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// structures is what structs prints for programs.
+type structures struct {
+	Structures []*image.Structure `json:"structures"`
 }
 
 func named(list []*image.Structure, name string) []*image.Structure {

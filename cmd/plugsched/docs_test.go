@@ -99,7 +99,7 @@ func follow(t *testing.T, path string, c *cobra.Command, words []string, told ma
 	names := true
 	for i, w := range words {
 		w = strings.Trim(w, "[].,;:()'\"\\")
-		if sub := find(c, w); names && sub != nil {
+		if sub := subcommand(c, w); names && sub != nil {
 			c = sub
 			told[c.CommandPath()] = true
 			continue
@@ -120,7 +120,7 @@ func follow(t *testing.T, path string, c *cobra.Command, words []string, told ma
 	return c
 }
 
-func find(c *cobra.Command, name string) *cobra.Command {
+func subcommand(c *cobra.Command, name string) *cobra.Command {
 	i := slices.IndexFunc(c.Commands(), func(sub *cobra.Command) bool { return sub.Name() == name })
 	if i < 0 {
 		return nil

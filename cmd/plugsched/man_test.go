@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"plugsched/internal/command/manual"
@@ -30,6 +31,12 @@ func TestMan(t *testing.T) {
 		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Size() < 200 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// Who looks up plugsched alone gets section 1, and is to find the other.
+	first, err := os.ReadFile(filepath.Join(dir, "man/man1/plugsched.1"))
+	_, also, _ := strings.Cut(string(first), ".SH SEE ALSO")
+	if err != nil || !strings.Contains(also, "plugsched(8)") || !strings.Contains(string(first), ".SH FILES\n.TP\n\\fIDIR/plugsched.yaml") {
+		t.Errorf("%v\n%s", err, first)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "man/man8/plugsched-init.8")); err == nil {
 		t.Error("a developer's command is among the operator's")

@@ -32,6 +32,15 @@ func rarely(t *testing.T, rare bool) {
 	}
 }
 
+// rounds is how often something is repeated that meets another moment each time: a few times
+// in each `make test`.
+func rounds(few, all int) int {
+	if full {
+		return all
+	}
+	return few
+}
+
 // change is a command that takes a guest from one scheduler to another. Names are
 // modules; "" is the kernel's own scheduler, running alone.
 type change struct {

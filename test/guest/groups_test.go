@@ -112,7 +112,7 @@ func TestThrottledGroups(t *testing.T) {
 		ok(t, m, "for i in $(seq 600); do [ \"$(cat "+file+")\" = 'rolled back' ] && exit; sleep 0.1; done; exit 1")
 	}
 	var throttled, held int
-	for round := range 2 {
+	for round := range rounds(1, 2) {
 		look := func(when string) {
 			t.Helper()
 			when = fmt.Sprintf("round %d, %s", round, when)

@@ -111,6 +111,8 @@ var lost = []struct {
 	{patch{fair, "", "int __nosavedata lost_quiet;\n"}, "int __nosavedata lost_quiet", "lost_quiet", "section", ".data..nosave"},
 	{patch{core, "static __always_inline struct rq *\ncontext_switch(", "static noinline struct rq *\ncontext_switch("}, "static noinline struct rq *\ncontext_switch(", "context_switch", "switch", "is not __schedule"},
 	{patch{core, "", "NOKPROBE_SYMBOL(yield);\n"}, "", "_kbl_addr_yield", "registered", "_kprobe_blacklist"},
+	{patch{core, "", "#ifdef CONFIG_SCHED_LOST\nint sched_lost;\n#endif\n"}, "#ifdef CONFIG_SCHED_LOST", "CONFIG_SCHED_LOST",
+		"compiled-out", "an option that nothing defines"},
 	{patch{"kernel/sched/lost.c", "", "int lost;\n"}, "int lost;", "lost.c", "not-compiled", "compiled by nothing"},
 	{patch{"kernel/sched/Makefile", "", "obj-y += lost/\n"}, "obj-y += lost/", "lost/", "not-compiled", "directory"},
 }
@@ -133,6 +135,11 @@ var kept = []patch{
 	// A class method, with a new variable; an internal function with another signature.
 	{fair, "static void rq_online_fair(struct rq *rq)\n{", "static unsigned long times_online;\n\nstatic void rq_online_fair(struct rq *rq)\n{\n\ttimes_online++;"},
 	{rt, "static int push_rt_task(struct rq *rq, bool pull)", "static int push_rt_task(struct rq *rq, int pull)"},
+	// An option of the change's own, and lines for a configuration that this kernel does not have.
+	{"include/linux/kconfig.h", "#endif /* __LINUX_KCONFIG_H */", "#define CONFIG_SCHED_KEPT 1\n#endif /* __LINUX_KCONFIG_H */"},
+	{rt, "static void rq_online_rt(struct rq *rq)\n{",
+		"static void rq_online_rt(struct rq *rq)\n{\n#ifdef CONFIG_SCHED_KEPT\n\tbarrier();\n#endif"},
+	{core, "#ifdef CONFIG_SCHED_CORE\n", "#ifdef CONFIG_SCHED_CORE\nstatic int kept_elsewhere;\n"},
 }
 
 // TestGuards: what could not take effect is refused, by name, at the line of the
@@ -185,8 +192,14 @@ func TestGuardsAccept(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, out)
 	}
-	if want := "warning: struct rq: kept is where the kernel has nothing"; !strings.Contains(out, want) {
-		t.Errorf("no %q in:\n%s", want, out)
+	for _, want := range []string{"warning: struct rq: kept is where the kernel has nothing",
+		"(1 line) is compiled out by #ifdef CONFIG_SCHED_CORE in line "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "CONFIG_SCHED_KEPT") {
+		t.Errorf("an option that the tree defines is told:\n%s", out)
 	}
 	ko := done()
 	m := borrow(t, func(c *vm.Config) { c.Files = append(c.Files, vm.File{GuestPath: "/kept.ko", Content: ko}) })

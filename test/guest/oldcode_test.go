@@ -6,6 +6,7 @@ package guest
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func TestOldCode(t *testing.T) {
 	untouched := func(when string) {
 		t.Helper()
 		trap(t, m, list)
-		ok(t, m, "sleep 20; schedload check --seconds 5")
+		ok(t, m, fmt.Sprintf("sleep %d; schedload check --seconds 5", rounds(8, 20)))
 		if n, report := hits(t, m); n != 0 {
 			t.Errorf("%s: %d functions of the old scheduler ran:\n%s", when, n, report)
 		}

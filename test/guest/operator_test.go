@@ -96,12 +96,13 @@ func testDoctor(t *testing.T, m *vm.Machine) {
 	ok(t, m, "rm -r /var/lib/plugsched")
 }
 
-func entries(t *testing.T, m *vm.Machine) (list []history.Entry) {
+func entries(t *testing.T, m *vm.Machine) []history.Entry {
 	t.Helper()
-	if err := json.Unmarshal([]byte(ok(t, m, "plugsched history --json")), &list); err != nil {
+	var printed struct{ Entries []history.Entry }
+	if err := json.Unmarshal([]byte(ok(t, m, "plugsched history --json")), &printed); err != nil {
 		t.Fatal(err)
 	}
-	return list
+	return printed.Entries
 }
 
 func testHistory(t *testing.T, m *vm.Machine) {

@@ -143,7 +143,8 @@ func sidecarRefused(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	out, code := plugsched(t, "build", dir)
-	if code != 6 || !strings.Contains(out, "__mmdrop stays in the kernel") || !strings.Contains(out, "name it under sidecar") {
+	if code != 6 || !strings.Contains(out, "__mmdrop stays in the kernel") || !strings.Contains(out,
+		"`plugsched build --sidecar kernel/fork.c:__mmdrop .`") {
 		t.Errorf("another function of %s: exit code %d\n%s", file, code, out)
 	}
 }

@@ -55,7 +55,7 @@ func testTrap(t *testing.T) {
 		}
 	}
 	list := oldCode(t)
-	for range 2 {
+	for range rounds(1, 2) {
 		trap(t, m, list)
 		n, report := runsInto(t, m, 50)
 		if n < 50 || strings.Count(report, "\nhit ") != 32 || !strings.Contains(report, "hit try_to_wake_up at ") {

@@ -141,7 +141,7 @@ func TestHotplug(t *testing.T) {
 	t.Parallel()
 	m := borrow(t, other(t))
 	ok(t, m, "schedload start --spec light,hotplug=1")
-	for range 5 {
+	for range rounds(2, 5) {
 		ok(t, m, "plugsched install /scheduler.ko")
 		ok(t, m, "schedload check --seconds 3")
 		ok(t, m, "plugsched install --replace /other.ko")

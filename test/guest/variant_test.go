@@ -65,6 +65,9 @@ func ports(patch string) []string {
 	return out
 }
 
+// boots makes a guest one of this kernel.
+func (o *origin) boots(c *vm.Config) { c.Kernel = o.target.Vmlinuz }
+
 // variant is that of the kernel of the other tests.
 func variant(t *testing.T, patches ...string) (ko string) {
 	t.Helper()

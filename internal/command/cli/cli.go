@@ -5,6 +5,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -46,20 +47,35 @@ func (e *QuietError) Error() string { return "" }
 // Outcome implements outcome.Error.
 func (e *QuietError) Outcome() outcome.Outcome { return e.Means }
 
-const exitCodes = `
+// ExitStatus says what exit codes mean, as it is in the manual and in --help.
+var ExitStatus = []struct {
+	Code  int
+	Means string
+}{
+	{0, "it is done"},
+	{1, "a tool, the network or the disk failed"},
+	{2, "the command line is wrong"},
+	{3, "the input or the machine does not allow it; nothing was changed"},
+	{4, "tasks were in the way; nothing was changed"},
+	{5, "a kernel complained, or rolled the scheduler back by itself"},
+	{6, "a change of the source is refused"},
+	{130, "it was interrupted"},
+}
 
-It exits with 0 when it is done, 1 when a tool, the network or the disk failed, 2 when
-the command line is wrong, 3 when the input or the machine does not allow it and
-nothing was changed, 4 when tasks were in the way and nothing was changed, 5 when a
-kernel complained or rolled the scheduler back by itself, 6 when a change of the source is
-refused, and 130 when interrupted.`
+func exitCodes() string {
+	text := "\n\nIt exits with"
+	for _, s := range ExitStatus {
+		text += fmt.Sprintf("\n  %-4d %s", s.Code, s.Means)
+	}
+	return text
+}
 
 // NewRoot returns the command plugsched with the given ones below it.
 func NewRoot(short string, commands ...*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "plugsched",
 		Short:             short,
-		Long:              short + "." + exitCodes,
+		Long:              short + "." + exitCodes(),
 		Example:           "  plugsched COMMAND --help",
 		Version:           version.String(),
 		SilenceErrors:     true,
@@ -238,9 +254,29 @@ func Args(min, max int) cobra.PositionalArgs {
 	}
 }
 
-// PrintJSON prints a value for programs.
+// Schema is the version of what --json prints, of all commands (docs/operate/json.md): it
+// grows when a key goes, or means something else, and not when one comes.
+const Schema = 1
+
+// PrintJSON prints an object for programs, with the schema's version in front.
 func PrintJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	rest, ok := bytes.CutPrefix(text, []byte("{"))
+	if !ok {
+		return fmt.Errorf("%T is no JSON object, so that it cannot say its schema", v)
+	}
+	head := fmt.Appendf(nil, `{"schema":%d`, Schema)
+	if !bytes.Equal(rest, []byte("}")) {
+		head = append(head, ',')
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, append(head, rest...), "", "  "); err != nil {
+		return err
+	}
+	out.WriteByte('\n')
+	_, err = out.WriteTo(w)
+	return err
 }

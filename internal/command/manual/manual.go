@@ -40,12 +40,60 @@ func Pages(root *cobra.Command, section string, date time.Time) (map[string][]by
 		c.DisableAutoGenTag = true
 		var b bytes.Buffer
 		h := &doc.GenManHeader{Title: strings.ToUpper(name), Section: section, Date: &date, Source: "plugsched " + version.String(), Manual: "plugsched"}
-		if err := doc.GenMan(c, h, &b); err != nil {
+		long := c.Long
+		if c == root {
+			c.Long = c.Short + "." // exit codes have a section of their own
+		}
+		err := doc.GenMan(c, h, &b)
+		c.Long = long
+		if err != nil {
 			return nil, fmt.Errorf("manual page of %s: %w", c.CommandPath(), err)
 		}
-		out[name+"."+section] = tidy(b.Bytes(), date)
+		out[name+"."+section] = complete(tidy(b.Bytes(), date), section, c == root)
 	}
 	return out, nil
+}
+
+// files are those that a section's commands read and write, and what they are.
+var files = map[string][][2]string{
+	Developer: {
+		{"DIR/plugsched.yaml", "what the developer overrides: of the boundary, and how packages are called"},
+		{"DIR/scheduler.ko, DIR/scheduler.yaml", "the module that build makes, and its description"},
+		{"DIR/.plugsched", "what the stages of init and build made"},
+		{"~/.cache/plugsched", "kernels that were fetched"},
+	},
+	Operator: {
+		{"/usr/lib/plugsched/RELEASE", "the package of a scheduler for that kernel; its unit is plugsched-RELEASE.service"},
+		{"/var/lib/plugsched", "the history, and what the boot guard remembers; only root may read it"},
+		{"/sys/kernel/plugsched", "the running scheduler's files"},
+		{"/run/plugsched.lock, /run/plugsched-package.lock", "keep two commands apart; two packages or boots"},
+	},
+}
+
+var seeAlso = []byte("\n.SH SEE ALSO\n")
+
+// complete adds to a page what its command does not say itself: exit codes, and for the page that
+// leads to all others files and the manual's other section.
+func complete(page []byte, section string, first bool) []byte {
+	var more bytes.Buffer
+	more.WriteString("\n.SH EXIT STATUS\n")
+	for _, s := range cli.ExitStatus {
+		fmt.Fprintf(&more, ".TP\n%d\n%s\n", s.Code, s.Means)
+	}
+	if first {
+		more.WriteString("\n.SH FILES\n")
+		for _, f := range files[section] {
+			fmt.Fprintf(&more, ".TP\n\\fI%s\\fP\n%s\n", f[0], f[1])
+		}
+	}
+	page = bytes.Replace(page, []byte("\n.SH EXAMPLE\n"), []byte("\n.SH EXAMPLES\n"), 1)
+	page = bytes.Replace(page, seeAlso, append(more.Bytes(), seeAlso...), 1)
+	if first && section == Developer {
+		const where = "\nA machine's scheduler is updated with the commands of \\fBplugsched(8)\\fP.\n\n"
+		page = bytes.Replace(page, []byte("\n.SH OPTIONS\n"), []byte(where+".SH OPTIONS\n"), 1)
+		page = append(bytes.TrimRight(page, "\n"), ", \\fBplugsched(8)\\fP\n"...)
+	}
+	return page
 }
 
 var (

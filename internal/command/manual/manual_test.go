@@ -27,6 +27,10 @@ func TestPages(t *testing.T) {
 			t.Errorf("no page %s", name)
 		}
 	}
+	if first := string(pages["plugsched.8"]); !strings.Contains(first, ".SH FILES\n") || !strings.Contains(first, "/var/lib/plugsched") ||
+		strings.Contains(first, "It exits with") {
+		t.Errorf("the first page is\n%s", first)
+	}
 	dir := t.TempDir()
 	for name, text := range pages {
 		path := filepath.Join(dir, name)
@@ -40,7 +44,7 @@ func TestPages(t *testing.T) {
 		if err := c.Run(); err != nil || said.Len() > 0 {
 			t.Errorf("%s: %v\n%s", name, err, said.Bytes())
 		}
-		for _, want := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLE", "2026-11-21"} {
+		for _, want := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "EXIT STATUS", "  130    it was interrupted", "SEE ALSO", "2026-11-21"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%s: no %s in\n%s", name, want, out.Bytes())
 			}

@@ -18,6 +18,11 @@ import (
 	"plugsched/internal/operate/live"
 )
 
+// entries is what history prints for programs.
+type entries struct {
+	Entries []history.Entry `json:"entries"`
+}
+
 func newHistory(m machine) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -28,7 +33,7 @@ how long the machine stood still for it, and every rollback that the kernel made
 itself. Only root may read it. It reaches back over one to two mebibytes of entries,
 some thousands.`,
 		Example: `  plugsched history
-  plugsched history --json | jq '.[] | select(.action == "rolled back")'`,
+  plugsched history --json | jq '.entries[] | select(.action == "rolled back")'`,
 		Args: cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			list, damaged, err := m.log().All()
@@ -42,7 +47,7 @@ some thousands.`,
 				fmt.Fprintf(c.ErrOrStderr(), "warning: %d lines of the history are damaged and left out\n", damaged)
 			}
 			if asJSON {
-				return cli.PrintJSON(c.OutOrStdout(), append([]history.Entry{}, list...))
+				return cli.PrintJSON(c.OutOrStdout(), entries{append([]history.Entry{}, list...)})
 			}
 			return showHistory(c.OutOrStdout(), list)
 		},

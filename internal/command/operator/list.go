@@ -22,6 +22,11 @@ type listed struct {
 	Guard   string `json:"guard,omitempty"`
 }
 
+// packages is what list prints for programs.
+type packages struct {
+	Packages []listed `json:"packages"`
+}
+
 func newList(m machine) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -30,7 +35,7 @@ func newList(m machine) *cobra.Command {
 		Long: `List shows the scheduler packages of this machine, one for a kernel, and of each:
 whether its scheduler runs, whether it is loaded at boot (its systemd unit is
 enabled), and what the boot guard has against it.`,
-		Example: "  plugsched list\n  plugsched list --json | jq -r '.[] | select(.runs) | .name'",
+		Example: "  plugsched list\n  plugsched list --json | jq -r '.packages[] | select(.runs) | .name'",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			list, err := m.list()
@@ -38,7 +43,7 @@ enabled), and what the boot guard has against it.`,
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
 			}
 			if asJSON {
-				return cli.PrintJSON(c.OutOrStdout(), list)
+				return cli.PrintJSON(c.OutOrStdout(), packages{list})
 			}
 			if len(list) == 0 {
 				fmt.Fprintln(c.OutOrStdout(), "no scheduler package is installed")

@@ -154,7 +154,7 @@ func TestList(t *testing.T) {
 	if err != nil || out != "no scheduler package is installed\n" {
 		t.Errorf("%q, %v", out, err)
 	}
-	if out, _ := run(newList(m), "--json"); out != "[]\n" {
+	if out, _ := run(newList(m), "--json"); out != "{\n  \"schema\": 1,\n  \"packages\": []\n}\n" {
 		t.Errorf("%q", out)
 	}
 	m.install(t, "s-"+release, "3", release, name)
@@ -167,8 +167,10 @@ func TestList(t *testing.T) {
 	has(t, "rows", strings.Join(rows, "\n"), "warning: ", "6.1.0-3/package.json is damaged", "6.1.0-1 s-6.1.0-1 3 plugsched_aa yes yes\n", "6.1.0-2 s-6.1.0-2 1 plugsched_bb another kernel runs no\n")
 	m.trip(t, name)
 	out, _ = run(newList(m), "--json")
-	var list []listed
-	if err := json.Unmarshal([]byte(out[strings.Index(out, "["):]), &list); err != nil || len(list) != 2 ||
+	var printed packages
+	err = json.Unmarshal([]byte(out[strings.Index(out, "{\n"):]), &printed)
+	list := printed.Packages
+	if err != nil || len(list) != 2 ||
 		!list[0].Runs || !list[0].Enabled || !list[0].Kernel || list[0].Guard == "" || list[1].Runs || list[1].Enabled || list[1].Kernel || list[1].Name != "s-6.1.0-2" {
 		t.Errorf("%+v, %v of\n%s", list, err, out)
 	}
@@ -222,7 +224,7 @@ func TestHistory(t *testing.T) {
 	if out, err := run(newHistory(m)); err != nil || out != "nothing has happened yet\n" {
 		t.Errorf("%q, %v", out, err)
 	}
-	if out, _ := run(newHistory(m), "--json"); out != "[]\n" {
+	if out, _ := run(newHistory(m), "--json"); out != "{\n  \"schema\": 1,\n  \"entries\": []\n}\n" {
 		t.Errorf("%q", out)
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)

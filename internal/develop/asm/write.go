@@ -121,6 +121,18 @@ func (u *Unit) Refs(d *Def, f func(name string, branch bool)) {
 	}
 }
 
+// User returns the first definition that refers to a name, nil if none does.
+func (u *Unit) User(name string) *Def {
+	for _, d := range u.Defs {
+		found := false
+		u.Refs(d, func(n string, _ bool) { found = found || n == name })
+		if found {
+			return d
+		}
+	}
+	return nil
+}
+
 // In reports whether a line of d is in a section that want accepts.
 func (u *Unit) In(d *Def, want func(section string) bool) bool {
 	for i := d.first; i <= d.last; i++ {

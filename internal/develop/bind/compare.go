@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -20,6 +21,9 @@ type Changes struct {
 	Removed  []string
 	Warnings []string
 	Refusals []Refusal
+	// Unseen are edits that the compiler does not see: warnings beside an edit that it sees,
+	// and refusals if there is none.
+	Unseen []Refusal
 }
 
 // Compare holds an edited unit against the pristine one: every function whose
@@ -138,7 +142,8 @@ func (c *comparer) changed(d *asm.Def) {
 	case initSection(d.Section):
 		c.booted(d)
 	case d.Kind == asm.Object:
-		c.refuse(Value, d, "is a variable that the kernel already has: its new initial value would not take effect", doValue)
+		c.refuse(Value, d, "is a variable that the kernel already has: its new initial value would not take effect",
+			cmp.Or(c.registerAdvice(d, c.plan.kernel.reader(d.Name, c.plan.Unit)), doValue))
 	default:
 		c.stays(d)
 	}
@@ -197,10 +202,14 @@ func (c *comparer) affected(d *asm.Def, e *edits.Cause) {
 	if e == nil {
 		r.Why = "stays in the kernel (" + c.reason(d) + "), and its code changed although its source did not: gcc inlined or split something differently"
 		r.Do = "mark what you changed near it noinline"
+		r.Unexplained = c.plan.Unit
 	} else {
 		r.File, r.Line, r.Derived = e.File, e.At, e.Kind == edits.Type || !c.plan.kernel.Boundary.Owns(e.File)
 		r.Why = fmt.Sprintf("stays in the kernel (%s) and uses %s (%s), which changed: it would go on with the old one", c.reason(d), strings.Join(e.Path, ", "), e.Kind)
 		r.Do = "undo the change, or give the new " + string(e.Kind) + " a name of its own"
+	}
+	if list := c.movable([]string{d.Name}); len(list) > 0 {
+		r.Do += ", or " + doSidecar(list...)
 	}
 	c.out.Refusals = append(c.out.Refusals, r)
 }
@@ -210,9 +219,13 @@ func (c *comparer) inlines() {
 	for e, into := range c.inlined {
 		sort.Strings(into)
 		d := c.plan.Source.Lookup(into[0])
-		c.out.Refusals = append(c.out.Refusals, Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At,
+		r := Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At,
 			Why: "is inlined into " + some(into) + ", which stays in the kernel (" + c.reason(d) + ") with the old code",
-			Do:  "undo the change, and give the functions that move a changed copy under another name"})
+			Do:  "undo the change, and give the functions that move a changed copy under another name"}
+		if list := c.movable(into); len(list) > 0 {
+			r.Do = strings.Replace(doSidecar(list...), "name it", "name what it is inlined into", 1)
+		}
+		c.out.Refusals = append(c.out.Refusals, r)
 	}
 	sort.Slice(c.out.Refusals, func(i, j int) bool { return c.out.Refusals[i].String() < c.out.Refusals[j].String() })
 }
@@ -276,12 +289,15 @@ func (c *comparer) separated(d *asm.Def, was uint64) {
 		what = "it is no longer what the kernel has"
 	}
 	who := c.plan.kernel.reader(d.Name, c.plan.Unit)
+	do := c.registerAdvice(d, who)
 	if f := c.plan.kernel.function(who, c.plan.Unit); f != nil && f.Class == boundary.Init {
-		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot", "undo the change, and register your own in plugsched_init() (docs/develop/hooks.md)")
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+" registered that at boot",
+			cmp.Or(do, "undo the change, and register your own in plugsched_init() (docs/develop/hooks.md)"))
 		return
 	}
 	if who != "" {
-		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+", which stays, goes on with the old one", doVariable)
+		c.refuse(Variable, d, "is a variable that the kernel already has ("+what+"), and "+who+", which stays, goes on with the old one",
+			cmp.Or(do, doVariable))
 		return
 	}
 	if !strings.HasPrefix(d.Section, ".rodata") {
@@ -398,35 +414,4 @@ func (c *comparer) code(name string) (string, bool) {
 	}
 	_, body, _ := strings.Cut(c.plan.Source.Normal(d), "\n") // without the label
 	return body, true
-}
-
-// escaping warns of functions that exist in the module only and whose address is
-// taken: the kernel may still hold it when the module is gone.
-func (c *comparer) escaping() {
-	seen := map[string]bool{}
-	for _, d := range c.plan.Source.Defs {
-		if c.plan.Fates[d] == Drop || c.plan.Fates[d] == Replace {
-			continue
-		}
-		c.plan.Source.Refs(d, func(name string, branch bool) {
-			target := c.plan.Source.Lookup(name)
-			if branch || seen[name] || target == nil || target == d || target.Kind != asm.Func || c.plan.refer(d, name, false) != name {
-				return
-			}
-			if f := c.plan.Fates[target]; f != New && f != Keep || c.old.Lookup(name) != nil && c.takenBefore(name) {
-				return
-			}
-			seen[name] = true
-			c.out.Warnings = append(c.out.Warnings, name+": its address is the module's: nothing in the kernel may hold it when the scheduler is removed")
-		})
-	}
-}
-
-// takenBefore reports whether the pristine unit takes the address too.
-func (c *comparer) takenBefore(name string) bool {
-	taken := false
-	for _, d := range c.old.Defs {
-		c.old.Refs(d, func(n string, branch bool) { taken = taken || n == name && !branch })
-	}
-	return taken
 }

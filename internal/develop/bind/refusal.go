@@ -35,12 +35,18 @@ const (
 	Section     Class = "section"
 	Switch      Class = "switch"
 	Pointer     Class = "pointer"
+	Undefined   Class = "undefined"
 	NotCompiled Class = "not-compiled"
+	CompiledOut Class = "compiled-out"
+	NoEffect    Class = "no-effect"
+	Flags       Class = "flags"
+	Inherited   Class = "inherited"
 )
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Pointer, NotCompiled}
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Pointer, Undefined,
+	NotCompiled, CompiledOut, NoEffect, Flags, Inherited}
 
 // Refusal is one change that could not take effect, or not safely.
 type Refusal struct {
@@ -53,6 +59,8 @@ type Refusal struct {
 	// Derived marks a refusal whose own source is unchanged: that of the structure
 	// or header that it uses says more.
 	Derived bool `json:"-"`
+	// Unexplained is the unit of a function whose code differs while its source does not.
+	Unexplained string `json:"-"`
 }
 
 func (r Refusal) String() string {

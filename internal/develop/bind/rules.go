@@ -42,6 +42,7 @@ type Kernel struct {
 
 	pristine, edited map[string]*asm.Unit // by unit; see SetUnits
 	users            map[key][]user       // of the pristine units' objects
+	endings          *endings             // see ends
 }
 
 // user is a definition that refers to something.
@@ -54,7 +55,7 @@ type user struct {
 // whether a variable can have a copy in the module depends on everybody who uses
 // it, and a definition may move from one unit to another.
 func (k *Kernel) SetUnits(pristine, edited map[string]*asm.Unit) {
-	k.pristine, k.edited, k.users = pristine, edited, map[key][]user{}
+	k.pristine, k.edited, k.users, k.endings = pristine, edited, map[key][]user{}, nil
 	for unit, u := range pristine {
 		for _, d := range u.Defs {
 			u.Refs(d, func(name string, _ bool) {

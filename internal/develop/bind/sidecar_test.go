@@ -17,15 +17,19 @@ func TestSidecarRefusal(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		sidecars []string
+		movable  string
 		want     string
 	}{
-		"the scheduler's":   {nil, doStay},
-		"another file's":    {[]string{"kernel/fork.c"}, doStay},
-		"of a sidecar":      {[]string{unitName}, doSidecar},
-		"of one of several": {[]string{"kernel/fork.c", unitName}, doSidecar},
+		"the scheduler's":   {nil, "", doStay},
+		"another file's":    {[]string{"kernel/fork.c"}, "", doStay},
+		"of a sidecar":      {[]string{unitName}, "", doSidecar(unitName + ":external")},
+		"of one of several": {[]string{"kernel/fork.c", unitName}, "", doSidecar(unitName + ":external")},
+		"the scheduler's, which can move": {nil, "kernel/sched/x.c:call",
+			"name it as a sidecar: `plugsched build --sidecar kernel/sched/x.c:call .` (docs/develop/sidecar.md)"},
 	} {
 		p, src := plan(t, scheduler, edited)
 		p.kernel.Boundary.Sidecars = tt.sidecars
+		p.kernel.functions[key{"external", unitName}].Movable = tt.movable
 		c := p.Compare(src)
 		if len(c.Refusals) != 1 || c.Refusals[0].Name != "external" || c.Refusals[0].Do != tt.want {
 			t.Errorf("%s: %+v, want %q", name, c.Refusals, tt.want)

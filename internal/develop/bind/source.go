@@ -30,18 +30,33 @@ type Sources struct {
 	// Ours are names that the project says only the scheduler uses, with the line that
 	// says so.
 	Ours map[string]string
+	// Macros returns the macros that are known at the end of the units, the pristine ones or
+	// the developer's, when some files have other texts and the macros of define are 1 (module.Macros).
+	Macros func(pristine bool, texts map[string]string, define []string) (map[string]bool, error)
+	// Config is the path of the kernel's configuration.
+	Config string
+	// Flags are the compiler's options that units have got or lost, with + or - before each.
+	Flags map[string][]string
+	// Makefile is the text of SchedDir's as it was.
+	Makefile string
 }
 
 // CompareSources refuses what the compiled units do not show: files that are not compiled,
 // exports, and what others have compiled too.
 func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
 	out := &Changes{}
-	var err error
-	if out.Refusals, err = s.unbuilt(); err != nil {
+	makefile, err := os.ReadFile(filepath.Join(s.Tree, s.SchedDir, "Makefile"))
+	if err != nil {
 		return nil, err
 	}
-	refusals, warnings := s.uncompiled(src)
-	out.Add(&Changes{Refusals: append(refusals, k.CompareExports(src)...), Warnings: warnings})
+	out.Refusals = s.unbuilt(string(makefile))
+	refusals, unseen := s.uncompiled(src)
+	out.Add(&Changes{Refusals: append(refusals, k.CompareExports(src)...), Unseen: unseen})
+	found, err := s.compiledOut(src)
+	if err != nil {
+		return nil, err
+	}
+	out.Add(found)
 	h := &Headers{Ours: s.Ours}
 	if h.Includers, err = k.includers(src, s); err != nil {
 		return nil, err
@@ -56,13 +71,8 @@ func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
 
 // unbuilt refuses what the Makefile has got that is no part of the scheduler's
 // objects.
-func (s *Sources) unbuilt() ([]Refusal, error) {
+func (s *Sources) unbuilt(text string) (out []Refusal) {
 	makefile := filepath.Join(s.SchedDir, "Makefile")
-	text, err := os.ReadFile(filepath.Join(s.Tree, makefile))
-	if err != nil {
-		return nil, err
-	}
-	var out []Refusal
 	for _, name := range s.Listed {
 		if slices.Contains(s.ListedBefore, name) {
 			continue
@@ -70,42 +80,61 @@ func (s *Sources) unbuilt() ([]Refusal, error) {
 		r := Refusal{Class: NotCompiled, Name: name, File: makefile, Line: 1,
 			Why: "is a directory or a module of its own, which is not built into the scheduler",
 			Do:  "list its files here as obj-y += FILE.o"}
-		if before, _, ok := strings.Cut(string(text), name); ok {
+		if before, _, ok := strings.Cut(text, name); ok {
 			r.Line += strings.Count(before, "\n")
 		}
 		out = append(out, r)
 	}
-	return out, nil
+	return out
 }
 
-// uncompiled refuses new code that nothing compiles, and warns of other changes
-// that nothing compiles: of what the kernel's configuration leaves out.
-func (s *Sources) uncompiled(src *edits.Set) (out []Refusal, warnings []string) {
-	compiled := map[string]bool{}
-	for _, path := range s.Compiled {
-		if rel, err := filepath.Rel(s.Tree, path); err == nil {
-			compiled[rel] = true
-		}
-	}
+// uncompiled refuses new code that nothing compiles, and finds other changes that nothing
+// compiles: of what the kernel's configuration leaves out.
+func (s *Sources) uncompiled(src *edits.Set) (refusals, unseen []Refusal) {
 	for _, file := range src.Files {
 		isCode := strings.HasSuffix(file, ".c") || strings.HasSuffix(file, ".S")
 		isNew := slices.Contains(src.New, file)
 		r := Refusal{Class: NotCompiled, Name: filepath.Base(file), File: file, Line: 1,
 			Why: "is compiled by nothing, so that it would not take effect"}
 		switch {
-		case compiled[file] || !isCode && !strings.HasSuffix(file, ".h"):
+		case s.compiles(file) || !isCode && !strings.HasSuffix(file, ".h") || src.OnlyRemarks(file):
 		case isCode && isNew && filepath.Dir(file) == s.SchedDir:
 			object := strings.TrimSuffix(r.Name, filepath.Ext(file)) + ".o"
 			r.Do = "add it to " + s.SchedDir + "/Makefile (obj-y += " + object + "), or include it in a file that is compiled"
-			out = append(out, r)
+			refusals = append(refusals, r)
 		case isCode && isNew:
 			r.Do = "only " + s.SchedDir + " is built: put the code there"
-			out = append(out, r)
+			refusals = append(refusals, r)
 		default:
-			warnings = append(warnings, file+": is changed, but this kernel's scheduler does not include it: the change has no effect")
+			r.Why = "is changed, but no unit of this kernel's scheduler includes it" + s.whoIncludes(r.Name) + ": the change has no effect"
+			r.Do = "undo the change, or make it in a file that is compiled"
+			unseen = append(unseen, r)
 		}
 	}
-	return out, warnings
+	return refusals, unseen
+}
+
+// compiles reports a file of the tree that some unit was compiled from.
+func (s *Sources) compiles(file string) bool {
+	return slices.Contains(s.Compiled, filepath.Join(s.Tree, file))
+}
+
+// whoIncludes says on which condition the scheduler would include a file.
+func (s *Sources) whoIncludes(name string) string {
+	for _, path := range s.Compiled {
+		rel, err := filepath.Rel(s.Tree, path)
+		if err != nil || filepath.Dir(rel) != s.SchedDir {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if g := edits.Include(rel, string(text), name); g != nil {
+			return fmt.Sprintf(" (%s does only on %s, line %d)", rel, g.Condition, g.Line)
+		}
+	}
+	return ""
 }
 
 // includers finds who includes the changed headers of the scheduler's directory

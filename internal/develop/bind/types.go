@@ -107,11 +107,12 @@ func (k *Kernel) compareLayouts(was, now *image.Types, src *edits.Set) (out []Re
 		}
 		out = append(out, r)
 	}
-	return innermost(out, was), warnings
+	return innermost(out, was, now), warnings
 }
 
-// innermost leaves out structures that only changed because one in them did.
-func innermost(list []Refusal, t *image.Types) []Refusal {
+// innermost leaves out structures that only changed because one in them did: their own members
+// are what they were.
+func innermost(list []Refusal, was, now *image.Types) []Refusal {
 	changed := map[string]bool{}
 	for _, r := range list {
 		changed[r.Name] = true
@@ -119,17 +120,19 @@ func innermost(list []Refusal, t *image.Types) []Refusal {
 	var out []Refusal
 	for _, r := range list {
 		contains := false
-		for _, m := range t.Layouts[r.Name].Members {
+		for _, m := range was.Layouts[r.Name].Members {
 			contains = contains || changed[elementType(m.Type)] && elementType(m.Type) != r.Name
 		}
-		if !contains {
+		if !contains || !slices.EqualFunc(was.Layouts[r.Name].Members, now.Layouts[r.Name].Members, sameMember) {
 			out = append(out, r)
 		}
 	}
-	if len(out) == 0 {
-		return list
-	}
 	return out
+}
+
+// sameMember compares two members wherever they are.
+func sameMember(a, b image.Member) bool {
+	return a.Name == b.Name && a.Type == b.Type && a.BitSize == b.BitSize
 }
 
 // elementType is what an array is made of.

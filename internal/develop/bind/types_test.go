@@ -109,6 +109,32 @@ func TestCompareTypes(t *testing.T) {
 	}
 }
 
+// TestInnermost: a structure in which another changed is told when it has an edit of its own as well.
+func TestInnermost(t *testing.T) {
+	k := NewKernel(arch.X86, &boundary.Boundary{Objects: []*boundary.Object{{Name: "queue", Unit: unitName, Type: "struct queue"}},
+		Sources: []string{"kernel/sched"}}, table(t, symbols.Symbol{Name: "queue"}))
+	was := types(t, layouts)
+	for _, tt := range []struct{ from, to, want string }{
+		{"int deep;", "int deep; long mine;", "struct inner"},
+		{"struct inner inner;", "struct inner inner; long mine;", "struct queue"},
+		{"int deep; };\nstruct queue {", "int deep; long mine; };\nstruct queue {\n\tlong own;", "struct inner, struct queue"},
+		{"int deep; };\nstruct queue {\n\tint nr;\n\tlong load;", "int deep; long mine; };\nstruct queue {\n\tlong load;\n\tint nr;",
+			"struct inner, struct queue"},
+	} {
+		edited := strings.Replace(layouts, tt.from, tt.to, 1)
+		src := &edits.Set{}
+		src.Compare("kernel/sched/sched.h", layouts, edited)
+		refusals, _ := k.CompareTypes(unitName, types(t, edited), was, src)
+		var got []string
+		for _, r := range refusals {
+			got = append(got, r.Name)
+		}
+		if s := strings.Join(got, ", "); s != tt.want {
+			t.Errorf("%q: %s, want %s", tt.to, s, tt.want)
+		}
+	}
+}
+
 func TestSpare(t *testing.T) {
 	for name, want := range map[string]bool{"android_kabi_reserved1": true, "rh_reserved12": true, "__reserved_1": true, "suse_kabi_padding": true,
 		"lowmem_reserve": false, "nr_running": false, "pad": false, "reserved_pages": false} {

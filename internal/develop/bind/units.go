@@ -58,6 +58,7 @@ func (c *Changes) Add(o *Changes) {
 	c.Removed = union(c.Removed, o.Removed)
 	c.Warnings = union(c.Warnings, o.Warnings)
 	c.Refusals = append(c.Refusals, o.Refusals...)
+	c.Unseen = append(c.Unseen, o.Unseen...)
 }
 
 func union(a, b []string) []string {

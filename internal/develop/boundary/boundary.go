@@ -37,8 +37,10 @@ var Classes = []Class{Interface, Callback, Internal, External, Init}
 // Describe says in words what a class means.
 func (c Class) Describe() string {
 	switch c {
-	case Interface, Callback:
-		return string(c) + ": the kernel's is redirected to the module's"
+	case Interface:
+		return "interface: the kernel's is redirected to the module's; code that stays can call it"
+	case Callback:
+		return "callback: the kernel's is redirected to the module's; it is reached through its address only"
 	case Internal:
 		return "internal: it moves, and is only reached from the module"
 	case Init:
@@ -55,36 +57,39 @@ func (c Class) Moves() bool { return c.Border() || c == Internal }
 
 // Fact is one reason for a function's class.
 type Fact struct {
-	Kind string // "called", "exported", "address", "stays", "override", ...
-	Text string // in words, names the other side
-	By   string `json:",omitempty"` // the other function or object, where there is one
+	Kind string `json:"kind"`         // "called", "exported", "address", "stays", "override", ...
+	Text string `json:"text"`         // in words, names the other side
+	By   string `json:"by,omitempty"` // the other function or object, where there is one
 }
 
 // Function is a function of the scheduler as the kernel has it.
 type Function struct {
-	Name     string
-	Base     string   // source name; differs from Name for gcc's clones
-	Aliases  []string `json:",omitempty"` // other functions that gcc found to have the same code
-	Unit     string
-	DeclFile string
-	DeclLine int
-	Addr     uint64 // link address
-	Size     uint64
-	Class    Class
-	Facts    []Fact
-	Sidecar  bool `json:",omitempty"` // moves because the project names it
+	Name     string   `json:"name"`
+	Base     string   `json:"base"`              // source name; differs from Name for gcc's clones
+	Aliases  []string `json:"aliases,omitempty"` // other functions that gcc found to have the same code
+	Unit     string   `json:"unit"`
+	DeclFile string   `json:"decl_file"`
+	DeclLine int      `json:"decl_line"`
+	Addr     uint64   `json:"addr"` // link address
+	Size     uint64   `json:"size"`
+	Class    Class    `json:"class"`
+	Facts    []Fact   `json:"facts"`
+	Sidecar  bool     `json:"sidecar,omitempty"` // moves because the project names it
+	// Movable, FILE:FUNCTION, is the sidecar as which a function moves that stays without: any user
+	// can keep a task in it, and nothing else holds it.
+	Movable string `json:"movable,omitempty"`
 	// Callers and Callees are the functions that branch to it and that it branches
 	// to, the kernel's other functions included. Sorted, by name.
-	Callers []string `json:",omitempty"`
-	Callees []string `json:",omitempty"`
+	Callers []string `json:"callers,omitempty"`
+	Callees []string `json:"callees,omitempty"`
 	// Inlines are scheduler functions inlined into a function that stays: to
 	// change them would be to change it.
-	Inlines []string `json:",omitempty"`
+	Inlines []string `json:"inlines,omitempty"`
 	// Jump is where a redirection goes, as an offset from Addr: behind the
 	// ftrace site, so that tracing keeps working. Border functions only.
-	Jump int
+	Jump int `json:"jump"`
 	// Shipped is what the vmlinux has where the jump goes.
-	Shipped []byte `json:",omitempty"`
+	Shipped []byte `json:"shipped,omitempty"`
 }
 
 // Clone reports functions whose calling convention gcc changed.
@@ -116,48 +121,48 @@ func (c ObjectClass) Describe() string {
 
 // Object is a variable of the scheduler.
 type Object struct {
-	Name     string
-	Unit     string
-	DeclFile string
-	DeclLine int
-	Type     string
-	Addr     uint64 // link address, or offset in the per-CPU section
-	Size     uint64
-	Class    ObjectClass
-	Why      string
-	Exported bool `json:",omitempty"`
+	Name     string      `json:"name"`
+	Unit     string      `json:"unit"`
+	DeclFile string      `json:"decl_file"`
+	DeclLine int         `json:"decl_line"`
+	Type     string      `json:"type"`
+	Addr     uint64      `json:"addr"` // link address, or offset in the per-CPU section
+	Size     uint64      `json:"size"`
+	Class    ObjectClass `json:"class"`
+	Why      string      `json:"why"`
+	Exported bool        `json:"exported,omitempty"`
 	// Inside and Outside are the functions of the scheduler, and of the rest of the
 	// kernel, that name its address. Sorted.
-	Inside  []string `json:",omitempty"`
-	Outside []string `json:",omitempty"`
+	Inside  []string `json:"inside,omitempty"`
+	Outside []string `json:"outside,omitempty"`
 }
 
 // Boundary is the result, in an order that only depends on its inputs.
 type Boundary struct {
-	Release   string
-	BuildID   string
-	Sources   []string    // the directories that are the scheduler's
-	Sidecars  []string    `json:",omitempty"` // units outside of them of which functions move, sorted
-	Functions []*Function // by name, then unit
-	Objects   []*Object   // by name, then unit
+	Release   string      `json:"release"`
+	BuildID   string      `json:"build_id"`
+	Sources   []string    `json:"sources"`            // the directories that are the scheduler's
+	Sidecars  []string    `json:"sidecars,omitempty"` // units outside of them of which functions move, sorted
+	Functions []*Function `json:"functions"`          // by name, then unit
+	Objects   []*Object   `json:"objects"`            // by name, then unit
 	// Absent are functions of the source that the kernel has no symbol of. By
 	// name, then unit.
-	Absent []*Absent
+	Absent []*Absent `json:"absent"`
 	// Obstacle says why no module can be made for this kernel; "" if nothing is
 	// known to forbid it.
-	Obstacle string `json:",omitempty"`
+	Obstacle string `json:"obstacle,omitempty"`
 }
 
 // Absent is a function of the scheduler's source without a symbol.
 type Absent struct {
-	Name     string
-	Unit     string
-	DeclFile string
-	DeclLine int
+	Name     string `json:"name"`
+	Unit     string `json:"unit"`
+	DeclFile string `json:"decl_file"`
+	DeclLine int    `json:"decl_line"`
 	// Into are the functions that it was inlined into; none if another
 	// definition, in Over, replaced it because it is weak.
-	Into []string `json:",omitempty"`
-	Over string   `json:",omitempty"`
+	Into []string `json:"into,omitempty"`
+	Over string   `json:"over,omitempty"`
 }
 
 // Owns reports whether a source file, relative to the kernel tree, is the
@@ -285,22 +290,34 @@ func (b *Boundary) SetUsers(users map[*image.Object][]*image.Function) {
 // of it stays.
 func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
 	d := &deriver{prog: p, arch: a, cfg: cfg, tail: tail, nodes: map[*image.Function]*node{}}
-	if err := d.findSidecars(); err != nil {
+	if err := d.classes(); err != nil {
 		return nil, err
 	}
-	if err := d.collect(); err != nil {
+	if err := d.checkSidecars(); err != nil {
 		return nil, err
+	}
+	b, err := d.result()
+	if err == nil {
+		err = d.movable(b)
+	}
+	return b, err
+}
+
+// classes finds the scheduler's functions, and what keeps which of them.
+func (d *deriver) classes() error {
+	if err := d.findSidecars(); err != nil {
+		return err
+	}
+	if err := d.collect(); err != nil {
+		return err
 	}
 	d.evidence()
 	d.staying()
 	if err := d.override(); err != nil {
-		return nil, err
+		return err
 	}
 	d.settle()
-	if err := d.checkSidecars(); err != nil {
-		return nil, err
-	}
-	return d.result()
+	return nil
 }
 
 // node is a function of the scheduler while its class is being worked out.

@@ -9,17 +9,22 @@ import (
 
 // Diff is what differs between two boundaries.
 type Diff struct {
-	Functions, Removed, Added             []Change
-	Inlined                               []Change // that have a symbol on one side only
-	Objects, RemovedObjects, AddedObjects []Change
+	Functions      []Change `json:"functions"`
+	Removed        []Change `json:"removed"`
+	Added          []Change `json:"added"`
+	Inlined        []Change `json:"inlined"` // that have a symbol on one side only
+	Objects        []Change `json:"objects"`
+	RemovedObjects []Change `json:"removed_objects"`
+	AddedObjects   []Change `json:"added_objects"`
 }
 
 // Change is one function or variable that differs. From or To is empty if one
 // side lacks it.
 type Change struct {
-	Name     string
-	From, To string `json:",omitempty"` // class; "absent" for a function without a symbol
-	Why      string `json:",omitempty"` // the first fact on the side of To
+	Name string `json:"name"`
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`  // class; "absent" for a function without a symbol
+	Why  string `json:"why,omitempty"` // the first fact on the side of To
 }
 
 // absent is where functions without a symbol are.

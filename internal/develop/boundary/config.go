@@ -47,6 +47,10 @@ type Config struct {
 	// Headers are macros and other definitions in headers outside of the scheduler
 	// that only the scheduler uses, as the developer knows.
 	Headers map[string]string `yaml:"headers"`
+	// Features are scheduler features ("true" or "false") and Values are numbers in the kernel's variables,
+	// as they are to be when the scheduler takes over.
+	Features map[string]string `yaml:"features"`
+	Values   map[string]string `yaml:"values"`
 	// Sidecar functions move with the scheduler.
 	Sidecar Sidecars `yaml:"sidecar"`
 
@@ -106,6 +110,7 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Files, own.Files)
 	cfg.Package = own.Package
 	merge(&cfg.Headers, own.Headers)
+	cfg.Features, cfg.Values = own.Features, own.Values
 	for name := range own.Private {
 		delete(cfg.optional, name)
 	}

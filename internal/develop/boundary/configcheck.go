@@ -45,10 +45,13 @@ func (c *Config) errorAt(section, name, format string, args ...any) error {
 	return &ConfigError{c.file, c.lines[[2]string{section, name}], section + ": " + fmt.Sprintf(format, args...)}
 }
 
+// Line is where the project's file lists a name, 0 if it does not.
+func (c *Config) Line(section, name string) int { return c.lines[[2]string{section, name}] }
+
 // Fingerprint is equal for files from which the same boundary follows.
 func (c *Config) Fingerprint() (string, error) {
 	same := *c
-	same.Headers, same.Package = nil, nil
+	same.Headers, same.Package, same.Features, same.Values = nil, nil, nil, nil
 	text, err := yaml.Marshal(&same)
 	return string(text), err
 }
@@ -57,7 +60,7 @@ func (c *Config) Fingerprint() (string, error) {
 func (c *Config) HeaderLines() map[string]string {
 	out := map[string]string{}
 	for name := range c.Headers {
-		out[name] = fmt.Sprintf("%s:%d", path.Base(c.file), c.lines[[2]string{"headers", name}])
+		out[name] = fmt.Sprintf("%s:%d", path.Base(c.file), c.Line("headers", name))
 	}
 	return out
 }
@@ -144,6 +147,16 @@ func (c *Config) check(text []byte, own *Config) error {
 			}
 		}
 	}
+	for _, name := range sortedKeys(own.Features) {
+		if v := own.Features[name]; v != "true" && v != "false" {
+			return c.errorAt("features", name, "%s is to be true or false, not %q", name, v)
+		}
+	}
+	for _, name := range sortedKeys(own.Values) {
+		if _, err := Number(own.Values[name]); err != nil {
+			return c.errorAt("values", name, "%s is to be a number of at most 64 bits, not %q", name, own.Values[name])
+		}
+	}
 	for _, name := range sortedKeys(own.Interface) {
 		if why, ok := c.builtin[name]; ok {
 			return c.errorAt("interface", name, "%s has to stay: it %s", name, why)
@@ -163,6 +176,15 @@ func (c *Config) check(text []byte, own *Config) error {
 		}
 	}
 	return nil
+}
+
+// Number reads a value under values:, as its bits.
+func Number(text string) (uint64, error) {
+	if strings.HasPrefix(text, "-") {
+		n, err := strconv.ParseInt(text, 0, 64)
+		return uint64(n), err
+	}
+	return strconv.ParseUint(text, 0, 64)
 }
 
 // similar suggests the function whose name is one or two letters away.

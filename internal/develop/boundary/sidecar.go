@@ -369,3 +369,54 @@ func (d *deriver) unnamed() []*Function {
 	}
 	return out
 }
+
+// movable finds the functions that move if the project names them, by deriving once more with all of them
+// named that stay for a reason which a sidecar may overrule.
+func (d *deriver) movable(b *Boundary) error {
+	cfg := *d.cfg
+	cfg.Sidecar = slices.Clone(cfg.Sidecar)
+	wanted := map[string]bool{}
+	for _, n := range d.order {
+		if n.side != nil || len(n.stays) == 0 || slices.ContainsFunc(n.stays, func(f Fact) bool { return f.Kind != "waits" }) {
+			continue
+		}
+		s := Sidecar{File: n.fn.DeclFile, Function: d.arch.SyscallName(n.fn.Base)}
+		if id := s.File + ":" + s.Function; !wanted[id] {
+			wanted[id] = true
+			cfg.Sidecar = append(cfg.Sidecar, s)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	trial := &deriver{prog: d.prog, arch: d.arch, cfg: &cfg, tail: d.tail, nodes: map[*image.Function]*node{}}
+	if err := trial.classes(); err != nil {
+		return err
+	}
+	held := map[string]bool{}
+	for _, n := range trial.order {
+		if n.side != nil && trial.hinders(n) != "" {
+			held[n.side.File+":"+n.side.Function] = true
+		}
+	}
+	for _, f := range b.Functions {
+		n := trial.nodes[d.function(f)]
+		if n == nil || n.side == nil || f.Sidecar {
+			continue
+		}
+		if id := n.side.File + ":" + n.side.Function; wanted[id] && !held[id] {
+			f.Movable = id
+		}
+	}
+	return nil
+}
+
+// function is the one of the image that a result is about.
+func (d *deriver) function(f *Function) *image.Function {
+	for _, n := range d.prog.Func(f.Name) {
+		if n.Addr == f.Addr {
+			return n
+		}
+	}
+	return nil
+}

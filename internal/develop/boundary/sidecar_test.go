@@ -180,6 +180,40 @@ func TestSidecarRefused(t *testing.T) {
 	}
 }
 
+// TestMovable: what stays only because any user can keep a task in it says as which sidecar it moves, and
+// as that it does.
+func TestMovable(t *testing.T) {
+	const units = `
+		void _copy_x(void);
+		static NOINLINE void deep(void) { _copy_x(); keep(0); }
+		NOINLINE void __x64_sys_call(void) { deep(); keep(0); }
+		NOINLINE void sleeper(void) { schedule_timeout(); keep(0); }
+		NOINLINE void c(void) CLONE("c.isra.0"); NOINLINE void c(void) { _copy_x(); keep(0); }
+		NOINLINE void __x64_sys_other(void) { c(); keep(0); }
+		NOINLINE void moves(void) { keep(0); }`
+	p := kernel(t, withFork(core+waker+units, fork, caller+`void c(void) asm("c.isra.0"); NOINLINE void clonish(void) { c(); keep(0); }
+		NOINLINE void _copy_x(void) { asm volatile("nop"); }`), withForkUnits...)
+	cfg := config()
+	slowMemory(cfg)
+	b := derive(t, p, cfg)
+	for name, want := range map[string]string{"deep": "kernel/sched/core.c:deep", "__x64_sys_call": "kernel/sched/core.c:call",
+		"__x64_sys_other": "kernel/sched/core.c:other", "c.isra.0": "", "sleeper": "", "moves": ""} {
+		if f := only(t, b, name); f.Movable != want {
+			t.Errorf("%s: %q, want %q: %v", name, f.Movable, want, f.Facts)
+		}
+	}
+	for _, name := range []string{"deep", "__x64_sys_call", "__x64_sys_other"} {
+		_, function, _ := strings.Cut(only(t, b, name).Movable, ":")
+		cfg.Sidecar = append(cfg.Sidecar, Sidecar{File: "kernel/sched/core.c", Function: function, Reason: "a test"})
+	}
+	b = derive(t, p, cfg)
+	for _, name := range []string{"deep", "__x64_sys_call", "__x64_sys_other"} {
+		if f := only(t, b, name); !f.Class.Moves() || f.Movable != "" {
+			t.Errorf("%s is %s, %q", name, f.Class, f.Movable)
+		}
+	}
+}
+
 func TestSidecarConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "plugsched.yaml")
 	load := func(text string) (*Config, error) {

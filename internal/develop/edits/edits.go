@@ -32,6 +32,7 @@ type Set struct {
 	Files   []string // changed or new, relative to the tree; sorted
 	New     []string // of these, without a pristine counterpart
 	Changes []*Change
+	Diffs   []*Diff // of those that are C
 
 	items map[string][]*Item // of the changed files, and of what Add gave, by name
 }
@@ -82,8 +83,14 @@ func (s *Set) file(path, rel, pristine string) error {
 	s.Files = append(s.Files, rel)
 	if isC(rel) {
 		s.Compare(rel, string(was), string(is))
+		s.Diffs = append(s.Diffs, NewDiff(rel, string(was), string(is)))
 	}
 	return nil
+}
+
+// OnlyRemarks reports a changed file of C in which only comments and white space differ.
+func (s *Set) OnlyRemarks(file string) bool {
+	return slices.ContainsFunc(s.Diffs, func(d *Diff) bool { return d.File == file && d.Same() })
 }
 
 func isC(name string) bool { return strings.HasSuffix(name, ".c") || strings.HasSuffix(name, ".h") }

@@ -80,6 +80,46 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestScanItems: text that is easily taken for something else.
+func TestScanItems(t *testing.T) {
+	for text, want := range map[string]string{
+		"SD_FLAG(SD_A, X | Y)\n\n/* b */\nSD_FLAG(SD_B, X)\nSD_FLAG(SD_C,\n\tX)\n": "call SD_A by SD_FLAG; call SD_B by SD_FLAG; call SD_C by SD_FLAG",
+		"SCHED_FEAT(A, true)\n#ifdef X\nSCHED_FEAT(B, true)\n#else\nSCHED_FEAT(B, false)\n#endif\nint x;\n": "call A by SCHED_FEAT; call B by SCHED_FEAT; " +
+			"call B by SCHED_FEAT; variable x",
+		"SYSCALL_DEFINE1(f, int, x)\n{\n}\n":           "function f by SYSCALL_DEFINE1",
+		"__printf(1, 2)\nint f(const char *s)\n{\n}\n": "function f",
+		"LIST_HEAD(l);\nint y;\n":                      "call l by LIST_HEAD; variable y",
+		"DEFINE_PER_CPU(int, n) = 3;\n":                "variable int by DEFINE_PER_CPU",
+		"int x __attr;\n":                              "variable x",
+		"static unsigned long x __read_mostly = 3;\n":  "variable x",
+		"int __x;\n":         "variable __x",
+		"struct rq *__rq;\n": "variable __rq",
+		"static struct rq __percpu *q ____aligned;\n":         "variable q",
+		"u64 x[3] __section(\"a\");\n":                        "variable x",
+		"int x __aligned(8);\n":                               "variable x",
+		"struct rq *__task_rq_lock(struct task_struct *p);\n": "declaration __task_rq_lock",
+		"int __nosavedata quiet;\n":                           "variable quiet",
+		"const_debug unsigned int sysctl_x = 5;\n":            "variable sysctl_x",
+	} {
+		var got []string
+		for _, i := range Scan("a.h", text) {
+			s := fmt.Sprintf("%s %s", i.Kind, i.Name)
+			if i.Macro != "" {
+				s += " by " + i.Macro
+			}
+			got = append(got, s)
+		}
+		if s := strings.Join(got, "; "); s != want {
+			t.Errorf("%q: %s, want %s", text, s, want)
+		}
+	}
+	s := &Set{}
+	s.Compare("a.h", "SD_FLAG(A, 1)\nSD_FLAG(B, 1)\nSD_FLAG(C, 1)\n", "SD_FLAG(A, 1)\nSD_FLAG(B, 2)\nSD_FLAG(C, 1)\n")
+	if len(s.Changes) != 1 || s.Changes[0].Name != "B" || s.Changes[0].At != 2 {
+		t.Errorf("%+v", s.Changes)
+	}
+}
+
 // TestScanPieces: text that begins or ends anywhere is no reason to fail.
 func TestScanPieces(t *testing.T) {
 	for i := range source {

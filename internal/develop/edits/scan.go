@@ -2,7 +2,10 @@
 
 package edits
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // token is one word of C. Comments and white space are gone, so that texts are
 // equal when only these differ.
@@ -151,6 +154,36 @@ func (i *Item) Words(f func(string) bool) {
 	}
 }
 
+// Statements are the words, signs and literals of the item between semicolons and braces.
+func (i *Item) Statements() iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		var s []string
+		for _, t := range i.tokens {
+			if t.text != ";" && t.text != "{" && t.text != "}" {
+				s = append(s, t.text)
+				continue
+			}
+			if len(s) > 0 && !yield(s) {
+				return
+			}
+			s = nil
+		}
+		if len(s) > 0 {
+			yield(s)
+		}
+	}
+}
+
+// LineOf returns the line of a word's first use in the item, 0 if there is none.
+func (i *Item) LineOf(word string) int {
+	for _, t := range i.tokens {
+		if t.text == word {
+			return t.line
+		}
+	}
+	return 0
+}
+
 // Mentions reports whether a word occurs in the item.
 func (i *Item) Mentions(word string) bool {
 	found := false
@@ -193,6 +226,9 @@ type condition struct {
 }
 
 func (s *scanner) directive(d []token) {
+	if s.called() {
+		s.end()
+	}
 	word := ""
 	if len(d) > 1 {
 		word = d[1].text
@@ -229,7 +265,32 @@ func (s *scanner) condition() string {
 	return strings.Join(out, " && ")
 }
 
+// called reports that what has been collected is a macro's call, and nothing else: SD_FLAG(x). It needs no
+// semicolon if the macro brings one. Attributes stand before what they are of.
+func (s *scanner) called() bool {
+	if s.braces > 0 || s.paren > 0 || len(s.cur) < 3 || s.cur[0].column > 0 || !isWord(s.cur[0].text) ||
+		strings.HasPrefix(s.cur[0].text, "__") || s.cur[1].text != "(" {
+		return false
+	}
+	depth := 0
+	for i, t := range s.cur[1:] {
+		switch t.text {
+		case "(":
+			depth++
+		case ")":
+			depth--
+		}
+		if depth == 0 {
+			return i == len(s.cur)-2
+		}
+	}
+	return false
+}
+
 func (s *scanner) token(t token) {
+	if t.column == 0 && isWord(t.text) && s.called() {
+		s.end() // and t begins another
+	}
 	if t.text == "{" && s.braces == 0 && s.paren == 0 {
 		s.body = opensBody(s.cur)
 	}
@@ -355,7 +416,7 @@ func (i *Item) classify() {
 func (i *Item) declared(head []token) {
 	initialised := len(head) < len(i.tokens)
 	at := paramsAt(head)
-	if at < 0 || initialised && at > 1 {
+	if at < 0 || at > 1 && (initialised || attributes[head[at-1].text] && declarator(head[:at]) != "") {
 		i.Kind, i.Name = Variable, variableName(head)
 		return
 	}
@@ -368,6 +429,9 @@ func (i *Item) declared(head []token) {
 		}
 	}
 }
+
+// attributes take arguments, and stand behind a variable (include/linux/compiler_attributes.h).
+var attributes = map[string]bool{"__aligned": true, "__section": true, "__attribute__": true, "__alias": true, "__counted_by": true}
 
 // callee names a function by the word before its parameters, or, when that is a
 // macro that makes one, by the macro's first argument.
@@ -417,10 +481,43 @@ func paramsAt(head []token) int {
 func variableName(head []token) string {
 	for n, t := range head {
 		if t.text == "[" || t.text == ":" {
-			return lastWord(head[:n])
+			head = head[:n]
+			break
 		}
 	}
+	if name := declarator(head); name != "" {
+		return name
+	}
 	return lastWord(head)
+}
+
+// basic are the words that can make a type together.
+var basic = map[string]bool{"void": true, "char": true, "short": true, "int": true, "long": true, "float": true, "double": true,
+	"signed": true, "unsigned": true, "bool": true, "_Bool": true}
+
+// qualifiers stand before a type.
+var qualifiers = map[string]bool{"static": true, "extern": true, "const": true, "volatile": true, "register": true, "inline": true}
+
+// declarator returns the name behind the type of a declaration, whatever attributes follow it (int x __attr),
+// "" if no word is left but such as look like an attribute.
+func declarator(head []token) (name string) {
+	typed, depth := false, 0
+	for n, t := range head {
+		switch {
+		case t.text == "(":
+			depth++
+		case t.text == ")":
+			depth--
+		case depth > 0 || !isWord(t.text) || strings.HasPrefix(t.text, "__") || qualifiers[t.text]:
+		case basic[t.text] || t.text == "struct" || t.text == "union" || t.text == "enum":
+			typed = typed || basic[t.text]
+		case !typed || n > 0 && (head[n-1].text == "struct" || head[n-1].text == "union" || head[n-1].text == "enum"):
+			typed = true
+		default:
+			name = t.text
+		}
+	}
+	return name
 }
 
 // lastWord is the last word outside of parentheses.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"plugsched"
+	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
@@ -29,6 +30,9 @@ type Plan struct {
 	Symbols     *symbols.Table
 	Springboard *isa.Springboard
 	Types       *image.Types // of the scheduler's units
+
+	Features map[string]bool    // as they are to be when the module takes over
+	Values   []bind.WantedValue // the same of variables
 }
 
 // Link assembles the bound units and links them with the runtime in dir. It

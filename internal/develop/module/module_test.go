@@ -99,6 +99,7 @@ func tiny(t *testing.T) *Plan {
 		return &boundary.Function{Name: name, Base: name, Unit: unit, Addr: addr, Size: size, Class: c, Jump: jump, Shipped: shipped}
 	}
 	return &Plan{
+		Features: map[string]bool{"B": true, "A": false}, Values: []bind.WantedValue{{Name: "slice", Addr: 0x6000, Size: 4, Wanted: 3000}},
 		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
 		Boundary: &boundary.Boundary{Release: "6.1.0-test", BuildID: "abcd",
 			Functions: []*boundary.Function{
@@ -139,6 +140,10 @@ func TestTables(t *testing.T) {
 		"plugsched_nr_ranges":        {".quad 4"},
 		"plugsched_tables":           {".quad fair_sched_class, __plugsched_new_fair_sched_class, 208, 0, 0"},
 		"plugsched_nr_tables":        {".quad 1"},
+		"plugsched_wishes":           {".quad .Lname6, 0", ".quad .Lname7, 1"},
+		"plugsched_nr_wishes":        {".quad 2"},
+		"plugsched_values":           {".quad _stext + 0x5000, 4, 0xbb8, 0"},
+		"plugsched_nr_values":        {".quad 1"},
 		"plugsched_nr_orig_features": {".quad 3"},
 		"plugsched_build_id":         {`.asciz "abcd"`},
 		"plugsched_release":          {`.asciz "6.1.0-test"`},

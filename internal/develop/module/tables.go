@@ -4,6 +4,8 @@ package module
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -29,6 +31,7 @@ func tables(p *Plan) string {
 	g.redirects()
 	g.ranges()
 	g.classTables()
+	g.wishes()
 	g.scalars()
 	return g.b.String()
 }
@@ -168,6 +171,24 @@ func (g *tableWriter) classTables() {
 		}
 	}
 	g.close("plugsched_tables", n)
+}
+
+// wishes lists what is to be otherwise with this scheduler of what it inherits.
+func (g *tableWriter) wishes() {
+	g.open(`.data.rel.ro, "aw"`, "plugsched_wishes")
+	for _, name := range slices.Sorted(maps.Keys(g.plan.Features)) {
+		set := 0
+		if g.plan.Features[name] {
+			set = 1
+		}
+		g.line(".quad %s, %d", g.name(name), set)
+	}
+	g.close("plugsched_wishes", len(g.plan.Features))
+	g.open(`.data, "aw"`, "plugsched_values")
+	for _, v := range g.plan.Values {
+		g.line(".quad %s, %d, %#x, 0", g.kernel(v.Addr), v.Size, v.Wanted)
+	}
+	g.close("plugsched_values", len(g.plan.Values))
 }
 
 func (g *tableWriter) scalars() {

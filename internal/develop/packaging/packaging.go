@@ -36,6 +36,7 @@ type Scheduler struct {
 	Commit, Tool     string
 	Signed           bool
 	Replaced         []string  // functions that it redirects
+	Changes          []string  // subjects of the developer's commits, the newest first
 	Time             time.Time // of everything in the package
 
 	// Files of this machine.
@@ -67,6 +68,9 @@ func Build(dir string, s *Scheduler) (paths []string, err error) {
 	for _, f := range []format{{deb.Default, ""}, {rpm.DefaultRPM, "1"}} {
 		info := s.info(tmp, contents)
 		info.Release = f.release
+		if f.release == "" {
+			info.License = "" // dpkg has no such field, the file copyright says it
+		}
 		name := f.packager.ConventionalFileName(info)
 		if err := write(f.packager, info, filepath.Join(tmp, name)); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -103,7 +107,7 @@ func (s *Scheduler) info(scripts string, contents files.Contents) *nfpm.Info {
 	info := &nfpm.Info{
 		Name: s.name(), Version: s.Version, VersionSchema: "none", Arch: s.Arch, Platform: "linux",
 		Section: "kernel", Priority: "optional", Maintainer: s.Maintainer, License: "GPL-2.0-only AND BSD-3-Clause",
-		Description: s.Summary + "\n" + fmt.Sprintf("A scheduler for the running kernel, Linux %s. Installing the package makes it\nthe running scheduler, removing it gives the kernel its own back.", s.Release),
+		Description: s.description(),
 		MTime:       s.Time,
 		Overridables: nfpm.Overridables{
 			Umask: 0o022,
@@ -130,7 +134,7 @@ var templates embed.FS
 
 // stage writes what has to be made into a directory, and returns the package's files.
 func (s *Scheduler) stage(tmp string) (files.Contents, error) {
-	for _, name := range []string{"preinst", "postinst", "prerm", "postrm", "unit", "copyright"} {
+	for _, name := range []string{"preinst", "postinst", "prerm", "postrm", "unit", "copyright", "overrides"} {
 		if err := s.render(name, filepath.Join(tmp, name)); err != nil {
 			return nil, err
 		}
@@ -154,6 +158,13 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 		}
 		return err
 	}); err != nil {
+		return nil, err
+	}
+	changelog, err := compress(s.changelog())
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "changelog.gz"), changelog, 0o644); err != nil {
 		return nil, err
 	}
 	for name, text := range s.Documents {
@@ -186,6 +197,9 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 	add(filepath.Join(tmp, "unit"), "/usr/lib/systemd/system/"+installed.Unit(s.Release), 0o644)
 	doc := path.Join("/usr/share/doc", s.name())
 	add(filepath.Join(tmp, "copyright"), path.Join(doc, "copyright"), 0o644)
+	add(filepath.Join(tmp, "changelog.gz"), path.Join(doc, "changelog.gz"), 0o644)
+	add(filepath.Join(tmp, "overrides"), "/usr/share/lintian/overrides/"+s.name(), 0o644)
+	list[len(list)-1].Packager = "deb" // whose checker it is for
 	for _, dir := range append(directories(to, made), doc) {
 		list = append(list, &files.Content{Type: files.TypeDir, Destination: dir, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o755, MTime: s.Time}})
 	}
@@ -233,6 +247,7 @@ func (s *Scheduler) render(name, to string) error {
 	err = t.Execute(&b, map[string]any{
 		"Name": s.name(), "Version": s.Version, "Release": s.Release, "BuildID": s.BuildID, "Module": s.ModuleName, "Signed": s.Signed,
 		"Replaced": s.Replaced, "Dir": s.dir(), "Unit": installed.Unit(s.Release), "Guard": installed.GuardFile(s.Release),
+		"Nobody": strings.HasSuffix(s.Maintainer, "@localhost>"),
 	})
 	if err != nil {
 		return err

@@ -31,10 +31,11 @@ func scheduler(t *testing.T) *Scheduler {
 	}
 	return &Scheduler{
 		Arch:    arch.X86.Package,
-		Config:  Config{Name: "fast", Version: "0.3+local", Maintainer: "Jane Doe <jane@example.org>", Summary: "a fast one"},
+		Config:  Config{Name: "fast", Version: "0.3+local", Maintainer: "Jane Doe <jane@example.org>", Summary: "fast one"},
 		Release: release, BuildID: "00ab", ModuleName: "plugsched_01234567", Commit: "c", Tool: "t", Replaced: []string{"schedule_tick", "yield"},
-		Time:   time.Unix(1700000000, 0).UTC(),
-		Module: file("ko"), Description: file("yaml"), Boundary: file("json"), Installer: file("tool"),
+		Changes: []string{strings.Repeat("sched: a long subject ", 9), "sched: first"},
+		Time:    time.Unix(1700000000, 0).UTC(),
+		Module:  file("ko"), Description: file("yaml"), Boundary: file("json"), Installer: file("tool"),
 		Documents: map[string][]byte{"man/plugsched.8": []byte("page"), "completions/bash": []byte("complete")},
 	}
 }
@@ -120,6 +121,7 @@ var wantFiles = []string{
 	"-rw-r--r-- root root /usr/lib/plugsched/6.1.0-1-amd64/scheduler.yaml",
 	"-rw-r--r-- root root /usr/lib/systemd/system/plugsched-6.1.0-1-amd64.service",
 	"drwxr-xr-x root root /usr/share/doc/fast-6.1.0-1-amd64",
+	"-rw-r--r-- root root /usr/share/doc/fast-6.1.0-1-amd64/changelog.gz",
 	"-rw-r--r-- root root /usr/share/doc/fast-6.1.0-1-amd64/copyright",
 }
 
@@ -133,21 +135,21 @@ func TestDeb(t *testing.T) {
 			t.Errorf("%s: %q, want %q", field, got, want)
 		}
 	}
-	if got := run(t, "dpkg-deb", "-f", deb, "Description"); !strings.HasPrefix(got, "a fast one\n") || !strings.Contains(got, "Linux 6.1.0-1-amd64") {
+	if got := run(t, "dpkg-deb", "-f", deb, "Description"); !strings.HasPrefix(got, "fast one\n") || !strings.Contains(got, "Linux 6.1.0-1-amd64") {
 		t.Errorf("description %q", got)
 	}
 	var got []string
 	for _, l := range strings.Split(strings.TrimSpace(run(t, "dpkg-deb", "-c", deb)), "\n") {
 		f := strings.Fields(l)
 		path := strings.TrimSuffix(strings.TrimPrefix(f[5], "."), "/")
-		if !slices.Contains([]string{"/usr", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share", "/usr/share/doc"}, path) {
+		if !slices.Contains([]string{"/usr", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share", "/usr/share/doc", "/usr/share/lintian", "/usr/share/lintian/overrides"}, path) {
 			got = append(got, f[0]+" "+strings.Replace(f[1], "/", " ", 1)+" "+path)
 		}
 		if f[3] != "2023-11-14" || f[4] != "22:13" {
 			t.Errorf("time: %s", l)
 		}
 	}
-	if !slices.Equal(got, wantFiles) {
+	if !slices.Equal(got, append(slices.Clone(wantFiles), "-rw-r--r-- root root /usr/share/lintian/overrides/fast-6.1.0-1-amd64")) {
 		t.Errorf("files:\n%s", strings.Join(got, "\n"))
 	}
 	dir := t.TempDir()
@@ -162,6 +164,37 @@ func TestDeb(t *testing.T) {
 	p, err := installed.Read(filepath.Join(dir, installed.Dir, release))
 	if err != nil || p.String() != "fast-6.1.0-1-amd64 0.3+local" || p.Module != "plugsched_01234567" || p.BuildID != "00ab" {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestLintian: Debian's checker finds nothing to complain of that is not overridden with a reason,
+// and no override is for nothing.
+func TestLintian(t *testing.T) {
+	t.Parallel() // it takes its time
+	if _, err := exec.LookPath("lintian"); err != nil {
+		t.Skip("lintian is not installed: run `make setup`")
+	}
+	args := []string{"--fail-on", "error,warning,info", "--display-info"}
+	if os.Geteuid() == 0 {
+		args = append(args, "--allow-root")
+	}
+	for name, maintainer := range map[string]string{"fast": "Jane Doe <jane@example.org>", "nobodys": "plugsched <plugsched@localhost>"} {
+		s := scheduler(t)
+		s.Name, s.Maintainer = name, maintainer
+		program := filepath.Join(t.TempDir(), "main.c")
+		if err := os.WriteFile(program, []byte("int main(void) { return 0; }\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run(t, "gcc", "-static", "-o", s.Installer, program)
+		run(t, "strip", "--remove-section=.comment", s.Installer)
+		s.Documents["man/plugsched.8"] = []byte(".TH PLUGSCHED 8\n.SH NAME\nplugsched \\- update the scheduler\n")
+		deb, _ := build(t, s)
+		args = append(args, deb)
+	}
+	cmd := exec.CommandContext(t.Context(), "lintian", args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

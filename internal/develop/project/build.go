@@ -237,8 +237,10 @@ func (p *Project) compile(ctx context.Context, in *inputs) (units []module.Unit,
 // bound is what the boundary makes of the units.
 type bound struct {
 	*bind.Bound
-	types *image.Types // of one unit: all of them know the scheduler's structures
-	src   *edits.Set
+	types  *image.Types // of one unit: all of them know the scheduler's structures
+	src    *edits.Set
+	wishes *bind.Wishes
+	values []bind.WantedValue
 }
 
 // bind applies the boundary to every unit, and refuses what would not take
@@ -272,8 +274,9 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 			return nil, err
 		}
 	}
-	b := &bound{Bound: in.kernel.Bind(pristine, edited, src), src: src}
-	sources, err := p.sources(in, units)
+	b := &bound{Bound: in.kernel.Bind(pristine, edited, src), src: src, wishes: wishes(in.config)}
+	b.values = b.Grant(in.kernel, pristine, edited, src, b.wishes)
+	sources, err := p.sources(ctx, in, units)
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +285,13 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 		return nil, err
 	}
 	b.Add(found)
+	undefined := map[string][]string{}
+	for _, u := range units {
+		if undefined[u.Name], err = module.Undefined(u.Object); err != nil {
+			return nil, err
+		}
+	}
+	b.Add(&bind.Changes{Refusals: in.kernel.CompareUndefined(undefined, src)})
 	for _, u := range units {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -302,7 +312,22 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 		refusals, warnings := in.kernel.CompareTypes(u.Name, now, before, src)
 		b.Add(&bind.Changes{Refusals: refusals, Warnings: warnings})
 	}
-	return b, nil
+	if err := b.Blame(sources); err != nil {
+		return nil, err
+	}
+	return b, b.Settle(src, sources)
+}
+
+// wishes are those of plugsched.yaml, which boundary.LoadConfig has checked.
+func wishes(cfg *boundary.Config) *bind.Wishes {
+	w := &bind.Wishes{Features: map[string]bool{}, Values: map[string]uint64{}, File: configFile, Line: cfg.Line}
+	for name, text := range cfg.Features {
+		w.Features[name] = text == "true"
+	}
+	for name, text := range cfg.Values {
+		w.Values[name], _ = boundary.Number(text)
+	}
+	return w
 }
 
 func parse(a *arch.Arch, path string) (*asm.Unit, error) {
@@ -317,7 +342,8 @@ func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
 	err = p.stage("link", "linking the module", "", func() (string, error) {
 		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
-			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types})
+			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types,
+			Features: b.wishes.Features, Values: b.values})
 		return module.Name + ".ko", err
 	})
 	return ko, err

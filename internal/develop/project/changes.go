@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,16 +66,62 @@ func (p *Project) changes(ctx context.Context, t *fetch.Target) (*edits.Set, err
 }
 
 // sources says where the checks of the source look.
-func (p *Project) sources(in *inputs, units []module.Unit) (*bind.Sources, error) {
+func (p *Project) sources(ctx context.Context, in *inputs, units []module.Unit) (*bind.Sources, error) {
 	s := &bind.Sources{Tree: p.Dir, SchedDir: schedDir, Kernel: in.target.Source, Ours: in.config.HeaderLines(),
-		Dirs: in.target.CodeDirs()}
+		Dirs: in.target.CodeDirs(), Config: in.target.Config}
+	s.Macros = func(pristine bool, texts map[string]string, define []string) (map[string]bool, error) {
+		if pristine {
+			before := slices.Collect(maps.Values(in.pristine))
+			return module.Macros(ctx, p.tree(in.target, p.state("source")), p.state("macros"), before, texts, define)
+		}
+		return module.Macros(ctx, in.tree, p.state("macros"), units, texts, define)
+	}
 	for _, u := range units {
 		s.Compiled = append(s.Compiled, u.Deps...)
 	}
-	var err error
+	s.Flags = p.flags(in, units)
+	text, err := os.ReadFile(p.state("source", schedDir, "Makefile"))
+	if err != nil {
+		return nil, err
+	}
+	s.Makefile = string(text)
 	if s.ListedBefore, err = module.Others(p.state("pristine")); err != nil {
 		return nil, err
 	}
 	s.Listed, err = module.Others(p.state("edited"))
 	return s, err
+}
+
+// flags are the options that units are compiled with and were not, and the other way round. What
+// differs because the module's units and the kernel's lie in different places is no option.
+func (p *Project) flags(in *inputs, units []module.Unit) map[string][]string {
+	options := func(u module.Unit) map[string]bool {
+		m := map[string]bool{}
+		for i, a := range u.Command {
+			if strings.HasPrefix(a, "-") && a != "-include" && !strings.Contains(a, p.Dir) && i > 0 {
+				m[a] = true
+			}
+		}
+		return m
+	}
+	out := map[string][]string{}
+	for _, u := range units {
+		was, ok := in.pristine[u.Name]
+		if !ok {
+			continue
+		}
+		before, now := options(was), options(u)
+		for o := range now {
+			if !before[o] {
+				out[u.Name] = append(out[u.Name], "+"+o)
+			}
+		}
+		for o := range before {
+			if !now[o] {
+				out[u.Name] = append(out[u.Name], "-"+o)
+			}
+		}
+		slices.Sort(out[u.Name])
+	}
+	return out
 }

@@ -68,7 +68,7 @@ func TestChanges(t *testing.T) {
 	}
 	write(t, "old.o\n", p.state("pristine"), "others")
 	write(t, "sub/ old.o\n", p.state("edited"), "others")
-	s, err := p.sources(&inputs{target: &fetch.Target{Source: "/s"}, config: &boundary.Config{}}, []module.Unit{{Deps: []string{"/a"}}, {Deps: []string{"/b"}}})
+	s, err := p.sources(t.Context(), &inputs{target: &fetch.Target{Source: "/s"}, config: &boundary.Config{}}, []module.Unit{{Deps: []string{"/a"}}, {Deps: []string{"/b"}}})
 	if err != nil || s.Kernel != "/s" || !slices.Equal(s.Compiled, []string{"/a", "/b"}) || !slices.Equal(s.Listed, []string{"sub/", "old.o"}) || !slices.Equal(s.ListedBefore, []string{"old.o"}) {
 		t.Errorf("%+v, %v", s, err)
 	}

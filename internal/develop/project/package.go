@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ func (p *Project) pack(in *inputs, d *desc.Description, signed bool) (paths []st
 		s := &packaging.Scheduler{
 			Config: in.about.Config, Time: in.about.time, Installer: in.about.installer,
 			Arch: in.kernel.Arch.Package, Release: d.Release, BuildID: d.BuildID, ModuleName: d.Name, Commit: d.Commit, Tool: d.Tool,
-			Signed: signed, Replaced: d.Replaced,
+			Signed: signed, Replaced: d.Replaced, Changes: in.about.changes,
 			Module: p.Module(), Description: p.Description(), Boundary: p.state(boundaryFile),
 		}
 		if p.Documents != nil {
@@ -46,7 +47,8 @@ func (p *Project) pack(in *inputs, d *desc.Description, signed bool) (paths []st
 // before anything is compiled.
 type about struct {
 	packaging.Config
-	commit    string // the state of the developer's tree, "" when there is no history
+	commit    string   // the state of the developer's tree, "" when there is no history
+	changes   []string // subjects of the commits on top of the pristine source
 	time      time.Time
 	installer string // path
 }
@@ -59,6 +61,9 @@ func (p *Project) about(ctx context.Context, cfg *boundary.Config, release strin
 		return a, err
 	}
 	if err := p.defaults(ctx, release, a.commit, &a.Config); err != nil {
+		return a, err
+	}
+	if a.changes, err = p.subjects(ctx); err != nil {
 		return a, err
 	}
 	if a.time, err = p.time(ctx); err != nil {
@@ -100,6 +105,15 @@ func (p *Project) commits(ctx context.Context) (string, error) {
 		return "0", err
 	}
 	return p.gitOutput(ctx, "rev-list", "--count", pristineRef+"..HEAD")
+}
+
+// subjects are those of the same commits, the newest first.
+func (p *Project) subjects(ctx context.Context) ([]string, error) {
+	if known, err := p.revision(ctx, pristineRef); known == "" || err != nil {
+		return nil, err
+	}
+	text, err := p.gitOutput(ctx, "log", "--format=%s", pristineRef+"..HEAD")
+	return slices.DeleteFunc(strings.Split(text, "\n"), func(s string) bool { return strings.TrimSpace(s) == "" }), err
 }
 
 // commit names the state of the developer's tree, "" when it has no history.

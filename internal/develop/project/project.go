@@ -164,7 +164,13 @@ func (p *Project) Target() (*fetch.Target, error) {
 // Boundary returns the boundary that init derived.
 func (p *Project) Boundary() (*boundary.Boundary, error) {
 	b := &boundary.Boundary{}
-	return b, readJSON(p.state(boundaryFile), b)
+	if err := readJSON(p.state(boundaryFile), b); err != nil {
+		return nil, err
+	}
+	if b.Release == "" {
+		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.state(boundaryFile))
+	}
+	return b, nil
 }
 
 // Reproduction returns how the pristine source compared with the kernel.

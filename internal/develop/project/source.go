@@ -184,6 +184,10 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 #   some_variable: reason
 # headers:                   # macros outside of kernel/sched that only the scheduler uses
 #   SOME_MACRO: reason
+# features:                  # of kernel/sched/features.h, as they are to be with this scheduler
+#   SOME_FEATURE: true
+# values:                    # of the kernel's variables, as they are to be with this scheduler
+#   some_variable: 42
 # sidecar:                   # functions outside of the scheduler that change with it
 #   kernel/some_file.c:
 #     some_function: reason

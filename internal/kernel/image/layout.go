@@ -34,10 +34,10 @@ type Variable struct {
 
 // Layout is a structure or union as the compiler laid it out.
 type Layout struct {
-	Size     int64 // bytes
-	Members  []Member
-	DeclFile string // relative to the kernel tree
-	DeclLine int
+	Size     int64    `json:"size"` // bytes
+	Members  []Member `json:"members"`
+	DeclFile string   `json:"decl_file"` // relative to the kernel tree
+	DeclLine int      `json:"decl_line"`
 }
 
 // Equal reports whether the two are the same to code that uses them; where they
@@ -50,12 +50,12 @@ func (l Layout) Equal(m Layout) bool {
 // follow it, with offsets from the outermost structure; its name and theirs are
 // joined by "." if it has one.
 type Member struct {
-	Name      string // "" for an anonymous structure or union
-	Offset    int64  // bytes from the structure's start
-	Size      int64  // bytes of the type; 0 for a flexible array
-	BitOffset int64  // of a bit field from Offset
-	BitSize   int64  // 0 if it is no bit field
-	Type      string // in C notation, without qualifiers
+	Name      string `json:"name"`       // "" for an anonymous structure or union
+	Offset    int64  `json:"offset"`     // bytes from the structure's start
+	Size      int64  `json:"size"`       // bytes of the type; 0 for a flexible array
+	BitOffset int64  `json:"bit_offset"` // of a bit field from Offset
+	BitSize   int64  `json:"bit_size"`   // 0 if it is no bit field
+	Type      string `json:"type"`       // in C notation, without qualifiers
 }
 
 // Prototype is a function as its definition declares it.

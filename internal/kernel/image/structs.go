@@ -17,12 +17,12 @@ import (
 
 // Structure is what is known about who uses a structure.
 type Structure struct {
-	Name string // "struct rq"
+	Name string `json:"name"` // "struct rq"
 	Layout
 	// Units are the compilation units outside of Options.SourceDirs that know the
 	// complete type, so that they could use its members. Sorted.
-	Units []string
-	Uses  []MemberUse // as Layout.Members
+	Units []string    `json:"units"`
+	Uses  []MemberUse `json:"uses"` // as Layout.Members
 }
 
 // MemberUse says who uses a member.
@@ -30,15 +30,16 @@ type MemberUse struct {
 	// Inside and Outside are functions with an instruction that uses the member of
 	// a variable, or by way of a register in which, as debug information says, a
 	// pointer to the structure is. They are sure, and not all. Sorted.
-	Inside, Outside []string
-	Writers         []string // those of Outside that write it
+	Inside  []string `json:"inside"`
+	Outside []string `json:"outside"`
+	Writers []string `json:"writers"` // those of Outside that write it
 	// Perhaps are functions outside, in units that know the type, with an
 	// instruction that uses memory at the member's distance from some register:
 	// what the register points at is not known. At most one of each unit, and
 	// maxPerhaps of all. Sorted.
-	Perhaps      []string
-	PerhapsUnits int  // how many units have such functions
-	Idle         bool // the scheduler has no instruction that could use it
+	Perhaps      []string `json:"perhaps"`
+	PerhapsUnits int      `json:"perhaps_units"` // how many units have such functions
+	Idle         bool     `json:"idle"`          // the scheduler has no instruction that could use it
 }
 
 const maxPerhaps = 16

@@ -130,8 +130,8 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// TestWentBack: what the kernel did by itself is noted once, when it was.
-func TestWentBack(t *testing.T) {
+// TestRolledBack: what the kernel did by itself is noted once, when it was.
+func TestRolledBack(t *testing.T) {
 	l := machine(t)
 	finished := live.Boottime() - 100*time.Millisecond
 	l.loaded(t, "plugsched_aa", "rolled back", finished)

@@ -64,8 +64,8 @@ func TestMadeUpMachine(t *testing.T) {
 	refused("as a user", err, "removing a scheduler needs root")
 }
 
-// TestSettleWentBack: a module that is left meanwhile is no success.
-func TestSettleWentBack(t *testing.T) {
+// TestSettleRolledBack: a module that is left meanwhile is no success.
+func TestSettleRolledBack(t *testing.T) {
 	h := fakeHost(t)
 	load(t, h, "plugsched_aa", "rolled back", "report", "SysRq\n")
 	var back *RolledBackError

@@ -21,12 +21,14 @@ import (
 
 // Leftovers says what still refers to a module that was unloaded.
 type Leftovers struct {
-	Heads    []string // functions that still jump into it
-	Pointers []string // places in the kernel's static data that hold an address in it
-	Stacks   []string // tasks with a frame in it
-	Timers   int      // armed timers that would call it
+	Heads    []string `json:"heads"`    // functions that still jump into it
+	Pointers []string `json:"pointers"` // places in the kernel's static data that hold an address in it
+	Stacks   []string `json:"stacks"`   // tasks with a frame in it
+	Timers   int      `json:"timers"`   // armed timers that would call it
 	// Checked counts what was looked at, so that an empty result means something.
-	Functions, Words, Tasks int
+	Functions int `json:"functions"`
+	Words     int `json:"words"`
+	Tasks     int `json:"tasks"`
 }
 
 // Deadly reports references that will be followed. A pointer in data may be

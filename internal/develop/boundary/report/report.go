@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"io"
+	"strings"
 
 	"plugsched/internal/develop/boundary"
 )
@@ -22,13 +23,34 @@ var pageTemplate = template.Must(template.New("page").Parse(page))
 type item struct {
 	Name     string   `json:"n"`
 	Class    string   `json:"c"`
+	Unit     string   `json:"u,omitempty"`
 	File     string   `json:"f,omitempty"`
 	Line     int      `json:"l,omitempty"`
 	Type     string   `json:"t,omitempty"`
-	Facts    []string `json:"w"`
+	Facts    []string `json:"w,omitempty"`
 	Callers  []string `json:"i,omitempty"` // of a variable: who uses it
 	Callees  []string `json:"o,omitempty"`
 	Variable bool     `json:"v,omitempty"`
+}
+
+// class is a line of the page's legend.
+type class struct {
+	Name string `json:"n"`
+	Says string `json:"d"`
+}
+
+// classes are in the order in which the page lists them: what moves first.
+func classes() []class {
+	var out []class
+	add := func(name, describe string) { out = append(out, class{name, strings.TrimPrefix(describe, name+": ")}) }
+	for _, c := range boundary.Classes {
+		add(string(c), c.Describe())
+	}
+	add("absent", "no code of its own in the kernel: inlined everywhere, or weak and replaced")
+	for _, c := range boundary.ObjectClasses {
+		add(string(c), "a variable: "+strings.TrimPrefix(c.Describe(), string(c)+": "))
+	}
+	return out
 }
 
 // Write renders the page. In a browser, #f=NAME shows a function, #q=TEXT
@@ -38,15 +60,20 @@ func Write(w io.Writer, b *boundary.Boundary) error {
 	if err != nil {
 		return err
 	}
+	legend, err := json.Marshal(classes())
+	if err != nil {
+		return err
+	}
 	return pageTemplate.Execute(w, map[string]any{
-		"Release": b.Release, "BuildID": b.BuildID, "Obstacle": b.Obstacle, "Items": template.JS(data),
+		"Release": b.Release, "BuildID": b.BuildID, "Obstacle": b.Obstacle,
+		"Classes": template.JS(legend), "Items": template.JS(data),
 	})
 }
 
 func items(b *boundary.Boundary) []item {
 	var out []item
 	for _, f := range b.Functions {
-		i := item{Name: f.Name, Class: string(f.Class), File: f.DeclFile, Line: f.DeclLine, Callers: f.Callers, Callees: f.Callees}
+		i := item{Name: f.Name, Class: string(f.Class), Unit: f.Unit, File: f.DeclFile, Line: f.DeclLine, Callers: f.Callers, Callees: f.Callees}
 		for _, fact := range f.Facts {
 			i.Facts = append(i.Facts, fact.Text)
 		}
@@ -59,7 +86,7 @@ func items(b *boundary.Boundary) []item {
 		out = append(out, i)
 	}
 	for _, x := range b.Absent {
-		i := item{Name: x.Name, Class: "absent", File: x.DeclFile, Line: x.DeclLine, Callers: x.Into}
+		i := item{Name: x.Name, Class: "absent", Unit: x.Unit, File: x.DeclFile, Line: x.DeclLine, Callers: x.Into}
 		if x.Over != "" {
 			i.Facts = []string{"is weak, and replaced by " + x.Over}
 		}
@@ -69,7 +96,8 @@ func items(b *boundary.Boundary) []item {
 		out = append(out, i)
 	}
 	for _, o := range b.Objects {
-		i := item{Name: o.Name, Class: string(o.Class), File: o.DeclFile, Line: o.DeclLine, Type: o.Type, Facts: []string{o.Why}, Variable: true}
+		i := item{Name: o.Name, Class: string(o.Class), Unit: o.Unit, File: o.DeclFile, Line: o.DeclLine, Type: o.Type,
+			Facts: []string{o.Why}, Variable: true}
 		for _, f := range o.Outside {
 			i.Facts = append(i.Facts, "is named outside of the scheduler by "+f)
 		}

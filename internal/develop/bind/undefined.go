@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bind
+
+import (
+	"slices"
+	"strings"
+
+	"plugsched/internal/develop/asm"
+	"plugsched/internal/develop/edits"
+)
+
+// RuntimePrefix begins what runtime/api.h offers to the scheduler's files.
+const RuntimePrefix = "plugsched_"
+
+// modules are symbols that the module loader's build gives to every module (scripts/mod/modpost.c,
+// add_header()).
+var modules = []string{"__this_module", "init_module", "cleanup_module"}
+
+// CompareUndefined refuses names that nothing defines: neither the units nor this kernel.
+// undefined are those of the edited units' objects, by unit.
+func (k *Kernel) CompareUndefined(undefined map[string][]string, src *edits.Set) []Refusal {
+	before := map[string]bool{}
+	for _, u := range k.pristine {
+		for _, d := range u.Defs {
+			u.Refs(d, func(name string, _ bool) { before[name] = true })
+		}
+	}
+	var out []Refusal
+	for _, unit := range unitNames(k.edited) {
+		for _, name := range undefined[unit] {
+			if before[name] || strings.HasPrefix(name, RuntimePrefix) || slices.Contains(modules, name) || k.find(name) != nil {
+				continue
+			}
+			if _, d := defines(k.edited, name); d != nil {
+				continue
+			}
+			if by := k.edited[unit].User(name); by != nil {
+				out = append(out, k.undefinedName(name, by, unit, src))
+			}
+		}
+	}
+	return out
+}
+
+// undefinedName is the refusal of a name that a definition uses.
+func (k *Kernel) undefinedName(name string, by *asm.Def, unit string, src *edits.Set) Refusal {
+	user := k.sourceName(by.Name)
+	r := Refusal{Class: Undefined, Name: name, File: unit, Why: "is used by " + user + ", and this kernel has no such function or variable",
+		Do: "undo the change, or bring along what it needs, in the scheduler's files and by a name of its own"}
+	if e := src.Find(user, edits.Function, edits.Variable, edits.Call); e != nil && !e.Gone {
+		r.File, r.Line = e.File, e.At
+	}
+	for _, e := range src.Changes { // a header's inline function, for one, is where it is written
+		if line := e.LineOf(name); line > 0 && !e.Gone {
+			r.File, r.Line = e.File, line
+			break
+		}
+	}
+	return r
+}
