@@ -119,7 +119,8 @@ func (s *session) state(ctx context.Context) (map[string]string, error) {
 	for name, command := range map[string]string{
 		"features": "cat " + features,
 		"sysctls":  "cd /proc/sys/kernel && for f in sched_*; do echo $f $(cat $f); done",
-		"debugfs":  "cd /sys/kernel/debug/sched && find . | sort && cat latency_ns min_granularity_ns wakeup_granularity_ns tunable_scaling migration_cost_ns nr_migrate verbose 2>/dev/null",
+		"debugfs":  "cd /sys/kernel/debug/sched && find . | sort && " +
+			"for f in $(find . -maxdepth 1 -name '*_ns' | sort) tunable_scaling nr_migrate verbose; do echo $f $(cat $f); done",
 		"domains":  "cd /sys/kernel/debug/sched/domains 2>/dev/null && find . -type f | sort | while read f; do case $f in */max_newidle*) ;; *) echo $f $(cat $f);; esac; done",
 		"modules":  "lsmod | awk 'NR > 1 { print $1 }'",
 	} {
