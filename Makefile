@@ -70,6 +70,7 @@ test: bin/times
 test-all: export FULL = 1
 test-all:
 	$(MAKE) test
+	$(MAKE) test-guest RELEASE=6.12
 	$(MAKE) test-debian
 	$(MAKE) test-kernels
 	$(MAKE) test-examples
@@ -111,7 +112,8 @@ test-race: bin/times
 fuzz:
 	GO="$(GO)" ./scripts/fuzz $(FUZZTIME)
 
-# The whole thing: a kernel's packages, builds that must be refused, guests.
+# The whole thing: a kernel's packages, builds that must be refused, guests. RELEASE is a
+# kernel, or a series of which the newest is taken.
 test-guest: build bin/times
 	$(TIMED) $@ $(GO) test -tags guest -count=1 -timeout 60m ./test/guest $(if $(RUN),-run $(RUN)) -v
 

@@ -34,7 +34,8 @@ static void check_queued(struct plugsched_update *u, struct rq *rq, unsigned lon
 		list_for_each_entry(p, array->queue + prio, rt.run_list)
 			check_exiting(u, p, stack);
 	for (node = rb_first_cached(&rq->dl.root); node; node = rb_next(node))
-		check_exiting(u, container_of(node, struct task_struct, dl.rb_node), stack);
+		if (!plugsched_is_server(rb_entry(node, struct sched_dl_entity, rb_node)))
+			check_exiting(u, container_of(node, struct task_struct, dl.rb_node), stack);
 }
 
 static void check_share(struct plugsched_update *u, unsigned int id, unsigned long *stack)

@@ -22,6 +22,19 @@ static bool far(s64 distance)
 	return distance > FAR_NS || distance < -FAR_NS;
 }
 
+#ifdef CONFIG_FAIR_GROUP_SCHED
+static void heal_group_place(struct sched_entity *se)
+{
+#ifdef PLUGSCHED_HAVE_VLAG
+	if (far(se->vlag))
+		se->vlag = 0;
+#else
+	if (far(se->vruntime - se->cfs_rq->min_vruntime))
+		se->vruntime = se->cfs_rq->min_vruntime;
+#endif
+}
+#endif
+
 /*
  * A task between clear and rebuild: what it has is relative to its queue
  * (dequeue_entity()), except that the groups above it were dequeued as sleepers.
@@ -34,37 +47,50 @@ void plugsched_heal_queued(struct task_struct *p)
 #ifdef PLUGSCHED_HAVE_VLAG
 	if (far(se->vlag))
 		se->vlag = 0;
+#ifdef PLUGSCHED_HAVE_REL_DEADLINE
+	/* Without, it gets one anew (place_entity()). */
+	if (se->rel_deadline && far(se->deadline))
+		se->rel_deadline = 0;
+#endif
 #else
 	if (far(se->vruntime))
 		se->vruntime = 0;
 #endif
-#if defined(CONFIG_FAIR_GROUP_SCHED) && !defined(PLUGSCHED_HAVE_VLAG)
+#ifdef CONFIG_FAIR_GROUP_SCHED
 	for (se = se->parent; se; se = se->parent)
-		if (!se->on_rq && far(se->vruntime - se->cfs_rq->min_vruntime))
-			se->vruntime = se->cfs_rq->min_vruntime;
+		if (!se->on_rq)
+			heal_group_place(se);
 #endif
 }
 
 /*
  * A sleeper that is ahead would stay so when it wakes (place_entity()); one that
- * is behind would not.
- * Context: process.
+ * is behind would not, but for a lag, which nobody limits then.
  */
+static void heal_place(struct sched_entity *se)
+{
+#if defined(PLUGSCHED_HAVE_VLAG)
+	if (far(se->vlag))
+		se->vlag = 0;
+#elif defined(CONFIG_FAIR_GROUP_SCHED)
+	if ((s64)(se->vruntime - se->cfs_rq->min_vruntime) > FAR_NS)
+		se->vruntime = se->cfs_rq->min_vruntime;
+#endif
+}
+
+/* Context: process. */
 void plugsched_heal_sleeper(struct task_struct *p)
 {
-#if defined(CONFIG_FAIR_GROUP_SCHED) && !defined(PLUGSCHED_HAVE_VLAG)
 	struct rq_flags rf;
 	struct rq *rq;
 
 	/* The scheduler that was left is not to be trusted with this. */
 	rq = __orig_task_rq_lock(p, &rf);
-	if (!p->on_rq && p->sched_class == &fair_sched_class &&
-	    (s64)(p->se.vruntime - p->se.cfs_rq->min_vruntime) > FAR_NS)
-		p->se.vruntime = p->se.cfs_rq->min_vruntime;
+	if (!p->on_rq && p->sched_class == &fair_sched_class)
+		heal_place(&p->se);
 	rq_unpin_lock(rq, &rf);
 	__orig_raw_spin_rq_unlock(rq);
 	raw_spin_unlock_irqrestore(&p->pi_lock, rf.flags);
-#endif
 }
 
 #ifdef CONFIG_CFS_BANDWIDTH

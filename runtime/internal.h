@@ -14,6 +14,7 @@
 #include <linux/sched/posix-timers.h>
 #include <linux/sched/rt.h>
 
+#include "config.h"
 #include "sched.h"
 
 /* The kernel's own copies of what the module has too; the plain names are its. */
@@ -24,6 +25,9 @@ struct rq *__orig_task_rq_lock(struct task_struct *p, struct rq_flags *rf);
 void __orig_raw_spin_rq_unlock(struct rq *rq);
 void __orig_raw_spin_rq_lock_nested(struct rq *rq, int subclass);
 void __orig_update_rq_clock(struct rq *rq);
+#ifdef PLUGSCHED_HAVE_FAIR_SERVER
+void __orig_dl_server_stop(struct sched_dl_entity *dl_se);
+#endif
 #ifdef CONFIG_CFS_BANDWIDTH
 void __orig_start_cfs_bandwidth(struct cfs_bandwidth *cfs_b);
 #endif
@@ -39,6 +43,44 @@ extern const char * const __orig_sched_feat_names[];
 extern unsigned int __orig_sysctl_sched_features;
 extern struct static_key __orig_sched_feat_keys[];
 #endif
+
+#ifdef PLUGSCHED_HAVE_SCHED_DELAYED
+/* kernel/sched/fair.c: static; the build makes the module's known to the linker. */
+int dequeue_entities(struct rq *rq, struct sched_entity *se, int flags);
+int __orig_dequeue_entities(struct rq *rq, struct sched_entity *se, int flags);
+#endif
+
+/* A sleeper that is only kept on its queue until it has paid what it owes others. */
+static inline bool plugsched_delayed(const struct task_struct *p)
+{
+#ifdef PLUGSCHED_HAVE_SCHED_DELAYED
+	return READ_ONCE(p->se.sched_delayed);
+#else
+	return false;
+#endif
+}
+
+/* What is on the deadline queue for tasks of another class, and is no task. */
+static inline bool plugsched_is_server(const struct sched_dl_entity *dl_se)
+{
+#ifdef PLUGSCHED_HAVE_DL_SERVER
+	return dl_se->dl_server;
+#else
+	return false;
+#endif
+}
+
+/* Tasks on the deadline queue. Context: any. */
+static inline unsigned long plugsched_nr_deadline(const struct rq *rq)
+{
+	unsigned long nr = READ_ONCE(rq->dl.dl_nr_running);
+
+#ifdef PLUGSCHED_HAVE_FAIR_SERVER
+	if (nr && !RB_EMPTY_NODE(&rq->fair_server.rb_node))
+		nr--;
+#endif
+	return nr;
+}
 
 /*
  * Awake, but on no queue: a broken scheduler has lost it. A wake-up or a fork passes

@@ -107,9 +107,15 @@ struct plugsched_value {
 
 static_assert(sizeof(struct plugsched_value) == 4 * 8);
 
-/* What a scheduler does with its own code while the machine is stopped. */
+/*
+ * What a module's scheduler does with its own code while the machine is stopped. There
+ * is no such table of the kernel's functions, which are called by name: the kernel may
+ * have removed the landing instruction that an indirect call needs.
+ */
 struct plugsched_rq_ops {
 	void (*update_clock)(struct rq *rq);
+	void (*finish_delayed)(struct rq *rq, struct sched_entity *se);
+	void (*stop_servers)(struct rq *rq);
 };
 
 /*
@@ -314,6 +320,12 @@ int plugsched_holes_clear(const struct plugsched_module *from);
 void plugsched_clear_rq(int cpu, const struct plugsched_update *u);
 void plugsched_rebuild_rq(int cpu, const struct plugsched_update *u);
 extern const struct plugsched_rq_ops plugsched_rq_ops;
+
+/* delayed.c: context of all: stopped machine, IRQs off, run queue locked. */
+void plugsched_finish_delayed(const struct plugsched_module *from, struct rq *rq);
+void plugsched_finish_emptied(const struct plugsched_module *from, struct rq *rq,
+			      struct task_struct *p);
+void plugsched_finish_own(struct rq *rq, struct sched_entity *se);
 
 /* hooks.c: process context, may sleep. */
 int plugsched_hooks_init(void);

@@ -54,6 +54,7 @@ static void take(struct rq *rq, struct task_struct *p, struct list_head *list)
 	list_add_tail(&p->se.group_node, list);
 }
 
+/* Servers are no tasks, and have been stopped. */
 static void take_deadline(struct rq *rq, struct list_head *list)
 {
 	struct rb_node *node;
@@ -74,15 +75,24 @@ static void take_realtime(struct rq *rq, struct list_head *list)
 	}
 }
 
-static void take_fair(struct rq *rq, struct list_head *list)
+/*
+ * What is taken last is put back first. So each comes back to the queue that it left: where
+ * a task's place is kept as its lag, that is a distance from the mean of all others that
+ * are queued. And as enqueue_entity() adds at the head, rq->cfs_tasks stays in order too.
+ */
+static void take_fair(const struct plugsched_module *from, struct rq *rq, struct list_head *list)
 {
 	struct task_struct *p;
+	LIST_HEAD(reversed);
 
+	plugsched_finish_delayed(from, rq);
 	while (!list_empty(&rq->cfs_tasks)) {
-		/* enqueue_entity() adds at the head: from the tail keeps the order */
-		p = list_last_entry(&rq->cfs_tasks, struct task_struct, se.group_node);
-		take(rq, p, list);
+		p = list_first_entry(&rq->cfs_tasks, struct task_struct, se.group_node);
+		p->sched_class->dequeue_task(rq, p, CLEAR_FLAGS);
+		list_add(&p->se.group_node, &reversed);
+		plugsched_finish_emptied(from, rq, p);
 	}
+	list_splice_tail(&reversed, list);
 }
 
 /*
@@ -111,19 +121,43 @@ static void forget_callers(struct rq *rq, const struct module *owner)
 #endif
 }
 
-/* What the kernel's own scheduler does, and what this module's. */
-static const struct plugsched_rq_ops kernel_rq_ops = {
-	.update_clock = __orig_update_rq_clock,
-};
+static void update_clock(const struct plugsched_module *m, struct rq *rq)
+{
+	if (m)
+		m->rq_ops->update_clock(rq);
+	else
+		__orig_update_rq_clock(rq);
+}
+
+/*
+ * A server gives tasks of another class a part of the CPU. It starts with the first of
+ * them that is queued (enqueue_task_fair()), and goes on with what it had left.
+ */
+static void stop_own_servers(struct rq *rq)
+{
+#ifdef PLUGSCHED_HAVE_FAIR_SERVER
+	if (rq->fair_server.dl_server_active)
+		dl_server_stop(&rq->fair_server);
+#endif
+}
+
+static void stop_servers(const struct plugsched_module *m, struct rq *rq)
+{
+	if (m) {
+		m->rq_ops->stop_servers(rq);
+		return;
+	}
+#ifdef PLUGSCHED_HAVE_FAIR_SERVER
+	if (rq->fair_server.dl_server_active)
+		__orig_dl_server_stop(&rq->fair_server);
+#endif
+}
 
 const struct plugsched_rq_ops plugsched_rq_ops = {
 	.update_clock = update_rq_clock,
+	.finish_delayed = plugsched_finish_own,
+	.stop_servers = stop_own_servers,
 };
-
-static const struct plugsched_rq_ops *ops_of(const struct plugsched_module *m)
-{
-	return m ? m->rq_ops : &kernel_rq_ops;
-}
 
 static void clear(int cpu, const struct plugsched_update *u)
 {
@@ -134,10 +168,11 @@ static void clear(int cpu, const struct plugsched_update *u)
 
 	INIT_LIST_HEAD(list);
 	rq_lock(rq, &rf);
-	ops_of(from)->update_clock(rq);
+	update_clock(from, rq);
+	stop_servers(from, rq);
 	take_deadline(rq, list);
 	take_realtime(rq, list);
-	take_fair(rq, list);
+	take_fair(from, rq, list);
 	if (u->rollback)
 		plugsched_lost_adopt(rq, list);
 	if (from && !u->heal)
@@ -156,7 +191,7 @@ static void rebuild(int cpu, const struct plugsched_update *u)
 	struct rq_flags rf;
 
 	rq_lock(rq, &rf);
-	ops_of(to)->update_clock(rq);
+	update_clock(to, rq);
 	if (to)
 		to->rebuild(rq, true);
 	list_for_each_entry_safe(p, n, list, se.group_node) {

@@ -76,11 +76,44 @@ static bool throttled(struct task_struct *p)
 	return ret;
 }
 
-/* A realtime burst may rightly take all but the last bit of a period. */
-static bool burst_allowed(void)
+/* What fair tasks are sure to get of a CPU's time, whatever others want: of a period, in ns. */
+struct guarantee {
+	u64 runtime, period;
+};
+
+static struct guarantee guarantee_of(const struct rq *rq)
 {
-	return sysctl_sched_rt_runtime < 0 ||
-	       plugsched_watchdog_ms < 2 * sysctl_sched_rt_period / USEC_PER_MSEC;
+	struct guarantee g = {};
+
+#ifdef PLUGSCHED_HAVE_FAIR_SERVER
+	g.period = READ_ONCE(rq->fair_server.dl_period);
+	/* Its first start sets both, in no order. */
+	g.runtime = g.period ? READ_ONCE(rq->fair_server.dl_runtime) : 0;
+#else
+	if (sysctl_sched_rt_runtime < 0)
+		return g;
+	g.period = (u64)sysctl_sched_rt_period * NSEC_PER_USEC;
+	g.runtime = g.period - (u64)sysctl_sched_rt_runtime * NSEC_PER_USEC;
+#endif
+	return g;
+}
+
+/* A realtime burst may rightly take all but the last bit of a period. */
+static bool burst_allowed(const struct rq *rq)
+{
+	struct guarantee g = guarantee_of(rq);
+
+	return !g.runtime || plugsched_watchdog_ms * NSEC_PER_MSEC < 2 * g.period;
+}
+
+/* Whether realtime tasks have had what they may take of a period. */
+static bool realtime_throttled(const struct rq *rq)
+{
+#ifdef PLUGSCHED_HAVE_RT_THROTTLED
+	return READ_ONCE(rq->rt.rt_throttled);
+#else
+	return false;
+#endif
 }
 
 /* Whether a realtime task runs that need not make room. */
@@ -117,11 +150,10 @@ bool plugsched_waits_rightly(struct task_struct *p)
 	if (dl_task(p))
 		return p->dl.dl_throttled || p->dl.dl_yielded;
 	if (rt_task(p))
-		return outranked(rq, p) || READ_ONCE(rq->rt.rt_throttled) ||
-		       READ_ONCE(rq->dl.dl_nr_running);
+		return outranked(rq, p) || realtime_throttled(rq) || plugsched_nr_deadline(rq);
 	return throttled(p) || hinted(p) ||
-	       (burst_allowed() && (READ_ONCE(rq->rt.rt_nr_running) ||
-				    READ_ONCE(rq->dl.dl_nr_running)));
+	       (burst_allowed(rq) &&
+		(READ_ONCE(rq->rt.rt_nr_running) || plugsched_nr_deadline(rq)));
 }
 
 static struct sched_entity *parent_of(const struct sched_entity *se)
@@ -294,11 +326,11 @@ static u64 left_for_fair(const struct rq *rq, u64 ns)
 {
 	u64 fair = READ_ONCE(rq->cfs.avg.util_avg);
 	u64 others = READ_ONCE(rq->avg_rt.util_avg) + READ_ONCE(rq->avg_dl.util_avg);
+	struct guarantee g = guarantee_of(rq);
 	u64 rest = 0;
 
-	if (sysctl_sched_rt_runtime >= 0)
-		rest = div_u64(ns * (sysctl_sched_rt_period - sysctl_sched_rt_runtime),
-			       sysctl_sched_rt_period);
+	if (g.runtime)
+		rest = mul_u64_u64_div_u64(ns, g.runtime, g.period);
 	if (fair + others)
 		ns = div64_u64(ns * fair, fair + others);
 	return max(ns, rest);

@@ -59,7 +59,7 @@ static unsigned long switches_of(const struct task_struct *p)
 
 static bool queued(struct task_struct *p)
 {
-	return !READ_ONCE(p->on_cpu) && READ_ONCE(p->on_rq);
+	return !READ_ONCE(p->on_cpu) && READ_ONCE(p->on_rq) && !plugsched_delayed(p);
 }
 
 /* Return the place of a task in a table: its own, or a free one, or NULL. */

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,7 +34,11 @@ var shared struct {
 // initFlags name the files of a kernel that is not Debian's.
 var initFlags = flag.String("init", os.Getenv("INIT"), "more arguments for plugsched init, such as --vmlinux, --headers, --source and --vmlinuz")
 
-var release = flag.String("release", os.Getenv("RELEASE"), "kernel release (default: the newest with debug symbols)")
+var release = flag.String("release", os.Getenv("RELEASE"), "kernel release, or series such as 6.12 (default: the newest with debug symbols)")
+
+const flavour = "cloud-amd64"
+
+var series = regexp.MustCompile(`^\d+\.\d+$`)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -57,11 +62,13 @@ func setUp(ctx context.Context) error {
 	}
 	s := &shared
 	s.root, s.tool, s.load = root, filepath.Join(root, "bin/plugsched"), filepath.Join(root, "test/load/schedload")
-	s.release = *release
-	if s.release == "" {
-		if s.release, err = fetch.Newest(ctx, "cloud-amd64"); err != nil {
-			return err
-		}
+	if s.release = *release; s.release == "" {
+		s.release, err = fetch.Newest(ctx, flavour)
+	} else if series.MatchString(s.release) {
+		s.release, err = fetch.NewestIn(ctx, flavour, s.release)
+	}
+	if err != nil {
+		return err
 	}
 	s.work = filepath.Join(root, "build/test", s.release)
 	fmt.Println("kernel", s.release, "in", s.work)
@@ -164,6 +171,22 @@ func ok(t *testing.T, m *vm.Machine, command string) string {
 		t.Fatalf("`%s` exited with %d:\n%s", command, code, out)
 	}
 	return strings.TrimSpace(out)
+}
+
+// site is where the kernel's function jumps to the module's, as FUNCTION+OFFSET.
+func site(t *testing.T, function string) string {
+	t.Helper()
+	b, err := shared.project.Boundary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range b.Find(function) {
+		if f.Class.Border() {
+			return fmt.Sprintf("%s+%d", f.Name, f.Jump)
+		}
+	}
+	t.Fatalf("%s is not redirected", function)
+	return ""
 }
 
 // await waits until something holds, up to a minute of the guest's own time, and returns

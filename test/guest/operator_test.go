@@ -70,7 +70,7 @@ func testDoctor(t *testing.T, m *vm.Machine) {
 	obstacles(t, m, "plugsched doctor")
 	obstacles(t, m, "su nobody -c '"+doctor+" --json' #", "privileges")
 
-	ok(t, m, "echo 'p:mine wake_up_process+5' > "+kprobeEvents)
+	ok(t, m, "echo 'p:mine "+site(t, "wake_up_process")+"' > "+kprobeEvents)
 	obstacles(t, m, doctor, "kprobes")
 	if out, _ := sh(t, m, doctor); !strings.Contains(out, "a kprobe is at wake_up_process+0x5, where a jump will be") {
 		t.Errorf("%s", out)

@@ -118,10 +118,10 @@ func TestReplace(t *testing.T) {
 			if _, code := sh(t, m, "echo PLUGSCHED_OTHER > "+features); code == 0 {
 				t.Fatal("the stock kernel knows the new feature")
 			}
-			set(t, m, "NO_GENTLE_FAIR_SLEEPERS")
+			set(t, m, "NO_WA_WEIGHT")
 
 			a := installs(t, m, "plugsched install /scheduler.ko")
-			has(t, m, "A", "NO_GENTLE_FAIR_SLEEPERS", "NO_PLUGSCHED_TEST")
+			has(t, m, "A", "NO_WA_WEIGHT", "NO_PLUGSCHED_TEST")
 			set(t, m, "PLUGSCHED_TEST")
 			says(t, m, message)
 			if log := ok(t, m, "dmesg"); strings.Contains(log, otherMessage) {
@@ -130,7 +130,7 @@ func TestReplace(t *testing.T) {
 
 			b := installs(t, m, "plugsched install --replace /other.ko")
 			alone(t, m, b)
-			has(t, m, "B", "NO_GENTLE_FAIR_SLEEPERS", "PLUGSCHED_TEST", "NO_PLUGSCHED_OTHER")
+			has(t, m, "B", "NO_WA_WEIGHT", "PLUGSCHED_TEST", "NO_PLUGSCHED_OTHER")
 			says(t, m, otherMessage)
 			if d := status(t, m).Timings.Direction; d != "replace" {
 				t.Errorf("direction %q", d)
@@ -138,7 +138,7 @@ func TestReplace(t *testing.T) {
 			goesOn(t, m)
 			set(t, m, "NO_PLUGSCHED_TEST")
 			set(t, m, "PLUGSCHED_OTHER")
-			set(t, m, "GENTLE_FAIR_SLEEPERS")
+			set(t, m, "WA_WEIGHT")
 			set(t, m, "NO_WAKEUP_PREEMPTION")
 
 			said := func() int {
@@ -150,7 +150,7 @@ func TestReplace(t *testing.T) {
 				t.Errorf("A is %s, B is %s, then A is %s", a, b, again)
 			}
 			alone(t, m, a)
-			has(t, m, "A again", "NO_PLUGSCHED_TEST", "GENTLE_FAIR_SLEEPERS", "NO_WAKEUP_PREEMPTION")
+			has(t, m, "A again", "NO_PLUGSCHED_TEST", "WA_WEIGHT", "NO_WAKEUP_PREEMPTION")
 			goesOn(t, m)
 			if said() != before {
 				t.Error("A speaks though its feature is off")
@@ -164,7 +164,7 @@ func TestReplace(t *testing.T) {
 				t.Errorf("not verified:\n%s", out)
 			}
 			alone(t, m, "")
-			has(t, m, "stock", "GENTLE_FAIR_SLEEPERS", "NO_WAKEUP_PREEMPTION")
+			has(t, m, "stock", "WA_WEIGHT", "NO_WAKEUP_PREEMPTION")
 			set(t, m, "WAKEUP_PREEMPTION")
 			if _, code := sh(t, m, "echo PLUGSCHED_TEST > "+features); code == 0 {
 				t.Error("the new feature is still known")
@@ -195,23 +195,23 @@ func TestReplaceTrial(t *testing.T) {
 		alone(t, m, a)
 	}
 
-	set(t, m, "NO_GENTLE_FAIR_SLEEPERS")
+	set(t, m, "NO_WA_WEIGHT")
 	b := installs(t, m, "plugsched try --replace --for 1h /other.ko")
 	s := status(t, m)
 	if len(s.Modules) != 2 || s.TrialLeft <= 0 || s.TrialLeft > time.Hour {
 		t.Errorf("on trial: %+v", s)
 	}
-	has(t, m, "B on trial", "NO_GENTLE_FAIR_SLEEPERS", "NO_PLUGSCHED_OTHER")
+	has(t, m, "B on trial", "NO_WA_WEIGHT", "NO_PLUGSCHED_OTHER")
 	refusal{"--replace during a trial", "plugsched install --replace /scheduler.ko", 3, "is on trial"}.check(t, m)
 	if name := status(t, m).Name; name != b {
 		t.Errorf("%s runs after what was refused, not %s", name, b)
 	}
-	set(t, m, "GENTLE_FAIR_SLEEPERS")
+	set(t, m, "WA_WEIGHT")
 	set(t, m, "PLUGSCHED_TEST")
 	says(t, m, otherMessage)
 	ok(t, m, "plugsched reject --reason enough")
 	alone(t, m, a)
-	has(t, m, "A again", "GENTLE_FAIR_SLEEPERS", "PLUGSCHED_TEST")
+	has(t, m, "A again", "WA_WEIGHT", "PLUGSCHED_TEST")
 	says(t, m, message)
 	goesOn(t, m)
 

@@ -67,14 +67,15 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	m := boot(t, other(t))
 	const numbers = "cd /sys/kernel/debug/sched; n=$(find . -type f ! -path '*/domains/*' | sort | while read f; do v=$(cat $f 2>/dev/null); case $v in ''|*[!0-9]*) ;; *) echo $f;; esac; done)"
-	ok(t, m, numbers+`; for f in $n; do echo $(($(cat $f) + 1)) > $f 2> /dev/null; done
+	// 6.12 warns of a change of a fair server that is not active (sched_fair_server_write()).
+	ok(t, m, numbers+`; for f in $n; do case $f in */fair_server/*) continue;; esac; echo $(($(cat $f) + 1)) > $f 2> /dev/null; done
 cd /proc/sys/kernel; echo 900000 > sched_rt_runtime_us; echo 50 > sched_rr_timeslice_ms; echo 4000 > sched_cfs_bandwidth_slice_us`)
 	read := func() string {
 		t.Helper()
 		return ok(t, m, numbers+"; for f in $n; do echo $f $(cat $f); done; cd /proc/sys/kernel; for f in sched_*; do echo $f $(cat $f); done")
 	}
 	before := read()
-	if n := strings.Count(before, "_ns "); n < 3 {
+	if n := strings.Count(before, "_ns "); n < 2 {
 		t.Fatalf("%d settings in nanoseconds:\n%s", n, before)
 	}
 	for _, command := range []string{"install /scheduler.ko", "install --replace /other.ko", "uninstall"} {
@@ -124,7 +125,7 @@ func TestProbes(t *testing.T) {
 	t.Parallel()
 	m := borrow(t, nil)
 	const events = "/sys/kernel/tracing/kprobe_events"
-	ok(t, m, "echo 'p:mine wake_up_process+5' > "+events)
+	ok(t, m, "echo 'p:mine "+site(t, "wake_up_process")+"' > "+events)
 	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 3 || !strings.Contains(out, "hooked") {
 		t.Errorf("a disabled kprobe: exit code %d, expected 3 and \"hooked\":\n%s", code, out)
 	}
@@ -132,7 +133,9 @@ func TestProbes(t *testing.T) {
 	ok(t, m, "echo > "+events)
 	ok(t, m, "rmmod -f "+installs(t, m, "plugsched install /scheduler.ko"))
 	stock(t, m)
-	ok(t, m, "schedload start --spec light && schedload check --seconds 3 && schedload stop")
+	ok(t, m, "schedload start --spec light")
+	goesOn(t, m)
+	ok(t, m, "schedload stop")
 }
 
 // TestHotplug: CPUs come and go while schedulers change.

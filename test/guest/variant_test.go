@@ -53,6 +53,18 @@ func of(t *testing.T, release string) *origin {
 	return o
 }
 
+// ports are a patch's file and those that do the same to other kernels' sources: the first
+// that applies is meant.
+func ports(patch string) []string {
+	out := []string{filepath.Join(shared.root, patch)}
+	if eevdf := filepath.Join(shared.root, "test/guest/testdata/eevdf", filepath.Base(patch)); eevdf != out[0] {
+		if _, err := os.Stat(eevdf); err == nil {
+			out = append(out, eevdf)
+		}
+	}
+	return out
+}
+
 // boots makes a guest one of this kernel.
 func (o *origin) boots(c *vm.Config) { c.Kernel = o.target.Vmlinuz }
 
@@ -82,7 +94,9 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 	}
 	add(shared.tool)
 	for _, p := range patches {
-		add(filepath.Join(shared.root, p))
+		for _, path := range ports(p) {
+			add(path)
+		}
 		names = append(names, strings.TrimSuffix(filepath.Base(p), ".patch"))
 	}
 	name := strings.Join(names, "+")
@@ -101,7 +115,11 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 	}
 	o.renew(t, work)
 	for _, p := range patches {
-		run("git", "-C", work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(shared.root, p))
+		use := ports(p)
+		for len(use) > 1 && exec.CommandContext(t.Context(), "git", "-C", work, "apply", "--check", use[0]).Run() != nil {
+			use = use[1:]
+		}
+		run("git", "-C", work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", use[0])
 	}
 	run(shared.tool, "build", work)
 	if err := os.RemoveAll(dir); err != nil {

@@ -407,6 +407,9 @@ func (c *comparer) removed(d *asm.Def) {
 	case f.Class.Border():
 		c.refuse(Entry, d, "is no longer a function of its own, but the kernel enters the scheduler through it",
 			"keep it (an empty one will do), or mark it noinline")
+	case slices.Contains(runtimeCalls, d.Name):
+		c.refuse(Entry, d, "is no longer a function of its own, but every update calls it",
+			"keep it (one that does nothing will do if nothing ever needs it), or mark it noinline")
 	case f.Class == boundary.Init:
 		c.refuse(Init, d, "is __init code: it ran at boot and cannot be taken back", doInitHook)
 	case !c.plan.kernel.Boundary.Owns(f.DeclFile):

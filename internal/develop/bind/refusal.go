@@ -35,6 +35,7 @@ const (
 	Registered  Class = "registered"
 	Section     Class = "section"
 	Switch      Class = "switch"
+	Pointer     Class = "pointer"
 	Undefined   Class = "undefined"
 	NotCompiled Class = "not-compiled"
 	CompiledOut Class = "compiled-out"
@@ -45,7 +46,7 @@ const (
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Builder, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Undefined,
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Pointer, Undefined,
 	NotCompiled, CompiledOut, NoEffect, Flags, Inherited}
 
 // Refusal is one change that could not take effect, or not safely.

@@ -145,6 +145,76 @@ func TestReproduceBytes(t *testing.T) {
 	}
 }
 
+const keyedSource = `
+	#define NOINLINE __attribute__((noinline, noclone, noipa, used))
+	void far(int), further(int);
+	int key;
+	NOINLINE void f(int x) { further(x); asm volatile("nop"); }
+	NOINLINE int keyed(int x)
+	{
+		asm goto("1: jmp %l[on]\n.pushsection __jump_table, \"aw\"\n.balign 8\n"
+			 ".long 1b - ., %l[on] - .\n.quad key + 2 - .\n.popsection" :::: on);
+		return x;
+	on:
+		far(x);
+		return x + 1;
+	}
+`
+
+// TestReproduceKeys: a static key's site is a jump in the object, and a nop in the kernel:
+// they are equal if they are of one size, belong to a key and lead to the same place.
+func TestReproduceKeys(t *testing.T) {
+	obj := compileObject(t, keyedSource)
+	find := func(c *Code) (*FunctionCode, uint64) {
+		t.Helper()
+		for i := range c.Functions {
+			if f := &c.Functions[i]; f.Name == "keyed" {
+				return f, uint64(bytes.IndexByte(f.Code, 0xeb))
+			}
+		}
+		t.Fatal("no such function")
+		return nil, 0
+	}
+	for _, tt := range []struct {
+		name, why string
+		change    func(f *FunctionCode, at uint64)
+	}{
+		{"as compiled", "", func(*FunctionCode, uint64) {}},
+		{"nop", "", func(f *FunctionCode, at uint64) { copy(f.Code[at:], "\x66\x90") }},
+		{"longer nop", "differs at", func(f *FunctionCode, at uint64) { copy(f.Code[at:], "\x0f\x1f\x44\x00\x00") }},
+		{"no nop", "differs at", func(f *FunctionCode, at uint64) { copy(f.Code[at:], "\x90\x90") }},
+		{"behind it", "differs at", func(f *FunctionCode, at uint64) { f.Code[at+2] ^= 1 }},
+		{"another jump", "differs at", func(f *FunctionCode, at uint64) { f.Code[at+1]++ }},
+		{"another place", "leads to another place", func(f *FunctionCode, at uint64) {
+			k := f.Keys[at]
+			k.Offset++
+			f.Keys[at] = k
+		}},
+		{"another function", "leads to another place", func(f *FunctionCode, at uint64) {
+			f.Keys[at] = Key{[]string{"f"}, f.Keys[at].Offset}
+		}},
+		{"nobody's", "leads to another place", func(f *FunctionCode, at uint64) { f.Keys[at] = Key{} }},
+		{"no key", "has a static key at", func(f *FunctionCode, at uint64) { delete(f.Keys, at) }},
+		{"one more", "has no static key at", func(f *FunctionCode, at uint64) { f.Keys[at+2] = f.Keys[at] }},
+	} {
+		kernel := shipped(t, obj)
+		f, at := find(kernel)
+		f.Keys = map[uint64]Key{at: {[]string{"other name", "keyed"}, at + 2 + uint64(f.Code[at+1])}}
+		tt.change(f, at)
+		r, err := Reproduce(kernel, unitName, obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var why string
+		for _, m := range r.Mismatches {
+			why += m.Function + " " + m.Why
+		}
+		if tt.why == "" && why != "" || !strings.Contains(why, tt.why) || r.Functions != 2 {
+			t.Errorf("%s: %q, want %q", tt.name, why, tt.why)
+		}
+	}
+}
+
 func TestReproduceErrors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.o")
 	if _, err := Reproduce(&Code{}, unitName, path); !os.IsNotExist(err) {

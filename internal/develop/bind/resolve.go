@@ -15,6 +15,8 @@ import (
 type Place struct {
 	Addr  uint64 // link address
 	Fixed bool   // not moved by KASLR: a per-CPU offset or a constant
+	// Sealed is a function that must not be called by pointer (image.Function).
+	Sealed bool
 }
 
 // Resolve finds where the kernel has each name that the linked module leaves undefined.
@@ -31,7 +33,7 @@ func (k *Kernel) Resolve(bound map[string]*symbols.Symbol, undefined []string) (
 			missing = append(missing, name)
 			continue
 		}
-		places[name] = Place{Addr: s.Addr, Fixed: s.Fixed}
+		places[name] = Place{Addr: s.Addr, Fixed: s.Fixed, Sealed: s.Sealed}
 	}
 	return places, missing
 }

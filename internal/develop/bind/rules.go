@@ -349,9 +349,11 @@ func numbered(name string) bool { return asm.Stem(name) != name }
 func (p *Plan) Render() []byte {
 	globals := p.globalise()
 	out := p.Source.Write(asm.Edit{
-		Drop:        func(d *asm.Def) bool { return p.Fates[d] == Drop },
-		DropSection: kernelSection,
-		Place:       placed,
+		Drop: func(d *asm.Def) bool { return p.Fates[d] == Drop },
+		DropSection: func(section string) bool {
+			return kernelSection(section) || slices.Contains(p.kernel.Arch.Unread, section)
+		},
+		Place: placed,
 		Rename: func(d *asm.Def) (string, string) {
 			if p.Fates[d] == Replace {
 				return TablePrefix + d.Name, ".data.rel.ro"
@@ -366,6 +368,9 @@ func (p *Plan) Render() []byte {
 	return out
 }
 
+// runtimeCalls are static functions of the scheduler that the runtime calls (runtime/internal.h).
+var runtimeCalls = []string{"dequeue_entities"}
+
 // globalise lists the local definitions that the runtime refers to by name.
 func (p *Plan) globalise() []string {
 	var out []string
@@ -375,7 +380,8 @@ func (p *Plan) globalise() []string {
 		case fate == Replace:
 			out = append(out, TablePrefix+d.Name)
 		case fate == Keep && d.Kind != asm.Object:
-			if f := p.kernel.functions[key{d.Name, p.Unit}]; f != nil && f.Class.Border() && f.Name == d.Name {
+			f := p.kernel.functions[key{d.Name, p.Unit}]
+			if f != nil && f.Class.Border() && f.Name == d.Name || slices.Contains(runtimeCalls, d.Name) {
 				out = append(out, d.Name)
 			}
 		case fate == Keep && d.Kind == asm.Object && d.Section != ".discard.addressable":

@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"bytes"
 	"debug/elf"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch"
 )
 
 func TestSectionRules(t *testing.T) {
@@ -39,6 +41,52 @@ func TestSectionRules(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		seen[r.pattern] = true
+	}
+}
+
+const padded = `
+void keep(void *);
+#define PAD __attribute__((noipa, used, patchable_function_entry(16, 16)))
+PAD void external(void) { keep(0); }
+PAD void border(void) { keep(0); }
+PAD static int dequeue_entities(void) { keep(0); return 1; }
+PAD static int internal(void) { keep(0); return dequeue_entities(); }
+`
+
+// TestPadding: gcc links its list of padded functions to the first one, which stays in the
+// kernel; the padding itself is there. And what the runtime calls it can call.
+func TestPadding(t *testing.T) {
+	u := compile(t, padded)
+	k := kernelOf(t, u, map[string]boundary.Class{"external": boundary.External, "border": boundary.Interface}, nil)
+	k.SetUnits(map[string]*asm.Unit{unitName: u}, map[string]*asm.Unit{unitName: u})
+	f, err := elf.Open(object(t, string(k.Decide(unitName, u, u).Render())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	code, err := f.Section(".text").Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	syms, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range syms {
+		if elf.ST_TYPE(s.Info) != elf.STT_FUNC {
+			continue
+		}
+		if before := code[max(s.Value, 16)-16 : max(s.Value, 16)]; bytes.Count(before, []byte{0x90}) != len(before) {
+			t.Errorf("%s has % x before it", s.Name, before)
+		}
+		if global := elf.ST_BIND(s.Info) == elf.STB_GLOBAL; global != (s.Name != "internal") {
+			t.Errorf("%s is global: %v", s.Name, global)
+		}
+	}
+	for _, name := range arch.X86.Unread {
+		if f.Section(name) != nil {
+			t.Errorf("the module has %s", name)
+		}
 	}
 }
 

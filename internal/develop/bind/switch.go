@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"slices"
 	"strings"
 
 	"plugsched/internal/develop/asm"
@@ -22,7 +23,7 @@ func (c *comparer) switches() {
 		case holds && d.Name != schedule:
 			c.refuse(Switch, d, "has the context switch in it, and is not "+schedule+": its frame would be left behind there",
 				"let "+schedule+" have it, and mark what it calls for it __always_inline")
-		case holds && traceable(c.plan.Source, d):
+		case holds && c.traceable(d):
 			c.refuse(Switch, d, "has the context switch in it, where its frame is left behind, and could be traced: a tracer would wait for its return",
 				"mark it notrace")
 		}
@@ -30,10 +31,9 @@ func (c *comparer) switches() {
 }
 
 // traceable reports functions that ftrace can hook into.
-func traceable(u *asm.Unit, d *asm.Def) bool {
-	found := u.In(d, func(section string) bool {
-		return section == "__mcount_loc" || section == "__patchable_function_entries"
-	})
+func (c *comparer) traceable(d *asm.Def) bool {
+	u := c.plan.Source
+	found := u.In(d, func(section string) bool { return slices.Contains(c.plan.kernel.Arch.Traced, section) })
 	u.Refs(d, func(name string, branch bool) {
 		found = found || branch && (name == "__fentry__" || strings.TrimLeft(name, "_") == "mcount")
 	})

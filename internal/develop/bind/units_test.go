@@ -5,6 +5,7 @@ package bind
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,5 +50,32 @@ func TestBind(t *testing.T) {
 	}
 	if len(b.Changed) != 0 || len(b.Refusals) != 1 || b.Refusals[0].Class != Entry || b.Refusals[0].Name != "border" {
 		t.Errorf("changed %q, refused %v", b.Changed, b.Refusals)
+	}
+}
+
+// TestRuntimeCalls: what an update calls must be there under its name.
+func TestRuntimeCalls(t *testing.T) {
+	const called = "static NOINLINE int dequeue_entities(void) { keep(0); return 1; }\n" +
+		"NOINLINE void sleeps(void) { dequeue_entities(); keep(0); }\n"
+	const clone = "static NOINLINE int dequeue_entities(void) __asm__(\"dequeue_entities.isra.0\");\n" + called
+	was, inline := scheduler+called, "static inline __attribute__((always_inline)) int"
+	for name, tt := range map[string]struct {
+		to     string
+		refuse bool
+	}{
+		"as it was": {was, false},
+		"another":   {strings.Replace(was, "return 1;", "return 2;", 1), false},
+		"inlined":   {scheduler + strings.Replace(called, "static NOINLINE int", inline, 1), true},
+		"cloned":    {scheduler + clone, true},
+		"removed":   {scheduler, true},
+	} {
+		p, src := plan(t, was, tt.to)
+		refused := false
+		for _, r := range p.Compare(src).Refusals {
+			refused = refused || r.Class == Entry && r.Name == "dequeue_entities"
+		}
+		if refused != tt.refuse {
+			t.Errorf("%s: refused: %v", name, refused)
+		}
 	}
 }

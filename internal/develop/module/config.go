@@ -20,6 +20,10 @@ var probes = []struct{ macro, structure, member, why string }{
 	{"PLUGSCHED_HAVE_D_CHILDREN", "struct dentry", "d_children", "replaces the list d_subdirs"},
 	{"PLUGSCHED_HAVE_MM_MT", "struct mm_struct", "mm_mt", "mappings are in a maple tree, no longer in a list"},
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
+	{"PLUGSCHED_HAVE_FAIR_SERVER", "struct rq", "fair_server", "fair tasks' own, instead of realtime throttling"},
+	{"PLUGSCHED_HAVE_RT_THROTTLED", "struct rt_rq", "rt_throttled", "realtime tasks may have had their share of a period"},
+	{"PLUGSCHED_HAVE_SCHED_DELAYED", "struct sched_entity", "sched_delayed", "sleepers and empty groups may stay queued for a while"},
+	{"PLUGSCHED_HAVE_REL_DEADLINE", "struct sched_entity", "rel_deadline", "a dequeued task keeps its deadline"},
 }
 
 // symbolProbes do the same for global functions and variables of the kernel.

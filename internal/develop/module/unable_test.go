@@ -15,7 +15,6 @@ func TestUnable(t *testing.T) {
 		{"rt_mutex_lock", "fair_sched_class", ""},
 		{"rt_spin_lock", "fair_sched_class", "PREEMPT_RT"},
 		{"sched_rt_can_attach", "fair_sched_class", "CONFIG_RT_GROUP_SCHED"},
-		{"__ibt_endbr_seal", "fair_sched_class", "CONFIG_X86_KERNEL_IBT"},
 		{"rt_mutex_lock", "ext_sched_class", "scheduling class, ext_sched_class"},
 	} {
 		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table}, {Name: "other_sched_class", Class: boundary.Shared}}}

@@ -16,6 +16,7 @@ import (
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
@@ -238,6 +239,7 @@ func (p *Project) compile(ctx context.Context, in *inputs) (units []module.Unit,
 type bound struct {
 	*bind.Bound
 	types  *image.Types // of one unit: all of them know the scheduler's structures
+	src    *edits.Set
 	wishes *bind.Wishes
 	values []bind.WantedValue
 }
@@ -289,7 +291,7 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 		}
 		in.kernel.SetInlining(u.Name, types[u.Name].was, types[u.Name].is)
 	}
-	b := &bound{wishes: wishes(in.config)}
+	b := &bound{src: src, wishes: wishes(in.config)}
 	if b.Bound, err = in.kernel.Bind(ctx, pristine, edited, src); err != nil {
 		return nil, err
 	}
@@ -415,6 +417,12 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 	places, missing := in.kernel.Resolve(b.Names, undefined)
 	if len(missing) > 0 {
 		return nil, userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
+	}
+	if refusals, err = in.kernel.CheckPointers(ko, places, b.src); err != nil {
+		return nil, err
+	}
+	if len(refusals) > 0 {
+		return nil, &RefusedError{refusals}
 	}
 	return module.Bind(ko, in.tree, in.kernel.Symbols, places)
 }

@@ -177,7 +177,7 @@ func TestBadPaths(t *testing.T) {
 			t.Errorf("%q as a cache: %v", name, err)
 		}
 	}
-	for _, name := range []string{"a-b_c.d+e@f", "größe", "日本"} {
+	for _, name := range []string{"a-b_c.d+e@f", "6.12.117-1~deb12u1", "größe", "日本"} {
 		if err := at(t, filepath.Join(t.TempDir(), name)).CheckDir(); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}

@@ -287,7 +287,8 @@ func CheckCache(dir string) (err error) {
 
 // checkPaths refuses paths that the kernel's build system cannot take: make parts words at
 // blanks and lists at colons, gcc options at commas and equals signs; the rest is a shell's, or
-// make's own.
+// make's own. A tilde only means something to them at a word's beginning, where an absolute
+// path has none; versions of packages have some, and are in paths of the cache.
 func checkPaths(list ...string) error {
 	for _, path := range list {
 		if i := strings.IndexFunc(path, foreign); i >= 0 {
@@ -299,5 +300,5 @@ func checkPaths(list ...string) error {
 }
 
 func foreign(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError || strings.ContainsRune("\"'`$:;#%\\*?[]{}()<>|&!~=,", r)
+	return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError || strings.ContainsRune("\"'`$:;#%\\*?[]{}()<>|&!=,", r)
 }

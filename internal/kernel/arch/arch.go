@@ -30,6 +30,8 @@ type Arch struct {
 	FtraceSize int
 	// Landing is the instruction that an indirect branch must land on, or nil.
 	Landing []byte
+	// Seals is the table of those that the kernel removes at boot, or nil.
+	Seals *Range
 
 	// Names of functions with a meaning.
 
@@ -53,6 +55,9 @@ type Arch struct {
 	Abs64, Relative uint32
 	// Field is what a relocation of the compiler's fills in.
 	Field func(relocation uint32) isa.Field
+	// IsBranch reports whether a relocation fills in where a direct branch goes; at is the
+	// offset of its field in code.
+	IsBranch func(relocation uint32, code []byte, at int) bool
 
 	// Code, which is linked at an address.
 
@@ -78,6 +83,9 @@ type Arch struct {
 
 	// KeySize is the size in bytes of the static key's site that begins with code.
 	KeySize func(code []byte) int
+	// KeyJump and KeyNop are the sizes in bytes of a static key's site that begins with code
+	// and jumps, or does nothing; 0 if it is not one.
+	KeyJump, KeyNop func(code []byte) int
 	// CallSize and LockSize are those of a static call's site and of a lock prefix's, 0
 	// where there are none.
 	CallSize, LockSize int
@@ -86,6 +94,11 @@ type Arch struct {
 
 	// Assembly is how gcc's has to be read.
 	Assembly isa.Syntax
+	// Traced are the sections that list what ftrace may change.
+	Traced []string
+	// Unread are sections of gcc's that this architecture's kernels do not read, and that a
+	// module does not get. None may be a table of what has to be patched.
+	Unread []string
 
 	// BootVersion reads the version string out of a boot image, in the form
 	// "RELEASE (BUILDER) #1 SMP ... DATE"; IsBootImage tells one by its first 4096 bytes.
@@ -98,6 +111,9 @@ type Arch struct {
 // Obstacle is a configuration that the runtime is not made for, with a symbol that a kernel
 // has only then.
 type Obstacle struct{ Symbol, Why string }
+
+// Range is what lies between two symbols of the linker script.
+type Range struct{ Start, Stop string }
 
 // Guest is how a virtual machine of the architecture is made.
 type Guest struct {

@@ -12,7 +12,7 @@ import (
 
 // TestComplete: a description leaves nothing out but what it may.
 func TestComplete(t *testing.T) {
-	optional := []string{"Landing", "Obstacles", "Thunks", "CallSize", "LockSize", "Append", "HostClock", "Restarts"}
+	optional := []string{"Landing", "Obstacles", "Thunks", "CallSize", "LockSize", "Append", "HostClock", "Restarts", "Unread", "Seals"}
 	var look func(name string, v reflect.Value)
 	look = func(name string, v reflect.Value) {
 		for i := range v.NumField() {

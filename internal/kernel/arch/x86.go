@@ -23,20 +23,18 @@ var X86 = &Arch{
 	JumpSize:   5,
 	FtraceSize: 5,
 	Landing:    []byte{0xf3, 0x0f, 0x1e, 0xfa}, // endbr64
+	Seals:      &Range{"__ibt_endbr_seal", "__ibt_endbr_seal_end"},
 
 	SwitchTo: "__switch_to_asm",
 	Syscalls: []string{"__x64_sys_", "__ia32_sys_", "__x64_compat_sys_", "__ia32_compat_sys_", "__x32_compat_sys_"},
 	Thunks:   []string{"__x86_return_thunk", "__x86_indirect_thunk_", "__pi___x86_"},
-	Obstacles: []Obstacle{
-		{"__ibt_endbr_seal", "functions begin with endbr64, which a jump must not overwrite, and the kernel removes it " +
-			"where it does not call by pointer itself (CONFIG_X86_KERNEL_IBT, arch/x86/kernel/alternative.c)"},
-	},
 
 	Relocations: []uint32{uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_32), uint32(elf.R_X86_64_32S),
 		uint32(elf.R_X86_64_PC32), uint32(elf.R_X86_64_PLT32), uint32(elf.R_X86_64_PC64)},
 	Abs64:    uint32(elf.R_X86_64_64),
 	Relative: uint32(elf.R_X86_64_RELATIVE),
 	Field:    x86.Field,
+	IsBranch: x86.IsBranch,
 
 	MaxInstruction: x86.MaxInstruction,
 	Size:           x86.Size,
@@ -47,10 +45,17 @@ var X86 = &Arch{
 	Springboard:    x86.Prove,
 
 	KeySize:      x86.JumpLabelSize,
+	KeyJump:      x86.JumpLabelJump,
+	KeyNop:       x86.JumpLabelNop,
 	CallSize:     x86.StaticCallSize,
 	LockSize:     x86.LockSize,
 	Alternatives: x86.Alternatives,
 
+	// gcc lists there where it padded functions (CONFIG_CALL_PADDING), and links the list to
+	// one of them, which may not be in the module; objtool finds the padding by itself, as
+	// ftrace finds its sites (tools/objtool/check.c, create_mcount_loc_sections).
+	Unread:   []string{"__patchable_function_entries"},
+	Traced:   []string{"__mcount_loc"},
 	Assembly: isa.Syntax{Comment: "#", Branch: x86.BranchMnemonic, Prefix: x86.PrefixMnemonic},
 
 	BootVersion: x86.BootVersion,

@@ -45,7 +45,7 @@ func TestUnavailable(t *testing.T) {
 				a.add("linux-image-6.1-cloud-amd64-dbg", "6.1.8-1", "", dummy())
 			},
 			"6.1.0-99-cloud-amd64", "",
-			[]string{"linux-image-6.1.0-99-cloud-amd64", "(there are: 6.1.0-10-cloud-amd64, " + testRelease + ")", "--vmlinux"},
+			[]string{"linux-image-6.1.0-99-cloud-amd64", "(there are: 6.1.0-10-cloud-amd64, " + testRelease + ")", "--suite", "--vmlinux"},
 		},
 		"no flavour": {
 			func(a *archive) {

@@ -225,8 +225,14 @@ func firstDifference(source, headers string) string {
 	return ""
 }
 
+// newerRE is the dynamic linker's complaint about a library that is older than what a program
+// was linked with.
+var newerRE = regexp.MustCompile("([^\\s:]+): version `([^']+)' not found")
+
 // checkHostTools runs what the headers bring along and would otherwise fail in
-// the middle of a build: objtool is linked with libelf.
+// the middle of a build: objtool is linked with libelf, and with the C library of the
+// kernel's own suite. Where it is there for several architectures, it is a script that
+// wants to know which (SRCARCH).
 func checkHostTools(ctx context.Context, t *Target) error {
 	for _, tool := range []string{"tools/objtool/objtool", "scripts/basic/fixdep"} {
 		path := filepath.Join(t.KernelBuild, tool)
@@ -234,6 +240,7 @@ func checkHostTools(ctx context.Context, t *Target) error {
 			continue // not every architecture and series has objtool
 		}
 		cmd := exec.CommandContext(ctx, path)
+		cmd.Env = append(os.Environ(), "SRCARCH="+t.KernelArch)
 		var out tailBuffer
 		cmd.Stderr = &out
 		err := cmd.Run()
@@ -244,6 +251,10 @@ func checkHostTools(ctx context.Context, t *Target) error {
 		if _, lib, ok := strings.Cut(string(out.b), "error while loading shared libraries: "); ok {
 			lib, _, _ = strings.Cut(lib, ":")
 			return &ToolError{Tool: lib, Package: libraryPackage(lib), Why: "run " + path}
+		}
+		if m := newerRE.FindStringSubmatch(string(out.b)); m != nil {
+			return &MismatchError{What: "version of the host's " + filepath.Base(m[1]), Path: path, Want: m[2] + " or newer", Got: "older",
+				Fix: "the kernel's own tools run on the Debian that has this kernel, or a newer one: use plugsched there"}
 		}
 		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 			return fmt.Errorf("%s does not run on this host: %w", path, err)

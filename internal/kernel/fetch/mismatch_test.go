@@ -273,6 +273,18 @@ func TestHostLibraries(t *testing.T) {
 	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\necho 'objtool: error while loading shared libraries: libelf.so.1: cannot open' >&2\nexit 127\n"), 0o755))
 	_, err := Fetch(t.Context(), h.opts)
 	wantLine(t, err, "libelf.so.1", "apt-get install libelf1")
+	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\n"+
+		"echo \"$0: /lib/x86_64-linux-gnu/libc.so.6: version \\`GLIBC_2.38' not found (required by $0)\" >&2\nexit 1\n"), 0o755))
+	_, err = Fetch(t.Context(), h.opts)
+	var me *MismatchError
+	if !errors.As(err, &me) {
+		t.Fatalf("error %v", err)
+	}
+	wantLine(t, err, "tools/objtool/objtool", "libc.so.6", "GLIBC_2.38")
+	// One for several architectures, as 6.12's headers have it.
+	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\n[ \"$SRCARCH\" = x86 ] && exit 129\n"+
+		"echo \"$0: error while loading shared libraries: objtool.real-$SRCARCH: no such file\" >&2\nexit 127\n"), 0o755))
+	mustFetch(t, h.opts)
 	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\nexit 129\n"), 0o755))
 	mustFetch(t, h.opts)
 }

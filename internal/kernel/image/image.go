@@ -71,6 +71,10 @@ type Function struct {
 	// which BPF programs call, or one that they may be attached to. No pointer
 	// to it need be anywhere.
 	BPF bool
+	// Sealed reports a function to which no indirect branch may go in the running kernel,
+	// which enforces that these land on a landing instruction: the function has none, or
+	// the kernel removes it at boot, because its own code does not call it by pointer.
+	Sealed bool
 	// FtraceSite is the offset of the 5-byte ftrace nop from Addr, or -1
 	// (recorded in __start_mcount_loc..__stop_mcount_loc).
 	FtraceSite int

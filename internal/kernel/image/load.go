@@ -103,6 +103,7 @@ func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
 	p.readFtrace()
 	p.dropFtraceCalls()
 	p.readPatchSites(v.mach)
+	p.readSeals(v.mach)
 	return p, ctx.Err()
 }
 

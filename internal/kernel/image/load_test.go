@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // one returns the only function of that name.
@@ -285,6 +287,27 @@ func TestPatchSites(t *testing.T) {
 		got := p.PatchSiteIn(f.Addr+c.start, f.Addr+c.end)
 		if c.want < 0 && got != nil || c.want >= 0 && (got == nil || *got != want[c.want]) {
 			t.Errorf("site in [%d,%d) is %v, want %d", c.start, c.end, got, c.want)
+		}
+	}
+}
+
+// TestSealed: who may be called by pointer where the kernel enforces landing instructions.
+func TestSealed(t *testing.T) {
+	p := loadTiny(t)
+	for name, want := range map[string]bool{"lands": false, "lands_not": true, "never_lands": true, "patch_sites": true} {
+		if got := one(t, p, name).Sealed; got != want {
+			t.Errorf("%s is sealed: %v", name, got)
+		}
+	}
+	free := *arch.X86
+	free.Seals = &arch.Range{Start: "__no_such", Stop: "__no_such_end"}
+	for _, m := range []*arch.Arch{&free, {}} {
+		for _, f := range p.Functions {
+			f.Sealed = false
+		}
+		p.readSeals(m)
+		if one(t, p, "lands_not").Sealed || one(t, p, "never_lands").Sealed {
+			t.Error("a kernel that enforces nothing has sealed functions")
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package image
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -130,6 +131,26 @@ func (p *Program) dropFtraceCalls() {
 			site := f.Addr + uint64(f.FtraceSite)
 			f.Calls = slices.DeleteFunc(f.Calls, func(c Call) bool { return c.Site == site })
 		}
+	}
+}
+
+// readSeals reads the table of landing instructions that are removed at boot, distances
+// from their own place. A kernel without the table enforces nothing.
+// (arch/x86/kernel/alternative.c, apply_seal_endbr)
+func (p *Program) readSeals(m *arch.Arch) {
+	if m.Seals == nil {
+		return
+	}
+	if _, _, ok := p.bounds(m.Seals.Start, m.Seals.Stop); !ok {
+		return
+	}
+	sealed := map[uint64]bool{}
+	b, addr := p.table(m.Seals.Start, m.Seals.Stop)
+	for ; len(b) >= 4; b, addr = b[4:], addr+4 {
+		sealed[addr+uint64(int64(int32(binary.LittleEndian.Uint32(b))))] = true
+	}
+	for _, f := range p.Functions {
+		f.Sealed = sealed[f.Addr] || !bytes.Equal(p.Bytes(f.Addr, len(m.Landing)), m.Landing)
 	}
 }
 

@@ -31,6 +31,8 @@ type Symbol struct {
 	Size   uint64 // bytes
 	Kind   Kind
 	Global bool
+	// Sealed functions must not be called by pointer (image.Function).
+	Sealed bool
 	// Fixed symbols do not move with KASLR: offsets in the per-CPU area and
 	// absolute values.
 	Fixed bool
@@ -68,7 +70,7 @@ func Read(prog *image.Program) (*Table, error) {
 		case elf.STT_FUNC:
 			sym.Kind = Func
 			if fn := prog.FuncAt(s.Value); fn != nil && fn.Addr == s.Value {
-				sym.Unit = fn.Unit
+				sym.Unit, sym.Sealed = fn.Unit, fn.Sealed
 			}
 		case elf.STT_OBJECT:
 			sym.Kind = Object

@@ -49,6 +49,15 @@ func Field(relocation uint32) isa.Field {
 	return isa.Field{Mask: rel32.Mask}
 }
 
+// IsBranch reports whether a relocation's field, at an offset in code, is that of a call, a
+// jmp or a jcc. Before any other rel32 is a ModRM byte, which is none of their opcodes.
+func IsBranch(relocation uint32, code []byte, at int) bool {
+	if t := elf.R_X86_64(relocation); t != elf.R_X86_64_PC32 && t != elf.R_X86_64_PLT32 || at > len(code) {
+		return false
+	}
+	return at >= 1 && (code[at-1] == 0xe8 || code[at-1] == 0xe9) || at >= 2 && code[at-2] == 0x0f && code[at-1]&0xf0 == 0x80
+}
+
 // BranchMnemonic reports call, jmp and the conditional jumps.
 func BranchMnemonic(m string) bool {
 	return m == "call" || m == "callq" || len(m) >= 2 && m[0] == 'j'

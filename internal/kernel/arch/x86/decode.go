@@ -3,6 +3,8 @@
 package x86
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"sort"
@@ -202,10 +204,29 @@ func modrmLen(b []byte) int {
 // for "jmp rel8" and its nop, 5 for "jmp rel32" and its nop
 // (arch/x86/kernel/jump_label.c). It is 5 when the bytes are neither.
 func JumpLabelSize(code []byte) int {
-	if len(code) >= 2 && (code[0] == 0xeb || code[0] == 0x66 && code[1] == 0x90) {
+	return cmp.Or(JumpLabelJump(code), JumpLabelNop(code), 5)
+}
+
+// JumpLabelJump is the size of the static key's site that begins with code if it jumps, else 0.
+func JumpLabelJump(code []byte) int {
+	switch {
+	case len(code) >= 2 && code[0] == 0xeb:
 		return 2
+	case len(code) >= 5 && code[0] == 0xe9:
+		return 5
 	}
-	return 5
+	return 0
+}
+
+// JumpLabelNop is the size of the static key's site that begins with code if it does nothing,
+// else 0. (arch/x86/include/asm/nops.h, BYTES_NOP2 and BYTES_NOP5)
+func JumpLabelNop(code []byte) int {
+	for _, nop := range [][]byte{{0x66, 0x90}, {0x0f, 0x1f, 0x44, 0x00, 0x00}} {
+		if bytes.HasPrefix(code, nop) {
+			return len(nop)
+		}
+	}
+	return 0
 }
 
 // Sizes in bytes of what the kernel rewrites at its other sites.

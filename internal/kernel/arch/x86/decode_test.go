@@ -120,6 +120,17 @@ func TestJumpLabelSize(t *testing.T) {
 	}
 }
 
+func TestJumpLabelState(t *testing.T) {
+	for s, want := range map[string][2]int{
+		"66 90": {0, 2}, "0f 1f 44 00 00": {0, 5}, "eb 10": {2, 0}, "e9 00 01 00 00": {5, 0},
+		"": {}, "66": {}, "eb": {}, "e9 00 01 00": {}, "0f 1f 44 00": {}, "90 90": {}, "0f 1f 40 00 00": {}, "66 66 90": {},
+	} {
+		if got := [2]int{JumpLabelJump(code(t, s)), JumpLabelNop(code(t, s))}; got != want {
+			t.Errorf("%q: %v, want %v", s, got, want)
+		}
+	}
+}
+
 func TestAlternatives(t *testing.T) {
 	const table, text, repl = 0x9000, 0x1000, 0xa000
 	isText := func(a uint64) bool { return a >= text && a < text+0x100 }

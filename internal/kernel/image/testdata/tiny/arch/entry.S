@@ -109,3 +109,19 @@ linux_banner:
 	.asciz	"Linux version 6.1.0-tiny (tester) #1"
 	.size	linux_banner, . - linux_banner
 	.section .note.GNU-stack, "", @progbits
+
+/* Landing instructions: one that stays, one that the kernel removes at boot, none. */
+	.text
+	.macro landing name, insn:vararg
+	.globl \name
+	.type \name, @function
+\name:
+	\insn
+	ret
+	.size \name, . - \name
+	.endm
+	landing lands, endbr64
+	landing lands_not, endbr64
+	landing never_lands, nop
+	.section .ibt_endbr_seal, "a"
+	.long lands_not - .
