@@ -69,7 +69,7 @@ var errorCases = map[string]struct {
 	"operate/live.KernelFault":       {&live.KernelFault{}, outcome.Fault},
 	"operate/live.LeftoverError":     {&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault},
 	"operate/live.PreconditionError": {&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
-	"operate/live.RolledBackError":     {&live.RolledBackError{}, outcome.RolledBack},
+	"operate/live.RolledBackError":   {&live.RolledBackError{}, outcome.RolledBack},
 }
 
 // TestOutcomes: every exported error type of the module, and every exported error that is

@@ -60,6 +60,26 @@ struct plugsched_table {
 
 static_assert(sizeof(struct plugsched_table) == 5 * 8);
 
+/*
+ * Bytes of an object in which the module has a member and the kernel nothing. Of objects inside
+ * of others, each place in each outer one is an entry.
+ */
+enum plugsched_hole_of {
+	PLUGSCHED_HOLE_TASK,	/* struct task_struct */
+	PLUGSCHED_HOLE_RQ,	/* struct rq */
+	PLUGSCHED_HOLE_GROUP,	/* struct task_group */
+	PLUGSCHED_HOLE_CFS_RQ,	/* struct cfs_rq */
+	PLUGSCHED_HOLE_ENTITY,	/* struct sched_entity of a group */
+};
+
+struct plugsched_hole {
+	u64 object;		/* enum plugsched_hole_of */
+	u64 offset, size;
+	const char *name;	/* with its type */
+};
+
+static_assert(sizeof(struct plugsched_hole) == 4 * 8);
+
 /* A feature that its project wants to be set, or not to be, with its scheduler. */
 struct plugsched_wish {
 	const char *name;
@@ -115,6 +135,8 @@ struct plugsched_module {
 	const unsigned long *nr_ranges;
 	struct plugsched_table *tables;
 	const unsigned long *nr_tables;
+	const struct plugsched_hole *holes;
+	const unsigned long *nr_holes;
 	/* Of its code, what is the runtime's. */
 	const char *runtime_start, *runtime_end;
 	const struct plugsched_features *features;
@@ -142,6 +164,8 @@ extern const struct plugsched_range plugsched_ranges[];
 extern const unsigned long plugsched_nr_ranges;
 extern struct plugsched_table plugsched_tables[];
 extern const unsigned long plugsched_nr_tables;
+extern const struct plugsched_hole plugsched_holes[];
+extern const unsigned long plugsched_nr_holes;
 extern const unsigned long plugsched_nr_orig_features;
 extern const struct plugsched_wish plugsched_wishes[];
 extern const unsigned long plugsched_nr_wishes;
@@ -288,6 +312,9 @@ void plugsched_wake_everybody(bool heal);
 
 /* tasks.c: process context, may sleep. */
 int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *data);
+
+/* holes.c: process context, may sleep. */
+int plugsched_holes_clear(const struct plugsched_module *from);
 
 /* rebuild.c: context of both: stopped machine, IRQs off, on each online CPU. */
 void plugsched_clear_rq(int cpu, const struct plugsched_update *u);

@@ -143,6 +143,8 @@ static int update_try(struct plugsched_update *u)
 
 	hold_probes();
 	err = plugsched_text_prepare(u);
+	if (!err && u->to == &plugsched_self)
+		err = plugsched_holes_clear(u->from);
 	if (!err)
 		err = scan_and_run(u);
 	release_probes();

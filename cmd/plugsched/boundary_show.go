@@ -46,7 +46,8 @@ of their own: the compiler inlined them, or another definition replaced them.`,
 		},
 	}
 	dirFlag(c, &dir)
-	c.Flags().StringVar(&class, "class", "", "list one class: of functions interface, callback, internal, external, init, absent or sidecar; of variables shared, private or table")
+	c.Flags().StringVar(&class, "class", "", "list one class: of functions interface, callback, internal, external, init, absent or sidecar; "+
+		"of variables shared, private or table")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -155,7 +155,7 @@ func (e *explainer) object(o *boundary.Object) {
 		e.item("named in the scheduler by %s", e.list(o.Inside))
 	}
 	if len(o.Inside)+len(o.Outside) == 0 {
-		e.item("no instruction names it: it is used through pointers, per CPU, or not at all")
+		e.item("no instruction names it: it is used through pointers, or not at all")
 	}
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,24 +16,31 @@ import (
 
 func newBuild() *cobra.Command {
 	var key, cert string
-	var sidecars []string
+	var sidecars, patches []string
 	c := &cobra.Command{
-		Use:   "build WORKDIR",
+		Use:   "build [--patch FILE]... WORKDIR",
 		Short: "Build the changed scheduler into a module",
 		Long: `Build compiles the scheduler in WORKDIR, applies the boundary, and makes
 WORKDIR/scheduler.ko with its description scheduler.yaml, and of these a .deb and an
 .rpm. A change that could not take effect is refused: the message names it, says why,
 and what to do.
 
+With --patch, which may be given several times, patches are applied to a temporary copy of
+WORKDIR, which stays as it is: only what is made gets there.
+
 With --sign-key and --sign-cert the module is signed, for kernels that only take
 signed modules. The passphrase of an encrypted key is read from the environment
 variable KBUILD_SIGN_PIN.`,
 		Example: `  plugsched build work
+  plugsched build --patch 0001-sched.patch --patch 0002-sched.patch work
   KBUILD_SIGN_PIN=secret plugsched build --sign-key key.pem --sign-cert cert.pem work`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if (key == "") != (cert == "") {
 				return cli.Usagef("--sign-key and --sign-cert go together")
+			}
+			if slices.Contains(patches, "") {
+				return cli.Usagef("--patch is empty; see `%s --help`", c.CommandPath())
 			}
 			p, err := project.Open(a[0])
 			if err != nil {
@@ -53,7 +61,12 @@ variable KBUILD_SIGN_PIN.`,
 					return err
 				}
 			}
-			built, err := p.Build(c.Context())
+			var built *project.Built
+			if len(patches) > 0 {
+				built, err = p.BuildPatched(c.Context(), patches)
+			} else {
+				built, err = p.Build(c.Context())
+			}
 			out.finish()
 			if err != nil {
 				return err
@@ -69,6 +82,7 @@ variable KBUILD_SIGN_PIN.`,
 	}
 	c.Flags().StringVar(&key, "sign-key", "", "sign the module with this private key (PEM)")
 	c.Flags().StringVar(&cert, "sign-cert", "", "the key's certificate (X.509, PEM or DER)")
+	c.Flags().StringArrayVar(&patches, "patch", nil, "apply this patch first, to a copy of the tree")
 	c.Flags().StringArrayVar(&sidecars, "sidecar", nil, sidecarHelp)
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,9 @@ var shared struct {
 	project                *project.Project
 	target                 *fetch.Target
 }
+
+// initFlags name the files of a kernel that is not Debian's.
+var initFlags = flag.String("init", os.Getenv("INIT"), "more arguments for plugsched init, such as --vmlinux, --headers, --source and --vmlinuz")
 
 var release = flag.String("release", os.Getenv("RELEASE"), "kernel release, or series such as 6.12 (default: the newest with debug symbols)")
 
@@ -69,7 +73,7 @@ func setUp(ctx context.Context) error {
 	s.work = filepath.Join(root, "build/test", s.release)
 	fmt.Println("kernel", s.release, "in", s.work)
 	for _, c := range [][]string{
-		{s.tool, "init", "--release", s.release, s.work},
+		slices.Concat([]string{s.tool, "init", "--release", s.release}, strings.Fields(*initFlags), []string{s.work}),
 		{"git", "-C", s.work, "checkout", "-q", "-f", "-B", "test", "pristine"},
 		{"git", "-C", s.work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(root, "examples/hello.patch")},
 		{s.tool, "build", s.work},
@@ -77,7 +81,7 @@ func setUp(ctx context.Context) error {
 		cmd := exec.CommandContext(ctx, c[0], c[1:]...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s: %w", strings.Join(c, " "), err)
+			return fmt.Errorf("%s: %w (a kernel that is not Debian's is named by RELEASE and, in INIT, by init's flags)", strings.Join(c, " "), err)
 		}
 	}
 	if s.project, err = project.Open(s.work); err != nil {

@@ -7,9 +7,12 @@ package kernels
 import (
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/image"
 )
 
@@ -34,6 +37,7 @@ func (a *analysed) checkRelocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := knownSites(p)
+	perCPU := newPerCPUUsers(a.boundary, p)
 	seen := 0
 	for _, s := range f.Sections {
 		if s.Type != elf.SHT_RELA || s.Info == 0 || f.Sections[s.Info].Flags&elf.SHF_ALLOC == 0 || uncallable(f.Sections[s.Info].Name) {
@@ -45,6 +49,9 @@ func (a *analysed) checkRelocations(t *testing.T) {
 			t.Fatal(err)
 		}
 		for ; len(b) >= 24; b = b[24:] {
+			if code {
+				perCPU.check(t, syms, b)
+			}
 			at, to, ok := relocated(p, syms, b, code)
 			if !ok || !a.boundary.Owns(to.Unit) {
 				continue
@@ -58,6 +65,78 @@ func (a *analysed) checkRelocations(t *testing.T) {
 	t.Logf("%d relocations name functions of the scheduler", seen)
 	if seen < 1000 {
 		t.Error("a kernel has more than that")
+	}
+	perCPU.done(t)
+}
+
+// perCPUUsers holds who uses the scheduler's per-CPU variables against the relocations.
+type perCPUUsers struct {
+	p       *image.Program
+	section *image.Section
+	objects map[string]*boundary.Object // by name and place
+	proven  map[string]bool             // "FUNCTION VARIABLE"
+}
+
+func newPerCPUUsers(b *boundary.Boundary, p *image.Program) *perCPUUsers {
+	u := &perCPUUsers{p: p, section: p.Section(".data..percpu"), objects: map[string]*boundary.Object{}, proven: map[string]bool{}}
+	for _, o := range b.Objects {
+		if u.section != nil && o.Addr-u.section.Addr < u.section.Size {
+			u.objects[fmt.Sprint(o.Name, o.Addr)] = o
+		}
+	}
+	return u
+}
+
+// check: the function of a relocation that names a per-CPU variable is among its users.
+func (u *perCPUUsers) check(t *testing.T, syms []elf.Symbol, entry []byte) {
+	at, info := binary.LittleEndian.Uint64(entry), binary.LittleEndian.Uint64(entry[8:])
+	if info>>32 == 0 || u.section == nil {
+		return
+	}
+	v := syms[info>>32-1].Value + binary.LittleEndian.Uint64(entry[16:])
+	if kind := elf.R_X86_64(uint32(info)); kind == elf.R_X86_64_PC32 || kind == elf.R_X86_64_PLT32 {
+		// Relative to the end of the instruction, which an immediate may separate from the
+		// field's. Such operands are told by their segment: nothing to prove.
+		for _, immediate := range []uint64{0, 1, 2, 4} {
+			u.used(at, v+4+immediate)
+		}
+		return
+	}
+	if b, f := u.used(at, v); b != nil && !slices.Contains(b.Inside, f.Name) && !slices.Contains(b.Outside, f.Name) {
+		t.Errorf("%s names %s at %#x, and is not among its users", f.Name, b.Name, at)
+	}
+}
+
+// used notes that the instruction at a place names what is at an address.
+func (u *perCPUUsers) used(at, addr uint64) (*boundary.Object, *image.Function) {
+	o, f := u.p.ObjectAt(addr), u.p.FuncAt(at)
+	if o == nil || f == nil {
+		return nil, nil
+	}
+	b := u.objects[fmt.Sprint(o.Name, o.Addr)]
+	if b == nil {
+		return nil, nil
+	}
+	u.proven[f.Name+" "+b.Name] = true
+	if strings.HasPrefix(f.Section, ".init") {
+		return nil, nil // of others it is not recorded: it is gone
+	}
+	return b, f
+}
+
+// done: most of the users are proven ones, and there were some.
+func (u *perCPUUsers) done(t *testing.T) {
+	all, extra := 0, []string(nil)
+	for _, o := range u.objects {
+		for _, f := range slices.Concat(o.Inside, o.Outside) {
+			if all++; !u.proven[f+" "+o.Name] {
+				extra = append(extra, f+" "+o.Name)
+			}
+		}
+	}
+	t.Logf("%d uses of %d per-CPU variables, %d of them by no relocation: %v", all, len(u.objects), len(extra), extra)
+	if u.section != nil && (all < 200 || len(extra) > all/20) {
+		t.Error("a kernel has more uses than that, and next to none that are none")
 	}
 }
 

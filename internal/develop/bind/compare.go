@@ -5,6 +5,7 @@ package bind
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -21,6 +22,7 @@ type Changes struct {
 	Removed  []string
 	Warnings []string
 	Refusals []Refusal
+	Holes    []Hole // of structures that the kernel has too, sorted once they are bound
 	// Unseen are edits that the compiler does not see: warnings beside an edit that it sees,
 	// and refusals if there is none.
 	Unseen []Refusal
@@ -30,7 +32,7 @@ type Changes struct {
 // code changed must be one that will really run. src says where in the source the
 // developer made changes.
 func (p *Plan) Compare(src *edits.Set) *Changes {
-	c := &comparer{plan: p, old: p.old, src: src, out: &Changes{}, inlined: map[*edits.Change][]string{}}
+	c := &comparer{plan: p, old: p.old, src: src, out: &Changes{}, inlined: map[*edits.Change][]copied{}}
 	seen := map[*asm.Def]bool{}
 	for _, d := range p.Source.Defs {
 		u, was := c.counterpart(d)
@@ -50,6 +52,7 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 		}
 	}
 	c.strays()
+	c.builders()
 	c.inlines()
 	c.folded()
 	c.forgotten()
@@ -69,7 +72,14 @@ type comparer struct {
 	out  *Changes
 	// inlined are changes of source functions to the functions that stay and have
 	// them inlined.
-	inlined map[*edits.Change][]string
+	inlined map[*edits.Change][]copied
+}
+
+// copied is a function that stays, whose code changed, and that has a changed function inlined.
+type copied struct {
+	name   string
+	others []string // what else can have made its code differ
+	layout bool     // a structure that it uses changed, and its code differs in numbers only
 }
 
 // uninteresting definitions have names that change with the line they are on.
@@ -149,54 +159,85 @@ func (c *comparer) changed(d *asm.Def) {
 	}
 }
 
-// causes are the edits that made a function's code differ.
+// causes are the edits that can have made a function's code differ.
 func (c *comparer) causes(d *asm.Def) []edits.Cause {
-	called := map[string]bool{}
-	c.plan.Source.Refs(d, func(name string, _ bool) { called[c.plan.kernel.sourceName(name)] = true })
-	return c.src.Causes(c.plan.kernel.sourceName(d.Name), func(name string) bool { return called[name] })
+	name := c.plan.kernel.sourceName(d.Name)
+	return c.src.Causes(name, func(inner string) bool { return c.plan.kernel.holdsCopy(c.plan.Unit, name, inner) })
 }
 
 // booted refuses a change of what ran at boot. If only something that it uses
 // changed, then the state that it left is what the old code left everywhere.
 func (c *comparer) booted(d *asm.Def) {
 	own := d.Kind != asm.Func || !c.src.Knows(c.plan.kernel.sourceName(d.Name))
+	edited := false
 	used := ""
 	for _, e := range c.causes(d) {
-		own = own || e.Path == nil
+		edited = edited || e.Path == nil
 		used = " " + e.Name
 	}
-	if own {
+	if own || edited {
 		c.refuse(Init, d, "is __init code or data: it ran at boot and will not run again", doInitHook)
+		if d.Kind == asm.Func && !edited {
+			c.out.Refusals[len(c.out.Refusals)-1].Unexplained = c.plan.Unit
+		}
 	} else if used != "" {
 		c.out.Warnings = append(c.out.Warnings, d.Name+": ran at boot with the old"+used)
 	}
 }
 
 // stays refuses a function that stays and whose code changed, and says which edits
-// changed it.
+// can have changed it. Its own edit has for sure, a structure only if nothing else has.
 func (c *comparer) stays(d *asm.Def) {
-	known := false
-	var used *edits.Cause
+	var functions, used []edits.Cause
+	var own, structure *edits.Cause
 	for _, e := range c.causes(d) {
 		switch {
 		case e.Path == nil:
+			own = &e
 			c.refuse(Stays, d, "stays in the kernel ("+c.reason(d)+"), so that the change to its code would not take effect", c.instead(d))
-			known = true
 		case e.Kind == edits.Function:
-			c.inlined[e.Change] = append(c.inlined[e.Change], d.Name)
-			known = true
-		case used == nil || used.Kind == edits.Type:
-			used = &e
+			functions = append(functions, e)
+		case e.Kind != edits.Type:
+			used = append(used, e)
+		case structure == nil:
+			structure = &e
 		}
 	}
-	if !known {
-		c.affected(d, used)
+	for _, e := range functions {
+		in := copied{name: d.Name, layout: structure != nil && c.onlyNumbers(d)}
+		if own != nil {
+			in.others = append(in.others, own.Name)
+		}
+		for _, o := range slices.Concat(functions, used) {
+			if o.Change != e.Change {
+				in.others = append(in.others, o.Name)
+			}
+		}
+		c.inlined[e.Change] = append(c.inlined[e.Change], in)
+	}
+	switch {
+	case own != nil || len(functions) > 0:
+	case len(used) > 0:
+		c.affected(d, &used[0], used[1:])
+	default:
+		c.affected(d, structure, nil)
 	}
 }
 
+// number is a constant in assembly, with what stands for it where it is not written because
+// it is 0.
+var number = regexp.MustCompile(`,?\s*[$#]?-?\b(0x[0-9a-f]+|[0-9]+)\b`)
+
+// onlyNumbers reports a function whose code differs from the kernel's in distances and other
+// numbers, as it does when members of a structure have moved.
+func (c *comparer) onlyNumbers(d *asm.Def) bool {
+	unit, was := c.counterpart(d)
+	return was != nil && number.ReplaceAllString(c.plan.Source.Normal(d), "") == number.ReplaceAllString(unit.Normal(was), "")
+}
+
 // affected refuses a function that stays and whose code changed because of what it
-// uses, nil if nothing of that was found in the source.
-func (c *comparer) affected(d *asm.Def, e *edits.Cause) {
+// uses, nil if nothing of that was found in the source. others can be the reason as well.
+func (c *comparer) affected(d *asm.Def, e *edits.Cause, others []edits.Cause) {
 	r := Refusal{Class: Stays, Name: d.Name, Derived: true}
 	r.File, r.Line = c.place(d)
 	if e == nil {
@@ -205,7 +246,12 @@ func (c *comparer) affected(d *asm.Def, e *edits.Cause) {
 		r.Unexplained = c.plan.Unit
 	} else {
 		r.File, r.Line, r.Derived = e.File, e.At, e.Kind == edits.Type || !c.plan.kernel.Boundary.Owns(e.File)
-		r.Why = fmt.Sprintf("stays in the kernel (%s) and uses %s (%s), which changed: it would go on with the old one", c.reason(d), strings.Join(e.Path, ", "), e.Kind)
+		var names []string
+		for _, o := range others {
+			names = append(names, o.Name)
+		}
+		r.Why = fmt.Sprintf("stays in the kernel (%s) and uses %s (%s), which changed: it would go on with the old one%s", c.reason(d),
+			strings.Join(e.Path, ", "), e.Kind, perhaps(names))
 		r.Do = "undo the change, or give the new " + string(e.Kind) + " a name of its own"
 	}
 	if list := c.movable([]string{d.Name}); len(list) > 0 {
@@ -217,17 +263,34 @@ func (c *comparer) affected(d *asm.Def, e *edits.Cause) {
 // inlines refuses changes of functions that are inlined into some that stay.
 func (c *comparer) inlines() {
 	for e, into := range c.inlined {
-		sort.Strings(into)
-		d := c.plan.Source.Lookup(into[0])
-		r := Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At,
-			Why: "is inlined into " + some(into) + ", which stays in the kernel (" + c.reason(d) + ") with the old code",
-			Do:  "undo the change, and give the functions that move a changed copy under another name"}
-		if list := c.movable(into); len(list) > 0 {
+		// Those that nothing else can have changed say most.
+		sort.Slice(into, func(i, j int) bool {
+			a, b := into[i], into[j]
+			return cmp.Or(cmp.Compare(len(a.others), len(b.others)), strings.Compare(a.name, b.name)) < 0
+		})
+		r := Refusal{Class: Inlined, Name: e.Name, File: e.File, Line: e.At, Derived: true,
+			Do: "undo the change, and give the functions that move a changed copy under another name"}
+		var names []string
+		for _, in := range into {
+			names = append(names, in.name)
+			r.Derived = r.Derived && in.layout
+		}
+		reason := c.reason(c.plan.Source.Lookup(names[0]))
+		r.Why = "is inlined into " + some(names) + ", which stays in the kernel (" + reason + ") with the old code" + perhaps(into[0].others)
+		if list := c.movable(names); len(list) > 0 {
 			r.Do = strings.Replace(doSidecar(list...), "name it", "name what it is inlined into", 1)
 		}
 		c.out.Refusals = append(c.out.Refusals, r)
 	}
 	sort.Slice(c.out.Refusals, func(i, j int) bool { return c.out.Refusals[i].String() < c.out.Refusals[j].String() })
+}
+
+// perhaps says that others can be why a function's code changed, "" if there are none.
+func perhaps(others []string) string {
+	if len(others) == 0 {
+		return ""
+	}
+	return " (its code differs because of this, or because of " + some(others) + ", which changed too)"
 }
 
 // some names the first few of a list.

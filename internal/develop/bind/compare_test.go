@@ -116,6 +116,71 @@ func TestCompareTable(t *testing.T) {
 	}
 }
 
+// TestCauses: who is blamed for new code of a function that stays is what debug information
+// says is inlined there, and not whatever it calls or takes the address of.
+func TestCauses(t *testing.T) {
+	const text = scheduler + `
+#define FACTOR 3
+struct held { int a, b; };
+static inline __attribute__((always_inline)) int inner(struct held *h) { return h->b * 5; }
+static inline __attribute__((always_inline)) int outer(struct held *h) { return inner(h) + 1; }
+static NOINLINE int called(struct held *h) { keep(h); return h->a * 2; }
+static NOINLINE int taken(struct held *h) { keep(h); return h->a + 7; }
+NOINLINE int staying(struct held *h) { keep(taken); return called(h) + outer(h) * FACTOR; }
+`
+	schedulerClasses["staying"] = boundary.External
+	defer delete(schedulerClasses, "staying")
+	for name, tt := range map[string]struct {
+		edits []string
+		want  []string // "NAME class: part of why"
+	}{
+		"inlined":        {[]string{"* 5", "* 6"}, []string{"inner inlined: is inlined into staying, which stays"}},
+		"called, and it": {[]string{"* 5", "* 6", "a * 2", "a * 4", "a + 7", "a + 9"}, []string{"inner inlined: with the old code"}},
+		"two of them": {[]string{"* 5", "* 6", "inner(h) + 1", "inner(h) + 2"},
+			[]string{"inner inlined: because of outer, which changed too", "outer inlined: because of inner, which changed too"}},
+		"and a macro":        {[]string{"* 5", "* 6", "FACTOR 3", "FACTOR 4"}, []string{"inner inlined: because of FACTOR, which changed too"}},
+		"a macro":            {[]string{"FACTOR 3", "FACTOR 4"}, []string{"staying stays: uses FACTOR (macro)"}},
+		"a layout":           {[]string{"int a, b", "int a, c, b", "a * 2", "a * 4"}, []string{"staying stays: uses held (type)"}},
+		"a layout, for":      {[]string{"int a, b", "int a, c, b", "* 5", "* 5 * 1"}, []string{"inner inlined: is inlined into staying"}},
+		"more than a layout": {[]string{"int a, b", "int a, c, b", "* 5", "* 6"}, []string{"inner inlined: is inlined into staying"}},
+		"its own": {[]string{"keep(taken);", "keep(taken); keep(0);", "* 5", "* 6"},
+			[]string{"inner inlined: because of staying, which changed too", "staying stays: the change to its code"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			edited := strings.NewReplacer(tt.edits...).Replace(text)
+			p, src := plan(t, text, edited)
+			p.kernel.SetInlining(unitName, types(t, text), types(t, edited))
+			out := p.Compare(src)
+			if len(out.Refusals) != len(tt.want) {
+				t.Fatalf("refused %v, want %q", out.Refusals, tt.want)
+			}
+			for i, r := range out.Refusals {
+				who, why, _ := strings.Cut(tt.want[i], ": ")
+				if r.Name+" "+string(r.Class) != who || !strings.Contains(r.Why, why) || r.Derived != strings.HasPrefix(name, "a layout") {
+					t.Errorf("refused %+v, want %s", r, tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+// TestOutsideUser: a variable that other parts of the kernel use, as its instructions show, is
+// not the module's alone.
+func TestOutsideUser(t *testing.T) {
+	for user, refused := range map[string]int{"": 0, "klp_try_switch_task": 1, "border": 0} {
+		p, src := plan(t, scheduler, strings.Replace(scheduler, "int counted = 3", "long counted = 3", 1))
+		for _, o := range p.kernel.Boundary.Objects {
+			if o.Name == "counted" && user != "" {
+				o.Outside = []string{user}
+			}
+		}
+		out := p.Compare(src)
+		if len(out.Refusals) != refused || refused > 0 && !strings.Contains(out.Refusals[0].Why, user+", which stays") {
+			t.Errorf("used by %q: refused %v", user, out.Refusals)
+		}
+	}
+}
+
 // TestCompareHeader: an inline function that no unit needs out of line any more is still
 // in its header.
 func TestCompareHeader(t *testing.T) {

@@ -22,6 +22,9 @@ func (c *Changes) Blame(s *Sources) error {
 		if len(s.Flags[r.Unexplained]) == 0 {
 			return false
 		}
+		if r.Class == Init {
+			return true // it ran with the old ones, like everything else until now
+		}
 		functions = append(functions, r.Name)
 		for _, f := range s.Flags[r.Unexplained] {
 			flags[f] = true
@@ -32,6 +35,7 @@ func (c *Changes) Blame(s *Sources) error {
 		return nil
 	}
 	slices.Sort(functions)
+	functions = slices.Compact(functions)
 	file := filepath.Join(s.SchedDir, "Makefile")
 	text, err := os.ReadFile(filepath.Join(s.Tree, file))
 	if err != nil {
@@ -41,7 +45,7 @@ func (c *Changes) Blame(s *Sources) error {
 	c.Refusals = append(c.Refusals, Refusal{Class: Flags, Name: strings.Join(list, " "), File: file,
 		Line: flagLine(s.Makefile, string(text), list),
 		Why: fmt.Sprintf("changes the compiler's options, and with them the code of %s (%s), which would go on with the old one",
-			counted(len(slices.Compact(functions)), "function")+" that stay in the kernel", some(functions)),
+			counted(len(functions), "function")+" that stay in the kernel", some(functions)),
 		Do: "undo the change, or give the options to a new file in which only functions that move are"})
 	return nil
 }

@@ -40,6 +40,7 @@ func TestBlame(t *testing.T) {
 	c := &Changes{Refusals: []Refusal{
 		{Class: Stays, Name: "d", Unexplained: "kernel/sched/fair.c"}, {Class: Stays, Name: "own"},
 		{Class: Stays, Name: "a", Unexplained: "kernel/sched/fair.c"}, {Class: Stays, Name: "other", Unexplained: "kernel/sched/core.c"},
+		{Class: Init, Name: "setup", Unexplained: "kernel/sched/fair.c"}, {Class: Stays, Name: "b", Unexplained: "kernel/sched/fair.c"},
 		{Class: Stays, Name: "b", Unexplained: "kernel/sched/fair.c"}, {Class: Stays, Name: "c", Unexplained: "kernel/sched/fair.c"}}}
 	if err := c.Blame(s); err != nil {
 		t.Fatal(err)

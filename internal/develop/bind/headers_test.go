@@ -149,6 +149,7 @@ func TestInlined(t *testing.T) {
 	pristine := strings.Replace(scheduler, "NOINLINE void external(void) {", "static inline void in(int x)\n{\n\tkeep((void *)9L);\n}\nNOINLINE void external(void) { in(1);", 1)
 	edited := strings.Replace(pristine, "9L", "10L", 1)
 	p, src := plan(t, pristine, edited)
+	p.kernel.SetInlining(unitName, types(t, pristine), types(t, edited))
 	c := p.Compare(src)
 	if len(c.Refusals) != 1 || c.Refusals[0].Class != Inlined || c.Refusals[0].Name != "in" || !strings.Contains(c.Refusals[0].Why, "is inlined into external, which stays") {
 		t.Fatalf("%v", c.Refusals)

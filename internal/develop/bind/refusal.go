@@ -17,6 +17,7 @@ const (
 	Stays       Class = "stays"
 	Inlined     Class = "inlined"
 	Init        Class = "init"
+	Builder     Class = "builder"
 	Signature   Class = "signature"
 	Entry       Class = "entry"
 	Folded      Class = "folded"
@@ -44,7 +45,7 @@ const (
 )
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
-var Classes = []Class{Stays, Inlined, Init, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
+var Classes = []Class{Stays, Inlined, Init, Builder, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
 	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Pointer, Undefined,
 	NotCompiled, CompiledOut, NoEffect, Flags, Inherited}
 

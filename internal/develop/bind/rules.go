@@ -13,6 +13,7 @@ import (
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -35,6 +36,9 @@ type Kernel struct {
 	Arch     *arch.Arch
 	Boundary *boundary.Boundary
 	Symbols  *symbols.Table
+	// Rebuilt are edits of what builds lasting state of which the project says what is done
+	// about that (boundary.Config.Rebuilt).
+	Rebuilt map[string]string
 
 	functions map[key]*boundary.Function
 	globals   map[string]*boundary.Function // scheduler functions by name, global ones
@@ -43,6 +47,7 @@ type Kernel struct {
 	pristine, edited map[string]*asm.Unit // by unit; see SetUnits
 	users            map[key][]user       // of the pristine units' objects
 	endings          *endings             // see ends
+	copies           map[key]map[string]bool
 }
 
 // user is a definition that refers to something.
@@ -81,10 +86,39 @@ func defines(units map[string]*asm.Unit, name string) (unit string, d *asm.Def) 
 
 type key struct{ name, unit string }
 
+// SetInlining gives the rules what debug information says is inlined where in a unit, as it
+// was and as it is: an edit can make gcc inline what it did not. Without it, nothing is known to
+// be inlined but what the kernel's own debug information says of functions that stay.
+func (k *Kernel) SetInlining(unit string, was, is *image.Types) {
+	for _, t := range []*image.Types{was, is} {
+		for name, inner := range t.Inlined {
+			k.inlines(name, unit, inner)
+		}
+	}
+}
+
+func (k *Kernel) inlines(function, unit string, inner []string) {
+	at := key{k.sourceName(function), unit}
+	if k.copies[at] == nil {
+		k.copies[at] = map[string]bool{}
+	}
+	for _, name := range inner {
+		k.copies[at][k.sourceName(name)] = true
+	}
+}
+
+// holdsCopy reports whether a function of a unit, by its source name, has another one inlined,
+// directly or through others.
+func (k *Kernel) holdsCopy(unit, function, inner string) bool {
+	return k.copies[key{function, unit}][inner]
+}
+
 // NewKernel indexes the boundary and the symbol table of a kernel of an architecture.
 func NewKernel(a *arch.Arch, b *boundary.Boundary, s *symbols.Table) *Kernel {
-	k := &Kernel{Arch: a, Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{}, objects: map[key]*boundary.Object{}}
+	k := &Kernel{Arch: a, Boundary: b, Symbols: s, functions: map[key]*boundary.Function{}, globals: map[string]*boundary.Function{},
+		objects: map[key]*boundary.Object{}, copies: map[key]map[string]bool{}}
 	for _, f := range b.Functions {
+		k.inlines(f.Name, f.Unit, f.Inlines)
 		for _, name := range append([]string{f.Name}, f.Aliases...) {
 			k.functions[key{name, f.Unit}] = f
 			if sym := s.In(name, f.Unit); sym != nil && sym.Global {
@@ -240,8 +274,15 @@ func (p *Plan) ownConstant(d *asm.Def) bool {
 // reader names something that stays in the kernel and uses one of its objects, ""
 // if there is nothing: then a copy in the module can take the object's place.
 func (k *Kernel) reader(name, unit string) string {
-	if o := k.objects[key{name, unit}]; o != nil && !k.Boundary.Owns(o.DeclFile) {
-		return "whatever includes " + o.DeclFile
+	if o := k.objects[key{name, unit}]; o != nil {
+		if !k.Boundary.Owns(o.DeclFile) {
+			return "whatever includes " + o.DeclFile
+		}
+		for _, f := range o.Outside {
+			if !slices.ContainsFunc(k.Boundary.Find(f), func(f *boundary.Function) bool { return f.Class.Moves() }) {
+				return f
+			}
+		}
 	}
 	if len(k.Symbols.Named("__ksymtab_"+name)) > 0 {
 		return "whatever module it is exported to"

@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,7 +44,7 @@ type Sources struct {
 
 // CompareSources refuses what the compiled units do not show: files that are not compiled,
 // exports, and what others have compiled too.
-func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
+func (k *Kernel) CompareSources(ctx context.Context, src *edits.Set, s *Sources) (*Changes, error) {
 	out := &Changes{}
 	makefile, err := os.ReadFile(filepath.Join(s.Tree, s.SchedDir, "Makefile"))
 	if err != nil {
@@ -58,11 +59,11 @@ func (k *Kernel) CompareSources(src *edits.Set, s *Sources) (*Changes, error) {
 	}
 	out.Add(found)
 	h := &Headers{Ours: s.Ours}
-	if h.Includers, err = k.includers(src, s); err != nil {
+	if h.Includers, err = k.includers(ctx, src, s); err != nil {
 		return nil, err
 	}
 	changes := k.HeaderChanges(src, h.Includers)
-	if h.Users, err = k.headerUsers(changes, s); err != nil {
+	if h.Users, err = k.headerUsers(ctx, changes, s); err != nil {
 		return nil, err
 	}
 	out.Refusals = append(out.Refusals, k.CompareHeaders(changes, h)...)
@@ -139,7 +140,7 @@ func (s *Sources) whoIncludes(name string) string {
 
 // includers finds who includes the changed headers of the scheduler's directory
 // from outside.
-func (k *Kernel) includers(src *edits.Set, s *Sources) (map[string][]string, error) {
+func (k *Kernel) includers(ctx context.Context, src *edits.Set, s *Sources) (map[string][]string, error) {
 	want := map[string]string{} // "sched/smp.h" to the path
 	for _, file := range src.Files {
 		if strings.HasPrefix(file, s.SchedDir+"/") && strings.HasSuffix(file, ".h") {
@@ -150,7 +151,7 @@ func (k *Kernel) includers(src *edits.Set, s *Sources) (map[string][]string, err
 	if len(want) == 0 {
 		return out, nil
 	}
-	err := k.eachOutside(s, func(rel, text string) {
+	err := k.eachOutside(ctx, s, func(rel, text string) {
 		for suffix, file := range want {
 			for l := range strings.Lines(text) {
 				if strings.HasPrefix(l, "#include") && strings.Contains(l, suffix) {
@@ -163,7 +164,7 @@ func (k *Kernel) includers(src *edits.Set, s *Sources) (map[string][]string, err
 }
 
 // headerUsers finds who mentions the changed names outside of the scheduler.
-func (k *Kernel) headerUsers(changes []*edits.Change, s *Sources) (map[string][]string, error) {
+func (k *Kernel) headerUsers(ctx context.Context, changes []*edits.Change, s *Sources) (map[string][]string, error) {
 	files := map[string]string{} // name to the file that defines it
 	for _, e := range changes {
 		if e.Name != "" {
@@ -174,7 +175,7 @@ func (k *Kernel) headerUsers(changes []*edits.Change, s *Sources) (map[string][]
 	if len(files) == 0 {
 		return out, nil
 	}
-	err := k.eachOutside(s, func(rel, text string) {
+	err := k.eachOutside(ctx, s, func(rel, text string) {
 		for name, file := range files {
 			if line := edits.Mention(text, name); line > 0 && rel != file {
 				out[name] = append(out[name], fmt.Sprintf("%s:%d", rel, line))
@@ -186,9 +187,12 @@ func (k *Kernel) headerUsers(changes []*edits.Change, s *Sources) (map[string][]
 
 // eachOutside reads the C files of the kernel's source at hand that do not belong to the
 // scheduler.
-func (k *Kernel) eachOutside(s *Sources, f func(rel, text string)) error {
+func (k *Kernel) eachOutside(ctx context.Context, s *Sources, f func(rel, text string)) error {
 	for _, dir := range s.Dirs {
 		err := filepath.WalkDir(filepath.Join(s.Kernel, dir), func(path string, e fs.DirEntry, err error) error {
+			if err == nil {
+				err = ctx.Err()
+			}
 			if err != nil || !e.Type().IsRegular() || !strings.HasSuffix(path, ".c") && !strings.HasSuffix(path, ".h") {
 				return err
 			}

@@ -93,11 +93,11 @@ func TestUncompiled(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	k, s, src := changedTree(t)
-	includers, err := k.includers(src, s)
+	includers, err := k.includers(t.Context(), src, s)
 	if diff := cmp.Diff(map[string][]string{"kernel/sched/smp.h": {"kernel/smp.c"}}, includers); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
-	users, err := k.headerUsers(k.HeaderChanges(src, includers), s)
+	users, err := k.headerUsers(t.Context(), k.HeaderChanges(src, includers), s)
 	if diff := cmp.Diff(map[string][]string{"A": {"kernel/smp.c:3"}}, users); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
@@ -117,7 +117,7 @@ func TestCompareSources(t *testing.T) {
 	k, s, src := changedTree(t)
 	s.Listed = []string{"sub/"}
 	s.Ours = map[string]string{"B": "plugsched.yaml:1"}
-	c, err := k.CompareSources(src, s)
+	c, err := k.CompareSources(t.Context(), src, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"context"
 	"debug/elf"
 	"fmt"
 	"regexp"
@@ -16,11 +17,15 @@ import (
 )
 
 // CompareTypes holds the structures and prototypes of an edited unit against the
-// pristine one's.
-func (k *Kernel) CompareTypes(unit string, now, was *image.Types, src *edits.Set) ([]Refusal, []string) {
-	refusals, warnings := k.compareLayouts(was, now, src)
-	refusals = append(refusals, compareClasses(was, now, src)...)
-	return append(refusals, k.comparePrototypes(unit, was, now, src)...), warnings
+// pristine one's. sources are those of the kernel: without them a structure that can be
+// linked into a list counts as one that the kernel has.
+func (k *Kernel) CompareTypes(ctx context.Context, unit string, now, was *image.Types, src *edits.Set, sources *Sources) (*Changes, error) {
+	out, err := k.compareLayouts(ctx, unit, was, now, src, sources)
+	if err != nil {
+		return nil, err
+	}
+	out.Refusals = slices.Concat(out.Refusals, compareClasses(was, now, src), k.comparePrototypes(unit, was, now, src))
+	return out, nil
 }
 
 // classType is the type of scheduling classes (kernel/sched/sched.h).
@@ -78,7 +83,9 @@ func ReadTypes(object string) (*image.Types, error) {
 
 // compareLayouts refuses changes of structures that the kernel knows too, unless
 // they only use space that was free.
-func (k *Kernel) compareLayouts(was, now *image.Types, src *edits.Set) (out []Refusal, warnings []string) {
+func (k *Kernel) compareLayouts(ctx context.Context, unit string, was, now *image.Types, src *edits.Set,
+	sources *Sources) (out *Changes, err error) {
+	out = &Changes{}
 	var shared map[string]bool
 	for _, name := range sortedNames(was.Layouts) {
 		old := was.Layouts[name]
@@ -87,14 +94,18 @@ func (k *Kernel) compareLayouts(was, now *image.Types, src *edits.Set) (out []Re
 			continue
 		}
 		if shared == nil {
-			shared = k.sharedTypes(was)
+			if shared, err = k.sharedTypes(ctx, was, unit, sources); err != nil {
+				return nil, err
+			}
 		}
 		if !shared[name] {
 			continue
 		}
 		if used, ok := fits(old, l); ok {
 			for _, m := range used {
-				warnings = append(warnings, fmt.Sprintf("%s: %s is where the kernel has nothing (byte %d): what exists already holds there what its allocation left, zero in most cases", name, m.Name, m.Offset))
+				h := hole(name, old, m)
+				out.Holes = append(out.Holes, h)
+				out.Warnings = append(out.Warnings, h.warning(was))
 			}
 			continue
 		}
@@ -105,9 +116,10 @@ func (k *Kernel) compareLayouts(was, now *image.Types, src *edits.Set) (out []Re
 		if e := src.Find(name, edits.Type); e != nil {
 			r.File, r.Line = e.File, e.At
 		}
-		out = append(out, r)
+		out.Refusals = append(out.Refusals, r)
 	}
-	return innermost(out, was, now), warnings
+	out.Refusals = innermost(out.Refusals, was, now)
+	return out, nil
 }
 
 // innermost leaves out structures that only changed because one in them did: their own members
@@ -254,20 +266,12 @@ func width(m image.Member) string {
 
 var typeNames = regexp.MustCompile(`(?:struct|union) \w+|\w+`)
 
-// linkage are members by which the kernel reaches a structure without a pointer
-// of its type.
-var linkage = map[string]bool{
-	"struct list_head": true, "struct hlist_node": true, "struct rb_node": true, "struct callback_head": true,
-	"struct llist_node": true, "struct kobject": true, "struct timer_list": true, "struct hrtimer": true,
-	"struct work_struct": true, "struct kthread_work": true, "struct irq_work": true, "struct wait_queue_entry": true,
-	"struct __call_single_data": true, "struct cpu_stop_work": true,
-}
-
 // sharedTypes are the structures that the kernel and the module both see: those
 // that somebody else declares, those of variables, those that cross the border
-// as arguments, those linked into lists, and whatever these contain or point to.
-// What is left lives on the module's own stack.
-func (k *Kernel) sharedTypes(t *image.Types) map[string]bool {
+// as arguments, those that can be linked into lists while they are in memory of the
+// kernel, and whatever these contain or point to. What is left lives on the module's
+// own stack.
+func (k *Kernel) sharedTypes(ctx context.Context, t *image.Types, unit string, s *Sources) (map[string]bool, error) {
 	shared := map[string]bool{}
 	var work []string
 	add := func(text string) {
@@ -281,9 +285,10 @@ func (k *Kernel) sharedTypes(t *image.Types) map[string]bool {
 	for name, l := range t.Layouts {
 		if !k.Boundary.Owns(l.DeclFile) {
 			add(name)
-		}
-		for _, m := range l.Members {
-			if linkage[m.Type] {
+		} else if linked(t, name, 0) {
+			if free, err := k.stackOnly(ctx, t, unit, name, s); err != nil {
+				return nil, err
+			} else if !free {
 				add(name)
 			}
 		}
@@ -303,7 +308,7 @@ func (k *Kernel) sharedTypes(t *image.Types) map[string]bool {
 			add(m.Type)
 		}
 	}
-	return shared
+	return shared, nil
 }
 
 // comparePrototypes refuses changed signatures of functions that the kernel calls,

@@ -94,7 +94,11 @@ func TestCompareTypes(t *testing.T) {
 			}
 			src := &edits.Set{}
 			src.Compare("kernel/sched/sched.h", layouts, edited)
-			refusals, warnings := k.CompareTypes(unitName, types(t, edited), was, src)
+			out, err := k.CompareTypes(t.Context(), unitName, types(t, edited), was, src, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			refusals, warnings := out.Refusals, out.Warnings
 			if len(warnings) != tt.warned {
 				t.Errorf("warnings %q, want %d", warnings, tt.warned)
 			}
@@ -124,9 +128,12 @@ func TestInnermost(t *testing.T) {
 		edited := strings.Replace(layouts, tt.from, tt.to, 1)
 		src := &edits.Set{}
 		src.Compare("kernel/sched/sched.h", layouts, edited)
-		refusals, _ := k.CompareTypes(unitName, types(t, edited), was, src)
+		out, err := k.CompareTypes(t.Context(), unitName, types(t, edited), was, src, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var got []string
-		for _, r := range refusals {
+		for _, r := range out.Refusals {
 			got = append(got, r.Name)
 		}
 		if s := strings.Join(got, ", "); s != tt.want {

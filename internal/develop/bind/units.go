@@ -3,8 +3,11 @@
 package bind
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/edits"
@@ -22,10 +25,13 @@ type Bound struct {
 
 // Bind applies the boundary to every unit, as it was and as it is, and refuses what would
 // not take effect. Of a unit that is new, and of one that is gone, one side is missing.
-func (k *Kernel) Bind(pristine, edited map[string]*asm.Unit, src *edits.Set) *Bound {
+func (k *Kernel) Bind(ctx context.Context, pristine, edited map[string]*asm.Unit, src *edits.Set) (*Bound, error) {
 	k.SetUnits(pristine, edited)
 	b := &Bound{Assembly: map[string][]byte{}, Names: map[string]*symbols.Symbol{}}
 	for _, name := range unitNames(pristine, edited) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		was, is := pristine[name], edited[name]
 		if was == nil {
 			was = &asm.Unit{Name: name}
@@ -39,7 +45,7 @@ func (k *Kernel) Bind(pristine, edited map[string]*asm.Unit, src *edits.Set) *Bo
 		b.Assembly[name] = plan.Render()
 		maps.Copy(b.Names, plan.Bound)
 	}
-	return b
+	return b, nil
 }
 
 func unitNames(sets ...map[string]*asm.Unit) []string {
@@ -58,6 +64,9 @@ func (c *Changes) Add(o *Changes) {
 	c.Removed = union(c.Removed, o.Removed)
 	c.Warnings = union(c.Warnings, o.Warnings)
 	c.Refusals = append(c.Refusals, o.Refusals...)
+	c.Holes = append(c.Holes, o.Holes...)
+	slices.SortFunc(c.Holes, func(a, b Hole) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	c.Holes = slices.Compact(c.Holes)
 	c.Unseen = append(c.Unseen, o.Unseen...)
 }
 

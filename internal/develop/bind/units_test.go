@@ -34,8 +34,11 @@ func TestBind(t *testing.T) {
 	}
 	k := NewKernel(arch.X86, &boundary.Boundary{Functions: []*boundary.Function{function("f", "a.c", boundary.Internal),
 		function("same", "a.c", boundary.Internal), function("border", "gone.c", boundary.Interface)}}, table(t))
-	b := k.Bind(map[string]*asm.Unit{"a.c": unit("a.c", "nop", "f", "same"), "gone.c": unit("gone.c", "nop", "border")},
+	b, err := k.Bind(t.Context(), map[string]*asm.Unit{"a.c": unit("a.c", "nop", "f", "same"), "gone.c": unit("gone.c", "nop", "border")},
 		map[string]*asm.Unit{"a.c": unit("a.c", "nop", "same"), "new.c": unit("new.c", "nop", "g", "h")}, &edits.Set{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if diff := cmp.Diff([]string{"a.c", "new.c"}, slices.Sorted(maps.Keys(b.Assembly))); diff != "" {
 		t.Error(diff)
 	}

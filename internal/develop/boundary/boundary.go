@@ -10,6 +10,7 @@
 package boundary
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -78,6 +79,11 @@ type Function struct {
 	// Movable, FILE:FUNCTION, is the sidecar as which a function moves that stays without: any user
 	// can keep a task in it, and nothing else holds it.
 	Movable string `json:"movable,omitempty"`
+	// Builds says what the function builds that lasts, Makes what it sets up that comes and
+	// goes, if it is for nothing else. Boot marks one that only code calls that ran at boot.
+	Builds string `json:"builds,omitempty"`
+	Makes  string `json:"makes,omitempty"`
+	Boot   bool   `json:"boot,omitempty"`
 	// Callers and Callees are the functions that branch to it and that it branches
 	// to, the kernel's other functions included. Sorted, by name.
 	Callers []string `json:"callers,omitempty"`
@@ -288,23 +294,26 @@ func (b *Boundary) SetUsers(users map[*image.Object][]*image.Function) {
 // Derive computes the boundary of the functions declared under cfg.Sources. tail
 // names the functions that __schedule calls behind the context switch: that part
 // of it stays.
-func Derive(p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
+func Derive(ctx context.Context, p *image.Program, a *arch.Arch, cfg *Config, tail []string) (*Boundary, error) {
 	d := &deriver{prog: p, arch: a, cfg: cfg, tail: tail, nodes: map[*image.Function]*node{}}
-	if err := d.classes(); err != nil {
+	if err := d.classes(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.checkSidecars(); err != nil {
 		return nil, err
 	}
-	b, err := d.result()
-	if err == nil {
-		err = d.movable(b)
+	b, err := d.result(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return b, err
+	if err := d.movable(ctx, b); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // classes finds the scheduler's functions, and what keeps which of them.
-func (d *deriver) classes() error {
+func (d *deriver) classes(ctx context.Context) error {
 	if err := d.findSidecars(); err != nil {
 		return err
 	}
@@ -312,12 +321,13 @@ func (d *deriver) classes() error {
 		return err
 	}
 	d.evidence()
-	d.staying()
+	if err := d.staying(ctx); err != nil {
+		return err
+	}
 	if err := d.override(); err != nil {
 		return err
 	}
-	d.settle()
-	return nil
+	return d.settle(ctx)
 }
 
 // node is a function of the scheduler while its class is being worked out.
@@ -335,6 +345,7 @@ type node struct {
 	stays   []Fact // non-empty: cannot move
 	side    *Sidecar
 	notes   []Fact // would keep it, were it not a sidecar
+	result  *Function
 }
 
 type deriver struct {
@@ -444,8 +455,11 @@ func (d *deriver) isTable(o *image.Object) bool {
 
 // settle moves functions out until nothing changes: what code that stays can
 // reach has to be redirected, and what cannot be redirected stays too.
-func (d *deriver) settle() {
+func (d *deriver) settle(ctx context.Context) error {
 	for changed := true; changed; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		changed = false
 		for _, n := range d.order {
 			if len(n.stays) > 0 || !d.reached(n) {
@@ -457,6 +471,7 @@ func (d *deriver) settle() {
 			}
 		}
 	}
+	return nil
 }
 
 // reached reports whether code that stays in the kernel can get to n.

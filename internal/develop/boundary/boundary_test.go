@@ -117,7 +117,7 @@ func config() *Config { return &Config{Sources: []string{"kernel/sched"}} }
 
 func derive(t *testing.T, p *image.Program, cfg *Config, tail ...string) *Boundary {
 	t.Helper()
-	b, err := Derive(p, arch.X86, cfg, tail)
+	b, err := Derive(t.Context(), p, arch.X86, cfg, tail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,6 +437,33 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// TestBuilders: what builds lasting state is what the configuration names and what only that
+// calls; what only boot called does not run any more.
+func TestBuilders(t *testing.T) {
+	p := kernel(t, map[string]string{
+		"kernel/sched/core.c": core + `
+			NOINLINE void deep(void) { keep(0); asm volatile("nop"); } NOINLINE void part(void) { deep(); asm volatile("nop"); }
+			NOINLINE void both(void) { keep(0); asm volatile("nop"); } NOINLINE void busy(void) { keep(0); asm volatile("nop"); }
+			NOINLINE void booted(void) { keep(0); asm volatile("nop"); }
+			SECTION(".init.text") NOINLINE void start(void) { part(); booted(); }
+			NOINLINE void build(void) { part(); both(); busy(); asm volatile("nop"); }
+			NOINLINE void make(void) { both(); asm volatile("nop"); }
+			NOINLINE void run(void) { busy(); asm volatile("nop"); }`,
+		"init/main.c": base + "void build(void), make(void), run(void);" +
+			"NOINLINE void user(void) { build(); make(); run(); asm volatile(\"nop\"); }",
+	}, "kernel/sched/core.c", "init/main.c")
+	cfg := config()
+	cfg.Builders, cfg.Makers = map[string]string{"build": "domains", "no_such": "x"}, map[string]string{"make": "groups"}
+	b := derive(t, p, cfg)
+	for name, want := range map[string]string{"build": "domains  false", "part": "domains  false", "deep": "domains  false",
+		"make": " groups false", "both": " groups false", "busy": "  false", "run": "  false", "booted": "  true"} {
+		f := only(t, b, name)
+		if got := fmt.Sprint(f.Builds, " ", f.Makes, " ", f.Boot); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestPrivate(t *testing.T) {
 	p := kernel(t, twoUnits, "kernel/sched/core.c", "kernel/sched/fair.c")
 	cfg := config()
@@ -474,7 +501,7 @@ func TestDeriveErrors(t *testing.T) {
 		if cfg.Sources == nil {
 			cfg.Sources = []string{"kernel/sched"}
 		}
-		_, err := Derive(p, arch.X86, &cfg, nil)
+		_, err := Derive(t.Context(), p, arch.X86, &cfg, nil)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", name, err, tt.want)
 		}

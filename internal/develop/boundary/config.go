@@ -47,6 +47,13 @@ type Config struct {
 	// Headers are macros and other definitions in headers outside of the scheduler
 	// that only the scheduler uses, as the developer knows.
 	Headers map[string]string `yaml:"headers"`
+	// Builders are functions that build what lasts, and what that is.
+	Builders map[string]string `yaml:"builders"`
+	// Makers are functions that set up what comes and goes, and what that is.
+	Makers map[string]string `yaml:"makers"`
+	// Rebuilt are builders, or what they use, that the developer has changed, with what is
+	// done so that it takes effect and goes with the module.
+	Rebuilt map[string]string `yaml:"rebuilt"`
 	// Features are scheduler features ("true" or "false") and Values are numbers in the kernel's variables,
 	// as they are to be when the scheduler takes over.
 	Features map[string]string `yaml:"features"`
@@ -110,6 +117,9 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Files, own.Files)
 	cfg.Package = own.Package
 	merge(&cfg.Headers, own.Headers)
+	merge(&cfg.Builders, own.Builders)
+	merge(&cfg.Makers, own.Makers)
+	cfg.Rebuilt = own.Rebuilt
 	cfg.Features, cfg.Values = own.Features, own.Values
 	for name := range own.Private {
 		delete(cfg.optional, name)

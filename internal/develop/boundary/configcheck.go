@@ -51,7 +51,7 @@ func (c *Config) Line(section, name string) int { return c.lines[[2]string{secti
 // Fingerprint is equal for files from which the same boundary follows.
 func (c *Config) Fingerprint() (string, error) {
 	same := *c
-	same.Headers, same.Package, same.Features, same.Values = nil, nil, nil, nil
+	same.Headers, same.Package, same.Rebuilt, same.Features, same.Values = nil, nil, nil, nil, nil
 	text, err := yaml.Marshal(&same)
 	return string(text), err
 }

@@ -3,6 +3,7 @@
 package boundary
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -12,9 +13,12 @@ import (
 )
 
 // result names the classes and the facts behind them.
-func (d *deriver) result() (*Boundary, error) {
+func (d *deriver) result(ctx context.Context) (*Boundary, error) {
 	b := &Boundary{Release: d.prog.Release, BuildID: d.prog.BuildID, Sources: d.cfg.Sources}
 	for _, n := range d.order {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		f := n.fn
 		r := &Function{Name: f.Name, Base: f.Base, Aliases: f.Aliases, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
 			Addr: f.Addr, Size: f.Size, Jump: n.jump, Sidecar: n.side != nil}
@@ -42,7 +46,9 @@ func (d *deriver) result() (*Boundary, error) {
 		r.Callers, r.Callees = names(n.callers), d.callees(f)
 		r.Facts = append(d.facts(n, callers), d.copies(n)...)
 		b.Functions = append(b.Functions, r)
+		n.result = r
 	}
+	d.builders()
 	if others := d.unnamed(); len(others) > 0 {
 		b.Functions = append(b.Functions, others...)
 		sort.SliceStable(b.Functions, func(i, j int) bool { return b.Functions[i].Name < b.Functions[j].Name })

@@ -4,6 +4,7 @@ package boundary
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -372,7 +373,7 @@ func (d *deriver) unnamed() []*Function {
 
 // movable finds the functions that move if the project names them, by deriving once more with all of them
 // named that stay for a reason which a sidecar may overrule.
-func (d *deriver) movable(b *Boundary) error {
+func (d *deriver) movable(ctx context.Context, b *Boundary) error {
 	cfg := *d.cfg
 	cfg.Sidecar = slices.Clone(cfg.Sidecar)
 	wanted := map[string]bool{}
@@ -390,7 +391,7 @@ func (d *deriver) movable(b *Boundary) error {
 		return nil
 	}
 	trial := &deriver{prog: d.prog, arch: d.arch, cfg: &cfg, tail: d.tail, nodes: map[*image.Function]*node{}}
-	if err := trial.classes(); err != nil {
+	if err := trial.classes(ctx); err != nil {
 		return err
 	}
 	held := map[string]bool{}

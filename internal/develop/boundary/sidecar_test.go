@@ -171,7 +171,7 @@ func TestSidecarRefused(t *testing.T) {
 			p := kernel(t, withFork(core+waker+tt.core, fork+tt.fork, caller+tt.outside), withForkUnits...)
 			cfg := config()
 			cfg.file, cfg.Sidecar = "plugsched.yaml", tt.named
-			_, err := Derive(p, arch.X86, cfg, nil)
+			_, err := Derive(t.Context(), p, arch.X86, cfg, nil)
 			var e *ConfigError
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %v, want %q", err, tt.want)

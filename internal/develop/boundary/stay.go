@@ -3,6 +3,7 @@
 package boundary
 
 import (
+	"context"
 	"slices"
 	"sort"
 	"strings"
@@ -15,7 +16,7 @@ import (
 const scheduleName = "__schedule"
 
 // staying marks what cannot move whatever reaches it.
-func (d *deriver) staying() {
+func (d *deriver) staying(ctx context.Context) error {
 	for _, n := range d.order {
 		switch {
 		case n.init:
@@ -27,9 +28,11 @@ func (d *deriver) staying() {
 			n.stays = append(n.stays, Fact{Kind: "sleeps", Text: "is marked __sched: tasks sleep in it, so that its frame is always on some stack"})
 		}
 	}
-	d.sleepers()
+	if err := d.sleepers(ctx); err != nil {
+		return err
+	}
 	d.sidecarSleepers()
-	d.waiters()
+	return d.waiters(ctx)
 }
 
 // waitDepth is how many functions outside of the scheduler may stand between one of
@@ -41,9 +44,12 @@ const waitDepth = 3
 // waiters marks what any user can keep a task in, and so forbid every update: what
 // users enter, and what waits for them. What only privileged users reach may move:
 // being busy passes.
-func (d *deriver) waiters() {
+func (d *deriver) waiters(ctx context.Context) error {
 	next := d.waiting()
 	for _, n := range d.order {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if n.init {
 			continue
 		}
@@ -56,6 +62,7 @@ func (d *deriver) waiters() {
 			}
 		}
 	}
+	return nil
 }
 
 // keepTask marks n, which waits in the last function of a path, and its callers, if a
@@ -201,7 +208,7 @@ func (d *deriver) callersUp(n *node) []*node {
 // (schedule_timeout and its like).
 // The frames of both are on the stacks of tasks that sleep for as long as they
 // like, the idle tasks for ever.
-func (d *deriver) sleepers() {
+func (d *deriver) sleepers(ctx context.Context) error {
 	via := map[*image.Function]string{} // reaches __schedule, through whom
 	var work []*node
 	for _, n := range d.order {
@@ -226,6 +233,9 @@ func (d *deriver) sleepers() {
 	}
 	d.waits = d.sleeping(via)
 	for _, n := range d.order {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if n.fn.Name == scheduleName || n.init || len(n.stays) > 0 {
 			continue
 		}
@@ -242,6 +252,7 @@ func (d *deriver) sleepers() {
 		}
 	}
 	d.callersOfSleepers()
+	return nil
 }
 
 // callersOfSleepers marks those who call a function of the scheduler that sleeps in

@@ -198,10 +198,11 @@ type Cause struct {
 	Path []string // from the function to what changed, through macros and inlined functions; nil for its own change
 }
 
-// Causes finds what made the code of a function differ: its own change, and those
-// of what its text mentions, directly or through macros and functions that are
-// inlined, which is all but what called reports.
-func (s *Set) Causes(function string, called func(name string) bool) []Cause {
+// Causes finds what can have made the code of a function differ: its own change, and
+// those of what its text mentions, directly or through macros and functions that are
+// inlined into it. A function that is only called, or whose address is taken, is none.
+// Whether something that was found really made a difference only the compiler knows.
+func (s *Set) Causes(function string, inlined func(name string) bool) []Cause {
 	var out []Cause
 	if c := s.Find(function, Function); c != nil && !c.Gone {
 		out = append(out, Cause{c, nil})
@@ -215,8 +216,9 @@ func (s *Set) Causes(function string, called func(name string) bool) []Cause {
 	for len(work) > 0 {
 		at := work[0]
 		work = work[1:]
+		copied := at.from == nil || inlined(at.name)
 		if at.from != nil {
-			if c := s.changed(at.name); c != nil {
+			if c := s.changed(at.name, copied); c != nil {
 				var path []string
 				for p := at; p.from != nil; p = p.from {
 					path = append([]string{p.name}, path...)
@@ -225,8 +227,11 @@ func (s *Set) Causes(function string, called func(name string) bool) []Cause {
 			}
 		}
 		for _, it := range s.items[at.name] {
+			if it.Kind == Function && !copied {
+				continue
+			}
 			it.Words(func(w string) bool {
-				if !seen[w] && !called(w) {
+				if !seen[w] {
 					seen[w] = true
 					work = append(work, &step{w, at})
 				}
@@ -237,10 +242,11 @@ func (s *Set) Causes(function string, called func(name string) bool) []Cause {
 	return out
 }
 
-// changed returns a change that a mention of name makes felt.
-func (s *Set) changed(name string) *Change {
+// changed returns a change that a mention of name makes felt: a function's only where the
+// function is inlined.
+func (s *Set) changed(name string, inlined bool) *Change {
 	for _, c := range s.Changes {
-		if c.New || c.Gone || c.Kind == Declaration || c.Kind == Call {
+		if c.New || c.Gone || c.Kind == Declaration || c.Kind == Call || c.Kind == Function && !inlined {
 			continue
 		}
 		if c.Name == name || c.Kind == Type && strings.HasSuffix(c.Name, " "+name) || c.Kind == Enum && c.Mentions(name) {
@@ -314,4 +320,62 @@ func Mention(text, word string) int {
 			}
 		}
 	}
+}
+
+// Held reports whether C text mentions a structure, by its tag, in another way than to define
+// or declare it, to have a variable of it, or a parameter that points at one and keeps its value:
+// in a cast, say, in sizeof or as the argument of a macro. Local pointers are not told from
+// parameters: debug information does that.
+func Held(text, tag string) bool {
+	if !strings.Contains(text, tag) {
+		return false
+	}
+	for _, i := range Scan("", text) {
+		for n, t := range i.tokens {
+			if n == 0 || t.text != tag || !tagged(i.tokens[n-1]) {
+				continue
+			}
+			next := append(slices.Clone(i.tokens[n+1:min(n+3, len(i.tokens))]), token{}, token{})
+			if i.Kind == Macro || !plain(next[0].text, next[1].text) || next[0].text == "*" && i.sets(next[1].text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func tagged(t token) bool { return t.text == "struct" || t.text == "union" }
+
+// plain reports what may follow a structure's tag where nothing is converted.
+func plain(a, b string) bool {
+	switch a {
+	case "{", ";":
+		return true
+	case "*":
+		return isWord(b)
+	}
+	return isWord(a) && a != "const"
+}
+
+// sets reports whether something in the item gives a pointer another value: an assignment, who
+// gets its address, a macro that walks a list with it.
+func (i *Item) sets(pointer string) bool {
+	at := func(n int) string {
+		if n < 0 || n >= len(i.tokens) {
+			return ""
+		}
+		return i.tokens[n].text
+	}
+	for n := range i.tokens {
+		if at(n) != pointer || at(n-1) == "." || at(n-1) == ">" {
+			continue
+		}
+		switch {
+		case at(n+1) == "=" && at(n+2) != "=",
+			at(n-1) == "&" && at(n-2) != "&" && at(n+1) != "-" && at(n+1) != ".",
+			at(n-1) == "(" && strings.Contains(at(n-2), "for_each"):
+			return true
+		}
+	}
+	return false
 }

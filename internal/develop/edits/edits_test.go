@@ -199,23 +199,29 @@ func TestCauses(t *testing.T) {
 	s := changed(t, "ONE 1", "ONE 2", "(x)++", "(x)--", "int x;", "long x;")
 	s.Add("b.c", `static int helper(void) { return ONE; }
 		void user(struct rq *rq) { helper(); get(rq); }
-		void quiet(void) { helper(); }`)
+		void quiet(void) { helper(); }
+		void taker(void) { register(helper); }
+		#define wrapped() (wrapped() + ONE)
+		int wrapped(void) { return get(0); }`)
 	for _, tt := range []struct {
-		function, called string
-		want             []string
+		function, inlined string
+		want              []string
 	}{
 		{"format", "", []string{"ONE: ONE"}},
 		{"get", "", []string{"struct rq: rq", "LONG: LONG"}},
-		{"user", "", []string{"struct rq: rq", "ONE: helper ONE", "LONG: get LONG"}},
-		{"user", "helper get", []string{"struct rq: rq"}},
-		{"quiet", "helper", nil},
+		{"user", "helper get", []string{"struct rq: rq", "ONE: helper ONE", "LONG: get LONG"}},
+		{"user", "get", []string{"struct rq: rq", "LONG: get LONG"}},
+		{"user", "", []string{"struct rq: rq"}},
+		{"quiet", "", nil},
+		{"taker", "", nil},
+		{"wrapped", "", []string{"ONE: ONE"}},
 	} {
 		var got []string
-		for _, c := range s.Causes(tt.function, func(name string) bool { return strings.Contains(" "+tt.called+" ", " "+name+" ") }) {
+		for _, c := range s.Causes(tt.function, func(name string) bool { return strings.Contains(" "+tt.inlined+" ", " "+name+" ") }) {
 			got = append(got, c.Name+": "+strings.Join(c.Path, " "))
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%s but %q: %s", tt.function, tt.called, diff)
+			t.Errorf("%s with %q inlined: %s", tt.function, tt.inlined, diff)
 		}
 	}
 	if own := changed(t, "return x;", "return 2;").Causes("mine", func(string) bool { return false }); len(own) != 1 || own[0].Path != nil {
@@ -223,6 +229,13 @@ func TestCauses(t *testing.T) {
 	}
 	if !s.Knows("helper") || s.Knows("decl") || s.Knows("ONE") {
 		t.Error("Knows")
+	}
+	s = changed(t, "return rq;", "return 0;")
+	s.Add("b.c", "void user(struct rq *rq) { get(rq); }")
+	for inlined, want := range map[bool]int{true: 1, false: 0} {
+		if got := s.Causes("user", func(string) bool { return inlined }); len(got) != want {
+			t.Errorf("a changed function, inlined: %v, is the cause %d times", inlined, len(got))
+		}
 	}
 }
 
@@ -267,5 +280,32 @@ func TestLoad(t *testing.T) {
 	}
 	if c := s.Find("a", Variable); c == nil || c.New || c.File != "kernel/a.c" {
 		t.Errorf("a: %+v", c)
+	}
+}
+
+func TestHeld(t *testing.T) {
+	const head = "struct env { int a; };\n"
+	for text, want := range map[string]bool{
+		"int x;":      false,
+		"struct env;": false,
+		"int f(struct env *e, int n) { return e->a == n && &e->a; }":               false,
+		"int f(void) { struct env e = { 1 }, g; return use(&e); }":                 false,
+		"int f(struct env e) { return e.a; }":                                      false,
+		"/* (struct env *)p */ char *s = \"(struct env *)p\";":                     false,
+		"int f(void *p) { return ((struct env *)p)->a; }":                          true,
+		"void *f(void) { return kmalloc(sizeof(struct env)); }":                    true,
+		"int f(struct list *l) { return list_entry(l, struct env, a)->a; }":        true,
+		"DEFINE_PER_CPU(struct env, envs);":                                        true,
+		"int f(void) { return use(&(struct env){ 1 }); }":                          true,
+		"#define ENV(p) ((struct env *)p)":                                         true,
+		"int f(struct env *e) { e = next(); return e->a; }":                        true,
+		"int f(struct env *e) { fill(&e); return e->a; }":                          true,
+		"int f(struct env *e) { list_for_each_entry(e, &l, a) use(e); return 0; }": true,
+		"int f(struct env const *e) { return e->a; }":                              true,
+		"int f(struct env **e) { return (*e)->a; }":                                true,
+	} {
+		if Held(head+text, "env") != want {
+			t.Errorf("%s: held %v", text, !want)
+		}
 	}
 }

@@ -30,6 +30,7 @@ type Plan struct {
 	Symbols     *symbols.Table
 	Springboard *isa.Springboard
 	Types       *image.Types // of the scheduler's units
+	Holes       []bind.Hole  // in which the module has members
 
 	Features map[string]bool    // as they are to be when the module takes over
 	Values   []bind.WantedValue // the same of variables

@@ -20,6 +20,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/kernel/arch/isa"
+	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
 )
 
@@ -101,6 +102,8 @@ func tiny(t *testing.T) *Plan {
 	return &Plan{
 		Features: map[string]bool{"B": true, "A": false}, Values: []bind.WantedValue{{Name: "slice", Addr: 0x6000, Size: 4, Wanted: 3000}},
 		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
+		Holes: []bind.Hole{{Structure: "struct task_struct", Member: "mine", Type: "int", Offset: 20, Size: 4}},
+		Types: &image.Types{Layouts: map[string]image.Layout{}},
 		Boundary: &boundary.Boundary{Release: "6.1.0-test", BuildID: "abcd",
 			Functions: []*boundary.Function{
 				function("internal", 0x2000, 32, boundary.Internal, 0),
@@ -140,7 +143,9 @@ func TestTables(t *testing.T) {
 		"plugsched_nr_ranges":        {".quad 4"},
 		"plugsched_tables":           {".quad fair_sched_class, __plugsched_new_fair_sched_class, 208, 0, 0"},
 		"plugsched_nr_tables":        {".quad 1"},
-		"plugsched_wishes":           {".quad .Lname6, 0", ".quad .Lname7, 1"},
+		"plugsched_holes":            {".quad 0, 20, 4, .Lname6"},
+		"plugsched_nr_holes":         {".quad 1"},
+		"plugsched_wishes":           {".quad .Lname7, 0", ".quad .Lname8, 1"},
 		"plugsched_nr_wishes":        {".quad 2"},
 		"plugsched_values":           {".quad _stext + 0x5000, 4, 0xbb8, 0"},
 		"plugsched_nr_values":        {".quad 1"},
@@ -152,7 +157,8 @@ func TestTables(t *testing.T) {
 			t.Errorf("%s: %s", table, diff)
 		}
 	}
-	for i, name := range []string{"border", "__schedule", "border", "internal", "__schedule", "border.cold"} {
+	named := []string{"border", "__schedule", "border", "internal", "__schedule", "border.cold", "struct task_struct.mine int"}
+	for i, name := range named {
 		if label := ".Lname" + string(rune('0'+i)) + ":\n\t.asciz \"" + name + "\"\n"; strings.Count(text, label) != 1 {
 			t.Errorf("%d times %q", strings.Count(text, label), label)
 		}

@@ -31,6 +31,7 @@ func tables(p *Plan) string {
 	g.redirects()
 	g.ranges()
 	g.classTables()
+	g.holes()
 	g.wishes()
 	g.scalars()
 	return g.b.String()
@@ -171,6 +172,18 @@ func (g *tableWriter) classTables() {
 		}
 	}
 	g.close("plugsched_tables", n)
+}
+
+func (g *tableWriter) holes() {
+	n := 0
+	g.open(`.data.rel.ro, "aw"`, "plugsched_holes")
+	for _, h := range g.plan.Holes {
+		for _, c := range h.Cleared(g.plan.Types) {
+			g.line(".quad %d, %d, %d, %s", c.Kind, c.Offset, c.Size, g.name(c.Name))
+			n++
+		}
+	}
+	g.close("plugsched_holes", n)
 }
 
 // wishes lists what is to be otherwise with this scheduler of what it inherits.

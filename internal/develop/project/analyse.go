@@ -58,7 +58,7 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", t.Release, err)
 		}
-		b, err := boundary.Derive(prog, a, cfg, split.Tail)
+		b, err := boundary.Derive(ctx, prog, a, cfg, split.Tail)
 		if err != nil {
 			return "", &Error{err.Error()}
 		}

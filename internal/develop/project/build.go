@@ -148,6 +148,7 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 		return nil, err
 	}
 	in.kernel = bind.NewKernel(a, b, syms)
+	in.kernel.Rebuilt = in.config.Rebuilt
 	if in.springboard, err = p.springboard(); err != nil {
 		return nil, err
 	}
@@ -265,22 +266,41 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 	}
 	pristine, edited := map[string]*asm.Unit{}, map[string]*asm.Unit{}
 	for name, u := range in.pristine {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if pristine[name], err = parse(in.kernel.Arch, u.Assembly); err != nil {
 			return nil, err
 		}
 	}
 	for _, u := range units {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if edited[u.Name], err = parse(in.kernel.Arch, u.Assembly); err != nil {
 			return nil, err
 		}
 	}
-	b := &bound{Bound: in.kernel.Bind(pristine, edited, src), src: src, wishes: wishes(in.config)}
+	types := map[string]*unitTypes{}
+	for _, u := range units {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if types[u.Name], err = in.types(u); err != nil {
+			return nil, err
+		}
+		in.kernel.SetInlining(u.Name, types[u.Name].was, types[u.Name].is)
+	}
+	b := &bound{src: src, wishes: wishes(in.config)}
+	if b.Bound, err = in.kernel.Bind(ctx, pristine, edited, src); err != nil {
+		return nil, err
+	}
 	b.values = b.Grant(in.kernel, pristine, edited, src, b.wishes)
 	sources, err := p.sources(ctx, in, units)
 	if err != nil {
 		return nil, err
 	}
-	found, err := in.kernel.CompareSources(src, sources)
+	found, err := in.kernel.CompareSources(ctx, src, sources)
 	if err != nil {
 		return nil, err
 	}
@@ -293,24 +313,15 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 	}
 	b.Add(&bind.Changes{Refusals: in.kernel.CompareUndefined(undefined, src)})
 	for _, u := range units {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		t := types[u.Name]
+		if _, was := in.pristine[u.Name]; was && b.types == nil && in.boundary().Owns(u.Name) {
+			b.types = t.was
 		}
-		before := &image.Types{} // of a new unit
-		if was, ok := in.pristine[u.Name]; ok {
-			if before, err = bind.ReadTypes(was.Object); err != nil {
-				return nil, err
-			}
-			if b.types == nil && in.boundary().Owns(u.Name) {
-				b.types = before
-			}
-		}
-		now, err := bind.ReadTypes(u.Object)
+		found, err := in.kernel.CompareTypes(ctx, u.Name, t.is, t.was, src, sources)
 		if err != nil {
 			return nil, err
 		}
-		refusals, warnings := in.kernel.CompareTypes(u.Name, now, before, src)
-		b.Add(&bind.Changes{Refusals: refusals, Warnings: warnings})
+		b.Add(found)
 	}
 	if err := b.Blame(sources); err != nil {
 		return nil, err
@@ -330,6 +341,21 @@ func wishes(cfg *boundary.Config) *bind.Wishes {
 	return w
 }
 
+// unitTypes is the debug information of a unit as it was, without anything for a new one,
+// and as it is.
+type unitTypes struct{ was, is *image.Types }
+
+func (in *inputs) types(u module.Unit) (t *unitTypes, err error) {
+	t = &unitTypes{was: &image.Types{}}
+	if was, ok := in.pristine[u.Name]; ok {
+		if t.was, err = bind.ReadTypes(was.Object); err != nil {
+			return nil, err
+		}
+	}
+	t.is, err = bind.ReadTypes(u.Object)
+	return t, err
+}
+
 func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -342,7 +368,7 @@ func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
 	err = p.stage("link", "linking the module", "", func() (string, error) {
 		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
-			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types,
+			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types, Holes: b.Holes,
 			Features: b.wishes.Features, Values: b.values})
 		return module.Name + ".ko", err
 	})

@@ -100,7 +100,7 @@ func TestCompiledOut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := k.CompareSources(src, s)
+			c, err := k.CompareSources(t.Context(), src, s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +136,7 @@ func TestCompiledOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := k.CompareSources(src, s)
+	c, err := k.CompareSources(t.Context(), src, s)
 	if err != nil {
 		t.Fatal(err)
 	}

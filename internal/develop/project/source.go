@@ -184,6 +184,8 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 #   some_variable: reason
 # headers:                   # macros outside of kernel/sched that only the scheduler uses
 #   SOME_MACRO: reason
+# rebuilt:                   # changed builders of what lasts (domains), and who builds that anew
+#   some_function: reason
 # features:                  # of kernel/sched/features.h, as they are to be with this scheduler
 #   SOME_FEATURE: true
 # values:                    # of the kernel's variables, as they are to be with this scheduler

@@ -11,6 +11,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"plugsched/internal/parts"
 )
 
 // deb is one version of one package that apt can download.
@@ -101,6 +103,10 @@ var (
 func makePlan(ctx context.Context, release, version string, want []kind) (*plan, error) {
 	image, dbg, headers := "linux-image-"+release, "linux-image-"+release+"-dbg", "linux-headers-"+release
 	found, err := aptShow(ctx, image, dbg, headers)
+	if isToolError(err) {
+		return nil, &UnavailableError{Package: image, Reason: "kernels are fetched from Debian's archives, with apt, which this machine does not have",
+			Missing: parts.Missing("/", release), Fix: parts.Ways}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +117,7 @@ func makePlan(ctx context.Context, release, version string, want []kind) (*plan,
 	if version == "" {
 		versions = versionsOf(found[image])
 		if len(versions) == 0 {
-			return nil, &UnavailableError{Package: image, Fix: "name another release, or its files by hand"}
+			return nil, &UnavailableError{Package: image, Fix: parts.Ways}
 		}
 	}
 	var first error
@@ -282,8 +288,8 @@ func explainUnknown(ctx context.Context, release string) error {
 	_, flavour, _ := splitRelease(release)
 	e := &UnavailableError{Package: "linux-image-" + release, Have: nearest(debugReleases(names, flavour), release)}
 	if len(e.Have) > 0 {
-		e.Fix = "run apt-get update if it is new, name another suite that has it with --suite, " +
-			"or its files by hand with --vmlinux, --headers and --source"
+		e.Missing = parts.Missing("/", release)
+		e.Fix = "run apt-get update if it is new, or name the suite that has it with --suite; or " + parts.Ways
 		return e
 	}
 	known, err := aptShow(ctx, names...)
@@ -301,7 +307,8 @@ func explainUnknown(ctx context.Context, release string) error {
 		return e
 	}
 	e.Flavours = all
-	e.Fix = "the boundary of another kernel can be derived with --analyze-only --vmlinux FILE"
+	e.Missing = parts.Missing("/", release)
+	e.Fix = parts.Ways + "; the boundary alone can be derived with --analyze-only --vmlinux FILE"
 	return e
 }
 

@@ -52,6 +52,8 @@ type UnavailableError struct {
 	Fix     string
 	// Flavours are those of the kernels that are supported, when this is none of them.
 	Flavours []string
+	Reason   string // why there is no package, if not that apt's archives lack it
+	Missing  string // what of the kernel the machine has and lacks, if that was looked for
 }
 
 func (e *UnavailableError) Error() string {
@@ -59,13 +61,16 @@ func (e *UnavailableError) Error() string {
 	if len(e.Flavours) > 0 {
 		s = "only Debian's kernels of these flavours are supported: " + strings.Join(e.Flavours, ", ") + "; "
 	}
-	s += "package " + e.Package
-	if e.Version != "" {
-		s += " " + e.Version
+	if e.Reason != "" {
+		s += e.Reason
+	} else {
+		s += "package " + strings.TrimSpace(e.Package+" "+e.Version) + " is not in apt's archives"
 	}
-	s += " is not in apt's archives"
 	if len(e.Have) > 0 {
 		s += " (there are: " + strings.Join(e.Have, ", ") + ")"
+	}
+	if e.Missing != "" {
+		s += "; " + e.Missing
 	}
 	if e.Fix != "" {
 		s += "; " + e.Fix

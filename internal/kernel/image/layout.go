@@ -6,7 +6,9 @@ import (
 	"debug/dwarf"
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 )
 
 // Types are the structures and functions that units define. Where units disagree
@@ -21,6 +23,15 @@ type Types struct {
 	// Variables are those that the units define, static ones in functions included,
 	// in the order of the debug information.
 	Variables []Variable
+	// Inlined are the functions that are inlined into each function with code, at any
+	// depth, both by their names in the source. Sorted.
+	Inlined map[string][]string
+	// Automatic are, for each structure or union with a tag, the functions with code that
+	// have a variable of it on their stack, by their names in the source; those of what is
+	// inlined into them count. Pointed are those to which a variable of a function or a
+	// function's result may lead, or a parameter that is more than a pointer to one.
+	Automatic map[string][]string
+	Pointed   map[string]bool
 	Conflicts []string // sorted
 }
 
@@ -79,7 +90,8 @@ func ReadTypes(d *dwarf.Data, keepUnit func(unit string) bool) (*Types, error) {
 
 func (di *debugInfo) readTypes(keepUnit func(unit string) bool) (*Types, error) {
 	var err error
-	tr := &typesReader{out: &Types{Layouts: map[string]Layout{}, Prototypes: map[string]Prototype{}}}
+	tr := &typesReader{out: &Types{Layouts: map[string]Layout{}, Prototypes: map[string]Prototype{}, Inlined: map[string][]string{},
+		Automatic: map[string][]string{}, Pointed: map[string]bool{}}}
 	for i := range di.units {
 		u := &di.units[i]
 		if u.asm || !keepUnit(u.path) {
@@ -88,8 +100,14 @@ func (di *debugInfo) readTypes(keepUnit func(unit string) bool) (*Types, error) 
 		if tr.t, err = newUnitTypes(di, u); err != nil {
 			return nil, err
 		}
-		if err := tr.scope(u.entry, 0); err != nil {
+		if err := tr.scope(u.entry, "", 0); err != nil {
 			return nil, fmt.Errorf("%s: %w", u.path, err)
+		}
+	}
+	for _, of := range []map[string][]string{tr.out.Inlined, tr.out.Automatic} {
+		for name, list := range of {
+			slices.Sort(list)
+			of[name] = slices.Compact(list)
 		}
 	}
 	slices.Sort(tr.out.Conflicts)
@@ -102,9 +120,10 @@ type typesReader struct {
 	t   *unitTypes
 }
 
-// scope reads the definitions in a unit, a function or a block.
-func (tr *typesReader) scope(e *dwarf.Entry, depth int) error {
-	if depth > maxNesting {
+// scope reads the definitions in a unit, a function or a block. within is the function with
+// code that it is a part of, "" if there is none.
+func (tr *typesReader) scope(e *dwarf.Entry, within string, depth int) error {
+	if depth > 4*maxNesting {
 		return fmt.Errorf("debug information: entry %#x is nested too deeply", e.Offset)
 	}
 	return tr.t.children(e, func(c *dwarf.Entry) error {
@@ -118,18 +137,100 @@ func (tr *typesReader) scope(e *dwarf.Entry, depth int) error {
 		case dwarf.TagTypedef:
 			return tr.typedef(c)
 		case dwarf.TagVariable:
+			if depth > 0 {
+				if err := tr.local(c, within); err != nil {
+					return err
+				}
+			}
 			return tr.variable(c)
+		case dwarf.TagFormalParameter:
+			return tr.parameter(c, within)
 		case dwarf.TagSubprogram:
 			if err := tr.prototype(c); err != nil {
 				return err
 			}
-			return tr.scope(c, depth+1)
+			name, err := tr.compiled(c)
+			if err != nil {
+				return err
+			}
+			return tr.scope(c, name, depth+1)
+		case dwarf.TagInlinedSubroutine:
+			if err := tr.inlined(c, within); err != nil {
+				return err
+			}
+			return tr.scope(c, within, depth+1)
 		case dwarf.TagLexDwarfBlock:
-			return tr.scope(c, depth+1)
+			return tr.scope(c, within, depth+1)
 		}
 		return nil
 	})
 }
+
+// compiled is the name of a function with code, "" if the entry only describes one.
+func (tr *typesReader) compiled(e *dwarf.Entry) (string, error) {
+	if e.Val(dwarf.AttrLowpc) == nil && e.Val(dwarf.AttrRanges) == nil {
+		return "", nil
+	}
+	d, err := tr.t.declared(e)
+	return d.name, err
+}
+
+// inlined records what is inlined into a function.
+func (tr *typesReader) inlined(e *dwarf.Entry, within string) error {
+	d, err := tr.t.declared(e)
+	if err == nil && within != "" && d.name != "" {
+		tr.out.Inlined[within] = append(tr.out.Inlined[within], d.name)
+	}
+	return err
+}
+
+// local records what structures a function's variable is of, or points at.
+func (tr *typesReader) local(e *dwarf.Entry, within string) error {
+	if loc, ok := e.Val(dwarf.AttrLocation).([]byte); ok && len(loc) > 0 && loc[0] == opAddr {
+		return nil // it is static
+	}
+	text, err := tr.typeOf(e)
+	if err != nil {
+		return err
+	}
+	if name, _, _ := strings.Cut(text, "["); isTagged(name) {
+		if within != "" {
+			tr.out.Automatic[name] = append(tr.out.Automatic[name], within)
+		}
+		return nil
+	}
+	tr.pointed(text)
+	return nil
+}
+
+// parameter is local for a parameter. One that is a pointer to a structure leads to what the
+// caller had, and nowhere else.
+func (tr *typesReader) parameter(e *dwarf.Entry, within string) error {
+	text, err := tr.typeOf(e)
+	if name, ok := strings.CutSuffix(text, " *"); err != nil || ok && isTagged(name) {
+		return err
+	}
+	return tr.local(e, within)
+}
+
+func (tr *typesReader) typeOf(e *dwarf.Entry) (string, error) {
+	d, err := tr.t.declared(e)
+	if err != nil || !d.hasType {
+		return "", err
+	}
+	return tr.t.name(d.typ, 0)
+}
+
+func (tr *typesReader) pointed(text string) {
+	for _, name := range tags.FindAllString(text, -1) {
+		tr.out.Pointed[name] = true
+	}
+}
+
+var tags = regexp.MustCompile(`(?:struct|union) \w+`)
+
+// isTagged reports the name of a structure or union with a tag, and nothing more.
+func isTagged(name string) bool { return name != "" && tags.FindString(name) == name }
 
 // variable records a variable that the unit has memory for.
 func (tr *typesReader) variable(e *dwarf.Entry) error {
@@ -329,6 +430,13 @@ func (tr *typesReader) prototype(e *dwarf.Entry) error {
 	if d.hasType {
 		if signature, err = tr.t.declarator(d.typ, params, 0); err != nil {
 			return err
+		}
+		result, err := tr.t.name(d.typ, 0)
+		if err != nil {
+			return err
+		}
+		if !isTagged(result) {
+			tr.pointed(result)
 		}
 	}
 	p := Prototype{Signature: signature, DeclFile: d.file, DeclLine: d.line, External: d.external}

@@ -87,6 +87,18 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
+// TestInlining: what is inlined where, by the names of the source.
+func TestInlining(t *testing.T) {
+	for name, types := range map[string]*Types{"object": readTypes(t, "-g"), "linked": typesOf(t, tinyKernel(t))} {
+		if diff := cmp.Diff([]string{"deepest", "inner"}, types.Inlined["inlines"]); diff != "" {
+			t.Errorf("%s: into inlines (-want +got):\n%s", name, diff)
+		}
+		if list := types.Inlined["caller"]; len(list) > 0 {
+			t.Errorf("%s: %v inlined into a function that only calls", name, list)
+		}
+	}
+}
+
 func TestPrototypes(t *testing.T) {
 	const core, header = "kernel/sched/core.c", "kernel/sched/sched.h"
 	types := readTypes(t, "-g")

@@ -15,6 +15,7 @@ import (
 	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/parts"
 )
 
 // Examine looks at a machine. Module is the one to be installed, nil is any; p is the
@@ -47,8 +48,12 @@ func unsupported(h live.Host) *live.Finding {
 	case strings.Contains(string(text), "Debian "):
 		return nil
 	}
-	return &live.Finding{Check: "supported kernel", Problem: "this kernel is none of Debian's, and others are not supported: " + strings.TrimSpace(string(text)),
-		Fix: "boot a kernel of Debian, or build with `plugsched init --vmlinux FILE --headers DIR --source DIR`, and name the module"}
+	problem := "this kernel is none of Debian's, and others are not supported: " + strings.TrimSpace(string(text))
+	if release, err := h.Release(); err == nil {
+		problem += "; " + parts.Missing(h.Root, release)
+	}
+	return &live.Finding{Check: "supported kernel", Problem: problem,
+		Fix: "boot a kernel of Debian; or where modules are built " + parts.Ways + "; then name the module"}
 }
 
 // state: without its directory a package is refused, since the boot guard cannot be

@@ -44,6 +44,7 @@ func TestExamine(t *testing.T) {
 		"the guard, of another": {guard, `{"attempt": {"package": "s", "version": "0", "module": "plugsched_bb", "boot_id": "before"}}`, p, "", false, ""},
 		"the guard, no package": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "before"}}`, nil, "", false, ""},
 		"another's kernel":      {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", nil, "supported kernel", true, "none of Debian's"},
+		"and what is missing":   {"/proc/sys/kernel/osrelease", "6.6.9-mine\n", nil, "supported kernel", true, "of 6.6.9-mine this machine lacks"},
 		"no /proc":              {"/proc/uptime", "", nil, "supported kernel", true, "cannot be told"},
 		"its package is there":  {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", p, "", false, ""},
 		"a damaged guard":       {guard, "{", p, "boot guard", true, "is damaged"},
@@ -53,7 +54,9 @@ func TestExamine(t *testing.T) {
 			h := live.Host{Root: t.TempDir()}
 			put(t, h.Root, "/proc/self/status", "CapEff:\tffffffff\n")
 			put(t, h.Root, "/proc/sys/kernel/random/boot_id", "now\n")
-			if name != "no /proc" {
+			if name == "and what is missing" {
+				put(t, h.Root, "/proc/sys/kernel/version", "#1 SMP\n")
+			} else if name != "no /proc" {
 				put(t, h.Root, "/proc/sys/kernel/version", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)\n")
 			}
 			put(t, h.Root, tt.file, tt.text)

@@ -127,14 +127,14 @@ func TestFindings(t *testing.T) {
 		}, InstallOptions{}, kernel, "old modules", "would outlive it: timer f, work g: end that by hand"},
 		"was rolled back, a timer": {rolledBack("plugsched_bb", "leftovers", "timer f\n"), InstallOptions{}, nobody, "old modules", "would outlive it: timer f"},
 		"was rolled back":          {rolledBack("plugsched_aa", "report", "SysRq\nmore\n"), InstallOptions{}, nobody, "old modules", "was rolled back by the kernel (SysRq)"},
-		"memory":             {set("/proc/meminfo", "MemAvailable: 9000 kB\n"), InstallOptions{}, nobody, "memory", "8 MiB of memory are available, an install takes some 20"},
-		"isolated":           {set("/sys/devices/system/cpu/isolated", "2-3\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 2-3 are isolated"},
-		"nohz_full":          {set("/sys/devices/system/cpu/nohz_full", "1\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 1 are nohz_full"},
-		"preemption":         {set("/sys/kernel/debug/sched/preempt", "none voluntary (full)\n"), InstallOptions{}, nobody, "preemption", "may be busy for long"},
-		"panic":              {set("/proc/sys/kernel/panic_on_oops", "1\n"), InstallOptions{}, nobody, "panic", "kernel.panic_on_oops=1"},
-		"realtime":           {set("/proc/sys/kernel/sched_rt_runtime_us", "-1\n"), InstallOptions{}, nobody, "realtime", "sched_rt_runtime_us=-1"},
-		"memory not to read": {without("/proc/kcore"), InstallOptions{}, nobody, "verification", "will not be able to verify"},
-		"no /run":            {without("/run"), InstallOptions{}, kernel, "other commands", "/run cannot be written to"},
+		"memory":                   {set("/proc/meminfo", "MemAvailable: 9000 kB\n"), InstallOptions{}, nobody, "memory", "8 MiB of memory are available, an install takes some 20"},
+		"isolated":                 {set("/sys/devices/system/cpu/isolated", "2-3\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 2-3 are isolated"},
+		"nohz_full":                {set("/sys/devices/system/cpu/nohz_full", "1\n"), InstallOptions{}, nobody, "isolated CPUs", "CPUs 1 are nohz_full"},
+		"preemption":               {set("/sys/kernel/debug/sched/preempt", "none voluntary (full)\n"), InstallOptions{}, nobody, "preemption", "may be busy for long"},
+		"panic":                    {set("/proc/sys/kernel/panic_on_oops", "1\n"), InstallOptions{}, nobody, "panic", "kernel.panic_on_oops=1"},
+		"realtime":                 {set("/proc/sys/kernel/sched_rt_runtime_us", "-1\n"), InstallOptions{}, nobody, "realtime", "sched_rt_runtime_us=-1"},
+		"memory not to read":       {without("/proc/kcore"), InstallOptions{}, nobody, "verification", "will not be able to verify"},
+		"no /run":                  {without("/run"), InstallOptions{}, kernel, "other commands", "/run cannot be written to"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, m := fakeHost(t), fakeModule()

@@ -45,6 +45,9 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 			return precondition("%s has been made ready for unloading, and can only be unloaded", l.Name)
 		case errors.Is(err, unix.EPROTO):
 			return precondition("the running scheduler was built by another version of plugsched: uninstall it first")
+		case errors.Is(err, unix.ENOTUNIQ):
+			return precondition("the running scheduler has another member in the same hole of a structure (the kernel's log names both): " +
+				"uninstall it first; nothing was changed")
 		case errors.Is(err, unix.ENOMEM):
 			return outOfMemory()
 		default:

@@ -39,6 +39,9 @@ type Memory struct {
 	Size   int  // bytes; 0 if the address is only computed
 	Write  bool // the instruction changes it
 	PerCPU bool // relative to this CPU's area
+	// Address marks a constant that its encoding shows to be an address: a compiler
+	// would have written a number of this value in another way.
+	Address bool
 }
 
 // Text is what following code needs to know of a kernel.

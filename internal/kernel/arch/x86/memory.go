@@ -15,7 +15,7 @@ var dwarfRegs = [16]int{0, 2, 1, 3, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15}
 // MemoryOperands decodes code, linked at addr, and yields the memory operands of
 // its instructions, those of lea included. Constants that are added to a 64-bit
 // register are yielded as lea's would be: they may make a member's address. So
-// are 64-bit constants, which may be an object's.
+// are 64-bit constants that are loaded, stored or compared with: they may be an object's.
 func MemoryOperands(code []byte, addr uint64, yield func(isa.Memory)) {
 	for pos := 0; pos < len(code); {
 		if n := emulatePrefix(code[pos:]); n > 0 {
@@ -60,13 +60,19 @@ func memoryOf(in *x86asm.Inst, site, next uint64, yield func(isa.Memory)) {
 			yield(m)
 		case x86asm.Imm:
 			r, ok := in.Args[0].(x86asm.Reg)
-			if !ok || in.DataSize != 64 {
-				continue
-			}
 			switch {
+			case in.DataSize != 64:
+			case !ok:
+				if in.Op == x86asm.MOV {
+					yield(isa.Memory{Site: site, Disp: int64(a)})
+				}
 			case in.Op == x86asm.ADD && r >= x86asm.RAX && r <= x86asm.R15:
 				yield(isa.Memory{Site: site, Based: true, Stack: r == x86asm.RSP, Reg: dwarfRegs[r-x86asm.RAX], Disp: int64(a)})
-			case in.Op == x86asm.MOV, in.Op == x86asm.CMP:
+			case in.Op == x86asm.MOV:
+				// For a small number gcc takes the shorter 32-bit form, which clears the
+				// upper half; a symbol of -mcmodel=kernel has to be sign-extended.
+				yield(isa.Memory{Site: site, Disp: int64(a), Address: true})
+			case in.Op == x86asm.CMP:
 				yield(isa.Memory{Site: site, Disp: int64(a)})
 			}
 		}

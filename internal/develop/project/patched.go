@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plugsched/internal/durable"
+)
+
+// BuildPatched is Build with patches applied, one after the other, to a temporary copy of the
+// developer's tree: the tree itself, and what git knows of it, stay as they are.
+func (p *Project) BuildPatched(ctx context.Context, patches []string) (*Built, error) {
+	unlock, err := p.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	texts := make([][]byte, len(patches))
+	for i, path := range patches {
+		if texts[i], err = os.ReadFile(path); err != nil {
+			return nil, err
+		}
+	}
+	q := *p
+	if q.Dir, err = os.MkdirTemp(p.state(), patchedPrefix); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(q.Dir)
+	if err := p.copyTo(ctx, q.Dir); err != nil {
+		return nil, err
+	}
+	for i, path := range patches {
+		if err := q.apply(ctx, path, texts[i]); err != nil {
+			return nil, err
+		}
+	}
+	built, err := q.Build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, path := range built.Packages {
+		built.Packages[i] = p.path(filepath.Base(path))
+	}
+	made := append(slices.Clone(built.Packages), p.Description(), p.Module())
+	for _, to := range made {
+		if err := durable.Replace(q.path(filepath.Base(to)), to); err != nil {
+			return nil, err
+		}
+	}
+	return built, nil
+}
+
+// patchedPrefix begins the names of the copies, of which one can be left when a machine goes down.
+const patchedPrefix = "patched-"
+
+// copyTo copies the tree and what init left for builds, but not what builds made.
+func (p *Project) copyTo(ctx context.Context, dir string) error {
+	for from, to := range map[string]string{p.Dir: dir, p.state(): filepath.Join(dir, stateDir)} {
+		entries, err := os.ReadDir(from)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		args := []string{"-a", "-t", to, "--"}
+		for _, e := range entries {
+			name := e.Name()
+			built := slices.Contains([]string{lockFile, editedFile, "edited", "edited-sidecar", "module"}, name) ||
+				strings.HasPrefix(name, patchedPrefix)
+			if from == p.Dir && name != stateDir || from != p.Dir && !built {
+				args = append(args, filepath.Join(from, name))
+			}
+		}
+		cmd := exec.CommandContext(ctx, "cp", args...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return errors.New("copying the tree: " + strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
+}
+
+// apply applies a patch to the tree, all of it or nothing.
+func (p *Project) apply(ctx context.Context, path string, text []byte) error {
+	cmd := exec.CommandContext(ctx, "git", "-C", p.Dir, "apply", "-")
+	// A directory above that is git's is not meant.
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_CEILING_DIRECTORIES="+filepath.Dir(p.Dir))
+	cmd.Stdin = bytes.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case exitCode(err) != 0:
+		why, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(string(out)), "error: "), "\n")
+		return userError("%s does not apply: %s", path, strings.Replace(why, "<stdin>", path, 1))
+	}
+	return err
+}
