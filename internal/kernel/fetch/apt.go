@@ -289,7 +289,7 @@ func explainUnknown(ctx context.Context, release string) error {
 	e := &UnavailableError{Package: "linux-image-" + release, Have: nearest(debugReleases(names, flavour), release)}
 	if len(e.Have) > 0 {
 		e.Missing = parts.Missing("/", release)
-		e.Fix = "run apt-get update if it is new, name another suite that has it with --suite; or " + parts.Ways
+		e.Fix = "run apt-get update if it is new, or name the suite that has it with --suite; or " + parts.Ways
 		return e
 	}
 	known, err := aptShow(ctx, names...)
