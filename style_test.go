@@ -16,7 +16,7 @@ const (
 
 	// longLines is how many lines of Go are longer all the same, from before this was looked
 	// at. It only ever falls: make it smaller when you have shortened some.
-	longLines = 474
+	longLines = 150
 )
 
 // TestLineLength: no more lines of Go are too long than there were.
@@ -37,7 +37,8 @@ func TestLineLength(t *testing.T) {
 		}
 	}
 	if len(long) > longLines {
-		t.Errorf("%d lines have more than %d characters, %d were allowed:\n%s", len(long), lineLength, longLines, strings.Join(long, "\n"))
+		t.Errorf("%d lines have more than %d characters, %d were allowed; of them:\n%s", len(long), lineLength, longLines,
+			strings.Join(long[max(0, len(long)-longLines/4):], "\n"))
 	} else {
 		t.Logf("%d lines are too long, %d were allowed", len(long), longLines)
 	}

@@ -88,7 +88,8 @@ func named(list []*image.Structure, name string) []*image.Structure {
 }
 
 func showStructs(w io.Writer, list []*image.Structure) {
-	fmt.Fprintf(w, "%-32s %6s %8s %10s %7s %7s %7s  %s\n", "", "bytes", "members", "scheduler", "others", "perhaps", "nobody", "other units that know it")
+	fmt.Fprintf(w, "%-32s %6s %8s %10s %7s %7s %7s  %s\n", "", "bytes", "members", "scheduler", "others", "perhaps", "nobody",
+		"other units that know it")
 	for _, s := range list {
 		n := map[string]int{}
 		members := 0
@@ -98,7 +99,8 @@ func showStructs(w io.Writer, list []*image.Structure) {
 				n[u.By()]++
 			}
 		}
-		fmt.Fprintf(w, "%-32s %6d %8d %10d %7d %7d %7d  %d\n", s.Name, s.Size, members, n[image.ByScheduler], n[image.ByOthers], n[image.ByPerhaps], n[image.ByNobody], len(s.Units))
+		fmt.Fprintf(w, "%-32s %6d %8d %10d %7d %7d %7d  %d\n", s.Name, s.Size, members, n[image.ByScheduler], n[image.ByOthers],
+			n[image.ByPerhaps], n[image.ByNobody], len(s.Units))
 	}
 }
 

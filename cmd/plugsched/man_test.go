@@ -26,7 +26,8 @@ func TestMan(t *testing.T) {
 	if err := c.Execute(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"man/man1/plugsched.1", "man/man1/plugsched-boundary-why.1", "man/man8/plugsched.8", "man/man8/plugsched-try.8",
+	for _, name := range []string{"man/man1/plugsched.1", "man/man1/plugsched-boundary-why.1", "man/man8/plugsched.8",
+		"man/man8/plugsched-try.8",
 		"bash-completion/completions/plugsched", "zsh/vendor-completions/_plugsched", "fish/vendor_completions.d/plugsched.fish"} {
 		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Size() < 200 {
 			t.Errorf("%s: %v", name, err)

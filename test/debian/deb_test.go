@@ -73,7 +73,8 @@ func TestDeb(t *testing.T) {
 	}
 	m.runs(a.module)
 	m.says("systemctl status", m.unit(), "active (exited)", name+" 0.1 is the running scheduler")
-	m.says("the journal", m.ok("journalctl --boot --unit "+installed.Unit(shared.release)), name+" 0.1 is the running scheduler", "all CPUs stood still for")
+	m.says("the journal", m.ok("journalctl --boot --unit "+installed.Unit(shared.release)), name+" 0.1 is the running scheduler",
+		"all CPUs stood still for")
 	m.down()
 
 	if state := m.up("plugsched.enable=0"); state != "running" {

@@ -71,13 +71,15 @@ func newFleet(t *testing.T, schedulers ...*scheduler) *fleet {
 	f.command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(f.dir, "key"))
 	f.command("ansible-galaxy", "collection", "build", "--output-path", f.dir, filepath.Join(shared.root, "ansible"))
 	f.command("sh", "-c", "ansible-galaxy collection install -p collections ./plugsched-scheduler-*.tar.gz")
-	f.env = append(os.Environ(), "ANSIBLE_CONFIG="+f.write("ansible.cfg", config), "ANSIBLE_COLLECTIONS_PATH="+filepath.Join(f.dir, "collections"),
+	f.env = append(os.Environ(), "ANSIBLE_CONFIG="+f.write("ansible.cfg", config), "ANSIBLE_COLLECTIONS_PATH="+filepath.Join(f.dir,
+		"collections"),
 		"ANSIBLE_HOME="+filepath.Join(f.dir, "home"))
 	f.write("vars.yml", health)
 
 	inventory := "[schedulers]\n"
 	for _, name := range names {
-		m := newMachine(t, program(shared.tool), vm.File{GuestPath: "/root/.ssh/authorized_keys", HostPath: filepath.Join(f.dir, "key.pub"), Mode: 0o600})
+		m := newMachine(t, program(shared.tool), vm.File{GuestPath: "/root/.ssh/authorized_keys",
+			HostPath: filepath.Join(f.dir, "key.pub"), Mode: 0o600})
 		m.logs += "_" + name
 		m.cfg.CPUs, m.cfg.MemoryMiB, m.cfg.SSHPort = 1, 768, freePort(t)
 		if name == "one" {
@@ -150,7 +152,8 @@ func (f *fleet) start(version string, vars ...string) func() (r *report, out str
 	f.t.Helper()
 	f.runs++
 	path := filepath.Join(f.dir, fmt.Sprintf("report-%d.json", f.runs))
-	args := []string{"plugsched.scheduler.rollout", "-i", "inventory", "-e", "@vars.yml", "-e", "plugsched_packages=" + filepath.Join(f.dir, "dist"),
+	args := []string{"plugsched.scheduler.rollout", "-i", "inventory", "-e", "@vars.yml", "-e",
+		"plugsched_packages=" + filepath.Join(f.dir, "dist"),
 		"-e", "plugsched_version=" + version, "-e", "plugsched_report=" + path}
 	for _, v := range vars {
 		args = append(args, "-e", v)

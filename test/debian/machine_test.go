@@ -106,7 +106,8 @@ func (m *machine) content() {
 func (m *machine) crashes(within time.Duration) {
 	m.t.Helper()
 	var fault *vm.KernelFault
-	if err := m.wait(within); !errors.As(err, &fault) || !slices.ContainsFunc(fault.Faults, func(f vm.Fault) bool { return f.Kind == vm.Panic }) {
+	if err := m.wait(within); !errors.As(err, &fault) || !slices.ContainsFunc(fault.Faults,
+		func(f vm.Fault) bool { return f.Kind == vm.Panic }) {
 		m.t.Fatalf("the machine did not crash: %v (console: %s)", err, m.ConsolePath())
 	}
 }

@@ -64,7 +64,8 @@ func setUp(ctx context.Context) (err error) {
 	for _, c := range [][]string{
 		{s.tool, "init", "--release", s.release, s.a.dir},
 		{"git", "-C", s.a.dir, "checkout", "-q", "-f", "-B", "test", "pristine"},
-		{"git", "-C", s.a.dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", "--committer-date-is-author-date", filepath.Join(s.root, "examples/hello.patch")},
+		{"git", "-C", s.a.dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", "--committer-date-is-author-date",
+			filepath.Join(s.root, "examples/hello.patch")},
 		{s.tool, "build", s.a.dir},
 	} {
 		if out, err := exec.CommandContext(ctx, c[0], c[1:]...).CombinedOutput(); err != nil {

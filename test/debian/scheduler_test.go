@@ -57,7 +57,8 @@ func build(t *testing.T, name string, patches ...string) *scheduler {
 		run("cp", "-a", shared.a.dir, s.dir)
 		run("git", "-C", s.dir, "checkout", "-q", "-f", "-B", "test", "pristine")
 		for _, p := range patches {
-			run("git", "-C", s.dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", "--committer-date-is-author-date", filepath.Join(shared.root, p))
+			run("git", "-C", s.dir, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", "--committer-date-is-author-date",
+				filepath.Join(shared.root, p))
 		}
 		run("sh", "-c", "rm -f "+s.dir+"/scheduler*")
 		run(shared.tool, "build", s.dir)

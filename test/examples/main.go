@@ -242,7 +242,8 @@ func (r *run) markdown(all []*example) string {
 		r.Release, r.CPUs, runtime.NumCPU(), r.spec, r.threads, r.Cycles, time.Now().UTC().Format("2006-01-02"))
 	b.WriteString("| Case | Kind | Files | Lines | Module | Downtime of install: median, maximum | of removal |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, e := range all {
-		fmt.Fprintf(&b, "| %s | %s | %d | +%d −%d | %d KiB | %s | %s |\n", e.name, e.kind, e.files, e.added, e.removed, e.size/1024, both(e.install), both(e.uninstall))
+		fmt.Fprintf(&b, "| %s | %s | %d | +%d −%d | %d KiB | %s | %s |\n", e.name, e.kind, e.files, e.added, e.removed, e.size/1024,
+			both(e.install), both(e.uninstall))
 	}
 	return b.String()
 }

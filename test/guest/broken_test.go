@@ -185,7 +185,8 @@ func TestNoFalseAlarm(t *testing.T) {
 	for _, p := range []patient{
 		{name: "default", load: all, watch: "2s", long: 20 * time.Second, goesOn: true},
 		// Forks keep coming, and the lightest tasks wait behind them.
-		{name: "light", load: "schedload start --timeout 600 --spec default,fork=4/60,clone=2/60,hog=24", watch: "500ms", long: 30 * time.Second, rare: true},
+		{name: "light", load: "schedload start --timeout 600 --spec default,fork=4/60,clone=2/60,hog=24", watch: "500ms",
+			long: 30 * time.Second, rare: true},
 		// Of a CPU's time 5 % are left to 400 tasks: each waits for half a minute.
 		{name: "throttled", load: inBackground("chrt -f 1 taskset 2 sh -c 'while :; do :; done'") +
 			" i=0; while [ $i -lt 400 ]; do " + inBackground("taskset 2 sh -c 'while :; do :; done'") + " i=$((i+1)); done",

@@ -89,7 +89,8 @@ var lost = []struct {
 	{patch{"kernel/sched/smp.h", "sched_ttwu_pending(void *arg)", "sched_ttwu_pending(struct llist_node *arg)"}, "", "", "", ""},
 	{patch{rt, "static enum hrtimer_restart sched_rt_period_timer(", "static enum hrtimer_restart lost_timer("}, "", "", "", ""},
 	{patch{rt, "function = sched_rt_period_timer;", "function = lost_timer;"}, "", "sched_rt_period_timer", "entry", "no longer a function"},
-	{patch{schedH, "\tunsigned int\t\tnr_running;\n#ifdef CONFIG_NUMA_BALANCING", "\tunsigned int\t\tnr_running;\n\tunsigned long\t\tlost;\n#ifdef CONFIG_NUMA_BALANCING"},
+	{patch{schedH, "\tunsigned int\t\tnr_running;\n#ifdef CONFIG_NUMA_BALANCING",
+		"\tunsigned int\t\tnr_running;\n\tunsigned long\t\tlost;\n#ifdef CONFIG_NUMA_BALANCING"},
 		"\tunsigned long\t\tlost;", "struct rq", "layout", "+ long unsigned int lost at byte 8; "},
 	{patch{fair, "unsigned long capacity = scale_rt_capacity(cpu);\n",
 		"unsigned long capacity = scale_rt_capacity(cpu);\n\n\tcpu_relax();\n"}, "", "", "", ""},
@@ -97,23 +98,31 @@ var lost = []struct {
 		"= 7000000ULL;", "sysctl_sched_latency", "value", "initial value"},
 	{patch{fair, "static unsigned int sched_nr_latency = 8;", "static unsigned int sched_nr_latency = 9;"},
 		"sched_nr_latency = 9;", "sched_nr_latency", "value", "initial value"},
-	{patch{core, "static struct ctl_table sched_core_sysctls[] = {\n", "static struct ctl_table sched_core_sysctls[] = {\n\t{ .procname = \"lost\", .data = &sched_rr_timeslice, .mode = 0444 },\n"},
+	{patch{core, "static struct ctl_table sched_core_sysctls[] = {\n",
+		"static struct ctl_table sched_core_sysctls[] = {\n\t{ .procname = \"lost\", .data = &sched_rr_timeslice, .mode = 0444 },\n"},
 		`.procname = "lost"`, "sched_core_sysctls", "variable", "sched_core_sysctl_init registered that at boot"},
 	{patch{"include/linux/sched.h", "#define TASK_NOLOAD\t\t\t0x00000400", "#define TASK_NOLOAD\t\t\t0x00010000"},
 		"#define TASK_NOLOAD", "TASK_NOLOAD", "header", "kernel/hung_task.c:"},
-	{patch{core, "", "EXPORT_SYMBOL_GPL(update_rq_clock);\n"}, "EXPORT_SYMBOL_GPL(update_rq_clock);", "EXPORT_SYMBOL_GPL(update_rq_clock)", "export", "export"},
-	{patch{core, "", "SYSCALL_DEFINE1(lost, int, x)\n{\n\treturn x + nr_running();\n}\n"}, "SYSCALL_DEFINE1(lost,", "SYSCALL_DEFINE1(lost)", "syscall", "table of system calls"},
-	{patch{core, "", "static int lost_param;\ncore_param(lost_param, lost_param, int, 0644);\n"}, "core_param(lost_param", "core_param(lost_param)", "parameter", "command line"},
-	{patch{core, "", "static int __init lost_late(void)\n{\n\treturn 0;\n}\nlate_initcall(lost_late);\n"}, "late_initcall(lost_late)", "late_initcall(lost_late)", "initcall", "boot is over"},
+	{patch{core, "", "EXPORT_SYMBOL_GPL(update_rq_clock);\n"}, "EXPORT_SYMBOL_GPL(update_rq_clock);",
+		"EXPORT_SYMBOL_GPL(update_rq_clock)", "export", "export"},
+	{patch{core, "", "SYSCALL_DEFINE1(lost, int, x)\n{\n\treturn x + nr_running();\n}\n"}, "SYSCALL_DEFINE1(lost,",
+		"SYSCALL_DEFINE1(lost)", "syscall", "table of system calls"},
+	{patch{core, "", "static int lost_param;\ncore_param(lost_param, lost_param, int, 0644);\n"}, "core_param(lost_param",
+		"core_param(lost_param)", "parameter", "command line"},
+	{patch{core, "", "static int __init lost_late(void)\n{\n\treturn 0;\n}\nlate_initcall(lost_late);\n"}, "late_initcall(lost_late)",
+		"late_initcall(lost_late)", "initcall", "boot is over"},
 	{patch{"include/trace/events/sched.h", "TRACE_EVENT(sched_wake_idle_without_ipi,",
 		"TRACE_EVENT(sched_lost,\n\tTP_PROTO(int cpu),\n\tTP_ARGS(cpu),\n\tTP_STRUCT__entry(__field(int, cpu)),\n\tTP_fast_assign(__entry->cpu = cpu;),\n\tTP_printk(\"%d\", __entry->cpu)\n);\n\nTRACE_EVENT(sched_wake_idle_without_ipi,"},
 		"TRACE_EVENT(sched_lost,", "TRACE_EVENT(sched_lost)", "tracepoint", "list of tracepoints"},
-	{patch{core, "", "static void lost_target(void) { nr_iowait(); }\nDEFINE_STATIC_CALL(lost_call, lost_target);\n"}, "DEFINE_STATIC_CALL(lost_call", "DEFINE_STATIC_CALL(lost_call)", "static-call", "trampoline"},
-	{patch{fair, "", "DEFINE_SCHED_CLASS(lost) = {\n\t.task_tick = task_tick_fair,\n};\n"}, "DEFINE_SCHED_CLASS(lost)", "lost_sched_class", "class", "new scheduling class"},
+	{patch{core, "", "static void lost_target(void) { nr_iowait(); }\nDEFINE_STATIC_CALL(lost_call, lost_target);\n"},
+		"DEFINE_STATIC_CALL(lost_call", "DEFINE_STATIC_CALL(lost_call)", "static-call", "trampoline"},
+	{patch{fair, "", "DEFINE_SCHED_CLASS(lost) = {\n\t.task_tick = task_tick_fair,\n};\n"}, "DEFINE_SCHED_CLASS(lost)",
+		"lost_sched_class", "class", "new scheduling class"},
 	{patch{rt, "", "struct lost_policy {\n\tint id;\n\tstruct sched_class class;\n};\n\nstatic struct lost_policy lost_own __used = {\n\t.class.task_tick = task_tick_rt,\n};\n"},
 		"static struct lost_policy lost_own", "lost_own", "class", "new scheduling class"},
 	{patch{fair, "", "int __nosavedata lost_quiet;\n"}, "int __nosavedata lost_quiet", "lost_quiet", "section", ".data..nosave"},
-	{patch{core, "static __always_inline struct rq *\ncontext_switch(", "static noinline struct rq *\ncontext_switch("}, "static noinline struct rq *\ncontext_switch(", "context_switch", "switch", "is not __schedule"},
+	{patch{core, "static __always_inline struct rq *\ncontext_switch(", "static noinline struct rq *\ncontext_switch("},
+		"static noinline struct rq *\ncontext_switch(", "context_switch", "switch", "is not __schedule"},
 	{patch{core, "", "NOKPROBE_SYMBOL(yield);\n"}, "", "_kbl_addr_yield", "registered", "_kprobe_blacklist"},
 	{patch{core, "", "#ifdef CONFIG_SCHED_LOST\nint sched_lost;\n#endif\n"}, "#ifdef CONFIG_SCHED_LOST", "CONFIG_SCHED_LOST",
 		"compiled-out", "an option that nothing defines"},
@@ -130,10 +139,12 @@ var kept = []patch{
 	{"kernel/sched/Makefile", "", "obj-y += kept.o\n"},
 	{core, "\nint idle_cpu(int cpu)\n{", "\nstatic int __maybe_unused old_idle_cpu(int cpu)\n{"},
 	// A callback, which shows all that is in this list.
-	{"kernel/sched/stats.c", `seq_printf(seq, "version %d\n", SCHEDSTAT_VERSION);`, `seq_printf(seq, "version %d\n", kept_version(this_rq()) + sched_prio_to_weight[0] - 88762 + KEPT_ZERO);`},
+	{"kernel/sched/stats.c", `seq_printf(seq, "version %d\n", SCHEDSTAT_VERSION);`,
+		`seq_printf(seq, "version %d\n", kept_version(this_rq()) + sched_prio_to_weight[0] - 88762 + KEPT_ZERO);`},
 	// A member in a hole, new definitions in headers, a constant that only moving code reads.
 	{schedH, "\tunsigned int\t\tclock_update_flags;\n", "\tunsigned int\t\tclock_update_flags;\n\tunsigned int\t\tkept;\n"},
-	{schedH, "extern const_debug unsigned int sysctl_sched_features;", "extern const_debug unsigned int sysctl_sched_features;\nextern int kept_version(struct rq *rq);"},
+	{schedH, "extern const_debug unsigned int sysctl_sched_features;",
+		"extern const_debug unsigned int sysctl_sched_features;\nextern int kept_version(struct rq *rq);"},
 	{"include/linux/sched.h", "#define TASK_NOLOAD\t", "/* new, so that nobody else has it */\n#define KEPT_ZERO\t0\n#define TASK_NOLOAD\t"},
 	{core, "/* -20 */     88761,", "/* -20 */     88762,"},
 	// A structure with a list in it that is on the module's stack only.
@@ -171,7 +182,8 @@ func TestGuards(t *testing.T) {
 		}
 		found := 0
 		for line := range strings.Lines(strings.TrimPrefix(out, "plugsched: ")) {
-			if strings.Contains(line, where) && strings.Contains(line, " "+c.name) && strings.Contains(line, c.why) && strings.HasSuffix(line, "(docs/develop/refusals.md#"+c.class+")\n") {
+			if strings.Contains(line, where) && strings.Contains(line, " "+c.name) && strings.Contains(line, c.why) &&
+				strings.HasSuffix(line, "(docs/develop/refusals.md#"+c.class+")\n") {
 				found++
 			}
 		}
@@ -232,7 +244,8 @@ func TestGuardInput(t *testing.T) {
 	t.Parallel()
 	dir, _ := workbench(t)
 	patch{fair, "static void rq_online_fair(struct rq *rq)\n{", "static void rq_online_fair(struct rq *rq)\n{\n\tthis is not C;"}.apply(t, dir)
-	if out, code := plugsched(t, "build", dir); code != 6 || !strings.Contains(out, strings.TrimSuffix(at(t, dir, fair, "this is not C"), ":")) || !strings.Contains(out, "error:") {
+	if out, code := plugsched(t, "build", dir); code != 6 || !strings.Contains(out,
+		strings.TrimSuffix(at(t, dir, fair, "this is not C"), ":")) || !strings.Contains(out, "error:") {
 		t.Errorf("no C: exit code %d:\n%s", code, out)
 	}
 	const config = "plugsched.yaml"

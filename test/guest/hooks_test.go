@@ -79,7 +79,8 @@ func TestForgotten(t *testing.T) {
 	if code != 5 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, want := range []string{"the kernel runs its own scheduler, but", "timer tick", "delayed work round", "sysctl plugsched_example_ms", "debugfs file /plugsched_example"} {
+	for _, want := range []string{"the kernel runs its own scheduler, but", "timer tick", "delayed work round",
+		"sysctl plugsched_example_ms", "debugfs file /plugsched_example"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
@@ -133,8 +134,10 @@ func TestRemains(t *testing.T) {
 	if code != 5 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, want := range []string{"device plugsched_misc", "character device ", "plugsched_proc in /proc", "file plugsched_attribute in kernel in /sys",
-		"cgroup files cpu.plugsched_files", "probe remains_event [", " on trace event sched_process_exit", "kprobe on ksys_sync+0x0", "kprobe on ksys_sync_helper+0x0",
+	for _, want := range []string{"device plugsched_misc", "character device ", "plugsched_proc in /proc",
+		"file plugsched_attribute in kernel in /sys",
+		"cgroup files cpu.plugsched_files", "probe remains_event [", " on trace event sched_process_exit", "kprobe on ksys_sync+0x0",
+		"kprobe on ksys_sync_helper+0x0",
 		"function tracer remains_trace", "(plugsched_never) is to run remains_thread"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)

@@ -203,7 +203,8 @@ func TestProbedJump(t *testing.T) {
 
 	ok(t, m, "plugsched try --for 2s /scheduler.ko && "+set+"; sleep 5")
 	s := status(t, m)
-	if !s.Active || !strings.Contains(s.RollingBack, "not confirmed") || !strings.Contains(s.RollingBack, "has to wait: something has hooked "+function) {
+	if !s.Active || !strings.Contains(s.RollingBack, "not confirmed") || !strings.Contains(s.RollingBack,
+		"has to wait: something has hooked "+function) {
 		t.Errorf("the trial is over, but a probe is there: %+v", s)
 	}
 	if log := ok(t, m, "dmesg"); !strings.Contains(log, a+" is to be left, but that has to wait") {
@@ -291,7 +292,8 @@ func TestHiddenStacks(t *testing.T) {
 	if out, code := doctor(); code != 3 || !strings.Contains(out, program) || !strings.Contains(out, "task "+sleeper) {
 		t.Errorf("doctor with a sleeper under it: %d\n%s", code, out)
 	}
-	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 4 || !strings.Contains(out, "what sleeps under BPF program ") || !strings.Contains(out, program) {
+	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 4 || !strings.Contains(out,
+		"what sleeps under BPF program ") || !strings.Contains(out, program) {
 		t.Errorf("install: %d\n%s", code, out)
 	}
 	// Who began under it stays there until it is done.

@@ -97,7 +97,8 @@ func TestNothingStays(t *testing.T) {
 		t.Errorf("something leads to the module: %+v", l)
 	}
 	if functions < 100 || l.Functions < functions || l.Words < 100000 || l.Tasks < 100 {
-		t.Errorf("%d functions were redirected, but looked at were %d function heads, %d words, %d tasks", functions, l.Functions, l.Words, l.Tasks)
+		t.Errorf("%d functions were redirected, but looked at were %d function heads, %d words, %d tasks", functions, l.Functions,
+			l.Words, l.Tasks)
 	}
 	if s.Active || len(s.Modules) != 0 || s.Timings == nil || s.Timings.Direction != "remove" {
 		t.Errorf("after the removal: %+v", s)

@@ -87,7 +87,8 @@ func testDoctor(t *testing.T, m *vm.Machine) {
 
 	ok(t, m, "echo 2 > /proc/sys/kernel/kptr_restrict; echo 1 > /proc/sys/kernel/panic_on_oops")
 	obstacles(t, m, doctor, "addresses")
-	if out, _ := sh(t, m, doctor); !strings.Contains(out, "warning:  panic: kernel.panic_on_oops=1") || !strings.Contains(out, "fix: set kernel.kptr_restrict") {
+	if out, _ := sh(t, m, doctor); !strings.Contains(out, "warning:  panic: kernel.panic_on_oops=1") ||
+		!strings.Contains(out, "fix: set kernel.kptr_restrict") {
 		t.Errorf("%s", out)
 	}
 	ok(t, m, "echo 0 > /proc/sys/kernel/kptr_restrict; echo 0 > /proc/sys/kernel/panic_on_oops")
@@ -122,12 +123,15 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	// What a package would leave: who the scheduler is from is known at once.
 	dir := "/usr/lib/plugsched/" + s.Release
 	ok(t, m, "mkdir -p "+dir+" && echo '{\"name\": \"demo\", \"version\": \"7\", \"release\": \""+s.Release+"\", \"module\": \""+s.Name+"\"}' > "+dir+"/package.json")
-	if out := ok(t, m, "plugsched status && plugsched list"); !strings.Contains(out, "package:    demo 7\n") || !strings.Contains(out, s.Name+"  yes   no") {
+	if out := ok(t, m, "plugsched status && plugsched list"); !strings.Contains(out, "package:    demo 7\n") ||
+		!strings.Contains(out, s.Name+"  yes   no") {
 		t.Errorf("%s", out)
 	}
 	metrics := ok(t, m, "plugsched metrics --output /run/plugsched.prom && cat /run/plugsched.prom") + "\n"
-	for _, want := range []string{"plugsched_scheduler_active 1", `module="` + s.Name + `",release="` + s.Release + `",package="demo",version="7"} 1`,
-		`plugsched_updates_total{direction="install",result="done"} 1`, "plugsched_downtime_seconds_count 1", "plugsched_watchdog_timeout_seconds 30"} {
+	for _, want := range []string{"plugsched_scheduler_active 1", `module="` + s.Name + `",release="` + s.Release +
+		`",package="demo",version="7"} 1`,
+		`plugsched_updates_total{direction="install",result="done"} 1`, "plugsched_downtime_seconds_count 1",
+		"plugsched_watchdog_timeout_seconds 30"} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no %q in\n%s", want, metrics)
 		}
@@ -175,7 +179,8 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	if out, code := sh(t, m, "su nobody -c 'plugsched history' 2>&1"); code != 3 || !strings.Contains(out, "only root may read the history") {
 		t.Errorf("a plain user: %d\n%s", code, out)
 	}
-	if out, code := sh(t, m, "su nobody -c 'plugsched status && plugsched metrics' 2>&1"); code != 0 || !strings.Contains(out, "plugsched_scheduler_active 0") {
+	if out, code := sh(t, m, "su nobody -c 'plugsched status && plugsched metrics' 2>&1"); code != 0 ||
+		!strings.Contains(out, "plugsched_scheduler_active 0") {
 		t.Errorf("a plain user: %d\n%s", code, out)
 	}
 }

@@ -193,8 +193,10 @@ func TestPackageLater(t *testing.T) {
 	expects(t, m, "plugsched boot "+dir, 0, "is not loaded: plugsched.enable=0 is on the kernel command line")
 	stock(t, m)
 	ok(t, m, "sed 's/ plugsched.enable=0//' /proc/cmdline > /run/cmdline && mount -o bind /run/cmdline /proc/cmdline")
-	expects(t, m, "cp -a "+dir+" /x && sed -i 's/\"build_id\": \"..../\"build_id\": \"zzzz/' /x/package.json && plugsched boot /x", 3, "is another build of it")
-	expects(t, m, "sed -i 's/\"release\": \".*\"/\"release\": \"6.1.0-1\"/' /x/package.json && plugsched package configure --first /x", 0, "is installed for later: the running kernel is "+shared.release)
+	expects(t, m, "cp -a "+dir+" /x && sed -i 's/\"build_id\": \"..../\"build_id\": \"zzzz/' /x/package.json && plugsched boot /x", 3,
+		"is another build of it")
+	expects(t, m, "sed -i 's/\"release\": \".*\"/\"release\": \"6.1.0-1\"/' /x/package.json && plugsched package configure --first /x",
+		0, "is installed for later: the running kernel is "+shared.release)
 	expects(t, m, "plugsched package configure --first /nowhere", 3, "/nowhere")
 	expects(t, m, "echo '{' > /x/package.json && plugsched package configure --first /x", 1, "install the package again")
 	ok(t, m, "echo 1 > /proc/sys/kernel/modules_disabled")

@@ -20,7 +20,8 @@ func TestResidue(t *testing.T) {
 	ok(t, m, "for i in 1 2 3 4 5 6; do forks > /dev/null 2>&1 & done; pidof forks")
 	installs(t, m, "plugsched install /marks.ko")
 	ok(t, m, "sleep 2") // all yield
-	if out, code := sh(t, m, "plugsched install --replace /marked.ko"); code != 3 || !strings.Contains(out, "another member in the same hole") {
+	if out, code := sh(t, m, "plugsched install --replace /marked.ko"); code != 3 ||
+		!strings.Contains(out, "another member in the same hole") {
 		t.Errorf("replaced: exit code %d\n%s", code, out)
 	}
 	ok(t, m, "plugsched uninstall")

@@ -19,7 +19,8 @@ var sidecars = []struct {
 	name, command, old, new string
 }{
 	{"fs/proc/loadavg.c:loadavg_proc_show", "cat /proc/loadavg | wc -w", "5", "6"},
-	{"kernel/fork.c:copy_process", "a=$(cat /proc/$$/timerslack_ns); b=$(cat /proc/self/timerslack_ns); echo child $((b > a))", "child 0", "child 1"},
+	{"kernel/fork.c:copy_process", "a=$(cat /proc/$$/timerslack_ns); b=$(cat /proc/self/timerslack_ns); echo child $((b > a))",
+		"child 0", "child 1"},
 	{"kernel/sched/core.c:sched_getattr", "chrt -f 10 sleep 100 & sleep 0.5; chrt -p $! | tail -1; kill $!", "priority: 10", "priority: 1010"},
 }
 
@@ -50,7 +51,8 @@ func sidecarTree(t *testing.T) string {
 		init = append(init, "--sidecar", s.name)
 	}
 	run(append(init, dir)...)
-	if out := run("git", "-C", dir, "show", "--format=%s", "--name-only"); !strings.HasPrefix(out, "Sidecars: fs/proc/loadavg.c, kernel/fork.c\n") || !strings.Contains(out, "\nkernel/fork.c\n") {
+	if out := run("git", "-C", dir, "show", "--format=%s", "--name-only"); !strings.HasPrefix(out,
+		"Sidecars: fs/proc/loadavg.c, kernel/fork.c\n") || !strings.Contains(out, "\nkernel/fork.c\n") {
 		t.Errorf("last commit:\n%s", out)
 	}
 	run("git", "-C", dir, "apply", filepath.Join(shared.root, "test/guest/testdata/sidecar.patch"))

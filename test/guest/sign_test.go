@@ -96,7 +96,8 @@ func TestSignatures(t *testing.T) {
 	if taint, err := strconv.Atoi(ok(t, m, "cat /proc/sys/kernel/tainted")); err != nil || taint&^(outOfTree|notVerified) != 0 {
 		t.Errorf("the kernel is tainted: %#x, %v", taint, err)
 	}
-	if log := ok(t, m, "dmesg"); slices.ContainsFunc([]string{"no symbol version", "disagrees about version", "Unknown symbol"}, func(s string) bool { return strings.Contains(log, s) }) {
+	if log := ok(t, m, "dmesg"); slices.ContainsFunc([]string{"no symbol version", "disagrees about version", "Unknown symbol"},
+		func(s string) bool { return strings.Contains(log, s) }) {
 		t.Errorf("the module loader complains:\n%s", log)
 	}
 	ok(t, m, "echo integrity > /sys/kernel/security/lockdown")

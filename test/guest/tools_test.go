@@ -127,7 +127,8 @@ func testFail(t *testing.T, m *vm.Machine) {
 	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code == 0 {
 		t.Errorf("installed without its first allocation:\n%s", out)
 	}
-	if out := ok(t, m, "cat "+fail); strings.HasPrefix(out, "seen 0\n") || !strings.Contains(out, "\nfailed ") || strings.Contains(out, "failed none") || !strings.Contains(out, "[plugsched_") {
+	if out := ok(t, m, "cat "+fail); strings.HasPrefix(out, "seen 0\n") || !strings.Contains(out, "\nfailed ") ||
+		strings.Contains(out, "failed none") || !strings.Contains(out, "[plugsched_") {
 		t.Errorf("no allocation failed:\n%s", out)
 	}
 	stock(t, m)

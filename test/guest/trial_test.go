@@ -103,7 +103,8 @@ func TestTrial(t *testing.T) {
 		t.Errorf("after the trial: %+v", s)
 	}
 	lastsFrom(t, m, start, name, trial)
-	if out, code := sh(t, m, "su nobody -c 'cat /sys/module/"+name+"/plugsched/report' 2>&1"); code == 0 || !strings.Contains(out, "ermission denied") {
+	if out, code := sh(t, m, "su nobody -c 'cat /sys/module/"+name+"/plugsched/report' 2>&1"); code == 0 ||
+		!strings.Contains(out, "ermission denied") {
 		t.Errorf("a plain user reads the report: %d\n%s", code, out)
 	}
 	refusal{"too late", "plugsched confirm", 3, name + " was rolled back"}.check(t, m)

@@ -19,7 +19,8 @@ func compileC(t *testing.T, name string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), strings.TrimSuffix(name, ".c"))
 	source := filepath.Join(shared.root, "test/guest/testdata", name)
-	if out, err := exec.CommandContext(t.Context(), "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o", path, source).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o", path,
+		source).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return path

@@ -194,7 +194,8 @@ func relocated(p *image.Program, syms []elf.Symbol, entry []byte, code bool) (at
 }
 
 func uncallable(section string) bool {
-	for _, s := range []string{"__ksymtab", ".orc_", ".parainstructions", ".altinstructions", ".return_sites", ".call_sites", "__bug_table", "__ex_table"} {
+	for _, s := range []string{"__ksymtab", ".orc_", ".parainstructions", ".altinstructions", ".return_sites", ".call_sites",
+		"__bug_table", "__ex_table"} {
 		if strings.HasPrefix(section, s) {
 			return true
 		}
@@ -225,5 +226,6 @@ func explained(p *image.Program, at uint64, to *image.Function) bool {
 		return strings.HasPrefix(o.Name, "_kbl_addr_") || strings.HasPrefix(o.Name, "_eil_addr_")
 	}
 	// Code without a symbol is a weak function that was replaced.
-	return from == to || from != nil && from.Name == "in_sched_functions" || from == nil && p.Section(".text").Addr <= at && at < p.Section(".text").Addr+p.Section(".text").Size
+	return from == to || from != nil && from.Name == "in_sched_functions" || from == nil && p.Section(".text").Addr <= at &&
+		at < p.Section(".text").Addr+p.Section(".text").Size
 }

@@ -48,7 +48,8 @@ func (a *analysed) checkReport(t *testing.T, dir string) {
 	}
 
 	dom = browse(t, page, "c=init")
-	if found := regexp.MustCompile(`id="found"[^>]*>(\d+) found`).FindStringSubmatch(dom); found == nil || found[1] != fmt.Sprint(counts["init"]) {
+	if found := regexp.MustCompile(`id="found"[^>]*>(\d+) found`).FindStringSubmatch(dom); found == nil ||
+		found[1] != fmt.Sprint(counts["init"]) {
 		t.Errorf("%v are found of class init, want %d", found, counts["init"])
 	}
 	if !strings.Contains(dom, ">sched_init</a>") || strings.Contains(dom, "data-role") {
@@ -106,7 +107,8 @@ func (a *analysed) checkCommands(t *testing.T, dir string) {
 		{"why wake_up_process", []string{"is interface: the kernel's is redirected", "is exported"}},
 		{"why context_switch", []string{"no function of its own", "inlined into functions that move", "__schedule"}},
 		{"why arch_cpu_idle", []string{"it is weak, and arch_cpu_idle (arch/x86/kernel/process.c) replaces it"}},
-		{"why schedule_tail --json", []string{`"schema": 1,`, `"class": "external"`, `"decl_file": "kernel/sched/core.c"`, `"text": "is called by ret_from_fork`}},
+		{"why schedule_tail --json", []string{`"schema": 1,`, `"class": "external"`, `"decl_file": "kernel/sched/core.c"`,
+			`"text": "is called by ret_from_fork`}},
 		{"why runqueues", []string{"struct rq", "is shared"}},
 		{"why avenrun", []string{"is exported, so that modules may use it", "named in the scheduler by", "calc_global_load"}},
 		{"why sysctl_sched_features", []string{"is private", "features.h"}},

@@ -11,7 +11,8 @@ import (
 )
 
 func TestSitesAreLeftOut(t *testing.T) {
-	c := &collector{sites: []Range{{Addr: 0x0f0, Len: 0x14}, {Addr: 0x120, Len: 5}, {Addr: 0x122, Len: 1}, {Addr: 0x13e, Len: 4}, {Addr: 0x200, Len: 2}}}
+	c := &collector{sites: []Range{{Addr: 0x0f0, Len: 0x14}, {Addr: 0x120, Len: 5}, {Addr: 0x122, Len: 1}, {Addr: 0x13e, Len: 4},
+		{Addr: 0x200, Len: 2}}}
 	c.add("f", 0x100, 0x140)
 	want := []Range{{"f", 0x104, 0x1c}, {"f", 0x125, 0x19}}
 	if d := cmp.Diff(want, c.out); d != "" {

@@ -62,7 +62,8 @@ func (s *soak) markdown() string {
 	row("vmalloc, first and last", "%d KiB, %d KiB", first.vmalloc, last.vmalloc)
 	b.WriteString("\nMedians of 20 updates with so many threads, all asleep:\n\n| Threads | Inspected before the stop, in | Inspected in the stop | Inspection in the stop | Downtime |\n| --- | --- | --- | --- | --- |\n")
 	for _, p := range s.points {
-		fmt.Fprintf(&b, "| %d | %v | %d | %v | %v |\n", p.threads, p.scan.Round(100*time.Microsecond), p.stopped, p.inspect.Round(10*time.Microsecond), p.down.Round(100*time.Microsecond))
+		fmt.Fprintf(&b, "| %d | %v | %d | %v | %v |\n", p.threads, p.scan.Round(100*time.Microsecond), p.stopped,
+			p.inspect.Round(10*time.Microsecond), p.down.Round(100*time.Microsecond))
 	}
 	return b.String()
 }

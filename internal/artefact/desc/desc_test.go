@@ -13,7 +13,8 @@ import (
 
 // TestEncodings: the module carries everything, as JSON; people read the rest as YAML.
 func TestEncodings(t *testing.T) {
-	want := Description{Format: Version, Name: "plugsched_01234567", Release: "6.1.0", BuildID: "abcd", Tool: "t", Commit: "c+", Boundary: map[string]int{"internal": 2},
+	want := Description{Format: Version, Name: "plugsched_01234567", Release: "6.1.0", BuildID: "abcd", Tool: "t", Commit: "c+",
+		Boundary: map[string]int{"internal": 2},
 		Replaced: []string{"f"}, Changed: []string{"g"}, Added: []string{"h"}, Removed: []string{"i"}, Warnings: []string{"w"},
 		Witnesses: map[string]uint64{"a": 0xffffffff81000000}, Jumps: map[string]uint64{"f": 5}, JumpSize: 5}
 	text, err := json.Marshal(want)

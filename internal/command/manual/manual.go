@@ -39,7 +39,8 @@ func Pages(root *cobra.Command, section string, date time.Time) (map[string][]by
 		name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 		c.DisableAutoGenTag = true
 		var b bytes.Buffer
-		h := &doc.GenManHeader{Title: strings.ToUpper(name), Section: section, Date: &date, Source: "plugsched " + version.String(), Manual: "plugsched"}
+		h := &doc.GenManHeader{Title: strings.ToUpper(name), Section: section, Date: &date, Source: "plugsched " + version.String(),
+			Manual: "plugsched"}
 		long := c.Long
 		if c == root {
 			c.Long = c.Short + "." // exit codes have a section of their own

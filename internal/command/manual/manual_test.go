@@ -44,7 +44,8 @@ func TestPages(t *testing.T) {
 		if err := c.Run(); err != nil || said.Len() > 0 {
 			t.Errorf("%s: %v\n%s", name, err, said.Bytes())
 		}
-		for _, want := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "EXIT STATUS", "  130    it was interrupted", "SEE ALSO", "2026-11-21"} {
+		for _, want := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "EXIT STATUS", "  130    it was interrupted",
+			"SEE ALSO", "2026-11-21"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%s: no %s in\n%s", name, want, out.Bytes())
 			}

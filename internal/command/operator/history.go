@@ -69,7 +69,8 @@ func showHistory(out io.Writer, list []history.Entry) error {
 		if e.Direction != "" {
 			downtime = e.Downtime.Round(time.Microsecond).String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Local().Format(time.DateTime), e.Action, result(e), downtime, change(e), strings.TrimSpace(e.Package+" "+e.Version), printable(why))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Local().Format(time.DateTime), e.Action, result(e), downtime, change(e),
+			strings.TrimSpace(e.Package+" "+e.Version), printable(why))
 	}
 	return w.Flush()
 }

@@ -112,7 +112,8 @@ func TestStatus(t *testing.T) {
 	m.install(t, "s-"+release, "3", release, name)
 	m.trip(t, name)
 	out, _ = run(newStatus(m))
-	has(t, "kept back", out, "package:    s-6.1.0-1 3 is installed for this kernel, but its scheduler does not run\n", "boot guard: in an earlier boot s 1 (plugsched_aa) was loaded and not confirmed")
+	has(t, "kept back", out, "package:    s-6.1.0-1 3 is installed for this kernel, but its scheduler does not run\n",
+		"boot guard: in an earlier boot s 1 (plugsched_aa) was loaded and not confirmed")
 
 	os.Remove(filepath.Join(m.Root, installed.GuardFile(release)))
 	m.load(t, name, "active", time.Hour)
@@ -129,7 +130,8 @@ func TestStatus(t *testing.T) {
 		Package   struct{ Version string }
 		OfPackage bool `json:"of_package"`
 	}
-	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Name != name || !s.OfPackage || s.Package.Version != "3" || time.Since(s.Since).Round(time.Minute) != time.Hour || s.Timings.StopMachine != 1234567 {
+	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Name != name || !s.OfPackage || s.Package.Version != "3" ||
+		time.Since(s.Since).Round(time.Minute) != time.Hour || s.Timings.StopMachine != 1234567 {
 		t.Errorf("%+v, %v, of\n%s", s, err, out)
 	}
 
@@ -164,14 +166,16 @@ func TestList(t *testing.T) {
 	m.load(t, name, "active", 0)
 	out, _ = run(newList(m))
 	rows := strings.Split(strings.Join(strings.FieldsFunc(out, func(r rune) bool { return r == ' ' }), " "), "\n")
-	has(t, "rows", strings.Join(rows, "\n"), "warning: ", "6.1.0-3/package.json is damaged", "6.1.0-1 s-6.1.0-1 3 plugsched_aa yes yes\n", "6.1.0-2 s-6.1.0-2 1 plugsched_bb another kernel runs no\n")
+	has(t, "rows", strings.Join(rows, "\n"), "warning: ", "6.1.0-3/package.json is damaged",
+		"6.1.0-1 s-6.1.0-1 3 plugsched_aa yes yes\n", "6.1.0-2 s-6.1.0-2 1 plugsched_bb another kernel runs no\n")
 	m.trip(t, name)
 	out, _ = run(newList(m), "--json")
 	var printed packages
 	err = json.Unmarshal([]byte(out[strings.Index(out, "{\n"):]), &printed)
 	list := printed.Packages
 	if err != nil || len(list) != 2 ||
-		!list[0].Runs || !list[0].Enabled || !list[0].Kernel || list[0].Guard == "" || list[1].Runs || list[1].Enabled || list[1].Kernel || list[1].Name != "s-6.1.0-2" {
+		!list[0].Runs || !list[0].Enabled || !list[0].Kernel || list[0].Guard == "" || list[1].Runs || list[1].Enabled ||
+		list[1].Kernel || list[1].Name != "s-6.1.0-2" {
 		t.Errorf("%+v, %v of\n%s", list, err, out)
 	}
 }
@@ -191,10 +195,12 @@ func TestDoctor(t *testing.T) {
 	if !errors.As(err, &exit) || exit.Means != outcome.Precondition {
 		t.Errorf("exit %v", err)
 	}
-	has(t, "obstacles", out, "obstacle: module loading: ", "obstacle: addresses: ", "          fix: set kernel.kptr_restrict", "warning:  realtime: ", "2 in the way of installing a scheduler\n")
+	has(t, "obstacles", out, "obstacle: module loading: ", "obstacle: addresses: ", "          fix: set kernel.kptr_restrict",
+		"warning:  realtime: ", "2 in the way of installing a scheduler\n")
 	out, err = run(newDoctor(m), "--json")
 	var d diagnosis
-	if e := json.Unmarshal([]byte(out), &d); e != nil || !errors.As(err, &exit) || d.OK || len(d.Findings) != 3 || d.Findings[2].Fix == "" || !d.Findings[2].Warning {
+	if e := json.Unmarshal([]byte(out), &d); e != nil || !errors.As(err, &exit) || d.OK || len(d.Findings) != 3 ||
+		d.Findings[2].Fix == "" || !d.Findings[2].Warning {
 		t.Errorf("%v, %v, %+v", e, err, d)
 	}
 	if after := files(t, m.Root); after != before {
@@ -237,7 +243,8 @@ func TestHistory(t *testing.T) {
 		return string(text) + "\n"
 	}
 	m.put(t, installed.StateDir+"/history.jsonl",
-		line(history.Entry{Action: "install", Result: outcome.Done.String(), After: name, Module: name, Package: "s", Version: "3", Direction: "install", Downtime: 1234567})+
+		line(history.Entry{Action: "install", Result: outcome.Done.String(), After: name, Module: name, Package: "s", Version: "3",
+			Direction: "install", Downtime: 1234567})+
 			"damaged\n"+
 			line(history.Entry{Action: "uninstall", Result: outcome.Busy.String(), Before: name, After: name, Error: "busy in all tries:\ntask 5"})+
 			line(history.Entry{Action: "install", Result: history.Begun, Before: name, After: name, Begun: 5, Error: "\x1b[31m"}))
@@ -246,7 +253,8 @@ func TestHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(t, "history", strings.Join(strings.Fields(out), " "), "warning: 1 lines of the history are damaged",
-		"2026-01-02 03:04:05 install done 1.235ms kernel -> plugsched_aa s 3", "uninstall busy plugsched_aa busy in all tries: ", "install has not ended plugsched_aa ?[31m")
+		"2026-01-02 03:04:05 install done 1.235ms kernel -> plugsched_aa s 3", "uninstall busy plugsched_aa busy in all tries: ",
+		"install has not ended plugsched_aa ?[31m")
 	if strings.Contains(out, "task 5") || strings.Contains(out, "\x1b") {
 		t.Errorf("%q", out)
 	}
@@ -260,7 +268,8 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	has(t, "metrics", out, `plugsched_scheduler_info{module="plugsched_aa",release="6.1.0-1",package="s-6.1.0-1",version="3"} 1`, "plugsched_watchdog_timeout_seconds 30\n")
+	has(t, "metrics", out, `plugsched_scheduler_info{module="plugsched_aa",release="6.1.0-1",package="s-6.1.0-1",version="3"} 1`,
+		"plugsched_watchdog_timeout_seconds 30\n")
 	file := filepath.Join(t.TempDir(), "plugsched.prom")
 	for range 2 {
 		if _, err := run(newMetrics(m), "--output", file); err != nil {
@@ -269,14 +278,16 @@ func TestMetrics(t *testing.T) {
 	}
 	text, err := os.ReadFile(file)
 	st, _ := os.Stat(file)
-	if names, _ := os.ReadDir(filepath.Dir(file)); err != nil || len(names) != 1 || st.Mode() != 0o644 || !strings.Contains(string(text), "plugsched_scheduler_active 1\n") {
+	if names, _ := os.ReadDir(filepath.Dir(file)); err != nil || len(names) != 1 || st.Mode() != 0o644 ||
+		!strings.Contains(string(text), "plugsched_scheduler_active 1\n") {
 		t.Errorf("%v, %v, %v:\n%s", err, names, st.Mode(), text)
 	}
 	if _, err := run(newMetrics(m), "--output", filepath.Join(t.TempDir(), "no", "file")); err == nil {
 		t.Error("wrote into a directory that is not there")
 	}
 	var usage *cli.UsageError
-	if _, err := run(newMetrics(m), "--listen", "0.0.0.0:0"); !errors.As(err, &usage) || !strings.Contains(err.Error(), "not a loopback address") {
+	if _, err := run(newMetrics(m), "--listen", "0.0.0.0:0"); !errors.As(err, &usage) ||
+		!strings.Contains(err.Error(), "not a loopback address") {
 		t.Errorf("%v", err)
 	}
 }

@@ -117,7 +117,8 @@ func (s *state) showActive(w io.Writer) {
 		fmt.Fprintf(w, "conflict:   a livepatch has replaced %s since: the module's version does not run\n", strings.Join(s.TakenOver, ", "))
 	}
 	if len(s.Probes) > 0 {
-		fmt.Fprintf(w, "conflict:   kprobes at %s: they do not see the module's functions, and on a jump they forbid to roll back\n", strings.Join(s.Probes, ", "))
+		fmt.Fprintf(w, "conflict:   kprobes at %s: they do not see the module's functions, and on a jump they forbid to roll back\n",
+			strings.Join(s.Probes, ", "))
 	}
 }
 
@@ -125,7 +126,8 @@ func showLeftovers(w io.Writer, l *live.Leftovers) {
 	if l == nil {
 		return
 	}
-	fmt.Fprintf(w, "verified:   no function, no timer and no stack leads to the module (%d function heads, stacks of %d tasks)\n", l.Functions, l.Tasks)
+	fmt.Fprintf(w, "verified:   no function, no timer and no stack leads to the module (%d function heads, stacks of %d tasks)\n",
+		l.Functions, l.Tasks)
 	if len(l.Pointers) == 0 {
 		fmt.Fprintf(w, "            no pointer to it in %d words of kernel data\n", l.Words)
 	} else {
@@ -138,7 +140,8 @@ func showTimings(w io.Writer, t *live.Timings) {
 		return
 	}
 	ns := func(n int64) time.Duration { return time.Duration(n) }
-	fmt.Fprintf(w, "last update: %s, downtime %v, %d CPUs, %d threads, %d of them inspected in the stop\n", t.Direction, ns(t.StopMachine), t.CPUs, t.Threads, t.Stopped)
+	fmt.Fprintf(w, "last update: %s, downtime %v, %d CPUs, %d threads, %d of them inspected in the stop\n", t.Direction,
+		ns(t.StopMachine), t.CPUs, t.Threads, t.Stopped)
 	fmt.Fprintf(w, "  inspection before %v\n  stop_machine      %v\n  handler           %v\n  stack inspection  %v\n  clear             %v\n  redirection       %v\n  rebuild           %v\n",
 		ns(t.Scan), ns(t.StopMachine), ns(t.Handler), ns(t.StackCheck), ns(t.Clear), ns(t.Redirect), ns(t.Rebuild))
 }

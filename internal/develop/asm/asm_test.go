@@ -101,7 +101,8 @@ func listing(t testing.TB, f *elf.File) []string {
 		if typ := elf.ST_TYPE(s.Info); typ == elf.STT_FILE || typ == elf.STT_SECTION || strings.HasPrefix(s.Name, ".L") {
 			continue
 		}
-		out = append(out, fmt.Sprintf("symbol %s %s %s %s %#x %d", s.Name, section(s.Section), elf.ST_BIND(s.Info), elf.ST_TYPE(s.Info), s.Value, s.Size))
+		out = append(out, fmt.Sprintf("symbol %s %s %s %s %#x %d", s.Name, section(s.Section), elf.ST_BIND(s.Info), elf.ST_TYPE(s.Info),
+			s.Value, s.Size))
 	}
 	for _, s := range f.Sections {
 		data, err := s.Data()
@@ -112,7 +113,8 @@ func listing(t testing.TB, f *elf.File) []string {
 			t.Fatal(err)
 		}
 		switch {
-		case strings.Contains(s.Name, ".debug_") || s.Name == ".comment" || s.Name == ".note.GNU-stack" || s.Name == ".eh_frame" || s.Name == ".rela.eh_frame" || s.Size == 0:
+		case strings.Contains(s.Name, ".debug_") || s.Name == ".comment" || s.Name == ".note.GNU-stack" || s.Name == ".eh_frame" ||
+			s.Name == ".rela.eh_frame" || s.Size == 0:
 		case s.Type == elf.SHT_PROGBITS || s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_NOTE:
 			out = append(out, fmt.Sprintf("section %s %v align %d: %x", s.Name, s.Flags, s.Addralign, data))
 		case s.Type == elf.SHT_RELA:
@@ -213,7 +215,8 @@ func TestRoundTrip(t *testing.T) {
 // TestSections: what .previous means after .popsection, and the like.
 func TestSections(t *testing.T) {
 	for name, lines := range map[string][]string{
-		"previous behind popsection": {`.section a,"a"`, ".byte 1", `.section b,"a"`, ".byte 2", `.pushsection c,"a"`, ".byte 3", `.section d,"a"`, ".byte 4",
+		"previous behind popsection": {`.section a,"a"`, ".byte 1", `.section b,"a"`, ".byte 2", `.pushsection c,"a"`, ".byte 3",
+			`.section d,"a"`, ".byte 4",
 			".popsection", ".byte 5", ".previous", ".byte 6", ".previous", ".byte 7"},
 		"previous twice": {".data", ".byte 1", ".text", "nop", ".previous", ".byte 2", ".previous", "nop"},
 		"flags once":     {`.section a,"aw",@nobits`, ".zero 8", ".text", "nop", ".section a", ".zero 4"},
@@ -430,7 +433,8 @@ func TestWriteEdits(t *testing.T) {
 	}))
 	f := assemble(t, []byte(out))
 	defined, undefined := names(t, f)
-	if !defined["newtable"] || defined["table"] || !undefined["kernel_f"] || f.Section(".data.rel.ro") == nil || f.Section("tab") != nil && f.Section("tab").Size != 0 || f.Section("stray") != nil {
+	if !defined["newtable"] || defined["table"] || !undefined["kernel_f"] || f.Section(".data.rel.ro") == nil ||
+		f.Section("tab") != nil && f.Section("tab").Size != 0 || f.Section("stray") != nil {
 		t.Errorf("defined %v, undefined %v in\n%s", defined, undefined, out)
 	}
 	for _, want := range []string{"own->f true", "table->own false", "table->f false"} {

@@ -96,14 +96,16 @@ func kernelOf(t *testing.T, u *asm.Unit, classes map[string]boundary.Class, obje
 			if !ok {
 				class = boundary.Internal
 			}
-			b.Functions = append(b.Functions, &boundary.Function{Name: d.Name, Base: base, Unit: unitName, DeclFile: "kernel/sched/sched.h", DeclLine: i + 1,
-				Class: class, Facts: []boundary.Fact{{Kind: "stays", Text: "does as the test wants"}}})
+			b.Functions = append(b.Functions, &boundary.Function{Name: d.Name, Base: base, Unit: unitName, DeclFile: "kernel/sched/sched.h",
+				DeclLine: i + 1,
+				Class:    class, Facts: []boundary.Fact{{Kind: "stays", Text: "does as the test wants"}}})
 		case asm.Object:
 			class, ok := objects[d.Name]
 			if !ok {
 				class = boundary.Shared
 			}
-			b.Objects = append(b.Objects, &boundary.Object{Name: d.Name, Unit: unitName, Class: class, Size: d.Size, DeclFile: "kernel/sched/sched.h", DeclLine: i + 1})
+			b.Objects = append(b.Objects, &boundary.Object{Name: d.Name, Unit: unitName, Class: class, Size: d.Size,
+				DeclFile: "kernel/sched/sched.h", DeclLine: i + 1})
 		default:
 			continue
 		}
@@ -203,7 +205,8 @@ func TestFates(t *testing.T) {
 	}
 	delete(got, "__UNIQUE_ID_")
 	want := map[string]Fate{
-		"weights": Drop, "known": Drop, "counted": Drop, "many": Drop, "shared": Drop, "pcpu": Drop, "private": Keep, "once": Drop, "early": Drop, "external": Drop, "border": Keep, "callback": Keep,
+		"weights": Drop, "known": Drop, "counted": Drop, "many": Drop, "shared": Drop, "pcpu": Drop, "private": Keep, "once": Drop,
+		"early": Drop, "external": Drop, "border": Keep, "callback": Keep,
 		"internal": Keep, "clone.isra": Copy, "setup": Drop, "fair_sched_class": Replace, "op": Drop, "__schedule": Keep, "user": Keep,
 		"reader": Keep, "n": Drop, "m": Drop, "k": Drop, "newvar": New, "newfn": New,
 	}
@@ -232,13 +235,15 @@ func TestRender(t *testing.T) {
 			undefined[i] = "__orig_kernel.sched.core_" + u[:1]
 		}
 	}
-	want := []string{"__orig_border", "__orig_callback", "__orig_kernel.sched.core_k", "__orig_kernel.sched.core_m", "__orig_kernel.sched.core_n", "counted", "external", "fair_sched_class", "keep", "many", "once", "pcpu", SwitchTo, "shared", "weights"}
+	want := []string{"__orig_border", "__orig_callback", "__orig_kernel.sched.core_k", "__orig_kernel.sched.core_m",
+		"__orig_kernel.sched.core_n", "counted", "external", "fair_sched_class", "keep", "many", "once", "pcpu", SwitchTo, "shared", "weights"}
 	undefined = slices.DeleteFunc(undefined, func(s string) bool { return s == "__SCK__x" })
 	if diff := cmp.Diff(want, undefined); diff != "" {
 		t.Errorf("undefined: %s", diff)
 	}
 	for _, line := range []string{"call\texternal", "call\tborder", "call\tcallback", "call\tinternal", "call\tclone.isra.0",
-		"$external", "$" + OrigPrefix + "border", "$" + OrigPrefix + "callback", "$internal", ".quad\tinternal", ".quad\t" + OrigPrefix + "callback",
+		"$external", "$" + OrigPrefix + "border", "$" + OrigPrefix + "callback", "$internal", ".quad\tinternal",
+		".quad\t" + OrigPrefix + "callback",
 		"call\t" + SwitchTo, ".globl\tcallback", ".globl\t" + TablePrefix + "fair_sched_class"} {
 		if !strings.Contains(string(text), line+"\n") && !strings.Contains(string(text), line+",") {
 			t.Errorf("no %q in\n%s", line, text)
@@ -257,7 +262,8 @@ func TestRender(t *testing.T) {
 // TestAddressable: of .discard.addressable only what objtool needs is kept.
 func TestAddressable(t *testing.T) {
 	entry := func(name, target string) string {
-		return "\t.section .discard.addressable,\"aw\"\n\t.type " + name + ",@object\n\t.size " + name + ",8\n" + name + ":\n\t.quad " + target + "\n"
+		return "\t.section .discard.addressable,\"aw\"\n\t.type " + name + ",@object\n\t.size " + name + ",8\n" + name + ":\n\t.quad " +
+			target + "\n"
 	}
 	u, err := asm.Parse(&arch.X86.Assembly, "a.s", []byte(entry("__UNIQUE_ID_a1", "__SCK__might_resched")+entry("__UNIQUE_ID_b2", "setup")))
 	if err != nil {
@@ -272,7 +278,8 @@ func TestAddressable(t *testing.T) {
 // TestBoundNames: a name that several units define is bound by unit.
 func TestBoundNames(t *testing.T) {
 	u := compile(t, "static int state = 4; __attribute__((used)) int get(void) { return state++; }")
-	k := NewKernel(arch.X86, &boundary.Boundary{Functions: []*boundary.Function{{Name: "get", Base: "get", Unit: unitName, Class: boundary.Internal}}},
+	k := NewKernel(arch.X86, &boundary.Boundary{Functions: []*boundary.Function{{Name: "get", Base: "get", Unit: unitName,
+		Class: boundary.Internal}}},
 		table(t, symbols.Symbol{Name: "state", Unit: "kernel/sched/fair.c", Addr: 1, Size: 4, Kind: symbols.Object},
 			symbols.Symbol{Name: "state", Unit: unitName, Addr: 2, Size: 4, Kind: symbols.Object}))
 	p := k.Decide(unitName, u, u)

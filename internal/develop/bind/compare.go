@@ -330,7 +330,8 @@ func (c *comparer) added(d *asm.Def) {
 // treat as the kernel does. Scheduling classes have a refusal of their own.
 func (c *comparer) sections() {
 	for _, d := range c.plan.Source.Defs {
-		if fate := c.plan.Fates[d]; d.Kind == asm.Alias || fate == Drop || fate == Replace || classSection(d.Section) || ruleOf(d.Section).does != refused {
+		if fate := c.plan.Fates[d]; d.Kind == asm.Alias || fate == Drop || fate == Replace || classSection(d.Section) ||
+			ruleOf(d.Section).does != refused {
 			continue
 		}
 		r := refusedSection(d.Name, d.Section)

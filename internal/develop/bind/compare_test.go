@@ -33,37 +33,48 @@ func TestCompare(t *testing.T) {
 		{name: "lines", edited: "\n\n/* remark */\n" + scheduler},
 		{name: "border", edited: replace(fn("border"), fn("border")+" keep(0);"), changed: []string{"border"}},
 		{name: "internal", edited: replace(fn("internal"), fn("internal")+" keep(0);"), changed: []string{"internal"}},
-		{name: "clone", edited: replace("keep((void *)1);", "keep((void *)2);"), changed: []string{"clone.isra.0"}, refused: []string{"clone.isra.0: stays in the kernel"}},
+		{name: "clone", edited: replace("keep((void *)1);", "keep((void *)2);"), changed: []string{"clone.isra.0"},
+			refused: []string{"clone.isra.0: stays in the kernel"}},
 		{name: "external", edited: replace(fn("external"), fn("external")+" keep(0);"), changed: []string{"external"},
 			refused: []string{"external: stays in the kernel (it does as the test wants)"}},
 		{name: "init", edited: replace(fn("setup"), fn("setup")+" keep(0);"), changed: []string{"setup"}, refused: []string{"setup: __init"}},
-		{name: "init data", edited: replace("early SECTION(\".init.data\") = 4", "early SECTION(\".init.data\") = 5"), changed: []string{"early"}, refused: []string{"early: __init"}},
-		{name: "value of a shared variable", edited: replace("shared = 5", "shared = 6"), changed: []string{"shared"}, refused: []string{"shared: initial value"}},
+		{name: "init data", edited: replace("early SECTION(\".init.data\") = 4", "early SECTION(\".init.data\") = 5"),
+			changed: []string{"early"}, refused: []string{"early: __init"}},
+		{name: "value of a shared variable", edited: replace("shared = 5", "shared = 6"), changed: []string{"shared"},
+			refused: []string{"shared: initial value"}},
 		{name: "value of a static local", edited: replace("k = 7", "k = 8"), changed: []string{"k"}, refused: []string{"k: initial value"}},
 		{name: "value of a private variable", edited: replace("private = 6", "private = 7"), changed: []string{"private"}},
 		{name: "size of a shared variable", edited: replace("int shared = 5", "long shared = 5"), changed: []string{"shared"},
 			refused: []string{"shared: external, which stays, goes on with the old one"}},
-		{name: "size of a variable whose users move", edited: replace("int counted = 3", "long counted = 3"), changed: []string{"counted"}, warned: 1},
-		{name: "kind of a variable whose users move", edited: replace("int many = 3", "int many SECTION(\".data..percpu\") = 3"), changed: []string{"many"}, warned: 1},
+		{name: "size of a variable whose users move", edited: replace("int counted = 3", "long counted = 3"),
+			changed: []string{"counted"}, warned: 1},
+		{name: "kind of a variable whose users move", edited: replace("int many = 3", "int many SECTION(\".data..percpu\") = 3"),
+			changed: []string{"many"}, warned: 1},
 		{name: "constant whose users move", edited: replace("{9, 8, 7}", "{9, 8, 6}"), changed: []string{"weights"}},
-		{name: "constant that the kernel reads", edited: replace("{1, 2, 3}", "{1, 2, 4}"), changed: []string{"known"}, refused: []string{"known: initial value"}},
-		{name: "inlined", edited: replace("NOINLINE void external(void) {", "static inline void in(void) { keep(0); }\nNOINLINE void external(void) { in();"), changed: []string{"external"},
+		{name: "constant that the kernel reads", edited: replace("{1, 2, 3}", "{1, 2, 4}"), changed: []string{"known"},
+			refused: []string{"known: initial value"}},
+		{name: "inlined", edited: replace("NOINLINE void external(void) {",
+			"static inline void in(void) { keep(0); }\nNOINLINE void external(void) { in();"), changed: []string{"external"},
 			refused: []string{"external: stays in the kernel (it does as the test wants)"}},
 		{name: "class table", edited: replace("{ internal, callback }", "{ callback, callback }"), changed: []string{"fair_sched_class"}},
 		{name: "border removed", edited: replace("NOINLINE void border(void) { keep(&shared); asm volatile(\"nop\"); }", "void border(void);"),
 			removed: []string{"border"}, refused: []string{"border: no longer a function"}},
 		{name: "internal removed", edited: strings.NewReplacer("static NOINLINE void internal(void) { keep(&pcpu); keep((void *)weights); keep(&counted); keep(&many); }", "", "internal(); clone", "clone", "keep(internal);", "",
-			"{ internal, callback }", "{ callback, callback }").Replace(scheduler), removed: []string{"internal"}, changed: []string{"fair_sched_class", "user"}},
-		{name: "external removed", edited: replace("NOINLINE void external(void) { keep(&shared); keep((void *)known); }", "void external(void);"),
+			"{ internal, callback }", "{ callback, callback }").Replace(scheduler), removed: []string{"internal"},
+			changed: []string{"fair_sched_class", "user"}},
+		{name: "external removed", edited: replace("NOINLINE void external(void) { keep(&shared); keep((void *)known); }",
+			"void external(void);"),
 			removed: []string{"external"}, refused: []string{"external: stays in the kernel"}},
 		{name: "init removed", edited: replace("NOINLINE void setup(void) { keep(&early); }", "void setup(void);"),
 			removed: []string{"setup"}, refused: []string{"setup: __init"}},
 		{name: "new function", edited: scheduler + fn("newfn") + " keep(0); }", added: []string{"newfn"}},
 		{name: "new variable", edited: scheduler + "int newvar = 4;", added: []string{"newvar"}},
-		{name: "new init function", edited: scheduler + "SECTION(\".init.text\") " + fn("newinit") + " keep(0); }", added: []string{"newinit"}, refused: []string{"newinit: new __init"}},
+		{name: "new init function", edited: scheduler + "SECTION(\".init.text\") " + fn("newinit") + " keep(0); }",
+			added: []string{"newinit"}, refused: []string{"newinit: new __init"}},
 		{name: "new initcall", edited: scheduler + fn("late") + " keep(0); }\nasm(\".pushsection .initcall6.init,\\\"a\\\"\\n.long late - .\\n.popsection\");", added: []string{"late"},
 			refused: []string{"late: initcall"}},
-		{name: "new boot parameter", edited: scheduler + "int newparam SECTION(\"__param\") = 3;", added: []string{"newparam"}, refused: []string{"newparam: new in __param"}},
+		{name: "new boot parameter", edited: scheduler + "int newparam SECTION(\"__param\") = 3;", added: []string{"newparam"},
+			refused: []string{"newparam: new in __param"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,7 +96,8 @@ func TestCompare(t *testing.T) {
 			}
 			for i, r := range c.Refusals {
 				name, why, _ := strings.Cut(tt.refused[i], ": ")
-				if got, _, _ := strings.Cut(r.Name, "."); got != strings.TrimSuffix(name, ".isra.0") || !strings.Contains(r.Why, why) || r.Do == "" || r.File == "" {
+				if got, _, _ := strings.Cut(r.Name, "."); got != strings.TrimSuffix(name, ".isra.0") || !strings.Contains(r.Why, why) ||
+					r.Do == "" || r.File == "" {
 					t.Errorf("refused %+v, want %q", r, tt.refused[i])
 				}
 			}
@@ -202,9 +214,11 @@ func TestCompareHeader(t *testing.T) {
 
 func TestRefusalString(t *testing.T) {
 	for want, r := range map[string]Refusal{
-		"kernel/sched/a.c:4: f is bad; undo it (docs/develop/refusals.md#stays)": {Class: Stays, Name: "f", File: "kernel/sched/a.c", Line: 4, Why: "is bad", Do: "undo it"},
-		"kernel/sched/a.c: f is bad; undo it (docs/develop/refusals.md#header)":  {Class: Header, Name: "f", File: "kernel/sched/a.c", Why: "is bad", Do: "undo it"},
-		"f is bad; undo it (docs/develop/refusals.md#init)":                      {Class: Init, Name: "f", Why: "is bad", Do: "undo it"},
+		"kernel/sched/a.c:4: f is bad; undo it (docs/develop/refusals.md#stays)": {Class: Stays, Name: "f", File: "kernel/sched/a.c",
+			Line: 4, Why: "is bad", Do: "undo it"},
+		"kernel/sched/a.c: f is bad; undo it (docs/develop/refusals.md#header)": {Class: Header, Name: "f", File: "kernel/sched/a.c",
+			Why: "is bad", Do: "undo it"},
+		"f is bad; undo it (docs/develop/refusals.md#init)": {Class: Init, Name: "f", Why: "is bad", Do: "undo it"},
 	} {
 		if diff := cmp.Diff(want, r.String()); diff != "" {
 			t.Error(diff)
@@ -216,7 +230,8 @@ func TestRefusalString(t *testing.T) {
 // and nobody in the kernel, is no change.
 func TestOwned(t *testing.T) {
 	const body = scheduler + "struct module *shared_owner = THIS_MODULE; NOINLINE void external_owner(void) { keep((void *)THIS_MODULE); }\n"
-	const kernel, module = "#define THIS_MODULE ((struct module *)0)\n", "extern struct module __this_module;\n#define THIS_MODULE (&__this_module)\n"
+	const kernel, module = "#define THIS_MODULE ((struct module *)0)\n",
+		"extern struct module __this_module;\n#define THIS_MODULE (&__this_module)\n"
 	schedulerClasses["external_owner"] = boundary.External
 	defer delete(schedulerClasses, "external_owner")
 	p, _ := plan(t, kernel+body, module+body)
@@ -232,7 +247,8 @@ func TestOwned(t *testing.T) {
 	if c := p.Compare(src); len(c.Changed)+len(c.Refusals) > 0 {
 		t.Errorf("with a neighbour's edit: changed %v, refused %v", c.Changed, c.Refusals)
 	}
-	edited := strings.NewReplacer("shared_owner = THIS", "shared_owner = (void *)4 + (long)THIS", "keep((void *)THIS_MODULE);", "keep(0); keep((void *)THIS_MODULE);").Replace(body)
+	edited := strings.NewReplacer("shared_owner = THIS", "shared_owner = (void *)4 + (long)THIS", "keep((void *)THIS_MODULE);",
+		"keep(0); keep((void *)THIS_MODULE);").Replace(body)
 	p, _ = plan(t, kernel+body, module+edited)
 	src = &edits.Set{}
 	src.Compare(unitName, body, edited)

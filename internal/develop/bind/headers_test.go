@@ -83,7 +83,8 @@ func TestCompareExports(t *testing.T) {
 		{"new", a, b + "EXPORT_SYMBOL_GPL(g);\n", []string{"b.c:2: EXPORT_SYMBOL_GPL(g) makes an export"}},
 		{"gone", "void f(void) {}\n", b, []string{"a.c:2: EXPORT_SYMBOL(f) takes back an export"}},
 		{"moved", "", b + a, nil},
-		{"for others", strings.Replace(a, "SYMBOL", "SYMBOL_GPL", 1), b, []string{"a.c:2: EXPORT_SYMBOL_GPL(f) makes", "a.c:2: EXPORT_SYMBOL(f) takes back"}},
+		{"for others", strings.Replace(a, "SYMBOL", "SYMBOL_GPL", 1), b, []string{"a.c:2: EXPORT_SYMBOL_GPL(f) makes",
+			"a.c:2: EXPORT_SYMBOL(f) takes back"}},
 	} {
 		src := &edits.Set{}
 		src.Compare("a.c", a, tt.a)
@@ -146,12 +147,14 @@ func TestMoved(t *testing.T) {
 // TestInlined: the refusal names the function that was changed, where it was, and
 // all that have it inlined.
 func TestInlined(t *testing.T) {
-	pristine := strings.Replace(scheduler, "NOINLINE void external(void) {", "static inline void in(int x)\n{\n\tkeep((void *)9L);\n}\nNOINLINE void external(void) { in(1);", 1)
+	pristine := strings.Replace(scheduler, "NOINLINE void external(void) {",
+		"static inline void in(int x)\n{\n\tkeep((void *)9L);\n}\nNOINLINE void external(void) { in(1);", 1)
 	edited := strings.Replace(pristine, "9L", "10L", 1)
 	p, src := plan(t, pristine, edited)
 	p.kernel.SetInlining(unitName, types(t, pristine), types(t, edited))
 	c := p.Compare(src)
-	if len(c.Refusals) != 1 || c.Refusals[0].Class != Inlined || c.Refusals[0].Name != "in" || !strings.Contains(c.Refusals[0].Why, "is inlined into external, which stays") {
+	if len(c.Refusals) != 1 || c.Refusals[0].Class != Inlined || c.Refusals[0].Name != "in" ||
+		!strings.Contains(c.Refusals[0].Why, "is inlined into external, which stays") {
 		t.Fatalf("%v", c.Refusals)
 	}
 	if want := 1 + strings.Count(edited[:strings.Index(edited, "10L")], "\n"); c.Refusals[0].Line != want || c.Refusals[0].File != unitName {

@@ -34,7 +34,8 @@ func compileObject(t *testing.T, c string) string {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "unit.c"), c)
-	run(t, dir, "gcc", "-c", "-O2", "-fno-pie", "-mcmodel=kernel", "-ffreestanding", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-o", "unit.o", "unit.c")
+	run(t, dir, "gcc", "-c", "-O2", "-fno-pie", "-mcmodel=kernel", "-ffreestanding", "-fno-asynchronous-unwind-tables",
+		"-fcf-protection=none", "-o", "unit.o", "unit.c")
 	return filepath.Join(dir, "unit.o")
 }
 
@@ -73,7 +74,8 @@ func shipped(t *testing.T, obj string) *Code {
 		if names[0] == "far" || names[0] == "further" {
 			continue
 		}
-		fc := FunctionCode{Name: names[0], Aliases: names[1:], Unit: unitName, Code: code[addr-text.Addr:][:size[addr]], Calls: map[uint64][]string{}}
+		fc := FunctionCode{Name: names[0], Aliases: names[1:], Unit: unitName, Code: code[addr-text.Addr:][:size[addr]],
+			Calls: map[uint64][]string{}}
 		arch.X86.Refs(fc.Code, addr, func(r isa.Ref) {
 			if to := at[r.Target]; r.Branch() && to != nil {
 				fc.Calls[r.Site-addr] = to

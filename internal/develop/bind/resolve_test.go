@@ -18,7 +18,8 @@ func TestResolve(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "symbols")
 	if err := (&symbols.Table{Symbols: []symbols.Symbol{
 		{Name: "border", Unit: "a.c", Addr: 0x30}, {Name: "dup", Unit: "x.c", Addr: 0x40}, {Name: "dup", Unit: "y.c", Addr: 0x50},
-		{Name: "global", Addr: 0x10, Global: true}, {Name: "local", Unit: "x.c", Addr: 0x20}, {Name: "percpu", Addr: 8, Global: true, Fixed: true},
+		{Name: "global", Addr: 0x10, Global: true}, {Name: "local", Unit: "x.c", Addr: 0x20},
+		{Name: "percpu", Addr: 8, Global: true, Fixed: true},
 	}}).Save(path); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,8 @@ func TestResolve(t *testing.T) {
 	if len(missing) != 0 {
 		t.Errorf("missing symbols: %q", missing)
 	}
-	want := map[string]Place{"__orig_border": {Addr: 0x30}, "__orig_core_dup": {Addr: 0x50}, "global": {Addr: 0x10}, "local": {Addr: 0x20}, "percpu": {Addr: 8, Fixed: true}}
+	want := map[string]Place{"__orig_border": {Addr: 0x30}, "__orig_core_dup": {Addr: 0x50}, "global": {Addr: 0x10},
+		"local": {Addr: 0x20}, "percpu": {Addr: 8, Fixed: true}}
 	if diff := cmp.Diff(want, places); diff != "" {
 		t.Error(diff)
 	}

@@ -19,14 +19,21 @@ import (
 
 func TestSectionRules(t *testing.T) {
 	want := map[treatment][]string{
-		same: {".data..percpu", ".text", ".text.unlikely", ".text..refcount", ".rodata.str1.8", ".rodata..c_jump_table", ".data.rel.ro.local", ".data.once", ".data..once", ".data..read_mostly",
-			".data..page_aligned", ".bss..page_aligned", ".data..cacheline_aligned", ".data..ro_after_init", ".noinstr.text", ".cpuidle.text", ".sched.text", ".softirqentry.text", ".irqentry.text",
-			".kprobes.text", ".ref.text", ".ref.data", ".data..Lubsan_data1", "__ex_table", "__bug_table", "__jump_table", ".static_call_sites", ".orc_unwind", ".orc_unwind_ip", ".orc_header", ".discard.reachable",
-			".altinstr_aux", ".altinstructions", ".retpoline_sites", ".return_sites", ".call_sites", "__mcount_loc", ".note.gnu.build-id", ".gnu.linkonce.this_module"},
-		moved: {".data..percpu..shared_aligned", ".data..percpu..page_aligned", ".data..percpu..read_mostly", ".data..percpu..first", ".data..percpu..hot..this_cpu_off"},
-		dropped: {".init.text", ".init.setup", ".initcall4.init", ".con_initcall.init", ".exit.data", "__tracepoints_ptrs", "__tracepoints", "__param", "___ksymtab_gpl+f", "_kprobe_blacklist",
+		same: {".data..percpu", ".text", ".text.unlikely", ".text..refcount", ".rodata.str1.8", ".rodata..c_jump_table",
+			".data.rel.ro.local", ".data.once", ".data..once", ".data..read_mostly",
+			".data..page_aligned", ".bss..page_aligned", ".data..cacheline_aligned", ".data..ro_after_init", ".noinstr.text",
+			".cpuidle.text", ".sched.text", ".softirqentry.text", ".irqentry.text",
+			".kprobes.text", ".ref.text", ".ref.data", ".data..Lubsan_data1", "__ex_table", "__bug_table", "__jump_table",
+			".static_call_sites", ".orc_unwind", ".orc_unwind_ip", ".orc_header", ".discard.reachable",
+			".altinstr_aux", ".altinstructions", ".retpoline_sites", ".return_sites", ".call_sites", "__mcount_loc", ".note.gnu.build-id",
+			".gnu.linkonce.this_module"},
+		moved: {".data..percpu..shared_aligned", ".data..percpu..page_aligned", ".data..percpu..read_mostly", ".data..percpu..first",
+			".data..percpu..hot..this_cpu_off"},
+		dropped: {".init.text", ".init.setup", ".initcall4.init", ".con_initcall.init", ".exit.data", "__tracepoints_ptrs",
+			"__tracepoints", "__param", "___ksymtab_gpl+f", "_kprobe_blacklist",
 			".static_call.text", ".discard.noendbr", ".modinfo"},
-		refused: {"__fair_sched_class", ".data..percpu..decrypted", ".data..init_task", ".data..nosave", ".entry.text", ".BTF_ids", ".bss..brk", "runtime_ptr_USER_PTR_MAX", ".data..whatever", "__mine", ".meminit.text"},
+		refused: {"__fair_sched_class", ".data..percpu..decrypted", ".data..init_task", ".data..nosave", ".entry.text", ".BTF_ids",
+			".bss..brk", "runtime_ptr_USER_PTR_MAX", ".data..whatever", "__mine", ".meminit.text"},
 	}
 	for does, sections := range want {
 		for _, s := range sections {
@@ -110,7 +117,8 @@ func TestPerCPU(t *testing.T) {
 	empty := &asm.Unit{Name: unitName}
 	for name, p := range map[string]*Plan{
 		"new": kernelOf(t, empty, nil, nil).Decide(unitName, u, empty),
-		"private": kernelOf(t, u, nil, map[string]boundary.ObjectClass{"plain": boundary.Private, "aligned": boundary.Private, "page": boundary.Private,
+		"private": kernelOf(t, u, nil, map[string]boundary.ObjectClass{"plain": boundary.Private, "aligned": boundary.Private,
+			"page":   boundary.Private,
 			"mostly": boundary.Private, "first": boundary.Private}).Decide(unitName, u, u),
 	} {
 		path := object(t, string(p.Render()))

@@ -325,8 +325,9 @@ func (k *Kernel) comparePrototypes(unit string, was, now *image.Types, src *edit
 			continue
 		}
 		r := Refusal{Class: Signature, Name: f.Base, File: p.DeclFile, Line: p.DeclLine,
-			Why: fmt.Sprintf("changes its signature from %q to %q, but the kernel and the module call each other through it", old.Signature, p.Signature),
-			Do:  "keep the signature, and put a new function beside it"}
+			Why: fmt.Sprintf("changes its signature from %q to %q, but the kernel and the module call each other through it", old.Signature,
+				p.Signature),
+			Do: "keep the signature, and put a new function beside it"}
 		if e := src.Find(k.sourceName(f.Base), edits.Function); e != nil && !e.Gone {
 			r.File, r.Line = e.File, e.At
 		}

@@ -65,8 +65,10 @@ func TestCompareTypes(t *testing.T) {
 	}{
 		{name: "nothing", from: "int nr;", to: "int nr; /* remark */"},
 		{name: "reserved member", from: "unsigned long kabi_reserved1;", to: "unsigned long mine;", warned: 1},
-		{name: "reserved member by union", from: "unsigned long kabi_reserved1;", to: "union { int mine; unsigned long kabi_reserved1; };", warned: 1},
-		{name: "half of a reserved member", from: "unsigned long kabi_reserved1;", to: "int mine __attribute__((aligned(8))); int kabi_reserved1;", warned: 2},
+		{name: "reserved member by union", from: "unsigned long kabi_reserved1;",
+			to: "union { int mine; unsigned long kabi_reserved1; };", warned: 1},
+		{name: "half of a reserved member", from: "unsigned long kabi_reserved1;",
+			to: "int mine __attribute__((aligned(8))); int kabi_reserved1;", warned: 2},
 		{name: "hole", from: "int nr;", to: "int nr; int mine;", warned: 1},
 		{name: "free bits", from: "other : 3", to: "other : 3, mine : 2", warned: 1},
 		{name: "own structure", from: "struct own { int x; }", to: "struct own { int x; long y; }"},
@@ -75,17 +77,23 @@ func TestCompareTypes(t *testing.T) {
 		{name: "behind the end", from: "struct inner inner;", to: "struct inner inner; long mine;", name2: "struct queue",
 			why: "+ long int mine at byte 56; size was 56, is 64 bytes"},
 		{name: "renamed", from: "int in;", to: "int out;", name2: "struct queue", why: "+ int sub.out at byte 32; - int sub.in at byte 32"},
-		{name: "type", from: "long load;", to: "unsigned long load;", name2: "struct queue", why: "load was long int (8 bytes), is long unsigned int (8 bytes)"},
-		{name: "bits", from: "flag : 1", to: "flag : 2", name2: "struct queue", why: "flag was unsigned int (1 bits), is unsigned int (2 bits); 1 members move, other from byte 16 to 16"},
-		{name: "order", from: "int nr;\n\tlong load;", to: "long load;\n\tint nr;", name2: "struct queue", why: "10 members move, load from byte 8 to 0; size was 56, is 48 bytes"},
+		{name: "type", from: "long load;", to: "unsigned long load;", name2: "struct queue",
+			why: "load was long int (8 bytes), is long unsigned int (8 bytes)"},
+		{name: "bits", from: "flag : 1", to: "flag : 2", name2: "struct queue",
+			why: "flag was unsigned int (1 bits), is unsigned int (2 bits); 1 members move, other from byte 16 to 16"},
+		{name: "order", from: "int nr;\n\tlong load;", to: "long load;\n\tint nr;", name2: "struct queue",
+			why: "10 members move, load from byte 8 to 0; size was 56, is 48 bytes"},
 		{name: "over another member", from: "unsigned long kabi_reserved1;", to: "unsigned long mine[1];", warned: 1},
 		{name: "inside", from: "int deep;", to: "char deep;", name2: "struct inner", why: "deep was int (4 bytes), is char (1 bytes)"},
-		{name: "signature", from: "void method(struct queue *q) {", to: "int method(struct queue *q) { return 0; }\nvoid rest(struct queue *q) {", name2: "method", why: `from "void (struct queue *)" to "int (struct queue *)"`},
+		{name: "signature", from: "void method(struct queue *q) {",
+			to: "int method(struct queue *q) { return 0; }\nvoid rest(struct queue *q) {", name2: "method",
+			why: `from "void (struct queue *)" to "int (struct queue *)"`},
 		{name: "class", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; const struct sched_class mine = { 1 };", name2: "mine", why: "is a new scheduling class"},
 		{name: "classes", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; static struct sched_class mine[2] __attribute__((used));", name2: "mine", why: "is a new scheduling class"},
 		{name: "part of it", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; struct policy { int id; struct sched_class class; }; struct policy *f(void) { static struct policy mine; return &mine; }",
 			name2: "mine", why: "is a new scheduling class"},
-		{name: "pointers to classes", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; extern const struct sched_class theirs; const struct sched_class *mine[2]; int f(void) { return theirs.x; }"},
+		{name: "pointers to classes", from: "struct queue queue;",
+			to: "struct queue queue; struct sched_class { int x; }; extern const struct sched_class theirs; const struct sched_class *mine[2]; int f(void) { return theirs.x; }"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			edited := strings.Replace(layouts, tt.from, tt.to, 1)
@@ -106,7 +114,8 @@ func TestCompareTypes(t *testing.T) {
 			case tt.why == "" && len(refusals) > 0:
 				t.Errorf("refused: %v", refusals)
 			case tt.why == "":
-			case len(refusals) != 1 || refusals[0].Name != tt.name2 || !strings.Contains(refusals[0].Why, tt.why) || refusals[0].File != "kernel/sched/sched.h" || refusals[0].Line == 0:
+			case len(refusals) != 1 || refusals[0].Name != tt.name2 || !strings.Contains(refusals[0].Why, tt.why) ||
+				refusals[0].File != "kernel/sched/sched.h" || refusals[0].Line == 0:
 				t.Errorf("got %v, want %s: %s", refusals, tt.name2, tt.why)
 			}
 		})
@@ -143,8 +152,9 @@ func TestInnermost(t *testing.T) {
 }
 
 func TestSpare(t *testing.T) {
-	for name, want := range map[string]bool{"android_kabi_reserved1": true, "rh_reserved12": true, "__reserved_1": true, "suse_kabi_padding": true,
-		"lowmem_reserve": false, "nr_running": false, "pad": false, "reserved_pages": false} {
+	for name, want := range map[string]bool{"android_kabi_reserved1": true, "rh_reserved12": true, "__reserved_1": true,
+		"suse_kabi_padding": true,
+		"lowmem_reserve":    false, "nr_running": false, "pad": false, "reserved_pages": false} {
 		if spare.MatchString(name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
@@ -152,7 +162,8 @@ func TestSpare(t *testing.T) {
 }
 
 func TestDistinct(t *testing.T) {
-	own, derived, layout := Refusal{Class: Stays, Name: "a"}, Refusal{Class: Stays, Name: "b", Derived: true}, Refusal{Class: Layout, Name: "c"}
+	own, derived, layout := Refusal{Class: Stays, Name: "a"}, Refusal{Class: Stays, Name: "b", Derived: true},
+		Refusal{Class: Layout, Name: "c"}
 	if diff := cmp.Diff([]Refusal{own, derived}, Distinct([]Refusal{derived, own, own})); diff != "" {
 		t.Error(diff)
 	}

@@ -148,24 +148,30 @@ func TestClasses(t *testing.T) {
 		class   Class  // of f
 		fact    string // one of the facts begins with "KIND: " and holds the rest
 	}{
-		{name: "called from outside", core: "NOINLINE void f(void) { keep(0); }", outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
-			class: Interface, fact: "called: user (init/main.c), which stays"},
+		{name: "called from outside", core: "NOINLINE void f(void) { keep(0); }",
+			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
+			class:   Interface, fact: "called: user (init/main.c), which stays"},
 		{name: "exported", core: "NOINLINE void f(void) { keep(0); } EXPORT(f);", class: Interface, fact: "exported: modules may call it"},
 		{name: "called from assembly", core: "NOINLINE void f(void) { keep(0); }",
 			files: map[string]string{"arch/entry.S": ".text\n.globl entry\n.type entry,@function\nentry: call f\n ret\n.size entry,.-entry\n"},
 			class: Interface, fact: "called: entry (a"},
 		{name: "called from assembly without a type", core: "NOINLINE void f(void) { keep(0); }",
 			files: map[string]string{"arch/entry.S": ".text\n.globl entry\nentry: call f\n ret\n"}, class: Interface, fact: "called: entry (a"},
-		{name: "address in data", core: "static NOINLINE void f(void) { keep(0); } void (*op)(void) = f;", class: Callback, fact: "address: object op"},
-		{name: "address in code", core: "static NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { keep(f); }", outside: "void g(void); NOINLINE void user(void) { g(); keep(0); }",
-			class: Callback, fact: "address: code of g"},
-		{name: "address in data and called", core: "NOINLINE void f(void) { keep(0); } void (*op)(void) = f;", outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
-			class: Interface, fact: "address: object op"},
+		{name: "address in data", core: "static NOINLINE void f(void) { keep(0); } void (*op)(void) = f;", class: Callback,
+			fact: "address: object op"},
+		{name: "address in code", core: "static NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { keep(f); }",
+			outside: "void g(void); NOINLINE void user(void) { g(); keep(0); }",
+			class:   Callback, fact: "address: code of g"},
+		{name: "address in data and called", core: "NOINLINE void f(void) { keep(0); } void (*op)(void) = f;",
+			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
+			class:   Interface, fact: "address: object op"},
 		{name: "class table only", core: "static NOINLINE void f(void) { keep(0); } struct sched_class { void (*run)(void); }; const struct sched_class fair = { f };",
 			class: Internal, fact: "inside: scheduling class table"},
-		{name: "such a table outside", core: "NOINLINE void f(void) { keep(0); }", outside: "void f(void); struct sched_class { void (*run)(void); }; const struct sched_class foreign = { f };",
-			class: Callback, fact: "address: object foreign"},
-		{name: "called from inside", core: "static NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }", class: Internal, fact: "inside: g"},
+		{name: "such a table outside", core: "NOINLINE void f(void) { keep(0); }",
+			outside: "void f(void); struct sched_class { void (*run)(void); }; const struct sched_class foreign = { f };",
+			class:   Callback, fact: "address: object foreign"},
+		{name: "called from inside", core: "static NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }",
+			class: Internal, fact: "inside: g"},
 		{name: "called by init code only", core: `NOINLINE void f(void) { keep(0); } SECTION(".init.text") NOINLINE void g(void) { f(); keep(0); }`, class: Internal, fact: "inside: only called by __init code"},
 		{name: "called by nobody", core: "NOINLINE void f(void) { keep(0); }", class: Internal, fact: "inside: not reached by anything"},
 		{name: "known by BTF id", core: `NOINLINE void f(void) { keep(0); } asm(".pushsection .rodata\n.local __BTF_ID__func__f__1234\n.type __BTF_ID__func__f__1234,@object\n__BTF_ID__func__f__1234: .long 0\n.size __BTF_ID__func__f__1234,4\n.popsection");`,
@@ -175,14 +181,17 @@ func TestClasses(t *testing.T) {
 		{name: "inlined into one that stays", core: "void f(void) { keep(0); } NOINLINE void g(void) { f(); __schedule(); asm volatile(\"nop\"); } void (*op)(void) = f;",
 			class: Callback, fact: "inlined: g (kernel/sched/core.c)"},
 		{name: "init", core: `SECTION(".init.text") NOINLINE void f(void) { keep(0); }`, class: Init, fact: "init: .init.text"},
-		{name: "marked __sched", core: `SECTION(".sched.text") NOINLINE void f(void) { keep(0); }`, class: External, fact: "sleeps: marked __sched"},
-		{name: "reaches __schedule", core: "NOINLINE void f(void) { __schedule(); keep(0); }", class: External, fact: "sleeps: through __schedule"},
+		{name: "marked __sched", core: `SECTION(".sched.text") NOINLINE void f(void) { keep(0); }`, class: External,
+			fact: "sleeps: marked __sched"},
+		{name: "reaches __schedule", core: "NOINLINE void f(void) { __schedule(); keep(0); }", class: External,
+			fact: "sleeps: through __schedule"},
 		{name: "reaches __schedule through another", core: "static NOINLINE void mid(void) { __schedule(); keep(0); } NOINLINE void f(void) { mid(); keep(0); }",
 			class: External, fact: "sleeps: through mid, __schedule"},
 		{name: "reaches __schedule by preemption", core: "NOINLINE void preempt_schedule_x(void) { __schedule(); keep(0); } NOINLINE void f(void) { preempt_schedule_x(); keep(0); }",
 			cfg: func(c *Config) { c.Preempts = map[string]string{"preempt_schedule*": "runnable"} }, class: Internal, fact: "inside: "},
 		{name: "waits", core: "NOINLINE void f(void) { schedule_timeout(); keep(0); }", class: External, fact: "sleeps: calls schedule_timeout"},
-		{name: "calls one that waits for it", core: "void schedule_delayed(void); NOINLINE void f(void) { schedule_delayed(); keep(0); }", class: Internal, fact: "inside: "},
+		{name: "calls one that waits for it", core: "void schedule_delayed(void); NOINLINE void f(void) { schedule_delayed(); keep(0); }",
+			class: Internal, fact: "inside: "},
 		{name: "system call that waits for user space", core: "NOINLINE void inner(void) { keep(0); } NOINLINE void f(void) { inner(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); inner(); }",
 			cfg: func(c *Config) { c.Waits = map[string]string{"kee*": "a test"} }, class: External, fact: "waits: f calls keep"},
 		{name: "waits, but no system call", core: "NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }",
@@ -194,15 +203,19 @@ func TestClasses(t *testing.T) {
 			outside: "NOINLINE void _copy_x(void) { asm volatile(\"nop\"); } NOINLINE void p1(void) { _copy_x(); keep(0); } NOINLINE void p2(void) { p1(); keep(0); } NOINLINE void p3(void) { p2(); keep(0); } NOINLINE void p4(void) { p3(); keep(0); }",
 			cfg:     slowMemory, class: Internal},
 		{name: "a wrapper that does not wait", core: "void copy_nmi(void); NOINLINE void f(void) { copy_nmi(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
-			outside: "NOINLINE void _copy_x(void) { asm volatile(\"nop\"); } NOINLINE void copy_nmi(void) { _copy_x(); keep(0); }", cfg: slowMemory, class: Internal},
+			outside: "NOINLINE void _copy_x(void) { asm volatile(\"nop\"); } NOINLINE void copy_nmi(void) { _copy_x(); keep(0); }",
+			cfg:     slowMemory, class: Internal},
 		{name: "system call with a lock", core: "void _lock(void); NOINLINE void f(void) { _lock(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
 			outside: `NOINLINE void _lock(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External, fact: "waits: f calls _lock"},
 		{name: "a wrapper of a lock", core: "void locks(void); NOINLINE void f(void) { locks(); keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }",
-			outside: `NOINLINE void _lock(void) { asm volatile("nop"); } NOINLINE void locks(void) { _lock(); keep(0); }`, cfg: slowMemory, class: Internal},
+			outside: `NOINLINE void _lock(void) { asm volatile("nop"); } NOINLINE void locks(void) { _lock(); keep(0); }`, cfg: slowMemory,
+			class: Internal},
 		{name: "operation of a file", core: "void _copy_x(void); static NOINLINE void f(void) { _copy_x(); keep(0); } static NOINLINE void w(void) { f(); keep(0); } struct proc_ops { void (*write)(void); }; const struct proc_ops ops = { w };",
-			outside: `NOINLINE void _copy_x(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External, fact: "waits: any user can keep a task (w is an operation of files: ops): f calls _copy_x"},
+			outside: `NOINLINE void _copy_x(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External,
+			fact: "waits: any user can keep a task (w is an operation of files: ops): f calls _copy_x"},
 		{name: "operation of files", core: "void _copy_x(void); static NOINLINE void f(void) { _copy_x(); keep(0); } struct proc_ops { void (*write)(void); }; struct proc_ops ops[2] = { { f } };",
-			outside: `NOINLINE void _copy_x(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External, fact: "waits: operation of files: ops"},
+			outside: `NOINLINE void _copy_x(void) { asm volatile("nop"); }`, cfg: slowMemory, class: External,
+			fact: "waits: operation of files: ops"},
 		{name: "operation of a file with a lock", core: "void _lock(void); static NOINLINE void f(void) { _lock(); keep(0); } struct proc_ops { void (*write)(void); }; const struct proc_ops ops = { f };",
 			outside: `NOINLINE void _lock(void) { asm volatile("nop"); }`, cfg: slowMemory, class: Callback},
 		{name: "operation of root's files", core: "void _copy_x(void); static NOINLINE void f(void) { _copy_x(); keep(0); } struct file_operations { void (*write)(void); }; const struct file_operations ops = { f };",
@@ -214,18 +227,22 @@ func TestClasses(t *testing.T) {
 			class: External, fact: "sleeps: calls mid"},
 		{name: "calls one that is marked __sched", core: `SECTION(".sched.text") NOINLINE void wait_for_it(void) { schedule_timeout(); keep(0); } NOINLINE void f(void) { wait_for_it(); keep(0); }`,
 			class: External, fact: "sleeps: calls wait_for_it"},
-		{name: "calls one that is marked __sched and lets others run", core: `SECTION(".sched.text") NOINLINE void __cond_x(void) { __schedule(); keep(0); } NOINLINE void f(void) { __cond_x(); keep(0); }`,
-			cfg: func(c *Config) { c.Preempts = map[string]string{"__cond_*": "runnable"} }, class: Internal, fact: "inside: "},
+		{name: "calls one that is marked __sched and lets others run",
+			core: `SECTION(".sched.text") NOINLINE void __cond_x(void) { __schedule(); keep(0); } NOINLINE void f(void) { __cond_x(); keep(0); }`,
+			cfg:  func(c *Config) { c.Preempts = map[string]string{"__cond_*": "runnable"} }, class: Internal, fact: "inside: "},
 		{name: "waits by way of another one", core: "void schedule_hr(void); NOINLINE void f(void) { schedule_hr(); keep(0); }",
-			outside: `SECTION(".sched.text") NOINLINE void schedule_hr(void) { schedule_timeout(); keep(0); }`, class: External, fact: "sleeps: calls schedule_hr"},
+			outside: `SECTION(".sched.text") NOINLINE void schedule_hr(void) { schedule_timeout(); keep(0); }`, class: External,
+			fact: "sleeps: calls schedule_hr"},
 		{name: "clone, caller stays", core: `NOINLINE void f(void) CLONE("f.isra.0"); NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); __schedule(); }`,
 			class: External, fact: "stays: clone (f.isra.0)"},
 		{name: "clone, caller moves", core: `NOINLINE void f(void) CLONE("f.isra.0"); NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }`,
 			class: Internal, fact: "inside: g"},
 		{name: "header", core: "#include \"linux/h.h\"\nNOINLINE void g(void) { f(); keep(0); }",
-			files: map[string]string{"include/linux/h.h": "static NOINLINE void f(void) { keep(0); }\n"}, class: External, fact: "header: include/linux/h.h"},
-		{name: "noinstr", core: `SECTION(".noinstr.text") NOINLINE void f(void) { keep(0); }`, outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
-			class: External, fact: "stays: noinstr"},
+			files: map[string]string{"include/linux/h.h": "static NOINLINE void f(void) { keep(0); }\n"}, class: External,
+			fact: "header: include/linux/h.h"},
+		{name: "noinstr", core: `SECTION(".noinstr.text") NOINLINE void f(void) { keep(0); }`,
+			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
+			class:   External, fact: "stays: noinstr"},
 		{name: "noinstr, not reached", core: `SECTION(".noinstr.text") NOINLINE void f(void) { keep(0); }`, class: Internal, fact: "inside: "},
 		{name: "too small", core: `__attribute__((naked, used)) void f(void) { asm("ret\n.type next,@function\nnext: ret\n.size next,.-next"); }`,
 			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }", class: External, fact: "stays: too small ("},
@@ -233,13 +250,16 @@ func TestClasses(t *testing.T) {
 			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }", class: External, fact: "stays: static key at +0"},
 		{name: "patch site further on", core: `NOINLINE void f(void) { asm volatile(".byte 0x0f,0x1f,0x44,0,0\n1: .byte 0x0f,0x1f,0x44,0,0\n.pushsection __jump_table,\"aw\"\n.long 1b - .\n.long 1b - .\n.quad 0\n.popsection"); keep(0); }`,
 			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }", class: Interface, fact: "called: user"},
-		{name: "called behind the switch", core: "NOINLINE void f(void) { keep(0); }", tail: []string{"f"}, class: Interface, fact: "called: behind the context switch"},
+		{name: "called behind the switch", core: "NOINLINE void f(void) { keep(0); }", tail: []string{"f"}, class: Interface,
+			fact: "called: behind the context switch"},
 		{name: "told to stay", core: "NOINLINE void f(void) { keep(0); }", cfg: func(c *Config) { c.Stay = map[string]string{"f": "my reason"} },
 			class: External, fact: "override: my reason"},
 		{name: "called by one told to stay", core: "NOINLINE void f(void) { keep(0); } NOINLINE void g(void) { f(); keep(0); }",
-			cfg: func(c *Config) { c.Stay = map[string]string{"g": "my reason"} }, class: Interface, fact: "called: g (kernel/sched/core.c), which stays"},
-		{name: "told to move", core: "NOINLINE void f(void) { __schedule(); keep(0); }", outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
-			cfg: func(c *Config) { c.Interface = map[string]string{"f": "I know"} }, class: Interface},
+			cfg: func(c *Config) { c.Stay = map[string]string{"g": "my reason"} }, class: Interface,
+			fact: "called: g (kernel/sched/core.c), which stays"},
+		{name: "told to move", core: "NOINLINE void f(void) { __schedule(); keep(0); }",
+			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
+			cfg:     func(c *Config) { c.Interface = map[string]string{"f": "I know"} }, class: Interface},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -299,7 +319,8 @@ func TestFixpoint(t *testing.T) {
 		NOINLINE void %[1]s(void) CLONE("%[1]s.isra.0"); NOINLINE void %[1]s(void) { %[2]s(); keep(0); }
 		NOINLINE void %[5]s(void) { %[1]s(); keep(0); }`
 	want := []Class{External, External, Interface, Internal, External}
-	for _, names := range [][5]string{{"a", "b", "c", "d", "e"}, {"e", "d", "c", "b", "a"}, {"c", "a", "e", "b", "d"}, {"b", "e", "a", "d", "c"}} {
+	for _, names := range [][5]string{{"a", "b", "c", "d", "e"}, {"e", "d", "c", "b", "a"}, {"c", "a", "e", "b", "d"},
+		{"b", "e", "a", "d", "c"}} {
 		n := names
 		p := kernel(t, map[string]string{"kernel/sched/core.c": core + fmt.Sprintf(chain, n[0], n[1], n[2], n[3], n[4])}, "kernel/sched/core.c")
 		cfg := config()
@@ -494,8 +515,9 @@ func TestDeriveErrors(t *testing.T) {
 		"clone":               {Config{Interface: reason("g.isra.0")}, "g.isra.0 cannot be redirected: it is a clone"},
 		"init":                {Config{Interface: reason("i")}, "i cannot be redirected: it is in .init.text"},
 		"noinstr":             {Config{Interface: reason("n")}, "n cannot be redirected: it runs where instrumentation is forbidden"},
-		"no such more":        {Config{Sources: []string{"kernel/sched", "kernel/extra"}, lines: lines{{"sources", "kernel/extra"}: 1}}, "no function from kernel/extra"},
-		"no such source":      {Config{Sources: []string{"kernel/nothing"}}, "no function of kernel/nothing found"},
+		"no such more": {Config{Sources: []string{"kernel/sched", "kernel/extra"}, lines: lines{{"sources", "kernel/extra"}: 1}},
+			"no function from kernel/extra"},
+		"no such source": {Config{Sources: []string{"kernel/nothing"}}, "no function of kernel/nothing found"},
 	} {
 		cfg := tt.cfg
 		if cfg.Sources == nil {
@@ -515,7 +537,8 @@ func TestLoadConfig(t *testing.T) {
 		return LoadConfig(path)
 	}
 	builtin, err := LoadConfig("")
-	if err != nil || !builtin.Source("kernel/sched/core.c") || builtin.Source("kernel/schedule.c") || !builtin.preempts("preempt_schedule_irq") || builtin.preempts("schedule") {
+	if err != nil || !builtin.Source("kernel/sched/core.c") || builtin.Source("kernel/schedule.c") ||
+		!builtin.preempts("preempt_schedule_irq") || builtin.preempts("schedule") {
 		t.Fatalf("built in: %+v, %v", builtin, err)
 	}
 	missing, err := LoadConfig(filepath.Join(t.TempDir(), "none.yaml"))
@@ -531,7 +554,8 @@ func TestLoadConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if own.Interface["a"] != "x" || own.Stay["b"] != "y" || own.Private["c"] != "z" || !own.preempts("dd") || !own.preempts("preempt_schedule") ||
+	if own.Interface["a"] != "x" || own.Stay["b"] != "y" || own.Private["c"] != "z" || !own.preempts("dd") ||
+		!own.preempts("preempt_schedule") ||
 		!own.Source("kernel/extra/a.c") || !own.Source("kernel/sched/a.c") || own.optional["c"] {
 		t.Errorf("%+v", own)
 	}

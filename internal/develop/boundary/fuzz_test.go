@@ -37,7 +37,8 @@ func FuzzConfig(f *testing.F) {
 			if err := parseConfig(out, &again); err != nil {
 				t.Fatalf("what was written is refused: %v\n%s", err, out)
 			}
-			if diff := cmp.Diff(cfg, again, cmp.AllowUnexported(Config{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Sidecar{}, "Line")); diff != "" {
+			if diff := cmp.Diff(cfg, again, cmp.AllowUnexported(Config{}), cmpopts.EquateEmpty(),
+				cmpopts.IgnoreFields(Sidecar{}, "Line")); diff != "" {
 				t.Errorf("another configuration after writing and reading:\n%s", diff)
 			}
 		})

@@ -86,7 +86,8 @@ func (d *deriver) facts(n *node, callers []*image.Function) []Fact {
 		facts = append(facts, Fact{Kind: "bpf", Text: "has a BTF id in the kernel's tables: BPF programs may call it by that, or be attached to it"})
 	}
 	if n.tail {
-		facts = append(facts, Fact{Kind: "called", Text: "is called by __schedule behind the context switch, a part that stays", By: scheduleName})
+		facts = append(facts, Fact{Kind: "called", Text: "is called by __schedule behind the context switch, a part that stays",
+			By: scheduleName})
 	}
 	seen := map[string]bool{}
 	for _, c := range callers {

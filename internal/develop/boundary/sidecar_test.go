@@ -58,7 +58,8 @@ func TestSidecar(t *testing.T) {
 		t.Error(diff)
 	}
 	f := only(t, b, "f")
-	if f.Class != Interface || !f.Sidecar || f.Facts[0].Kind != "sidecar" || f.Facts[0].Text != "is named under sidecar: a test" || len(f.Shipped) == 0 {
+	if f.Class != Interface || !f.Sidecar || f.Facts[0].Kind != "sidecar" || f.Facts[0].Text != "is named under sidecar: a test" ||
+		len(f.Shipped) == 0 {
 		t.Errorf("f: %+v", f)
 	}
 	for _, who := range []string{"called: g (kernel/fork.c), which stays", "called: user (init/main.c), which stays"} {
@@ -141,31 +142,40 @@ func TestSidecarRefused(t *testing.T) {
 		want                string
 	}{
 		"unknown function": {named: named("f", "nothing"), want: "11: sidecar: kernel/fork.c: the kernel has no function nothing there"},
-		"unknown file":     {named: Sidecars{{File: "kernel/frok.c", Function: "f", Line: 3}}, want: "3: sidecar: kernel/frok.c: the kernel's image has no code of this file: it is part of a module"},
-		"of another file":  {named: Sidecars{{File: "init/main.c", Function: "f"}}, want: "init/main.c: the kernel has no function f there"},
+		"unknown file": {named: Sidecars{{File: "kernel/frok.c", Function: "f", Line: 3}},
+			want: "3: sidecar: kernel/frok.c: the kernel's image has no code of this file: it is part of a module"},
+		"of another file": {named: Sidecars{{File: "init/main.c", Function: "f"}}, want: "init/main.c: the kernel has no function f there"},
 		"inlined everywhere": {fork: "static __attribute__((always_inline)) inline void tiny(void) { keep((void *)4); } NOINLINE void host(void) { tiny(); keep(0); }",
 			named: named("tiny"), want: "the compiler inlined tiny into host: name that instead"},
 		"inlined somewhere": {fork: "__attribute__((used, always_inline)) static inline void tiny(void) { keep((void *)4); } NOINLINE void host(void) { tiny(); keep(0); } void (*tinyp)(void) = tiny;",
 			named: named("tiny"), want: "tiny cannot move: it is also inlined into host, where a change would be lost: name that too"},
 		"inside the boundary": {core: "NOINLINE void inner(void) { keep(0); }", named: Sidecars{{File: "kernel/sched/core.c", Function: "inner"}},
 			want: "kernel/sched/core.c: inner is inside the boundary and moves already"},
-		"inside, but sleeps": {core: "NOINLINE void inner(void) { __schedule(); keep(0); }", named: Sidecars{{File: "kernel/sched/core.c", Function: "inner"}},
-			want: "inner cannot move: it sleeps"},
-		"init":         {fork: `SECTION(".init.text") NOINLINE void setup(void) { keep(0); }`, named: named("setup"), want: "setup cannot move: it is in .init.text"},
-		"marked sched": {fork: `SECTION(".sched.text") NOINLINE void lock(void) { keep(0); }`, named: named("lock"), want: "lock cannot move: it is marked __sched"},
-		"noinstr":      {fork: `SECTION(".noinstr.text") NOINLINE void entry(void) { keep(0); }`, outside: "void entry(void); NOINLINE void nmi(void) { entry(); keep(0); }", named: named("entry"), want: "instrumentation is forbidden"},
+		"inside, but sleeps": {core: "NOINLINE void inner(void) { __schedule(); keep(0); }",
+			named: Sidecars{{File: "kernel/sched/core.c", Function: "inner"}},
+			want:  "inner cannot move: it sleeps"},
+		"init": {fork: `SECTION(".init.text") NOINLINE void setup(void) { keep(0); }`, named: named("setup"),
+			want: "setup cannot move: it is in .init.text"},
+		"marked sched": {fork: `SECTION(".sched.text") NOINLINE void lock(void) { keep(0); }`, named: named("lock"),
+			want: "lock cannot move: it is marked __sched"},
+		"noinstr": {fork: `SECTION(".noinstr.text") NOINLINE void entry(void) { keep(0); }`,
+			outside: "void entry(void); NOINLINE void nmi(void) { entry(); keep(0); }", named: named("entry"), want: "instrumentation is forbidden"},
 		"clone": {fork: `NOINLINE void c(void) CLONE("c.isra.0"); NOINLINE void c(void) { keep(0); } NOINLINE void host(void) { c(); keep(0); }`,
 			named: named("c"), want: "c.isra.0 cannot move: it is a clone (c.isra.0) whose calling convention only gcc knows, and code that stays calls it: host"},
-		"sleeps": {fork: "NOINLINE void sleeper(void) { __schedule(); keep(0); }", named: named("sleeper"), want: "sleeper cannot move: it sleeps"},
+		"sleeps": {fork: "NOINLINE void sleeper(void) { __schedule(); keep(0); }", named: named("sleeper"),
+			want: "sleeper cannot move: it sleeps"},
 		"sleeps by another of its file": {fork: "static NOINLINE void deep(void) { schedule_timeout(); keep(0); } NOINLINE void sleeper(void) { deep(); keep(0); }",
 			named: named("sleeper"), want: "sleeper cannot move: it sleeps: deep calls schedule_timeout"},
 		"waits for a completion": {core: `SECTION(".sched.text") NOINLINE void wait_for_completion(void) { schedule_timeout(); keep(0); }`, fork: "NOINLINE void sleeper(void) { wait_for_completion(); keep(0); }",
 			named: named("sleeper"), want: "sleeper cannot move: it sleeps: it calls wait_for_completion"},
-		"from a header": {fork: "\n#line 1 \"include/linux/h.h\"\nNOINLINE void inh(void) { keep(0); }", named: named("inh"), want: "inh cannot move: it is declared in include/linux/h.h"},
-		"same name": {core: "static NOINLINE void twin(void) { keep((void *)2); } void (*twinp)(void) = twin;", fork: "static NOINLINE void twin(void) { keep((void *)3); } void (*twinq)(void) = twin;",
+		"from a header": {fork: "\n#line 1 \"include/linux/h.h\"\nNOINLINE void inh(void) { keep(0); }", named: named("inh"),
+			want: "inh cannot move: it is declared in include/linux/h.h"},
+		"same name": {core: "static NOINLINE void twin(void) { keep((void *)2); } void (*twinp)(void) = twin;",
+			fork:  "static NOINLINE void twin(void) { keep((void *)3); } void (*twinq)(void) = twin;",
 			named: named("twin"), want: "twin cannot move: it has the name of another function, in kernel/sched/core.c"},
-		"name of a global": {fork: "static NOINLINE void twin(void) { keep((void *)3); } void (*twinq)(void) = twin;", outside: "NOINLINE void twin(void) { keep(0); }",
-			named: named("twin"), want: "twin cannot move: it has the name of another function, in init/main.c"},
+		"name of a global": {fork: "static NOINLINE void twin(void) { keep((void *)3); } void (*twinq)(void) = twin;",
+			outside: "NOINLINE void twin(void) { keep(0); }",
+			named:   named("twin"), want: "twin cannot move: it has the name of another function, in init/main.c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := kernel(t, withFork(core+waker+tt.core, fork+tt.fork, caller+tt.outside), withForkUnits...)
@@ -269,7 +279,8 @@ func TestAddSidecar(t *testing.T) {
 		"no newline":     {"stay:\n  x: y", "kernel/fork.c", "f", "stay:\n  x: y\nsidecar:\n  kernel/fork.c:\n    f: why\n"},
 		"another file": {"sidecar:\n  kernel/sys.c:\n    g: z\n# end\nstay:\n  x: y\n", "kernel/fork.c", "f",
 			"sidecar:\n  kernel/fork.c:\n    f: why\n  kernel/sys.c:\n    g: z\n# end\nstay:\n  x: y\n"},
-		"the same file": {"sidecar:\n    kernel/fork.c:   # mine\n        g: z\n", "kernel/fork.c", "f", "sidecar:\n    kernel/fork.c:   # mine\n        f: why\n        g: z\n"},
+		"the same file": {"sidecar:\n    kernel/fork.c:   # mine\n        g: z\n", "kernel/fork.c", "f",
+			"sidecar:\n    kernel/fork.c:   # mine\n        f: why\n        g: z\n"},
 		"there already": {"sidecar:\n  kernel/fork.c:\n    f: my own\n", "kernel/fork.c", "f", "sidecar:\n  kernel/fork.c:\n    f: my own\n"},
 		"odd names":     {"", "kernel/a: b.c", "#f", "sidecar:\n  'kernel/a: b.c':\n    '#f': why\n"},
 		"empty section": {"sidecar:\n", "kernel/fork.c", "f", "sidecar:\n  kernel/fork.c:\n    f: why\n"},
@@ -280,11 +291,13 @@ func TestAddSidecar(t *testing.T) {
 			continue
 		}
 		var cfg Config
-		if err := parseConfig(got, &cfg); err != nil || !slices.ContainsFunc(cfg.Sidecar, func(s Sidecar) bool { return s.File == tt.file && s.Function == tt.function }) {
+		if err := parseConfig(got, &cfg); err != nil || !slices.ContainsFunc(cfg.Sidecar,
+			func(s Sidecar) bool { return s.File == tt.file && s.Function == tt.function }) {
 			t.Errorf("%s: %v, %v", name, err, cfg.Sidecar)
 		}
 	}
-	for text, want := range map[string]string{"sidecar: {}\n": "line 1: add the sidecar a.c:f here by hand", "[x]\n": "line 1: ", "a: [\n": "yaml"} {
+	for text, want := range map[string]string{"sidecar: {}\n": "line 1: add the sidecar a.c:f here by hand", "[x]\n": "line 1: ",
+		"a: [\n": "yaml"} {
 		if got, err := AddSidecar([]byte(text), "a.c", "f", "why"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}

@@ -72,8 +72,10 @@ func TestScan(t *testing.T) {
 		}
 		got = append(got, s)
 	}
-	want := []string{"3 macro _H", "5 macro ONE", "6 macro LONG", "8 variable rq", "9 declaration decl", "10 type word_t", "11 type pair_t", "12 type struct rq",
-		"19 enum enum state", "20 enum enum ANON", "21 variable counter", "22 variable names", "23 call int by DEFINE_PER_CPU", "25 function get", "36 function format",
+	want := []string{"3 macro _H", "5 macro ONE", "6 macro LONG", "8 variable rq", "9 declaration decl", "10 type word_t",
+		"11 type pair_t", "12 type struct rq",
+		"19 enum enum state", "20 enum enum ANON", "21 variable counter", "22 variable names", "23 call int by DEFINE_PER_CPU",
+		"25 function get", "36 function format",
 		"40 function mine by SYSCALL_DEFINE1", "44 call get by EXPORT_SYMBOL_GPL", "45 variable ops", "47 variable never"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

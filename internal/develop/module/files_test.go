@@ -130,10 +130,12 @@ func TestConfigHeader(t *testing.T) {
 			{Name: "curr", Type: "struct cpu_stop_work *"}, {Name: "other_work", Type: "struct cpu_stop_work"}}},
 	}}
 	got := configHeader(types, &symbols.Table{})
-	if !strings.Contains(got, "#define PLUGSCHED_RQ_STOP_WORKS offsetof(struct rq, one_work), offsetof(struct rq, other_work)\n") || strings.Contains(got, "PUSH_WORK") {
+	if !strings.Contains(got, "#define PLUGSCHED_RQ_STOP_WORKS offsetof(struct rq, one_work), offsetof(struct rq, other_work)\n") ||
+		strings.Contains(got, "PUSH_WORK") {
 		t.Error(got)
 	}
-	if !strings.Contains(got, "#define PLUGSCHED_HAVE_STOP_WORK_CALLER 1") || strings.Contains(got, "DL_SERVER") || strings.Contains(got, "HRTIMER") {
+	if !strings.Contains(got, "#define PLUGSCHED_HAVE_STOP_WORK_CALLER 1") || strings.Contains(got, "DL_SERVER") ||
+		strings.Contains(got, "HRTIMER") {
 		t.Error(got)
 	}
 	path := filepath.Join(t.TempDir(), "symbols") // a table is indexed when it is loaded
@@ -145,7 +147,8 @@ func TestConfigHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := configHeader(types, kernel); !strings.Contains(got, "#define PLUGSCHED_HAVE_HRTIMER_SETUP 1") || !strings.Contains(got, "#define PLUGSCHED_HAVE_PUSH_WORK 1") {
+	if got := configHeader(types, kernel); !strings.Contains(got, "#define PLUGSCHED_HAVE_HRTIMER_SETUP 1") ||
+		!strings.Contains(got, "#define PLUGSCHED_HAVE_PUSH_WORK 1") {
 		t.Error(got)
 	}
 }

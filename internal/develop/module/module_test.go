@@ -31,7 +31,8 @@ func TestDiagnostics(t *testing.T) {
 			"make[1]: Entering directory '/k'\nWARNING: Symbol version dump missing\nIn file included from /home/dev/work/kernel/sched/core.c:4:\n" +
 				"/home/dev/work/kernel/sched/fair.c:12:3: error: 'x' undeclared\n   12 |   x = 4;\n      |   ^\nmake[2]: *** [core.o] Error 1\n",
 			"In file included from /home/dev/work/kernel/sched/core.c:4:\nkernel/sched/fair.c:12:3: error: 'x' undeclared\n   12 |   x = 4;\n      |   ^"},
-		"fatal":        {"/home/dev/work/kernel/sched/a.c:1:10: fatal error: none.h: No such file\n", "kernel/sched/a.c:1:10: fatal error: none.h: No such file"},
+		"fatal": {"/home/dev/work/kernel/sched/a.c:1:10: fatal error: none.h: No such file\n",
+			"kernel/sched/a.c:1:10: fatal error: none.h: No such file"},
 		"not the code": {"make: *** No rule to make target 'x'.  Stop.\n", ""},
 		"warning":      {"/home/dev/work/a.c:1:1: warning: unused\n", ""},
 		"nothing":      {"", ""},
@@ -49,8 +50,9 @@ func TestRunErrors(t *testing.T) {
 		compile  bool
 		want     string
 	}{
-		"compile error": {"all:\n\t@echo '/w/kernel/sched/a.c:3:1: error: no' >&2; exit 1\n", true, "the scheduler does not compile:\nkernel/sched/a.c:3:1: error: no"},
-		"other error":   {"all:\n\t@echo 'out of paper' >&2; exit 1\n", false, "out of paper"},
+		"compile error": {"all:\n\t@echo '/w/kernel/sched/a.c:3:1: error: no' >&2; exit 1\n", true,
+			"the scheduler does not compile:\nkernel/sched/a.c:3:1: error: no"},
+		"other error": {"all:\n\t@echo 'out of paper' >&2; exit 1\n", false, "out of paper"},
 	} {
 		kernel, dir := t.TempDir(), t.TempDir()
 		write(t, filepath.Join(kernel, "Makefile"), tt.makefile)
@@ -74,7 +76,8 @@ func TestCompileNothing(t *testing.T) {
 	write(t, filepath.Join(work, "kernel/sched/Makefile"), "")
 	write(t, filepath.Join(kernel, "Makefile"), "all:\n")
 	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, CC: "gcc", Self: os.Args[0]}
-	if _, err := Compile(t.Context(), tree, filepath.Join(t.TempDir(), "out")); err == nil || !strings.Contains(err.Error(), "its Makefile builds nothing") {
+	if _, err := Compile(t.Context(), tree, filepath.Join(t.TempDir(), "out")); err == nil ||
+		!strings.Contains(err.Error(), "its Makefile builds nothing") {
 		t.Errorf("error %v", err)
 	}
 	tree.SchedDir = "kernel/none"
@@ -88,7 +91,8 @@ func tiny(t *testing.T) *Plan {
 	t.Helper()
 	const unit = "kernel/sched/core.c"
 	path := filepath.Join(t.TempDir(), "symbols")
-	table := &symbols.Table{Symbols: []symbols.Symbol{{Name: "_stext", Addr: 0x1000, Global: true}, {Name: "border.cold", Unit: unit, Addr: 0x9000, Size: 7}}}
+	table := &symbols.Table{Symbols: []symbols.Symbol{{Name: "_stext", Addr: 0x1000, Global: true},
+		{Name: "border.cold", Unit: unit, Addr: 0x9000, Size: 7}}}
 	if err := table.Save(path); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +116,8 @@ func tiny(t *testing.T) *Plan {
 				function("external", 0x4000, 16, boundary.External, 0),
 				function("setup", 0x5000, 16, boundary.Init, 0),
 			},
-			Objects: []*boundary.Object{{Name: "fair_sched_class", Class: boundary.Table, Size: 208}, {Name: "shared", Class: boundary.Shared, Size: 4},
+			Objects: []*boundary.Object{{Name: "fair_sched_class", Class: boundary.Table, Size: 208},
+				{Name: "shared", Class: boundary.Shared, Size: 4},
 				{Name: "sched_feat_names", Class: boundary.Private, Size: 24}},
 		},
 	}
@@ -136,10 +141,12 @@ func TestTables(t *testing.T) {
 	for table, want := range map[string][]string{
 		"plugsched_redirects": {
 			".quad _stext + 0x800, border, .Lname0", ".long 0, 64", ".byte 0xaa, 0xbb" + strings.Repeat(", 0x0", 14), ".zero 16 + 2 * 8",
-			".quad _stext + 0x2000, plugsched_schedule, .Lname1", ".long 5, 512", ".byte 0x1, 0x2, 0x3, 0x4, 0x5" + strings.Repeat(", 0x0", 11), ".zero 16 + 2 * 8"},
+			".quad _stext + 0x2000, plugsched_schedule, .Lname1", ".long 5, 512", ".byte 0x1, 0x2, 0x3, 0x4, 0x5" + strings.Repeat(", 0x0",
+				11), ".zero 16 + 2 * 8"},
 		"plugsched_nr_redirects": {".quad 2"},
 		"plugsched_ranges": {
-			".quad _stext + 0x800, 64, 0, .Lname2", ".quad _stext + 0x1000, 32, 0, .Lname3", ".quad _stext + 0x2000, 512, 105, .Lname4", ".quad _stext + 0x8000, 7, 0, .Lname5"},
+			".quad _stext + 0x800, 64, 0, .Lname2", ".quad _stext + 0x1000, 32, 0, .Lname3", ".quad _stext + 0x2000, 512, 105, .Lname4",
+			".quad _stext + 0x8000, 7, 0, .Lname5"},
 		"plugsched_nr_ranges":        {".quad 4"},
 		"plugsched_tables":           {".quad fair_sched_class, __plugsched_new_fair_sched_class, 208, 0, 0"},
 		"plugsched_nr_tables":        {".quad 1"},
@@ -175,7 +182,8 @@ func TestTablesAssemble(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	undefined, err := Undefined(obj)
-	if diff := cmp.Diff([]string{"__plugsched_new_fair_sched_class", "_stext", "border", "fair_sched_class", "plugsched_schedule"}, undefined); err != nil || diff != "" {
+	if diff := cmp.Diff([]string{"__plugsched_new_fair_sched_class", "_stext", "border", "fair_sched_class", "plugsched_schedule"},
+		undefined); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	f, err := elf.Open(obj)
@@ -187,7 +195,8 @@ func TestTablesAssemble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]uint64{"plugsched_redirects": 2 * (3*8 + 2*4 + 16 + 16 + 2*8), "plugsched_ranges": 4 * 32, "plugsched_tables": 40, "plugsched_build_id": 5}
+	want := map[string]uint64{"plugsched_redirects": 2 * (3*8 + 2*4 + 16 + 16 + 2*8), "plugsched_ranges": 4 * 32,
+		"plugsched_tables": 40, "plugsched_build_id": 5}
 	for _, s := range syms {
 		if size, ok := want[s.Name]; ok && s.Size != size {
 			t.Errorf("%s: %d bytes, want %d", s.Name, s.Size, size)
@@ -277,7 +286,8 @@ func TestFinish(t *testing.T) {
 		text string
 		d    *desc.Description
 		same bool
-	}{{"again", thisModule, &again, true}, {"other code", strings.Replace(thisModule, "call	other", "jmp	other", 1), &code, false}, {"other description", thisModule, &description, false}} {
+	}{{"again", thisModule, &again, true}, {"other code", strings.Replace(thisModule, "call	other", "jmp	other", 1), &code, false},
+		{"other description", thisModule, &description, false}} {
 		if err := finish(c.text, c.d); err != nil || c.d.Name == want.Name != c.same {
 			t.Errorf("%s: name %s, was %s (%v)", c.what, c.d.Name, want.Name, err)
 		}
@@ -299,7 +309,8 @@ func TestFinishErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := filepath.Join(dir, "out.ko")
-		if err := Finish(t.Context(), ko, out, &desc.Description{}, binding); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), ko) {
+		if err := Finish(t.Context(), ko, out, &desc.Description{}, binding); err == nil || !strings.Contains(err.Error(), tt.want) ||
+			!strings.Contains(err.Error(), ko) {
 			t.Errorf("%s: error %v, want %q", name, err, tt.want)
 		}
 		if entries, _ := os.ReadDir(dir); len(entries) != 1 {

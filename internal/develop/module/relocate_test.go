@@ -40,7 +40,8 @@ const base = 0xffffffff81000000
 // usual are places that the tests have in common.
 func usual() *Binding {
 	return &Binding{Anchor: "anchor", Places: map[string]bind.Place{"anchor": {Addr: base + 0x100}, "above": {Addr: base + 0x1180},
-		"below": {Addr: base + 0x40}, "far": {Addr: base + 0x3f000000}, "percpu": {Addr: 0x1fb00, Fixed: true}, "constant": {Addr: 0x1234567890abcdef, Fixed: true}}}
+		"below": {Addr: base + 0x40}, "far": {Addr: base + 0x3f000000}, "percpu": {Addr: 0x1fb00, Fixed: true},
+		"constant": {Addr: 0x1234567890abcdef, Fixed: true}}}
 }
 
 // relocations renders every relocation of an image.
@@ -129,7 +130,8 @@ local:	ret
 			got[s.Name] = fmt.Sprintf("%v %#x", s.Section, s.Value)
 		}
 	}
-	symbols := map[string]string{"anchor": "SHN_UNDEF 0x0", "percpu": "SHN_ABS 0x1fb00", "constant": "SHN_ABS 0x1234567890abcdef", "local": "SHN_UNDEF+1 0x28", "mine": "SHN_UNDEF+1 0x0"}
+	symbols := map[string]string{"anchor": "SHN_UNDEF 0x0", "percpu": "SHN_ABS 0x1fb00", "constant": "SHN_ABS 0x1234567890abcdef",
+		"local": "SHN_UNDEF+1 0x28", "mine": "SHN_UNDEF+1 0x0"}
 	if diff := cmp.Diff(symbols, got); diff != "" {
 		t.Errorf("symbols: %s", diff)
 	}
@@ -144,7 +146,8 @@ local:	ret
 		t.Fatal(err)
 	}
 	for _, tool := range [][]string{{"readelf", "-W", "-s", "-r", path}, {"objcopy", path}} {
-		if msg, err := exec.Command(tool[0], tool[1:]...).CombinedOutput(); err != nil || strings.Contains(strings.ToLower(string(msg)), "warning") {
+		if msg, err := exec.Command(tool[0], tool[1:]...).CombinedOutput(); err != nil ||
+			strings.Contains(strings.ToLower(string(msg)), "warning") {
 			t.Errorf("%s: %v\n%s", tool[0], err, msg)
 		}
 	}
@@ -156,9 +159,10 @@ func TestRelocateRefuses(t *testing.T) {
 		change func(*Binding)
 		want   string
 	}{
-		"overflow":        {"call anchor\n.data\n.quad above + 0x7fffffffffffffff\n", nil, "above+9223372036854775807 is out of reach"},
-		"underflow":       {"call anchor\n.data\n.quad below - 0x7fffffffffffffff\n", nil, "below-9223372036854775807 is out of reach"},
-		"another image":   {"call anchor\ncall alien\n", func(b *Binding) { b.Places["alien"] = bind.Place{Addr: base - 1<<32} }, "alien is -0x100000100 bytes away from anchor"},
+		"overflow":  {"call anchor\n.data\n.quad above + 0x7fffffffffffffff\n", nil, "above+9223372036854775807 is out of reach"},
+		"underflow": {"call anchor\n.data\n.quad below - 0x7fffffffffffffff\n", nil, "below-9223372036854775807 is out of reach"},
+		"another image": {"call anchor\ncall alien\n", func(b *Binding) { b.Places["alien"] = bind.Place{Addr: base - 1<<32} },
+			"alien is -0x100000100 bytes away from anchor"},
 		"unknown symbol":  {"call anchor\ncall nowhere\n", nil, "the undefined symbol nowhere"},
 		"unknown type":    {"call anchor\n.word above\n", nil, "relocation of type 12 against above"},
 		"anchor not used": {"call above\n", nil, "anchor is not an undefined symbol"},

@@ -45,7 +45,8 @@ func TestRuntimeArch(t *testing.T) {
 	other := *arch.X86
 	other.Name = "other"
 	objects, err = copyRuntime(filepath.Join(t.TempDir()), &other)
-	if err != nil || slices.ContainsFunc(objects, func(o string) bool { return strings.Contains(o, "arch_") }) || !slices.Contains(objects, "plugsched/main.o") {
+	if err != nil || slices.ContainsFunc(objects, func(o string) bool { return strings.Contains(o, "arch_") }) ||
+		!slices.Contains(objects, "plugsched/main.o") {
 		t.Errorf("%q, %v", objects, err)
 	}
 }

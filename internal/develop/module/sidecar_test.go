@@ -52,7 +52,8 @@ func TestCompileSidecars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Common: "/none", Source: source, CC: "gcc", Self: self, Module: true}
+	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Common: "/none", Source: source, CC: "gcc", Self: self,
+		Module: true}
 	units, err := CompileSidecars(t.Context(), tree, out, []string{"kernel/fork.c", "fs/proc/array.c"})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +78,8 @@ func TestCompileSidecars(t *testing.T) {
 	if deps := strings.Join(units[1].Deps, " "); !strings.Contains(deps, filepath.Join(work, "kernel/near.h")) {
 		t.Errorf("dependencies %s", deps)
 	}
-	if _, err := CompileSidecars(t.Context(), tree, out, []string{"mm/memory.c"}); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "it has no Makefile") {
+	if _, err := CompileSidecars(t.Context(), tree, out, []string{"mm/memory.c"}); !errors.Is(err, os.ErrNotExist) ||
+		!strings.Contains(err.Error(), "it has no Makefile") {
 		t.Errorf("without a Makefile: %v", err)
 	}
 	if units, err := CompileSidecars(t.Context(), tree, out, nil); err != nil || len(units) > 0 {
@@ -91,7 +93,8 @@ func TestStem(t *testing.T) {
 	for _, unit := range []string{"kernel/sched/core.c", "kernel/time/core.c", "kernel/core.c", "kernel/sched/sub/core.c"} {
 		got[unit] = tree.Stem(unit)
 	}
-	want := map[string]string{"kernel/sched/core.c": "core", "kernel/time/core.c": "kernel+time+core", "kernel/core.c": "kernel+core", "kernel/sched/sub/core.c": "kernel+sched+sub+core"}
+	want := map[string]string{"kernel/sched/core.c": "core", "kernel/time/core.c": "kernel+time+core", "kernel/core.c": "kernel+core",
+		"kernel/sched/sub/core.c": "kernel+sched+sub+core"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

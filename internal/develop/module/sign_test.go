@@ -114,8 +114,9 @@ func TestSignMistakes(t *testing.T) {
 		"key.pem": encode(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), "bad.pem": encode(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
 		"key.der": string(key), "damaged.pem": encode(&pem.Block{Type: "PRIVATE KEY", Bytes: key[:9]}),
 		"encrypted.pem": encode(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: key}),
-		"old.pem":       encode(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"}, Bytes: key}),
-		"cert.pem":      encode(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), "other.pem": encode(&pem.Block{Type: "CERTIFICATE", Bytes: other}),
+		"old.pem": encode(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED",
+			"DEK-Info": "AES-128-CBC,00"}, Bytes: key}),
+		"cert.pem": encode(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), "other.pem": encode(&pem.Block{Type: "CERTIFICATE", Bytes: other}),
 		"nameless.der": string(nameless),
 	} {
 		write(t, path(name), text)

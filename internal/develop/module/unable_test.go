@@ -17,7 +17,8 @@ func TestUnable(t *testing.T) {
 		{"sched_rt_can_attach", "fair_sched_class", "CONFIG_RT_GROUP_SCHED"},
 		{"rt_mutex_lock", "ext_sched_class", "scheduling class, ext_sched_class"},
 	} {
-		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table}, {Name: "other_sched_class", Class: boundary.Shared}}}
+		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table},
+			{Name: "other_sched_class", Class: boundary.Shared}}}
 		err := Unable(arch.X86, func(name string) (uint64, bool) { return 1, name == c.symbol }, b)
 		if c.want == "" && err == nil {
 			continue

@@ -43,7 +43,8 @@ func wrapperScript(t *Tree) string {
 // `plugsched cc`. It returns the exit status.
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
-		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource), export: os.Getenv(envExport) != "",
+		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource),
+		export: os.Getenv(envExport) != "",
 		module: os.Getenv(envModule) != ""}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")

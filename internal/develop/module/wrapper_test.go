@@ -132,12 +132,14 @@ func TestCompile(t *testing.T) {
 	cc, calls := recorder(t)
 	deps := filepath.Join(dir, ".core.o.d")
 	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: common, cc: cc, dir: dir, module: true,
-		args: []string{"-Wp,-MMD," + deps, "-O2", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-c", "-o", filepath.Join(dir, "core.o"), source}}
+		args: []string{"-Wp,-MMD," + deps, "-O2", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-c", "-o",
+			filepath.Join(dir, "core.o"), source}}
 	if err := w.run(); err != nil {
 		t.Fatal(err)
 	}
 	asm, err := os.ReadFile(filepath.Join(dir, "core.s"))
-	if err != nil || !strings.Contains(string(asm), ".long\t7") || !strings.Contains(string(asm), `"kernel/sched/core.c"`) || !strings.Contains(string(asm), ".quad\t__this_module\n") {
+	if err != nil || !strings.Contains(string(asm), ".long\t7") || !strings.Contains(string(asm), `"kernel/sched/core.c"`) ||
+		!strings.Contains(string(asm), ".quad\t__this_module\n") {
 		t.Errorf("assembly (%v):\n%s", err, asm)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "core.o")); err != nil {
@@ -147,8 +149,10 @@ func TestCompile(t *testing.T) {
 	if len(list) != 2 {
 		t.Fatalf("compiler calls %q", list)
 	}
-	want := []string{"-Wp,-MMD," + deps, "-O2", "-I" + work + "/include", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-D__DISABLE_EXPORTS",
-		"-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include", filepath.Join(dir, includeDir, moduleHeader), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
+	want := []string{"-Wp,-MMD," + deps, "-O2", "-I" + work + "/include", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"",
+		"-D__DISABLE_EXPORTS",
+		"-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include",
+		filepath.Join(dir, includeDir, moduleHeader), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
 	if diff := cmp.Diff(want, list[0]); diff != "" {
 		t.Errorf("compiler call: %s", diff)
 	}
@@ -156,12 +160,14 @@ func TestCompile(t *testing.T) {
 	if err := readRecord(filepath.Join(dir, "core"+recordSuffix), &u); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{filepath.Join(work, "kernel/sched/sched.h"), filepath.Join(work, "include/linux/both.h"), filepath.Join(common, "include/linux/only.h")} {
+	for _, d := range []string{filepath.Join(work, "kernel/sched/sched.h"), filepath.Join(work, "include/linux/both.h"),
+		filepath.Join(common, "include/linux/only.h")} {
 		if !slices.Contains(u.Deps, d) {
 			t.Errorf("dependencies %q lack %s", u.Deps, d)
 		}
 	}
-	if len(u.Command) == 0 || u.Command[0] != cc || slices.Contains(u.Command, "-S") || slices.Contains(u.Command, "-DMODULE") || u.Command[len(u.Command)-1] != filepath.Join(work, "kernel/sched/core.c") {
+	if len(u.Command) == 0 || u.Command[0] != cc || slices.Contains(u.Command, "-S") || slices.Contains(u.Command, "-DMODULE") ||
+		u.Command[len(u.Command)-1] != filepath.Join(work, "kernel/sched/core.c") {
 		t.Errorf("command %q", u.Command)
 	}
 }
@@ -174,7 +180,8 @@ func TestCompileError(t *testing.T) {
 	if err := os.Symlink(filepath.Join(work, "kernel/sched/core.c"), source); err != nil {
 		t.Fatal(err)
 	}
-	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: "/none", cc: "gcc", dir: dir, args: []string{"-c", "-o", filepath.Join(dir, "core.o"), source}}
+	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: "/none", cc: "gcc", dir: dir,
+		args: []string{"-c", "-o", filepath.Join(dir, "core.o"), source}}
 	stderr := os.Stderr
 	r, pipe, err := os.Pipe()
 	if err != nil {
@@ -204,7 +211,8 @@ func TestAssemble(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, boundDir, "core.s"), "\t.globl bound\nbound:\tret\n")
 	deps := filepath.Join(dir, ".core.o.d")
-	w := &wrapper{mode: modeAssemble, cc: "gcc", dir: dir, args: []string{"-Wp,-MMD," + deps, "-DMODULE", "-c", "-o", filepath.Join(dir, "core.o"), filepath.Join(dir, "core.c")}}
+	w := &wrapper{mode: modeAssemble, cc: "gcc", dir: dir, args: []string{"-Wp,-MMD," + deps, "-DMODULE", "-c", "-o",
+		filepath.Join(dir, "core.o"), filepath.Join(dir, "core.c")}}
 	if err := w.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +241,8 @@ func TestWrapperScript(t *testing.T) {
 	write(t, self, "#!/bin/sh\necho self \"$@\"\n")
 	script := filepath.Join(dir, "cc")
 	write(t, script, wrapperScript(&Tree{Self: self, CC: "echo compiler"}))
-	for args, want := range map[string]string{"-c a.c": "self cc -c a.c", "-E a.c": "compiler -E a.c", "-cc1 a.c": "compiler -cc1 a.c", "-O2 -c": "self cc -O2 -c"} {
+	for args, want := range map[string]string{"-c a.c": "self cc -c a.c", "-E a.c": "compiler -E a.c", "-cc1 a.c": "compiler -cc1 a.c",
+		"-O2 -c": "self cc -O2 -c"} {
 		out, err := exec.Command(script, strings.Fields(args)...).CombinedOutput()
 		if got := strings.TrimSpace(string(out)); err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %q", args, got, err, want)

@@ -178,7 +178,8 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 	}
 	var list files.Contents
 	add := func(from, to string, mode fs.FileMode) {
-		list = append(list, &files.Content{Source: from, Destination: to, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: s.Time}})
+		list = append(list, &files.Content{Source: from, Destination: to, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root",
+			Mode: mode, MTime: s.Time}})
 	}
 	to := s.dir()
 	for name, text := range made {
@@ -201,7 +202,8 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 	add(filepath.Join(tmp, "overrides"), "/usr/share/lintian/overrides/"+s.name(), 0o644)
 	list[len(list)-1].Packager = "deb" // whose checker it is for
 	for _, dir := range append(directories(to, made), doc) {
-		list = append(list, &files.Content{Type: files.TypeDir, Destination: dir, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o755, MTime: s.Time}})
+		list = append(list, &files.Content{Type: files.TypeDir, Destination: dir, FileInfo: &files.ContentFileInfo{Owner: "root",
+			Group: "root", Mode: 0o755, MTime: s.Time}})
 	}
 	return list, nil
 }

@@ -135,14 +135,16 @@ func TestDeb(t *testing.T) {
 			t.Errorf("%s: %q, want %q", field, got, want)
 		}
 	}
-	if got := run(t, "dpkg-deb", "-f", deb, "Description"); !strings.HasPrefix(got, "fast one\n") || !strings.Contains(got, "Linux 6.1.0-1-amd64") {
+	if got := run(t, "dpkg-deb", "-f", deb, "Description"); !strings.HasPrefix(got, "fast one\n") ||
+		!strings.Contains(got, "Linux 6.1.0-1-amd64") {
 		t.Errorf("description %q", got)
 	}
 	var got []string
 	for _, l := range strings.Split(strings.TrimSpace(run(t, "dpkg-deb", "-c", deb)), "\n") {
 		f := strings.Fields(l)
 		path := strings.TrimSuffix(strings.TrimPrefix(f[5], "."), "/")
-		if !slices.Contains([]string{"/usr", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share", "/usr/share/doc", "/usr/share/lintian", "/usr/share/lintian/overrides"}, path) {
+		if !slices.Contains([]string{"/usr", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share", "/usr/share/doc",
+			"/usr/share/lintian", "/usr/share/lintian/overrides"}, path) {
 			got = append(got, f[0]+" "+strings.Replace(f[1], "/", " ", 1)+" "+path)
 		}
 		if f[3] != "2023-11-14" || f[4] != "22:13" {
@@ -214,7 +216,8 @@ func TestRPM(t *testing.T) {
 	if !slices.Equal(got, wantFiles) {
 		t.Errorf("files:\n%s", strings.Join(got, "\n"))
 	}
-	for tag, call := range map[string]string{"PREIN": "uname -r", "POSTIN": "package configure", "PREUN": "package remove", "POSTUN": "daemon-reload"} {
+	for tag, call := range map[string]string{"PREIN": "uname -r", "POSTIN": "package configure", "PREUN": "package remove",
+		"POSTUN": "daemon-reload"} {
 		if got := query("%{" + tag + "}"); !strings.Contains(got, call) {
 			t.Errorf("%s: %s", tag, got)
 		}
@@ -237,7 +240,8 @@ func TestScripts(t *testing.T) {
 		}
 		return string(b)
 	}
-	if got := text("preinst"); !strings.Contains(got, "sig_enforce") || !strings.Contains(got, `" schedule_tick yield "`) || !strings.Contains(got, "00ab") ||
+	if got := text("preinst"); !strings.Contains(got, "sig_enforce") || !strings.Contains(got, `" schedule_tick yield "`) ||
+		!strings.Contains(got, "00ab") ||
 		!strings.Contains(got, `"$running" = 'plugsched_01234567'`) {
 		t.Error(got)
 	}
@@ -245,7 +249,8 @@ func TestScripts(t *testing.T) {
 	if got := text("preinst"); strings.Contains(got, "sig_enforce") {
 		t.Error("a signed module is refused")
 	}
-	if got := text("unit"); !strings.Contains(got, "\nConditionKernelVersion=6.1.0-1-amd64\n") || !strings.Contains(got, "\nExecStart=/usr/lib/plugsched/6.1.0-1-amd64/plugsched boot /usr/lib/plugsched/6.1.0-1-amd64\n") {
+	if got := text("unit"); !strings.Contains(got, "\nConditionKernelVersion=6.1.0-1-amd64\n") ||
+		!strings.Contains(got, "\nExecStart=/usr/lib/plugsched/6.1.0-1-amd64/plugsched boot /usr/lib/plugsched/6.1.0-1-amd64\n") {
 		t.Error(got)
 	}
 	if got := installed.Unit("6.1.0+x"); got != "plugsched-6.1.0_x.service" {
@@ -278,7 +283,8 @@ func TestParseConfig(t *testing.T) {
 // TestBuildFails: what is missing is named, and nothing is left behind.
 func TestBuildFails(t *testing.T) {
 	for _, lose := range []func(*Scheduler) string{
-		func(s *Scheduler) string { return s.Module }, func(s *Scheduler) string { return s.Boundary }, func(s *Scheduler) string { return s.Installer },
+		func(s *Scheduler) string { return s.Module }, func(s *Scheduler) string { return s.Boundary },
+		func(s *Scheduler) string { return s.Installer },
 	} {
 		s := scheduler(t)
 		name := lose(s)

@@ -84,7 +84,8 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			return "", err
 		}
 		if build && obstacle != nil {
-			return "", userError("%s: no module can be built for this kernel, only its boundary is there (`plugsched boundary show`): %v", t.Release, obstacle)
+			return "", userError("%s: no module can be built for this kernel, only its boundary is there (`plugsched boundary show`): %v",
+				t.Release, obstacle)
 		}
 		c := b.Counts()
 		return fmt.Sprintf("%d functions, %d on the border, %d stay because users can keep tasks in them",

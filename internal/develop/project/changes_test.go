@@ -62,14 +62,17 @@ func writeJSONAt(t *testing.T, path string, v any) error {
 
 func TestChanges(t *testing.T) {
 	p, src := changedProject(t)
-	want := []string{"include/linux/sched.h", "kernel/sched/added.c", "kernel/sched/compiled.c", "kernel/sched/core.c", "kernel/sched/off.c", "kernel/sched/smp.h", "mm/elsewhere.c"}
+	want := []string{"include/linux/sched.h", "kernel/sched/added.c", "kernel/sched/compiled.c", "kernel/sched/core.c",
+		"kernel/sched/off.c", "kernel/sched/smp.h", "mm/elsewhere.c"}
 	if diff := cmp.Diff(want, src.Files); diff != "" {
 		t.Error(diff)
 	}
 	write(t, "old.o\n", p.state("pristine"), "others")
 	write(t, "sub/ old.o\n", p.state("edited"), "others")
-	s, err := p.sources(t.Context(), &inputs{target: &fetch.Target{Source: "/s"}, config: &boundary.Config{}}, []module.Unit{{Deps: []string{"/a"}}, {Deps: []string{"/b"}}})
-	if err != nil || s.Kernel != "/s" || !slices.Equal(s.Compiled, []string{"/a", "/b"}) || !slices.Equal(s.Listed, []string{"sub/", "old.o"}) || !slices.Equal(s.ListedBefore, []string{"old.o"}) {
+	s, err := p.sources(t.Context(), &inputs{target: &fetch.Target{Source: "/s"}, config: &boundary.Config{}},
+		[]module.Unit{{Deps: []string{"/a"}}, {Deps: []string{"/b"}}})
+	if err != nil || s.Kernel != "/s" || !slices.Equal(s.Compiled, []string{"/a", "/b"}) ||
+		!slices.Equal(s.Listed, []string{"sub/", "old.o"}) || !slices.Equal(s.ListedBefore, []string{"old.o"}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -130,9 +130,11 @@ func (p *Project) claimFor(t *fetch.Target) error {
 	var was fetch.Target
 	switch err := readJSON(p.state(targetFile), &was); {
 	case err == nil && was.BuildID != t.BuildID:
-		return userError("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release, was.BuildID, t.Release, t.BuildID)
+		return userError("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release,
+			was.BuildID, t.Release, t.BuildID)
 	case err == nil && was.KernelBuild != "" && t.KernelBuild == "":
-		return userError("%s: is initialised for building; its boundary is there already, and follows %s with `plugsched init %[1]s`", p.Dir, configFile)
+		return userError("%s: is initialised for building; its boundary is there already, and follows %s with `plugsched init %[1]s`",
+			p.Dir, configFile)
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
 	}

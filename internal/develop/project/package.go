@@ -166,7 +166,8 @@ func (p *Project) installer(ctx context.Context) (string, error) {
 		return "", userError("%s: %v: packages take it along: build it with plugsched (`make build`)", path, err)
 	}
 	if want := fmt.Sprintf("plugsched version %s\n", p.Tool); string(out) != want {
-		return "", userError("%s is %s, not %s: build both together (`make build`)", path, strings.TrimSpace(string(out)), strings.TrimSpace(want))
+		return "", userError("%s is %s, not %s: build both together (`make build`)", path, strings.TrimSpace(string(out)),
+			strings.TrimSpace(want))
 	}
 	return path, nil
 }

@@ -16,7 +16,8 @@ import (
 func gitIn(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
-	cmd.Env = append(cmd.Environ(), "GIT_AUTHOR_NAME=Jane Doe", "GIT_AUTHOR_EMAIL=jane@example.org", "GIT_COMMITTER_NAME=x", "GIT_COMMITTER_EMAIL=x@x",
+	cmd.Env = append(cmd.Environ(), "GIT_AUTHOR_NAME=Jane Doe", "GIT_AUTHOR_EMAIL=jane@example.org", "GIT_COMMITTER_NAME=x",
+		"GIT_COMMITTER_EMAIL=x@x",
 		"GIT_COMMITTER_DATE=1700000000 +0000", "GIT_CONFIG_GLOBAL=/dev/null")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("git %v: %v\n%s", args, err, out)
@@ -45,7 +46,8 @@ func TestPackageDefaults(t *testing.T) {
 			t.Errorf("%+v, want %+v", c, want)
 		}
 	}
-	want := packaging.Config{Name: "scheduler", Version: "0.0", Maintainer: "Jane Doe <jane@example.org>", Summary: "scheduler for Linux 6.1.0"}
+	want := packaging.Config{Name: "scheduler", Version: "0.0", Maintainer: "Jane Doe <jane@example.org>",
+		Summary: "scheduler for Linux 6.1.0"}
 	check(want, packaging.Config{})
 	for _, text := range []string{"1", "2"} {
 		write(t, text, dir, "f")
@@ -91,7 +93,8 @@ func TestPackageSection(t *testing.T) {
 func TestInstaller(t *testing.T) {
 	dir := t.TempDir()
 	p := &Project{Self: dir + "/plugsched"}
-	if _, err := p.installer(t.Context()); err == nil || !strings.Contains(err.Error(), dir+"/plugsched-installer") || strings.Contains(err.Error(), "\n") {
+	if _, err := p.installer(t.Context()); err == nil || !strings.Contains(err.Error(), dir+"/plugsched-installer") ||
+		strings.Contains(err.Error(), "\n") {
 		t.Errorf("%v", err)
 	}
 	write(t, "#!/bin/sh\necho plugsched version other\n", dir, installerName)

@@ -232,7 +232,8 @@ func (p *Project) relocate(units []module.Unit) []module.Unit {
 
 // tree describes the build of a source directory.
 func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
-	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source, CC: t.CC, Self: p.Self}
+	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source,
+		CC: t.CC, Self: p.Self}
 }
 
 // Module is where build leaves the module.

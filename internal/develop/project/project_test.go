@@ -72,7 +72,8 @@ func TestCopySource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"io_uring/io-wq.h", "kernel/sched/Makefile", "kernel/sched/core.c", "kernel/sched/sched.h", "kernel/smpboot.h", "kernel/workqueue_internal.h"}
+	want := []string{"io_uring/io-wq.h", "kernel/sched/Makefile", "kernel/sched/core.c", "kernel/sched/sched.h", "kernel/smpboot.h",
+		"kernel/workqueue_internal.h"}
 	if diff := cmp.Diff(want, files(t, to)); diff != "" || n != len(want) {
 		t.Errorf("%d files: %s", n, diff)
 	}
@@ -83,7 +84,8 @@ func TestCopySource(t *testing.T) {
 		}
 	}
 	var e *Error
-	if _, err := copySource(t.TempDir(), to); !errors.As(err, &e) || !strings.Contains(err.Error(), "has no kernel/sched: not a kernel source tree") {
+	if _, err := copySource(t.TempDir(), to); !errors.As(err, &e) || !strings.Contains(err.Error(),
+		"has no kernel/sched: not a kernel source tree") {
 		t.Errorf("not a source tree: %v", err)
 	}
 }

@@ -118,7 +118,8 @@ func (p *Project) compileSidecars(ctx context.Context, t *fetch.Target, files []
 		units, err := module.CompileSidecars(ctx, p.tree(t, p.state("source")), p.state("sidecar"), files)
 		var wrong *module.CompileError
 		if errors.As(err, &wrong) {
-			return "", userError("sidecar: the pristine source of %s does not compile outside of the kernel's tree:\n%s", strings.Join(files, ", "), wrong.Output)
+			return "", userError("sidecar: the pristine source of %s does not compile outside of the kernel's tree:\n%s",
+				strings.Join(files, ", "), wrong.Output)
 		}
 		if err != nil {
 			return "", err
@@ -166,7 +167,8 @@ func (p *Project) joinTree(ctx context.Context, t *fetch.Target, files []string)
 		}
 	}
 	slices.Sort(added)
-	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, as in the package %s.\n", strings.Join(files, ", "), t.Release, t.Version)
+	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, as in the package %s.\n", strings.Join(files, ", "),
+		t.Release, t.Version)
 	if err := p.git(ctx, append([]string{"add", "--"}, added...)...); err != nil {
 		return err
 	}

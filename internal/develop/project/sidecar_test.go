@@ -72,7 +72,8 @@ func TestSidecarFiles(t *testing.T) {
 	if got, err := p.SourceDirs([]string{"fs/exec.c:g", "kernel/a.c", "odd"}); err != nil || !slices.Equal(got, []string{"fs", "kernel"}) {
 		t.Errorf("directories %v, %v", got, err)
 	}
-	if got := sourceDirs(&boundary.Boundary{Sidecars: []string{"fs/exec.c", "kernel/fork.c"}}); !slices.Equal(got, []string{"arch", "fs", "include", "io_uring", "kernel"}) {
+	if got := sourceDirs(&boundary.Boundary{Sidecars: []string{"fs/exec.c", "kernel/fork.c"}}); !slices.Equal(got,
+		[]string{"arch", "fs", "include", "io_uring", "kernel"}) {
 		t.Errorf("directories %v", got)
 	}
 	var e *Error
@@ -109,8 +110,10 @@ func TestJoinTree(t *testing.T) {
 
 	write(t, "int fork;\n", p.state("source"), "kernel/fork.c")
 	write(t, "", p.state("source"), "kernel/refused.c")
-	units := []module.Unit{{Name: "kernel/fork.c", Deps: []string{p.state("source") + "/kernel/fork.c", filepath.Join(tgt.HeadersCommon, "include/linux/a.h"),
-		filepath.Join(tgt.HeadersCommon, "include/linux/unused.h"), "/usr/include/stdio.h"}, Command: []string{"gcc", p.state("source") + "/kernel/fork.c"}}}
+	units := []module.Unit{{Name: "kernel/fork.c", Deps: []string{p.state("source") + "/kernel/fork.c",
+		filepath.Join(tgt.HeadersCommon, "include/linux/a.h"),
+		filepath.Join(tgt.HeadersCommon, "include/linux/unused.h"), "/usr/include/stdio.h"},
+		Command: []string{"gcc", p.state("source") + "/kernel/fork.c"}}}
 	if err := writeJSON(p.state(sidecarFile), units); err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +148,8 @@ func TestCheckSidecar(t *testing.T) {
 	if err := checkSidecar("a.c", &bind.Reproduction{Functions: 3, Reproduced: 3}); err != nil {
 		t.Error(err)
 	}
-	err := checkSidecar("kernel/fork.c", &bind.Reproduction{Functions: 3, Mismatches: []bind.Mismatch{{Function: "f", Why: "differs at +0x4"}, {}}})
+	err := checkSidecar("kernel/fork.c", &bind.Reproduction{Functions: 3,
+		Mismatches: []bind.Mismatch{{Function: "f", Why: "differs at +0x4"}, {}}})
 	var e *Error
 	if want := "sidecar: kernel/fork.c: compiled here it is not the kernel's code: f differs at +0x4, and 1 more of 3 functions: this file cannot be a sidecar"; !errors.As(err, &e) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)

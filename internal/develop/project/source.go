@@ -150,7 +150,8 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 	if err := p.writeCommands(t, units); err != nil {
 		return "", err
 	}
-	message := fmt.Sprintf("The scheduler of Linux %s\n\nPristine source, as in the package %s; build-id %s.\n", t.Release, t.Version, t.BuildID)
+	message := fmt.Sprintf("The scheduler of Linux %s\n\nPristine source, as in the package %s; build-id %s.\n", t.Release, t.Version,
+		t.BuildID)
 	for _, args := range [][]string{
 		{"init", "-q", "-b", "main"},
 		{"add", "-A"},

@@ -39,7 +39,8 @@ func Image(ctx context.Context, cache string, progress io.Writer) (string, error
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := durable.WaitLock(ctx, filepath.Join(dir, "lock"), 0o644, func(held *durable.HeldError) { fmt.Fprintln(progress, "waiting:", held) })
+	unlock, err := durable.WaitLock(ctx, filepath.Join(dir, "lock"), 0o644,
+		func(held *durable.HeldError) { fmt.Fprintln(progress, "waiting:", held) })
 	if err != nil {
 		return "", err
 	}

@@ -103,10 +103,12 @@ var rules = []rule{
 	match(Patching, `\[ ftrace bug \]|ftrace failed to modify|ftrace faulted on`, "ftrace_bug(): a call site is not what ftrace left there"),
 	match(Patching, `Failed to fixup __raw_static_call`, "a module was refused for its static calls"),
 
-	match(CPU, `do_boot_cpu failed|CPU ?\d+:? (is stuck in|failed to come online|didn't die|failed to report)`, "a CPU does not start or does not end"),
+	match(CPU, `do_boot_cpu failed|CPU ?\d+:? (is stuck in|failed to come online|didn't die|failed to report)`,
+		"a CPU does not start or does not end"),
 	match(CPU, `csd: .*non-responsive CSD lock`, "csd_lock_wait_toolong(): a CPU takes no inter-processor interrupts"),
 
-	match(OutOfMemory, `Out of memory: Killed|invoked oom-killer|page allocation failure`, "results after this mean nothing, and a leak looks like this"),
+	match(OutOfMemory, `Out of memory: Killed|invoked oom-killer|page allocation failure`,
+		"results after this mean nothing, and a leak looks like this"),
 }
 
 const (

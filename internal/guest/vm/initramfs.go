@@ -97,7 +97,8 @@ func (f File) entry() (entry, *os.File, error) {
 		if mode == 0 {
 			mode = 0o644
 		}
-		return entry{name: f.GuestPath, mode: unix.S_IFREG | uint32(mode), size: int64(len(f.Content)), content: bytes.NewReader(f.Content)}, nil, nil
+		return entry{name: f.GuestPath, mode: unix.S_IFREG | uint32(mode), size: int64(len(f.Content)),
+			content: bytes.NewReader(f.Content)}, nil, nil
 	}
 	host, err := os.Open(f.HostPath)
 	if err != nil {

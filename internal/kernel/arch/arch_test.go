@@ -45,7 +45,8 @@ func TestFind(t *testing.T) {
 	if a := Booting(image); a != X86 {
 		t.Errorf("%v", a)
 	}
-	for _, f := range []func() (*Arch, error){func() (*Arch, error) { return Of(elf.EM_S390) }, func() (*Arch, error) { return Named("s390") }} {
+	for _, f := range []func() (*Arch, error){func() (*Arch, error) { return Of(elf.EM_S390) },
+		func() (*Arch, error) { return Named("s390") }} {
 		if a, err := f(); a != nil || err == nil || !strings.Contains(strings.ToLower(err.Error()), "s390 is not supported; supported: x86-64") {
 			t.Errorf("%v, %v", a, err)
 		}
@@ -53,7 +54,8 @@ func TestFind(t *testing.T) {
 }
 
 func TestSyscallName(t *testing.T) {
-	for name, want := range map[string]string{"__x64_sys_nice": "nice", "__do_sys_nice": "nice", "__se_compat_sys_f": "f", "__ia32_compat_sys_f": "f", "schedule": "schedule", "sys_nice": "sys_nice"} {
+	for name, want := range map[string]string{"__x64_sys_nice": "nice", "__do_sys_nice": "nice", "__se_compat_sys_f": "f",
+		"__ia32_compat_sys_f": "f", "schedule": "schedule", "sys_nice": "sys_nice"} {
 		if got := X86.SyscallName(name); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}

@@ -147,11 +147,14 @@ func TestNewest(t *testing.T) {
 		series *string
 		want   string
 	}{
-		"what the meta-package names":             {meta: func(a *archive) { meta(a, "6.1.0-10-cloud-amd64", "6.1.8-1") }, want: "6.1.0-10-cloud-amd64"},
-		"meta-package ahead of the debug files":   {meta: func(a *archive) { meta(a, "6.1.0-11-cloud-amd64", "6.1.9-1") }, want: "6.1.0-10-cloud-amd64"},
-		"no meta-package":                         {meta: func(a *archive) {}, want: "6.12.3+deb12-cloud-amd64"},
-		"by series":                               {meta: func(a *archive) {}, series: ptr("6.1"), want: "6.1.0-10-cloud-amd64"},
-		"by another series than the meta-package": {meta: func(a *archive) { meta(a, "6.1.0-10-cloud-amd64", "6.1.8-1") }, series: ptr("6.12"), want: "6.12.3+deb12-cloud-amd64"},
+		"what the meta-package names": {meta: func(a *archive) { meta(a, "6.1.0-10-cloud-amd64", "6.1.8-1") },
+			want: "6.1.0-10-cloud-amd64"},
+		"meta-package ahead of the debug files": {meta: func(a *archive) { meta(a, "6.1.0-11-cloud-amd64", "6.1.9-1") },
+			want: "6.1.0-10-cloud-amd64"},
+		"no meta-package": {meta: func(a *archive) {}, want: "6.12.3+deb12-cloud-amd64"},
+		"by series":       {meta: func(a *archive) {}, series: ptr("6.1"), want: "6.1.0-10-cloud-amd64"},
+		"by another series than the meta-package": {meta: func(a *archive) { meta(a, "6.1.0-10-cloud-amd64", "6.1.8-1") },
+			series: ptr("6.12"), want: "6.12.3+deb12-cloud-amd64"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newArchive(t)

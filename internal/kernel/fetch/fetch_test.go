@@ -54,7 +54,8 @@ func TestFetchThroughApt(t *testing.T) {
 			t.Errorf("%s is not there", p)
 		}
 	}
-	for _, p := range []string{tg.Source + "/sound", tg.Source + "/drivers/gpu", tg.Source + "/arch/mips", tg.Source + "/tools", filepath.Dir(tg.Source) + "/deb",
+	for _, p := range []string{tg.Source + "/sound", tg.Source + "/drivers/gpu", tg.Source + "/arch/mips", tg.Source + "/tools",
+		filepath.Dir(tg.Source) + "/deb",
 		filepath.Dir(tg.Source) + "/headers/usr/share"} {
 		if existing(p) != "" {
 			t.Errorf("%s should not be there", p)

@@ -97,7 +97,8 @@ func TestByHand(t *testing.T) {
 func TestInstalledHeaders(t *testing.T) {
 	h := newByHand(t)
 	h.put(h.headers("Makefile"), "include "+h.common("Makefile")+"\n")
-	if tg := mustFetch(t, h.opts); tg.KernelBuild != strings.TrimSuffix(h.headers("."), "/.") || tg.HeadersCommon != strings.TrimSuffix(h.common("."), "/.") {
+	if tg := mustFetch(t, h.opts); tg.KernelBuild != strings.TrimSuffix(h.headers("."), "/.") ||
+		tg.HeadersCommon != strings.TrimSuffix(h.common("."), "/.") {
 		t.Errorf("build directory %s, common headers %s", tg.KernelBuild, tg.HeadersCommon)
 	}
 }

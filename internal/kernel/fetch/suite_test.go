@@ -100,7 +100,8 @@ func TestSuite(t *testing.T) {
 	if s, err := os.ReadFile(filepath.Join(o.CacheDir, "apt/sid/sources.list")); err != nil || strings.Contains(string(s), "security") {
 		t.Errorf("sid has security updates: %q, %v", s, err)
 	}
-	for suite, want := range map[string]string{"../up": "is not the name of a suite", "trixie main\ndeb http://evil": "is not the name of a suite"} {
+	for suite, want := range map[string]string{"../up": "is not the name of a suite",
+		"trixie main\ndeb http://evil": "is not the name of a suite"} {
 		o.Suite = suite
 		o.Release = "6.1.0-77-cloud-amd64"
 		_, err := Fetch(t.Context(), o)

@@ -52,7 +52,8 @@ func TestTree(t *testing.T) {
 				{"debian/build/source_rt/kernel/sched/core.c", "debian/build/build_rt", "kernel/sched/core.c"},
 				{"./arch/x86/include/generated/asm/bug.h", "debian/build/build_rt", "arch/x86/include/generated/asm/bug.h"},
 				{"debian/build/build_rt/include/generated/bounds.h", "debian/build/build_rt", "include/generated/bounds.h"},
-				{"/build/linux-6.1.192/debian/build/source_rt/arch/x86/entry/entry.S", "/build/linux-6.1.192/debian/build/build_rt", "arch/x86/entry/entry.S"},
+				{"/build/linux-6.1.192/debian/build/source_rt/arch/x86/entry/entry.S", "/build/linux-6.1.192/debian/build/build_rt",
+					"arch/x86/entry/entry.S"},
 			},
 		},
 		{

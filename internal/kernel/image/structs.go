@@ -129,7 +129,8 @@ type embedded struct {
 }
 
 func newStructReader(p *Program, di *debugInfo, opt *Options, mach *arch.Arch, types *Types) *structReader {
-	sr := &structReader{prog: p, di: di, opt: opt, mach: mach, ids: map[string]int{}, code: map[string][]stretch{}, within: map[int][]embedded{}}
+	sr := &structReader{prog: p, di: di, opt: opt, mach: mach, ids: map[string]int{}, code: map[string][]stretch{},
+		within: map[int][]embedded{}}
 	if sr.perCPU = p.Section(".data..percpu"); sr.perCPU == nil {
 		sr.perCPU = &Section{}
 	}

@@ -71,7 +71,8 @@ func TestStructs(t *testing.T) {
 					t.Errorf("%s is known to %q", s.Name, s.Units)
 				}
 			}
-			if u, _ := memberUse(list, "struct shared", "theirs"); u == nil || !slices.Equal(u.Writers, []string{"outsider"}) || !slices.Equal(u.Inside, []string{"sched_fn"}) {
+			if u, _ := memberUse(list, "struct shared", "theirs"); u == nil || !slices.Equal(u.Writers, []string{"outsider"}) ||
+				!slices.Equal(u.Inside, []string{"sched_fn"}) {
 				t.Errorf("shared.theirs: %+v", u)
 			}
 			if u, _ := memberUse(list, "struct shared", "maybe"); u == nil || !slices.Equal(u.Perhaps, []string{"stranger"}) {

@@ -47,7 +47,8 @@ func report(t *testing.T, p *Program, took time.Duration) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	t.Logf("%s %s: %v, %d MB live; %d functions, %d objects, %d calls, %d takes, %d data takes, %d inlined, %d ftrace sites, %d patch sites, %d bytes undecoded",
-		p.Release, p.BuildID, took, m.HeapAlloc>>20, len(p.Functions), len(p.Objects), calls, takes, len(p.DataTakes), inlines, sites, len(p.PatchSites), p.Undecoded)
+		p.Release, p.BuildID, took, m.HeapAlloc>>20, len(p.Functions), len(p.Objects), calls, takes, len(p.DataTakes), inlines, sites,
+		len(p.PatchSites), p.Undecoded)
 	if len(p.Functions) < 10000 || calls < 100000 || takes < 1000 || len(p.DataTakes) < 5000 || inlines < 1000 || len(p.PatchSites) < 1000 {
 		t.Error("a kernel has more than that")
 	}

@@ -106,7 +106,8 @@ func (r *Runner) open() (*live.Module, error) {
 		return nil, err
 	}
 	if m.Desc.Name != r.Package.Module {
-		return nil, &live.PreconditionError{Err: fmt.Errorf("%s is %s, not the package's %s: install the package again", m.Path, m.Desc.Name, r.Package.Module)}
+		return nil, &live.PreconditionError{Err: fmt.Errorf("%s is %s, not the package's %s: install the package again", m.Path,
+			m.Desc.Name, r.Package.Module)}
 	}
 	return m, nil
 }
@@ -192,7 +193,8 @@ func (r *Runner) confirm(ctx context.Context, guard *Guard) error {
 		return r.takeBack(ctx, guard, err)
 	}
 	if err := guard.Confirm(); err != nil {
-		return fmt.Errorf("%s is the running scheduler, but the boot guard does not know, and will not load it at the next boot: %w", r.Package, err)
+		return fmt.Errorf("%s is the running scheduler, but the boot guard does not know, and will not load it at the next boot: %w",
+			r.Package, err)
 	}
 	return nil
 }

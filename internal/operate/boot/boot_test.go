@@ -217,7 +217,8 @@ func TestAdoptGuardUnwritable(t *testing.T) {
 func TestAdoptOther(t *testing.T) {
 	m, r := setUp(t)
 	m.active = "plugsched_other"
-	if _, err := r.Adopt(t.Context()); err == nil || !strings.Contains(err.Error(), "plugsched_other runs, which is not of this package") || len(m.calls) > 0 {
+	if _, err := r.Adopt(t.Context()); err == nil || !strings.Contains(err.Error(),
+		"plugsched_other runs, which is not of this package") || len(m.calls) > 0 {
 		t.Errorf("%v, %v", err, m.calls)
 	}
 	m.trial = true

@@ -60,14 +60,16 @@ func unsupported(h live.Host) *live.Finding {
 // written; a module alone loses its history only.
 func state(h live.Host, p *installed.Package) *live.Finding {
 	if err := (history.Log{Host: h}).Writable(); err != nil {
-		return &live.Finding{Check: "state", Problem: fmt.Sprintf("boot guard and history cannot be written: %v", err), Fix: "make " + installed.StateDir + " writable, with some space", Warning: p == nil}
+		return &live.Finding{Check: "state", Problem: fmt.Sprintf("boot guard and history cannot be written: %v", err),
+			Fix: "make " + installed.StateDir + " writable, with some space", Warning: p == nil}
 	}
 	return nil
 }
 
 func packages(h live.Host, _ *installed.Package) *live.Finding {
 	if _, err := installed.List(h.Root); err != nil {
-		return &live.Finding{Check: "packages", Problem: strings.ReplaceAll(err.Error(), "\n", "; "), Fix: "reinstall what is damaged", Warning: true}
+		return &live.Finding{Check: "packages", Problem: strings.ReplaceAll(err.Error(), "\n", "; "), Fix: "reinstall what is damaged",
+			Warning: true}
 	}
 	return nil
 }
@@ -95,5 +97,7 @@ func disabled(h live.Host, p *installed.Package) *live.Finding {
 	if p == nil || !boot.Disabled(h) {
 		return nil
 	}
-	return &live.Finding{Check: "kernel command line", Problem: boot.Disable + " keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or `plugsched install " + p.File(installed.Module) + "`", Warning: true}
+	return &live.Finding{Check: "kernel command line", Problem: boot.Disable +
+		" keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or `plugsched install " +
+		p.File(installed.Module) + "`", Warning: true}
 }

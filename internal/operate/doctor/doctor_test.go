@@ -35,20 +35,24 @@ func TestExamine(t *testing.T) {
 		stops      bool
 		want       string
 	}{
-		"in order":              {"/proc/uptime", "", p, "", false, ""},
-		"no place for state":    {"/var/lib", "a file", p, "state", true, "cannot be written"},
-		"no place, no package":  {"/var/lib", "a file", nil, "state", false, "cannot be written"},
-		"a damaged package":     {installed.Dir + "/x/" + installed.About, "{", p, "packages", false, "package.json is damaged"},
-		"the guard tripped":     {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "before"}}`, p, "boot guard", true, "not confirmed before the machine went down"},
-		"the guard failed":      {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "now", "failed": "task 5 was not run"}}`, p, "boot guard", true, "task 5 was not run"},
-		"the guard, of another": {guard, `{"attempt": {"package": "s", "version": "0", "module": "plugsched_bb", "boot_id": "before"}}`, p, "", false, ""},
-		"the guard, no package": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "before"}}`, nil, "", false, ""},
-		"another's kernel":      {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", nil, "supported kernel", true, "none of Debian's"},
-		"and what is missing":   {"/proc/sys/kernel/osrelease", "6.6.9-mine\n", nil, "supported kernel", true, "of 6.6.9-mine this machine lacks"},
-		"no /proc":              {"/proc/uptime", "", nil, "supported kernel", true, "cannot be told"},
-		"its package is there":  {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", p, "", false, ""},
-		"a damaged guard":       {guard, "{", p, "boot guard", true, "is damaged"},
-		"disabled":              {"/proc/cmdline", "ro plugsched.enable=0 quiet\n", p, "kernel command line", false, "plugsched.enable=0"},
+		"in order":             {"/proc/uptime", "", p, "", false, ""},
+		"no place for state":   {"/var/lib", "a file", p, "state", true, "cannot be written"},
+		"no place, no package": {"/var/lib", "a file", nil, "state", false, "cannot be written"},
+		"a damaged package":    {installed.Dir + "/x/" + installed.About, "{", p, "packages", false, "package.json is damaged"},
+		"the guard tripped": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "before"}}`,
+			p, "boot guard", true, "not confirmed before the machine went down"},
+		"the guard failed": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "now", "failed": "task 5 was not run"}}`, p, "boot guard", true, "task 5 was not run"},
+		"the guard, of another": {guard, `{"attempt": {"package": "s", "version": "0", "module": "plugsched_bb", "boot_id": "before"}}`,
+			p, "", false, ""},
+		"the guard, no package": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "before"}}`,
+			nil, "", false, ""},
+		"another's kernel": {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", nil, "supported kernel", true, "none of Debian's"},
+		"and what is missing": {"/proc/sys/kernel/osrelease", "6.6.9-mine\n", nil, "supported kernel", true,
+			"of 6.6.9-mine this machine lacks"},
+		"no /proc":             {"/proc/uptime", "", nil, "supported kernel", true, "cannot be told"},
+		"its package is there": {"/proc/sys/kernel/version", "#40~22.04.1-Ubuntu SMP\n", p, "", false, ""},
+		"a damaged guard":      {guard, "{", p, "boot guard", true, "is damaged"},
+		"disabled":             {"/proc/cmdline", "ro plugsched.enable=0 quiet\n", p, "kernel command line", false, "plugsched.enable=0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := live.Host{Root: t.TempDir()}
@@ -69,7 +73,8 @@ func TestExamine(t *testing.T) {
 				}
 				return
 			}
-			if len(list) != 1 || list[0].Check != tt.check || list[0].Warning == tt.stops || list[0].Fix == "" || !strings.Contains(list[0].Problem, tt.want) {
+			if len(list) != 1 || list[0].Check != tt.check || list[0].Warning == tt.stops || list[0].Fix == "" ||
+				!strings.Contains(list[0].Problem, tt.want) {
 				t.Errorf("%+v", list)
 			}
 		})

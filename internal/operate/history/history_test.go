@@ -80,7 +80,8 @@ func TestRecord(t *testing.T) {
 	if err != nil || s.Name != "plugsched_aa" {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	want := Entry{BootID: "boot-1", Action: "install", Result: outcome.Done.String(), After: "plugsched_aa", Module: "plugsched_aa", Package: "s", Version: "3", Direction: "install", Downtime: 1234567}
+	want := Entry{BootID: "boot-1", Action: "install", Result: outcome.Done.String(), After: "plugsched_aa", Module: "plugsched_aa",
+		Package: "s", Version: "3", Direction: "install", Downtime: 1234567}
 	list := read(t, l)
 	if len(list) != 1 {
 		t.Fatalf("%+v", list)
@@ -96,7 +97,8 @@ func TestRecord(t *testing.T) {
 	// What changes no scheduler has no downtime.
 	l.Record(Update{Action: "confirm", Module: ""}, noWarning(t), l.Host.Read)
 	list = read(t, l)
-	if got := list[1]; got.Action != "confirm" || got.Downtime != 0 || got.Direction != "" || got.Module != "plugsched_aa" || got.Version != "3" {
+	if got := list[1]; got.Action != "confirm" || got.Downtime != 0 || got.Direction != "" || got.Module != "plugsched_aa" ||
+		got.Version != "3" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -146,7 +148,8 @@ func TestRolledBack(t *testing.T) {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	e := list[0]
-	if e.Action != RolledBack || e.Module != "plugsched_aa" || e.Before != "plugsched_aa" || e.After != "" || e.Error != "task 5 (sh) was not run for 2500 ms" ||
+	if e.Action != RolledBack || e.Module != "plugsched_aa" || e.Before != "plugsched_aa" || e.After != "" ||
+		e.Error != "task 5 (sh) was not run for 2500 ms" ||
 		e.Boottime != int64(finished) || e.Downtime != 1234567 || time.Since(e.Time) < 100*time.Millisecond {
 		t.Errorf("%+v", e)
 	}

@@ -50,7 +50,8 @@ func (r *recorder) write(entries ...Entry) {
 }
 
 func (r *recorder) begin(u Update) {
-	r.entry = Entry{Time: time.Now(), BootID: r.log.Host.BootID(), Boottime: int64(r.begun), Begun: int64(r.begun), Action: u.Action, Result: Begun, Module: u.Module}
+	r.entry = Entry{Time: time.Now(), BootID: r.log.Host.BootID(), Boottime: int64(r.begun), Begun: int64(r.begun), Action: u.Action,
+		Result: Begun, Module: u.Module}
 	if running, err := r.log.Host.Running(); err == nil {
 		r.entry.Before, r.entry.After = running, running
 	}

@@ -103,7 +103,8 @@ func (h Host) findProbes(m *Module, _ InstallOptions) []error {
 	var out []error
 	for _, p := range list {
 		if jump, ok := m.Desc.Jumps[p.function]; ok && p.offset >= jump && p.offset < jump+m.Desc.JumpSize {
-			out = append(out, obstacle("remove the probe; put it on the module's function later (perf probe -m)", "a kprobe is at %s, where a jump will be", &p)...)
+			out = append(out, obstacle("remove the probe; put it on the module's function later (perf probe -m)",
+				"a kprobe is at %s, where a jump will be", &p)...)
 		}
 	}
 	return out
@@ -129,7 +130,8 @@ func (h Host) findOld(m *Module, _ InstallOptions) []error {
 		case stays != "":
 			out = append(out, warning("restart this machine one day", "%s %s", l.Name, stays)...)
 		default:
-			out = append(out, warning("read `plugsched status`; the next install removes it", "%s was rolled back by the kernel (%s)", l.Name, l.whyRolledBack())...)
+			out = append(out, warning("read `plugsched status`; the next install removes it", "%s was rolled back by the kernel (%s)",
+				l.Name, l.whyRolledBack())...)
 		}
 	}
 	return out
@@ -172,7 +174,8 @@ func (h Host) findIsolated(*Module, InstallOptions) []error {
 	for _, kind := range []string{"isolated", "nohz_full"} {
 		cpus := h.text("/sys/devices/system/cpu/" + kind)
 		if cpus != "" && cpus != "(null)" { // drivers/base/cpu.c, print_cpus_nohz_full
-			out = append(out, warning("choose a moment when what runs there can wait", "CPUs %s are %s: an update stops them like all others", cpus, kind)...)
+			out = append(out, warning("choose a moment when what runs there can wait",
+				"CPUs %s are %s: an update stops them like all others", cpus, kind)...)
 		}
 	}
 	return out
@@ -180,7 +183,8 @@ func (h Host) findIsolated(*Module, InstallOptions) []error {
 
 func (h Host) findPreemption(*Module, InstallOptions) []error {
 	if strings.Contains(h.text("/sys/kernel/debug/sched/preempt"), "(full)") {
-		return warning("install when there is little load, or boot with preempt=voluntary", "tasks are preempted inside of the scheduler (preempt=full): an update may be busy for long")
+		return warning("install when there is little load, or boot with preempt=voluntary",
+			"tasks are preempted inside of the scheduler (preempt=full): an update may be busy for long")
 	}
 	return nil
 }
@@ -189,7 +193,8 @@ func (h Host) findPanic(*Module, InstallOptions) []error {
 	var out []error
 	for _, name := range []string{"panic_on_warn", "panic_on_oops"} {
 		if v := h.text("/proc/sys/kernel/" + name); v != "" && v != "0" {
-			out = append(out, warning("sysctl kernel."+name+"=0 as long as a scheduler is on trial", "kernel.%s=%s: a broken scheduler takes the machine down before it can roll back", name, v)...)
+			out = append(out, warning("sysctl kernel."+name+"=0 as long as a scheduler is on trial",
+				"kernel.%s=%s: a broken scheduler takes the machine down before it can roll back", name, v)...)
 		}
 	}
 	return out
@@ -197,7 +202,8 @@ func (h Host) findPanic(*Module, InstallOptions) []error {
 
 func (h Host) findRealtime(*Module, InstallOptions) []error {
 	if h.text("/proc/sys/kernel/sched_rt_runtime_us") == "-1" {
-		return warning("sysctl kernel.sched_rt_runtime_us=950000", "realtime tasks may keep a CPU for ever (kernel.sched_rt_runtime_us=-1): the watchdog does not tell that from a broken scheduler")
+		return warning("sysctl kernel.sched_rt_runtime_us=950000",
+			"realtime tasks may keep a CPU for ever (kernel.sched_rt_runtime_us=-1): the watchdog does not tell that from a broken scheduler")
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ func smallModule(f *testing.F, description []byte) []byte {
 		f.Fatal(err)
 	}
 	cmd := exec.Command("gcc", "-x", "assembler", "-c", "-o", out, "-")
-	cmd.Stdin = bytes.NewReader([]byte(".globl init_module\ninit_module:\n\tcall other\n\tret\n.section " + desc.Section + "\n.incbin \"" + in + "\"\n"))
+	cmd.Stdin = bytes.NewReader([]byte(".globl init_module\ninit_module:\n\tcall other\n\tret\n.section " + desc.Section +
+		"\n.incbin \"" + in + "\"\n"))
 	if text, err := cmd.CombinedOutput(); err != nil {
 		f.Fatalf("%v: %s", err, text)
 	}

@@ -107,7 +107,8 @@ func matchWitnesses(running, witnesses map[string]uint64) error {
 		case first:
 			offset, first, firstName = addr-witnesses[name], false, name
 		case addr-witnesses[name] != offset:
-			return &Finding{Problem: name + " and " + firstName + " are not as far apart as in the kernel that the module was built for", Fix: rebuild}
+			return &Finding{Problem: name + " and " + firstName + " are not as far apart as in the kernel that the module was built for",
+				Fix: rebuild}
 		}
 	}
 	return nil

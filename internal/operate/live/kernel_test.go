@@ -143,7 +143,8 @@ func TestOwnMachine(t *testing.T) {
 }
 
 func TestParseTimings(t *testing.T) {
-	want := &Timings{Direction: "install", CPUs: 4, Threads: 700, Stopped: 12, Scan: 1, StopMachine: 2, Handler: 3, StackCheck: 4, Clear: 5, Redirect: 6, Rebuild: 7, Finished: 8}
+	want := &Timings{Direction: "install", CPUs: 4, Threads: 700, Stopped: 12, Scan: 1, StopMachine: 2, Handler: 3, StackCheck: 4,
+		Clear: 5, Redirect: 6, Rebuild: 7, Finished: 8}
 	text := "direction install\ncpus 4\nthreads 700\nthreads_stopped 12\nscan_ns 1\nstop_machine_ns 2\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\nfinished_boottime_ns 8\n"
 	if diff := cmp.Diff(want, parseTimings(text)); diff != "" {
 		t.Error(diff)

@@ -30,7 +30,8 @@ func coreFile(addr uint64, memory []byte) string {
 	h := elf.Header64{Type: uint16(elf.ET_CORE), Machine: uint16(elf.EM_X86_64), Version: 1, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1}
 	copy(h.Ident[:], "\x7fELF\x02\x01\x01")
 	binary.Write(&b, binary.LittleEndian, h)
-	binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(elf.PT_LOAD), Off: off, Vaddr: addr, Filesz: uint64(len(memory)), Memsz: uint64(len(memory))})
+	binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(elf.PT_LOAD), Off: off, Vaddr: addr, Filesz: uint64(len(memory)),
+		Memsz: uint64(len(memory))})
 	b.Write(make([]byte, off-b.Len()))
 	b.Write(memory)
 	return b.String()
@@ -51,7 +52,8 @@ func TestHeads(t *testing.T) {
 	jump(0x400, gone.list[0].end-1)        // at the head
 	jump(0x500+40, gone.list[0].start+0x8) // too far from the head to be a redirection
 	names := []string{"past", "own", "head", "ftrace", "far", "two"}
-	syms := &kernelSymbols{byName: map[string][]uint64{"ftrace": {base + 0x100}, "past": {base + 0x200}, "own": {base + 0x300}, "head": {base + 0x400}, "far": {base + 0x500},
+	syms := &kernelSymbols{byName: map[string][]uint64{"ftrace": {base + 0x100}, "past": {base + 0x200}, "own": {base + 0x300},
+		"head": {base + 0x400}, "far": {base + 0x500},
 		"two": {base + 0x800, base + 0x400}}}
 	l := &Leftovers{}
 	if err := l.heads(core(t, base, memory), syms, names, gone); err != nil {
@@ -68,10 +70,12 @@ func TestHeads(t *testing.T) {
 func TestScan(t *testing.T) {
 	const base, size, shift = 0xffffffff82000000, 1<<18 + 4096, 0x1000
 	memory := make([]byte, size)
-	for at, v := range map[int]uint64{0: gone.list[0].start, 1 << 18: gone.list[0].end - 1, size - 8: gone.list[0].start + 5, 64: gone.list[0].end, 72: gone.list[0].start - 1, 0x808: gone.list[0].start} {
+	for at, v := range map[int]uint64{0: gone.list[0].start, 1 << 18: gone.list[0].end - 1, size - 8: gone.list[0].start + 5,
+		64: gone.list[0].end, 72: gone.list[0].start - 1, 0x808: gone.list[0].start} {
 		binary.LittleEndian.PutUint64(memory[at:], v)
 	}
-	syms := &kernelSymbols{sorted: []namedAddr{{base - shift, "first"}, {base - shift, "alias"}, {base - shift + 0x800, "cur_orc_table"}, {base - shift + 0x900, "last"}}}
+	syms := &kernelSymbols{sorted: []namedAddr{{base - shift, "first"}, {base - shift, "alias"},
+		{base - shift + 0x800, "cur_orc_table"}, {base - shift + 0x900, "last"}}}
 	l := &Leftovers{}
 	if err := l.scan(core(t, base, memory), syms, " of CPU 3", base, base+size, shift, gone); err != nil {
 		t.Fatal(err)

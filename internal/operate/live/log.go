@@ -70,7 +70,8 @@ func (l *kernelLog) records() []record {
 }
 
 // complaintMarks begin what the kernel prints when something is wrong.
-var complaintMarks = []string{"BUG:", "WARNING:", "Oops", "general protection fault", "rcu_sched self-detected", "rcu_preempt self-detected",
+var complaintMarks = []string{"BUG:", "WARNING:", "Oops", "general protection fault", "rcu_sched self-detected",
+	"rcu_preempt self-detected",
 	"soft lockup", "hard LOCKUP", "scheduling while atomic", "unable to handle"}
 
 // complains reports a message that a kernel in order does not print. Messages of

@@ -38,7 +38,8 @@ func signatureError(signed bool, err error, lockdown string, said []string) stri
 		return false
 	}
 	switch {
-	case errors.Is(err, unix.ENOKEY), errors.Is(err, unix.EKEYREJECTED) && rejected("unavailable key"), errors.Is(err, unix.EPERM) && lockdown != "none":
+	case errors.Is(err, unix.ENOKEY), errors.Is(err, unix.EKEYREJECTED) && rejected("unavailable key"), errors.Is(err, unix.EPERM) &&
+		lockdown != "none":
 		return "it is signed with a key that this kernel does not trust: enroll its certificate (`mokutil --import CERT.der`, then restart)"
 	case errors.Is(err, unix.ENOPKG), errors.Is(err, unix.EKEYREJECTED) && rejected("unsupported crypto"):
 		return "it is signed in a way that this kernel cannot check: use an RSA key"

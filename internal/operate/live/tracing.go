@@ -33,7 +33,8 @@ func (h Host) explain(report string) string {
 		report += fmt.Sprintf("\nwhat sleeps under %s cannot be inspected: end the program that attached it, then try again", bpf.Names(found))
 	}
 	if len(others) > 0 {
-		report += fmt.Sprintf("\nwhat sleeps under %s cannot be inspected: find out with `bpftool link` who attached that", strings.Join(others, ", "))
+		report += fmt.Sprintf("\nwhat sleeps under %s cannot be inspected: find out with `bpftool link` who attached that",
+			strings.Join(others, ", "))
 	}
 	return report
 }

@@ -35,17 +35,21 @@ func (s *State) families() []family {
 		gauge("plugsched_scheduler_active", "Whether a module's scheduler runs, and not the kernel's own.", flag(st.Active)),
 		s.info(),
 		gauge("plugsched_watchdog_timeout_seconds", "How long a task may wait for a CPU before the kernel rolls back by itself; 0 is never.", st.Watchdog.Seconds()),
-		gauge("plugsched_trial_left_seconds", "How long the trial of the running scheduler goes on; 0 when there is none.", st.TrialLeft.Seconds()),
+		gauge("plugsched_trial_left_seconds", "How long the trial of the running scheduler goes on; 0 when there is none.",
+			st.TrialLeft.Seconds()),
 		gauge("plugsched_rolling_back", "Whether the running scheduler is to be left and something holds that up.", flag(st.RollingBack != "")),
-		gauge("plugsched_conflicts", "Redirected functions that a livepatch has replaced or that a kprobe is in.", float64(len(st.TakenOver)+len(st.Probes))),
+		gauge("plugsched_conflicts", "Redirected functions that a livepatch has replaced or that a kprobe is in.",
+			float64(len(st.TakenOver)+len(st.Probes))),
 		gauge("plugsched_guard_tripped", "Whether the boot guard keeps the installed package's scheduler from being loaded.", flag(s.Guard)),
 		gauge("plugsched_history_damaged_lines", "Lines of the history that cannot be read.", float64(s.Damaged)),
 	}
 	if !s.Since.IsZero() {
-		out = append(out, gauge("plugsched_scheduler_start_time_seconds", "When the running scheduler became it, in Unix time.", float64(s.Since.UnixMilli())/1000))
+		out = append(out, gauge("plugsched_scheduler_start_time_seconds", "When the running scheduler became it, in Unix time.",
+			float64(s.Since.UnixMilli())/1000))
 	}
 	if t := st.Timings; t != nil {
-		out = append(out, gauge("plugsched_last_downtime_seconds", "How long the machine stood still for the last update.", time.Duration(t.StopMachine).Seconds()))
+		out = append(out, gauge("plugsched_last_downtime_seconds", "How long the machine stood still for the last update.",
+			time.Duration(t.StopMachine).Seconds()))
 	}
 	return append(out, s.updates(), s.wentBack(), s.downtime())
 }
@@ -115,7 +119,8 @@ func (s *State) downtime() family {
 			}
 		}
 	}
-	f := family{"plugsched_downtime_seconds", "How long the machine stood still for updates, as far back as the history reaches.", "histogram", nil}
+	f := family{"plugsched_downtime_seconds", "How long the machine stood still for updates, as far back as the history reaches.",
+		"histogram", nil}
 	for i, b := range buckets {
 		f.samples = append(f.samples, sample{"_bucket", []string{"le", number(b)}, counts[i]})
 	}

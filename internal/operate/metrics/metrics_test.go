@@ -29,8 +29,9 @@ import (
 
 func example() *State {
 	return &State{
-		Status: &live.Status{Active: true, Name: "plugsched_aa", Release: `6.1.0-"1"`, Watchdog: 30 * time.Second, TrialLeft: 1500 * time.Millisecond,
-			Timings: &live.Timings{StopMachine: 2500000}, TakenOver: []string{"f"}, Probes: []string{"g+0x5", "h+0x5"}},
+		Status: &live.Status{Active: true, Name: "plugsched_aa", Release: `6.1.0-"1"`, Watchdog: 30 * time.Second,
+			TrialLeft: 1500 * time.Millisecond,
+			Timings:   &live.Timings{StopMachine: 2500000}, TakenOver: []string{"f"}, Probes: []string{"g+0x5", "h+0x5"}},
 		Package: &installed.Package{Name: "s", Version: "1\\2\n\xff"},
 		Since:   time.UnixMilli(1234567890123),
 		Guard:   true,
@@ -179,8 +180,10 @@ func TestPromtool(t *testing.T) {
 // end.
 func TestOpenMetrics(t *testing.T) {
 	older, newer := text(t, example(), Text), text(t, example(), OpenMetrics)
-	want := strings.NewReplacer("# HELP plugsched_updates_total", "# HELP plugsched_updates", "# TYPE plugsched_updates_total", "# TYPE plugsched_updates",
-		"# HELP plugsched_rollbacks_total", "# HELP plugsched_rollbacks", "# TYPE plugsched_rollbacks_total", "# TYPE plugsched_rollbacks").Replace(older) + "# EOF\n"
+	want := strings.NewReplacer("# HELP plugsched_updates_total", "# HELP plugsched_updates", "# TYPE plugsched_updates_total",
+		"# TYPE plugsched_updates",
+		"# HELP plugsched_rollbacks_total", "# HELP plugsched_rollbacks", "# TYPE plugsched_rollbacks_total",
+		"# TYPE plugsched_rollbacks").Replace(older) + "# EOF\n"
 	if newer != want || strings.Count(older, "_total") != strings.Count(newer, "_total")+4 {
 		t.Errorf("%s", newer)
 	}

@@ -15,7 +15,8 @@ import (
 func TestSelfContained(t *testing.T) {
 	evil := "</script><script>alert(1)</script>"
 	b := &boundary.Boundary{Release: "6.1 <b>", Functions: []*boundary.Function{
-		{Name: "f", Class: boundary.Interface, DeclFile: "kernel/sched/core.c", DeclLine: 7, Facts: []boundary.Fact{{Text: "is called by " + evil}}, Callers: []string{"g"}},
+		{Name: "f", Class: boundary.Interface, DeclFile: "kernel/sched/core.c", DeclLine: 7,
+			Facts: []boundary.Fact{{Text: "is called by " + evil}}, Callers: []string{"g"}},
 	}, Absent: []*boundary.Absent{{Name: "inline_one", Into: []string{"f"}}, {Name: "weak_one", Over: "arch.c"}},
 		Objects: []*boundary.Object{{Name: "v", Class: boundary.Shared, Why: "state is inherited", Outside: []string{"user"}}}}
 	var out strings.Builder
@@ -23,7 +24,8 @@ func TestSelfContained(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := out.String()
-	for _, want := range []string{`"n":"f"`, "kernel/sched/core.c", `"is inlined into f"`, "replaced by arch.c", "state is inherited", "by user", "6.1 &lt;b&gt;"} {
+	for _, want := range []string{`"n":"f"`, "kernel/sched/core.c", `"is inlined into f"`, "replaced by arch.c", "state is inherited",
+		"by user", "6.1 &lt;b&gt;"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %s", want)
 		}

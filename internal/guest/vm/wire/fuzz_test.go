@@ -35,7 +35,8 @@ func FuzzFrames(f *testing.F) {
 			frames, _, err := decode(b)
 			switch {
 			case flip == 0:
-				if len(frames) != 1 || !errors.Is(err, io.EOF) || frames[0].Type != want.Type || frames[0].Stream != stream || !bytes.Equal(frames[0].Payload, payload) {
+				if len(frames) != 1 || !errors.Is(err, io.EOF) || frames[0].Type != want.Type || frames[0].Stream != stream ||
+					!bytes.Equal(frames[0].Payload, payload) {
 					t.Fatalf("%v, %v", frames, err)
 				}
 			case len(frames) != 0 && int(at)%len(b) >= headerSize:
