@@ -142,8 +142,10 @@ func (c *comparer) changed(d *asm.Def) {
 	if _, inherited := c.plan.twins[d.Name]; uninteresting(d) && !inherited {
 		return
 	}
-	c.out.Changed = append(c.out.Changed, d.Name)
 	fate := c.plan.Fates[d]
+	if runs := fate == Keep || fate == Replace || fate == New; runs || !initSection(d.Section) {
+		c.out.Changed = append(c.out.Changed, d.Name)
+	}
 	if s := c.plan.kernel.symbol(d.Name, c.plan.Unit); s != nil && d.Kind == asm.Object && fate == New {
 		c.separated(d, s.Size)
 	}

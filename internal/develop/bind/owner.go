@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,8 +24,30 @@ func (c *comparer) owned(d *asm.Def, is, was string) bool {
 	if d.Kind == asm.Object {
 		return withoutOwner(is) == withoutOwner(was)
 	}
-	// What the compiler makes of NULL in code is another instruction, or none.
-	return c.src.Find(c.plan.kernel.sourceName(d.Name), edits.Function) == nil && len(c.causes(d)) == 0
+	if c.src.Find(c.plan.kernel.sourceName(d.Name), edits.Function) != nil {
+		return false
+	}
+	causes := c.causes(d)
+	inlined := slices.ContainsFunc(causes, func(e edits.Cause) bool { return e.Kind == edits.Function })
+	return len(causes) == 0 || !inlined && sameBesidesOwner(is, was)
+}
+
+// sameBesidesOwner reports code in which some instructions mention the owner, and all others
+// are the same. What the compiler makes of NULL there is another instruction, or none.
+func sameBesidesOwner(is, was string) bool {
+	now, before := strings.Split(is, "\n"), strings.Split(was, "\n")
+	for len(now) > 0 {
+		switch {
+		case len(before) > 0 && now[0] == before[0]:
+			before = before[1:]
+		case !strings.Contains(now[0], thisModule):
+			return false
+		case len(before) > 1 && len(now) > 1 && before[1] == now[1]:
+			before = before[1:]
+		}
+		now = now[1:]
+	}
+	return len(before) == 0
 }
 
 // widths are the sizes in bytes of what data directives write, in gcc's words.
