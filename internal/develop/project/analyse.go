@@ -67,7 +67,7 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			return "", err
 		}
 		b.SetUsers(users)
-		obstacle := cmp.Or(split.Obstacle, module.Unable(a, prog.Symbol, b))
+		obstacle := cmp.Or(split.Obstacle, module.Unsupported(a, prog.Symbol, b))
 		switch {
 		case obstacle != nil:
 			b.Obstacle = obstacle.Error()

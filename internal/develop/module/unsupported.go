@@ -15,18 +15,18 @@ import (
 // (runtime/rebuild.c).
 var movable = []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "fair_sched_class", "idle_sched_class"}
 
-// unable are configurations that the runtime is not made for on any architecture.
-var unable = []arch.Obstacle{
+// unsupported are configurations that the runtime is not made for on any architecture.
+var unsupported = []arch.Obstacle{
 	{Symbol: "rt_spin_lock",
 		Why: "on PREEMPT_RT, the locks that the update takes while the machine is stopped would sleep (kernel/locking/spinlock_rt.c)"},
 	{Symbol: "sched_rt_can_attach",
 		Why: "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
 }
 
-// Unable says why the runtime could not take over from a kernel's scheduler, or
+// Unsupported says why the runtime could not take over from a kernel's scheduler, or
 // give it back; nil if it can. Symbol looks a symbol of the kernel up.
-func Unable(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
-	for _, u := range slices.Concat(unable, a.Obstacles) {
+func Unsupported(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
+	for _, u := range slices.Concat(unsupported, a.Obstacles) {
 		if _, ok := symbol(u.Symbol); ok {
 			return errors.New(u.Why)
 		}

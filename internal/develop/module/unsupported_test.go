@@ -10,7 +10,7 @@ import (
 	"plugsched/internal/kernel/arch"
 )
 
-func TestUnable(t *testing.T) {
+func TestUnsupported(t *testing.T) {
 	for _, c := range []struct{ symbol, class, want string }{
 		{"rt_mutex_lock", "fair_sched_class", ""},
 		{"rt_spin_lock", "fair_sched_class", "PREEMPT_RT"},
@@ -19,7 +19,7 @@ func TestUnable(t *testing.T) {
 	} {
 		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table},
 			{Name: "other_sched_class", Class: boundary.Shared}}}
-		err := Unable(arch.X86, func(name string) (uint64, bool) { return 1, name == c.symbol }, b)
+		err := Unsupported(arch.X86, func(name string) (uint64, bool) { return 1, name == c.symbol }, b)
 		if c.want == "" && err == nil {
 			continue
 		}
