@@ -19,7 +19,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-fleet fuzz lint clean
+.PHONY: test-all all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet fuzz lint clean
 
 all: build
 
@@ -74,6 +74,7 @@ test-all:
 	$(MAKE) test-debian
 	$(MAKE) test-kernels
 	$(MAKE) test-examples
+	$(MAKE) test-patches
 	$(MAKE) test-fleet
 
 # Where the time of the last `make test` went, and of targets since; as JSON in build/times.
@@ -131,6 +132,10 @@ test-fleet: build bin/times
 # That each of examples/ takes effect.
 test-examples: build bin/times
 	$(TIMED) $@ $(GO) test -tags guest,examples -count=1 -timeout 60m ./test/guest -run TestExample -v
+
+# What becomes of upstream's own changes of the scheduler: test/patches, half an hour.
+test-patches: build bin/times
+	$(TIMED) $@ $(GO) test -tags guest,patches -count=1 -timeout 150m ./test/guest -run TestPatches -v
 
 # The analysis of every kernel in test/kernels/testdata, or of those in KERNELS.
 # All of them: 2.9 GB to download, 4 GB in the cache.
