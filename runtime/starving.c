@@ -90,10 +90,14 @@ static struct guarantee guarantee_of(const struct rq *rq)
 	/* Its first start sets both, in no order. */
 	g.runtime = g.period ? READ_ONCE(rq->fair_server.dl_runtime) : 0;
 #else
-	if (sysctl_sched_rt_runtime < 0)
+	unsigned int period = READ_ONCE(sysctl_sched_rt_period);
+	int runtime = READ_ONCE(sysctl_sched_rt_runtime);
+
+	/* sched_rt_handler() stores what makes no sense too, and then takes it back. */
+	if (runtime < 0 || runtime > period)
 		return g;
-	g.period = (u64)sysctl_sched_rt_period * NSEC_PER_USEC;
-	g.runtime = g.period - (u64)sysctl_sched_rt_runtime * NSEC_PER_USEC;
+	g.period = (u64)period * NSEC_PER_USEC;
+	g.runtime = g.period - (u64)runtime * NSEC_PER_USEC;
 #endif
 	return g;
 }
