@@ -399,7 +399,7 @@ void plugsched_starving_begin(void)
 	}
 }
 
-static bool fair(const struct task_struct *p)
+static bool fair(struct task_struct *p)
 {
 	return !rt_task(p) && !dl_task(p);
 }
