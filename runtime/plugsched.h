@@ -444,7 +444,7 @@ bool plugsched_waits_rightly(struct task_struct *p);
 void plugsched_wait(struct task_struct *p, struct plugsched_wait *w,
 		    const struct plugsched_wait *before);
 bool plugsched_newcomer_waits(u64 ns);
-bool plugsched_starves(const struct task_struct *p, const struct plugsched_wait *w);
+bool plugsched_starves(struct task_struct *p, const struct plugsched_wait *w);
 
 /* kmsg.c: reads the kernel's log. */
 void plugsched_kmsg_start(bool anew);

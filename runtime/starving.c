@@ -462,7 +462,7 @@ void plugsched_wait(struct task_struct *p, struct plugsched_wait *w,
  * Whether it was not run though it should have been. All was read without locks,
  * and between two looks much can happen: it may be owed twice the bound.
  */
-bool plugsched_starves(const struct task_struct *p, const struct plugsched_wait *w)
+bool plugsched_starves(struct task_struct *p, const struct plugsched_wait *w)
 {
 	return w->had > plugsched_watchdog_ms * NSEC_PER_MSEC &&
 	       (!fair(p) || w->due > 2 * w->bound);
