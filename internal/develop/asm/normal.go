@@ -17,10 +17,14 @@ func (u *Unit) Normal(d *Def) string {
 	words := 0 // .word directives since the entry in __bug_table began
 	for i := d.first; i <= d.last; i++ {
 		l := &u.lines[i]
+		text := strings.TrimSpace(l.text)
 		if l.attr != "" && d.Kind != Alias {
+			// .comm is a whole definition, of zeros: what a label and .zero are elsewhere.
+			if word, _ := firstWord(text); word == ".comm" {
+				out.WriteString(Stem(d.Name) + ":\n.zero\t" + strconv.FormatUint(d.Size, 10) + "\n")
+			}
 			continue
 		}
-		text := strings.TrimSpace(l.text)
 		if l.section == "__bug_table" {
 			// lib/bug.c, struct bug_entry: the first 16-bit word is the line.
 			if w, _ := firstWord(text); w == ".word" {

@@ -128,6 +128,21 @@ func TestNormalData(t *testing.T) {
 	}
 }
 
+// TestNormalZero: zeros without a label of their own show as those with one, so that another
+// size, or another value, is seen.
+func TestNormalZero(t *testing.T) {
+	const text = "\t.local\tnohz\n\t.comm\tnohz,%d,64\n\t.bss\n\t.type\tlabelled.3,@object\n\t.size\tlabelled.3,40\nlabelled.3:\n\t.zero\t40\n"
+	for _, size := range []int{40, 48} {
+		u := parse(t, fmt.Appendf(nil, text, size))
+		if is, want := u.Normal(u.Lookup("nohz")), fmt.Sprintf("nohz:\n.zero\t%d\n", size); is != want {
+			t.Errorf("%q, want %q", is, want)
+		}
+		if is := u.Normal(u.Lookup("labelled.3")); is != "labelled:\n.zero\t40\n" {
+			t.Errorf("with a label: %q", is)
+		}
+	}
+}
+
 // TestTablesOfTables: tables that refer to each other, and to themselves, are
 // shown once each.
 func TestTablesOfTables(t *testing.T) {

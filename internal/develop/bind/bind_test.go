@@ -157,14 +157,15 @@ const int known[3] = {1, 2, 3};
 int counted = 3;
 int many = 3;
 int early SECTION(".init.data") = 4;
+static int zeros[10], idle;
 
 NOINLINE void external(void) { keep(&shared); keep((void *)known); }
 NOINLINE void border(void) { keep(&shared); asm volatile("nop"); }
 static NOINLINE void callback(void) { keep(&private); }
-static NOINLINE void internal(void) { keep(&pcpu); keep((void *)weights); keep(&counted); keep(&many); }
+static NOINLINE void internal(void) { keep(&pcpu); keep((void *)weights); keep(&counted); keep(&many); keep(&idle); }
 static NOINLINE void clone(void) __asm__("clone.isra.0");
 static NOINLINE void clone(void) { keep((void *)1); }
-SECTION(".init.text") NOINLINE void setup(void) { keep(&early); }
+SECTION(".init.text") NOINLINE void setup(void) { keep(&early); keep(zeros); }
 asm(".pushsection .initcall4.init,\"a\"\n.long setup - .\n.popsection");
 const struct sched_class fair_sched_class SECTION("__fair_sched_class") = { internal, callback };
 fn *op = callback;
@@ -205,7 +206,8 @@ func TestFates(t *testing.T) {
 	}
 	delete(got, "__UNIQUE_ID_")
 	want := map[string]Fate{
-		"weights": Drop, "known": Drop, "counted": Drop, "many": Drop, "shared": Drop, "pcpu": Drop, "private": Keep, "once": Drop,
+		"weights": Drop, "known": Drop, "counted": Drop, "many": Drop, "zeros": Drop, "idle": Drop,
+		"shared": Drop, "pcpu": Drop, "private": Keep, "once": Drop,
 		"early": Drop, "external": Drop, "border": Keep, "callback": Keep,
 		"internal": Keep, "clone.isra": Copy, "setup": Drop, "fair_sched_class": Replace, "op": Drop, "__schedule": Keep, "user": Keep,
 		"reader": Keep, "n": Drop, "m": Drop, "k": Drop, "newvar": New, "newfn": New,
@@ -236,7 +238,8 @@ func TestRender(t *testing.T) {
 		}
 	}
 	want := []string{"__orig_border", "__orig_callback", "__orig_kernel.sched.core_k", "__orig_kernel.sched.core_m",
-		"__orig_kernel.sched.core_n", "counted", "external", "fair_sched_class", "keep", "many", "once", "pcpu", SwitchTo, "shared", "weights"}
+		"__orig_kernel.sched.core_n", "counted", "external", "fair_sched_class", "idle", "keep", "many", "once", "pcpu",
+		SwitchTo, "shared", "weights"}
 	undefined = slices.DeleteFunc(undefined, func(s string) bool { return s == "__SCK__x" })
 	if diff := cmp.Diff(want, undefined); diff != "" {
 		t.Errorf("undefined: %s", diff)

@@ -18,6 +18,8 @@ const char * const sched_feat_names[] = { "FIRST", "SECOND" };
 unsigned int sysctl_sched_features = 1;
 unsigned int slice = 5000;
 unsigned char zero;
+static int quiet;
+int *touch(void) { return &quiet; }
 long below = -3;
 const int fixed = 7;
 int list[2] = { 1, 2 };
@@ -31,7 +33,7 @@ func TestGrant(t *testing.T) {
 	}
 	objects := []*boundary.Object{object("slice", boundary.Shared, 0x30), object("zero", boundary.Shared, 0x20), object("below",
 		boundary.Shared, 0x10),
-		object("fixed", boundary.Shared, 0x40), object("list", boundary.Shared, 0x50)}
+		object("quiet", boundary.Shared, 0x18), object("fixed", boundary.Shared, 0x40), object("list", boundary.Shared, 0x50)}
 	keys := object(featureKeys, boundary.Private, 0x60)
 	for _, tt := range []struct {
 		name, from, to string
@@ -67,6 +69,9 @@ func TestGrant(t *testing.T) {
 			refused: []string{"slice ;", "plugsched.yaml:4: slice is to be 1, and 3000 by its new initial value"}},
 		{name: "values, said only", values: map[string]uint64{"slice": 1, "zero": 300, "below": ^uint64(0)},
 			granted: []WantedValue{{"below", 0x10, 8, ^uint64(0)}, {"zero", 0x20, 1, 44}, {"slice", 0x30, 4, 1}}},
+		{name: "a zero without a label, said", values: map[string]uint64{"quiet": 2}, granted: []WantedValue{{"quiet", 0x18, 4, 2}}},
+		{name: "a zero without a label, and another", from: "static int quiet;", to: "static int quiet = 3;",
+			values: map[string]uint64{"quiet": 2}, refused: []string{"plugsched.yaml:4: quiet is to be 2, and 3 by its new initial value"}},
 		{name: "a constant, a list, nobody", values: map[string]uint64{"fixed": 1, "list": 1, "nobody": 1}, refused: []string{
 			"plugsched.yaml:4: fixed is no single number", "plugsched.yaml:4: list is no single number", "plugsched.yaml:4: nobody is no variable"}},
 	} {
