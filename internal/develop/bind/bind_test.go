@@ -87,7 +87,8 @@ func kernelOf(t *testing.T, u *asm.Unit, classes map[string]boundary.Class, obje
 	b := &boundary.Boundary{Sources: []string{"kernel/sched"}}
 	var syms []symbols.Symbol
 	for i, d := range u.Defs {
-		s := symbols.Symbol{Name: d.Name, Unit: unitName, Addr: uint64(0x1000 * (i + 1)), Size: d.Size, Global: d.Global, Kind: symbols.Object}
+		s := symbols.Symbol{Name: d.Name, Unit: unitName, Addr: uint64(0x1000 * (i + 1)), Size: d.Size, Global: d.Global, Kind: symbols.Object,
+			Init: initSection(d.Section)}
 		switch d.Kind {
 		case asm.Func:
 			s.Kind = symbols.Func

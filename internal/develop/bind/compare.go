@@ -13,6 +13,7 @@ import (
 	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/kernel/symbols"
 )
 
 // Changes is the difference between the pristine and the edited unit.
@@ -58,6 +59,7 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 	c.forgotten()
 	c.escaping()
 	c.sections()
+	c.gone()
 	c.switches()
 	for _, l := range [][]string{c.out.Changed, c.out.Added, c.out.Removed, c.out.Warnings} {
 		sort.Strings(l)
@@ -422,9 +424,7 @@ func (c *comparer) removed(d *asm.Def) {
 	}
 }
 
-func initSection(name string) bool {
-	return strings.HasPrefix(name, ".init") || strings.HasPrefix(name, ".exit")
-}
+func initSection(name string) bool { return symbols.InitSection(name) }
 
 // strays looks at tables without definitions of their own (initcalls are one).
 func (c *comparer) strays() {

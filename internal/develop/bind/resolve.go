@@ -21,8 +21,8 @@ type Place struct {
 
 // Resolve finds where the kernel has each name that the linked module leaves undefined.
 // bound are those of which Render said what they mean. missing are those that the kernel
-// does not have.
-func (k *Kernel) Resolve(bound map[string]*symbols.Symbol, undefined []string) (places map[string]Place, missing []string) {
+// does not have, gone those that it had until it had booted and that the scheduler did not use before.
+func (k *Kernel) Resolve(bound map[string]*symbols.Symbol, undefined []string) (places map[string]Place, missing, gone []string) {
 	places = map[string]Place{}
 	for _, name := range undefined {
 		s := bound[name]
@@ -33,9 +33,13 @@ func (k *Kernel) Resolve(bound map[string]*symbols.Symbol, undefined []string) (
 			missing = append(missing, name)
 			continue
 		}
+		if s.Init && !k.usedByMoving(s) {
+			gone = append(gone, s.Name)
+			continue
+		}
 		places[name] = Place{Addr: s.Addr, Fixed: s.Fixed, Sealed: s.Sealed}
 	}
-	return places, missing
+	return places, missing, gone
 }
 
 // find returns the symbol that a name means when nobody said which: the runtime's own

@@ -29,9 +29,9 @@ func TestResolve(t *testing.T) {
 	}
 	k := NewKernel(arch.X86, &boundary.Boundary{Functions: []*boundary.Function{{Name: "border", Base: "border", Unit: "a.c"}}}, syms)
 	bound := map[string]*symbols.Symbol{"__orig_core_dup": {Name: "dup", Addr: 0x50}}
-	places, missing := k.Resolve(bound, []string{"__orig_border", "__orig_core_dup", "global", "local", "percpu"})
-	if len(missing) != 0 {
-		t.Errorf("missing symbols: %q", missing)
+	places, missing, gone := k.Resolve(bound, []string{"__orig_border", "__orig_core_dup", "global", "local", "percpu"})
+	if len(missing)+len(gone) != 0 {
+		t.Errorf("missing symbols: %q, gone: %q", missing, gone)
 	}
 	want := map[string]Place{"__orig_border": {Addr: 0x30}, "__orig_core_dup": {Addr: 0x50}, "global": {Addr: 0x10},
 		"local": {Addr: 0x20}, "percpu": {Addr: 8, Fixed: true}}
@@ -41,7 +41,12 @@ func TestResolve(t *testing.T) {
 	if diff := cmp.Diff(map[string]uint64{"global": 0x10, "local": 0x20}, k.Witnesses(places)); diff != "" {
 		t.Errorf("witnesses: %s", diff)
 	}
-	if _, missing := k.Resolve(bound, []string{"global", "nothing", "dup"}); !slices.Equal(missing, []string{"nothing", "dup"}) {
+	if _, missing, _ := k.Resolve(bound, []string{"global", "nothing", "dup"}); !slices.Equal(missing, []string{"nothing", "dup"}) {
 		t.Errorf("missing symbols: %q", missing)
+	}
+	early := &symbols.Symbol{Name: "early", Addr: 0x60, Init: true}
+	if places, _, gone := k.Resolve(map[string]*symbols.Symbol{"__orig_early": early}, []string{"__orig_early"}); len(places) > 0 ||
+		!slices.Equal(gone, []string{"early"}) {
+		t.Errorf("what is gone since boot: %v, gone %q", places, gone)
 	}
 }

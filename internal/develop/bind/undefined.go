@@ -48,14 +48,22 @@ func (k *Kernel) undefinedName(name string, by *asm.Def, unit string, src *edits
 	user := k.sourceName(by.Name)
 	r := Refusal{Class: Undefined, Name: name, File: unit, Why: "is used by " + user + ", and this kernel has no such function or variable",
 		Do: "undo the change, or bring along what it needs, in the scheduler's files and by a name of its own"}
+	r.atUse(user, src)
+	return r
+}
+
+// atUse gives the refusal of a name the place where user, or what is inlined into it, uses it, if
+// the edits show it.
+func (r *Refusal) atUse(user string, src *edits.Set) {
+	changes := src.Changes // a header's inline function, for one, is where it is written
 	if e := src.Find(user, edits.Function, edits.Variable, edits.Call); e != nil && !e.Gone {
 		r.File, r.Line = e.File, e.At
+		changes = slices.Concat([]*edits.Change{e}, changes)
 	}
-	for _, e := range src.Changes { // a header's inline function, for one, is where it is written
-		if line := e.LineOf(name); line > 0 && !e.Gone {
+	for _, e := range changes {
+		if line := e.LineOf(r.Name); line > 0 && !e.Gone {
 			r.File, r.Line = e.File, line
-			break
+			return
 		}
 	}
-	return r
 }

@@ -414,9 +414,12 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	places, missing := in.kernel.Resolve(b.Names, undefined)
+	places, missing, gone := in.kernel.Resolve(b.Names, undefined)
 	if len(missing) > 0 {
 		return nil, userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
+	}
+	if len(gone) > 0 {
+		return nil, userError("the kernel gave %s back when it had booted: the change uses __init code or data", strings.Join(gone, ", "))
 	}
 	if refusals, err = in.kernel.CheckPointers(ko, places, b.src); err != nil {
 		return nil, err

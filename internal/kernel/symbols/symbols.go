@@ -8,6 +8,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"sort"
+	"strings"
 
 	"plugsched/internal/gobfile"
 	"plugsched/internal/kernel/image"
@@ -36,6 +37,9 @@ type Symbol struct {
 	// Fixed symbols do not move with KASLR: offsets in the per-CPU area and
 	// absolute values.
 	Fixed bool
+	// Init functions and objects are in memory that the kernel has given back since it booted,
+	// or never had (free_initmem() of arch/x86/mm/init.c; __exit of what is built in).
+	Init bool
 }
 
 // Table is the whole symbol table of one vmlinux.
@@ -79,6 +83,7 @@ func Read(prog *image.Program) (*Table, error) {
 			}
 		}
 		sym.Fixed = s.Section == elf.SHN_ABS || int(s.Section) < len(f.Sections) && f.Sections[s.Section].Addr < imageBase
+		sym.Init = sym.Kind != Other && int(s.Section) < len(f.Sections) && InitSection(f.Sections[s.Section].Name)
 		t.Symbols = append(t.Symbols, sym)
 	}
 	sort.SliceStable(t.Symbols, func(i, j int) bool {
@@ -93,6 +98,12 @@ func Read(prog *image.Program) (*Table, error) {
 	})
 	t.index()
 	return t, nil
+}
+
+// InitSection reports sections of what ran or was needed at boot, or never is, by the names that they
+// have in the kernel's image and in its objects (include/asm-generic/vmlinux.lds.h).
+func InitSection(name string) bool {
+	return strings.HasPrefix(name, ".init") || strings.HasPrefix(name, ".exit")
 }
 
 // imageBase separates the kernel's image, which KASLR moves as a whole, from
