@@ -156,23 +156,32 @@ func (b *Bound) values(k *Kernel, pristine, edited map[string]*asm.Unit, w *Wish
 				"set it in plugsched_init() (docs/develop/hooks.md)"))
 			continue
 		}
+		if ok, room := canHold(list[0], d.Size, wanted); !ok {
+			b.Refusals = append(b.Refusals, w.refusal("values", name, fmt.Sprintf("is to be %s, and is %s (%s), which cannot hold that",
+				decimal(wanted), list[0].Type, room), "give it a number that it can hold"))
+			continue
+		}
 		_, text := definition(edited, name)
 		_, before := definition(pristine, name)
 		if is, ok := scalar(text); ok && text != before && bitsOf(is, d.Size) != bitsOf(wanted, d.Size) {
-			b.Refusals = append(b.Refusals, w.refusal("values", name, fmt.Sprintf("is to be %d, and %d by its new initial value", wanted, is),
+			b.Refusals = append(b.Refusals, w.refusal("values", name, fmt.Sprintf("is to be %s, and %s by its new initial value",
+				decimal(wanted), decimal(is)),
 				"make the two agree"))
 			continue
 		}
 		granted[name] = true
 		out = append(out, WantedValue{name, list[0].Addr, d.Size, bitsOf(wanted, d.Size)})
-		b.Warnings = append(b.Warnings, fmt.Sprintf("%s: is set to %d when this scheduler takes over (values: in %s)", name, wanted, w.File))
+		b.Warnings = append(b.Warnings, fmt.Sprintf("%s: is set to %s when this scheduler takes over (values: in %s)", name,
+			decimal(wanted), w.File))
 	}
 	b.Refusals = slices.DeleteFunc(b.Refusals, func(r Refusal) bool { return r.Class == Value && granted[r.Name] })
 	for i := range b.Refusals {
 		r := &b.Refusals[i]
-		d, text := definition(edited, r.Name)
-		if n, ok := scalar(text); r.Class == Value && ok && d != nil && writable(d.Section) {
-			r.Do = fmt.Sprintf("say in plugsched.yaml what it is to be with this scheduler (`values: {%s: %d}`), or %s", r.Name, n,
+		was, _ := definition(pristine, r.Name)
+		_, text := definition(edited, r.Name)
+		list := k.Boundary.FindObject(r.Name)
+		if n, ok := scalar(text); r.Class == Value && ok && was != nil && len(list) == 1 && settable(list[0], was, pristine) {
+			r.Do = fmt.Sprintf("say in plugsched.yaml what it is to be with this scheduler (`values: {%s: %s}`), or %s", r.Name, decimal(n),
 				strings.TrimPrefix(doValue, "undo the change, and "))
 		}
 	}
@@ -184,9 +193,35 @@ func (b *Bound) values(k *Kernel, pristine, edited map[string]*asm.Unit, w *Wish
 func settable(o *boundary.Object, d *asm.Def, units map[string]*asm.Unit) bool {
 	_, text := definition(units, o.Name)
 	_, number := scalar(text)
-	compound := strings.ContainsAny(o.Type, "[*({") || strings.Contains(o.Type, "struct ") || strings.Contains(o.Type, "union ")
-	return o.Class == boundary.Shared && o.Addr != 0 && number && !compound && writable(d.Section) &&
+	return o.Class == boundary.Shared && o.Addr != 0 && number && numberType.MatchString(unqualified(o.Type)) && writable(d.Section) &&
 		slices.Contains([]uint64{1, 2, 4, 8}, d.Size)
+}
+
+// numberType are the types of plain numbers: those of C, as debug information spells them, and the kernel's
+// names for them (include/linux/types.h, include/asm-generic/int-ll64.h). Any other name may stand for a lock, a
+// counter or a pointer, which are not for anybody to write.
+var numberType = regexp.MustCompile(`^(((signed|unsigned|long|short) )*(char|int)|_Bool|bool|(__)?[us](8|16|32|64)|enum \w+)$`)
+
+func unqualified(ctype string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(ctype), func(w string) bool { return w == "const" || w == "volatile" }), " ")
+}
+
+// canHold reports whether a number, signed or not, is one of a variable's, and which those are.
+func canHold(o *boundary.Object, size, n uint64) (ok bool, room string) {
+	if t := unqualified(o.Type); t == "bool" || t == "_Bool" {
+		return n <= 1, "0 or 1"
+	}
+	bits := 8 * size
+	signed := int64(n<<(64-bits))>>(64-bits) == int64(n)
+	return signed || bitsOf(n, size) == n, fmt.Sprintf("%d bits", bits)
+}
+
+// decimal writes the bits of a number as people do who mean a small one below zero.
+func decimal(n uint64) string {
+	if int64(n) < 0 {
+		return strconv.FormatInt(int64(n), 10)
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 func bitsOf(n, size uint64) uint64 {

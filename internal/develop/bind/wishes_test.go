@@ -3,6 +3,7 @@
 package bind
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ unsigned int slice = 5000;
 unsigned char zero;
 static int quiet;
 int *touch(void) { return &quiet; }
+_Bool really;
+struct { int locked; } lock = { 1 };
 long below = -3;
 const int fixed = 7;
 int list[2] = { 1, 2 };
@@ -29,11 +32,13 @@ int list[2] = { 1, 2 };
 func TestGrant(t *testing.T) {
 	was := map[string]*asm.Unit{unitName: compile(t, defaults)}
 	object := func(name string, c boundary.ObjectClass, addr uint64) *boundary.Object {
-		return &boundary.Object{Name: name, Unit: unitName, Class: c, Addr: addr}
+		ctype := map[string]string{"slice": "unsigned int", "zero": "unsigned char", "below": "long int", "list": "int[2]",
+			"really": "bool", "lock": "raw_spinlock_t"}[name]
+		return &boundary.Object{Name: name, Unit: unitName, Class: c, Addr: addr, Type: cmp.Or(ctype, "int")}
 	}
 	objects := []*boundary.Object{object("slice", boundary.Shared, 0x30), object("zero", boundary.Shared, 0x20), object("below",
 		boundary.Shared, 0x10),
-		object("quiet", boundary.Shared, 0x18), object("fixed", boundary.Shared, 0x40), object("list", boundary.Shared, 0x50)}
+		object("really", boundary.Shared, 0x12), object("lock", boundary.Shared, 0x14), object("quiet", boundary.Shared, 0x18), object("fixed", boundary.Shared, 0x40), object("list", boundary.Shared, 0x50)}
 	keys := object(featureKeys, boundary.Private, 0x60)
 	for _, tt := range []struct {
 		name, from, to string
@@ -67,11 +72,21 @@ func TestGrant(t *testing.T) {
 			granted: []WantedValue{{"slice", 0x30, 4, 3000}}},
 		{name: "another, said", from: "slice = 5000", to: "slice = 3000", values: map[string]uint64{"slice": 1},
 			refused: []string{"slice ;", "plugsched.yaml:4: slice is to be 1, and 3000 by its new initial value"}},
-		{name: "values, said only", values: map[string]uint64{"slice": 1, "zero": 300, "below": ^uint64(0)},
-			granted: []WantedValue{{"below", 0x10, 8, ^uint64(0)}, {"zero", 0x20, 1, 44}, {"slice", 0x30, 4, 1}}},
+		{name: "values, said only", values: map[string]uint64{"slice": 1, "zero": 200, "below": ^uint64(0), "really": 1},
+			granted: []WantedValue{{"below", 0x10, 8, ^uint64(0)}, {"really", 0x12, 1, 1}, {"zero", 0x20, 1, 200}, {"slice", 0x30, 4, 1}}},
 		{name: "a zero without a label, said", values: map[string]uint64{"quiet": 2}, granted: []WantedValue{{"quiet", 0x18, 4, 2}}},
 		{name: "a zero without a label, and another", from: "static int quiet;", to: "static int quiet = 3;",
 			values: map[string]uint64{"quiet": 2}, refused: []string{"plugsched.yaml:4: quiet is to be 2, and 3 by its new initial value"}},
+		{name: "below zero", values: map[string]uint64{"zero": ^uint64(127), "slice": ^uint64(0)},
+			granted: []WantedValue{{"zero", 0x20, 1, 128}, {"slice", 0x30, 4, 1<<32 - 1}}},
+		{name: "too large", values: map[string]uint64{"zero": 256, "slice": 1 << 32, "really": 2}, refused: []string{
+			"plugsched.yaml:4: really is to be 2, and is bool (0 or 1), which cannot hold that",
+			"plugsched.yaml:4: slice is to be 4294967296, and is unsigned int (32 bits)",
+			"plugsched.yaml:4: zero is to be 256, and is unsigned char (8 bits)"}},
+		{name: "too small", values: map[string]uint64{"zero": ^uint64(128), "really": ^uint64(0)}, refused: []string{
+			"plugsched.yaml:4: really is to be -1, and is bool (0 or 1)", "plugsched.yaml:4: zero is to be -129, and is unsigned char (8 bits)"}},
+		{name: "a lock", from: "lock = { 1 }", to: "lock = { 0 }", values: map[string]uint64{"lock": 0}, refused: []string{
+			"lock ; undo the change, and set it in plugsched_init()", "plugsched.yaml:4: lock is no single number"}},
 		{name: "a constant, a list, nobody", values: map[string]uint64{"fixed": 1, "list": 1, "nobody": 1}, refused: []string{
 			"plugsched.yaml:4: fixed is no single number", "plugsched.yaml:4: list is no single number", "plugsched.yaml:4: nobody is no variable"}},
 	} {
@@ -85,6 +100,9 @@ func TestGrant(t *testing.T) {
 			b := &Bound{}
 			if _, text := definition(is, "slice"); !strings.Contains(text, "5000") {
 				b.Refusals = []Refusal{{Class: Value, Name: "slice", Do: doValue}}
+			}
+			if strings.HasPrefix(tt.from, "lock") {
+				b.Refusals = []Refusal{{Class: Value, Name: "lock", Do: doValue}}
 			}
 			src := &edits.Set{}
 			src.Compare("kernel/sched/features.h", "SCHED_FEAT(FIRST, true)\nSCHED_FEAT(SECOND, false)\n",
@@ -104,6 +122,20 @@ func TestGrant(t *testing.T) {
 				t.Errorf("warnings %q", b.Warnings)
 			}
 		})
+	}
+}
+
+// TestNumberType: numbers only are for everybody to write, whatever else is as large as one.
+func TestNumberType(t *testing.T) {
+	for ctype, want := range map[string]bool{"int": true, "unsigned int": true, "long unsigned int": true, "long long int": true,
+		"short unsigned int": true, "signed char": true, "char": true, "_Bool": true, "bool": true, "u64": true, "s8": true, "__u32": true,
+		"volatile int": true, "const unsigned int": true, "enum numa_topology_type": true,
+		"": false, "raw_spinlock_t": false, "spinlock_t": false, "atomic_t": false, "atomic_long_t": false, "cpumask_var_t": false,
+		"seqcount_t": false, "refcount_t": false, "u32[2]": false, "int *": false, "struct mutex": false, "union {...}": false,
+		"struct {...}": false, "enum hrtimer_restart (*)(struct hrtimer *)": false, "pid_t": false} {
+		if numberType.MatchString(unqualified(ctype)) != want {
+			t.Errorf("%q: %v", ctype, !want)
+		}
 	}
 }
 
