@@ -24,6 +24,9 @@ type Wishes struct {
 	// File is the project's, Line where it lists a name of a section.
 	File string
 	Line func(section, name string) int
+	// Derived says why a variable does nothing unless its sysctl is written, Recomputed when the kernel puts
+	// another number there: both "" for the most.
+	Derived, Recomputed func(name string) string
 }
 
 // WantedValue is a variable of the kernel and the number that is wanted in it.
@@ -151,6 +154,9 @@ func (b *Bound) values(k *Kernel, pristine, edited map[string]*asm.Unit, w *Wish
 			b.Refusals = append(b.Refusals, w.refusal("values", name, "is no variable of the scheduler in this kernel",
 				"see `plugsched boundary show`"))
 			continue
+		case w.Derived(name) != "":
+			b.Refusals = append(b.Refusals, w.refusal("values", name, "does nothing if only the variable is set: "+w.Derived(name), doSysctl))
+			continue
 		case !settable(list[0], d, pristine):
 			b.Refusals = append(b.Refusals, w.refusal("values", name, "is no single number that the kernel has and that can be written",
 				"set it in plugsched_init() (docs/develop/hooks.md)"))
@@ -173,10 +179,17 @@ func (b *Bound) values(k *Kernel, pristine, edited map[string]*asm.Unit, w *Wish
 		out = append(out, WantedValue{name, list[0].Addr, d.Size, bitsOf(wanted, d.Size)})
 		b.Warnings = append(b.Warnings, fmt.Sprintf("%s: is set to %s when this scheduler takes over (values: in %s)", name,
 			decimal(wanted), w.File))
+		if why := w.Recomputed(name); why != "" {
+			b.Warnings = append(b.Warnings, name+": does not keep the number of `values:` for good: "+why)
+		}
 	}
 	b.Refusals = slices.DeleteFunc(b.Refusals, func(r Refusal) bool { return r.Class == Value && granted[r.Name] })
 	for i := range b.Refusals {
 		r := &b.Refusals[i]
+		if r.Class == Value && w.Derived(r.Name) != "" {
+			r.Do = doSysctl + " (" + w.Derived(r.Name) + ")"
+			continue
+		}
 		was, _ := definition(pristine, r.Name)
 		_, text := definition(edited, r.Name)
 		list := k.Boundary.FindObject(r.Name)
@@ -188,6 +201,9 @@ func (b *Bound) values(k *Kernel, pristine, edited map[string]*asm.Unit, w *Wish
 	slices.SortFunc(out, func(a, b WantedValue) int { return cmp.Compare(a.Addr, b.Addr) })
 	return out
 }
+
+// doSysctl is what to do about a variable that is only what a sysctl shows.
+const doSysctl = "set it by its sysctl or file in debugfs"
 
 // settable reports a variable that the kernel has and that is one number.
 func settable(o *boundary.Object, d *asm.Def, units map[string]*asm.Unit) bool {

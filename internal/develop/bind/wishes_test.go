@@ -22,6 +22,7 @@ unsigned char zero;
 static int quiet;
 int *touch(void) { return &quiet; }
 _Bool really;
+int runtime = 9;
 struct { int locked; } lock = { 1 };
 long below = -3;
 const int fixed = 7;
@@ -38,7 +39,8 @@ func TestGrant(t *testing.T) {
 	}
 	objects := []*boundary.Object{object("slice", boundary.Shared, 0x30), object("zero", boundary.Shared, 0x20), object("below",
 		boundary.Shared, 0x10),
-		object("really", boundary.Shared, 0x12), object("lock", boundary.Shared, 0x14), object("quiet", boundary.Shared, 0x18), object("fixed", boundary.Shared, 0x40), object("list", boundary.Shared, 0x50)}
+		object("really", boundary.Shared, 0x12), object("runtime", boundary.Shared, 0x16), object("lock", boundary.Shared, 0x14),
+		object("quiet", boundary.Shared, 0x18), object("fixed", boundary.Shared, 0x40), object("list", boundary.Shared, 0x50)}
 	keys := object(featureKeys, boundary.Private, 0x60)
 	for _, tt := range []struct {
 		name, from, to string
@@ -47,6 +49,7 @@ func TestGrant(t *testing.T) {
 		values         map[string]uint64
 		refused        []string // of values the refusals that were there before
 		granted        []WantedValue
+		warned         string
 	}{
 		{name: "nothing"},
 		{name: "a default", from: "features = 1", to: "features = 3", refused: []string{
@@ -89,6 +92,11 @@ func TestGrant(t *testing.T) {
 			"lock ; undo the change, and set it in plugsched_init()", "plugsched.yaml:4: lock is no single number"}},
 		{name: "a constant, a list, nobody", values: map[string]uint64{"fixed": 1, "list": 1, "nobody": 1}, refused: []string{
 			"plugsched.yaml:4: fixed is no single number", "plugsched.yaml:4: list is no single number", "plugsched.yaml:4: nobody is no variable"}},
+		{name: "one from which others are computed", from: "runtime = 9", to: "runtime = 8", values: map[string]uint64{"runtime": 8},
+			refused: []string{"runtime ; set it by its sysctl or file in debugfs (its handler computes)",
+				"plugsched.yaml:4: runtime does nothing if only the variable is set: its handler computes; set it by its sysctl"}},
+		{name: "one that is computed anew", values: map[string]uint64{"below": 5}, granted: []WantedValue{{"below", 0x10, 8, 5}},
+			warned: "below: does not keep the number of `values:` for good: now and then"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := NewKernel(arch.X86, &boundary.Boundary{Objects: objects}, nil)
@@ -101,13 +109,24 @@ func TestGrant(t *testing.T) {
 			if _, text := definition(is, "slice"); !strings.Contains(text, "5000") {
 				b.Refusals = []Refusal{{Class: Value, Name: "slice", Do: doValue}}
 			}
-			if strings.HasPrefix(tt.from, "lock") {
-				b.Refusals = []Refusal{{Class: Value, Name: "lock", Do: doValue}}
+			for _, name := range []string{"lock", "runtime"} {
+				if strings.HasPrefix(tt.from, name) {
+					b.Refusals = []Refusal{{Class: Value, Name: name, Do: doValue}}
+				}
+			}
+			about := func(who, text string) func(string) string {
+				return func(name string) string {
+					if name == who {
+						return text
+					}
+					return ""
+				}
 			}
 			src := &edits.Set{}
 			src.Compare("kernel/sched/features.h", "SCHED_FEAT(FIRST, true)\nSCHED_FEAT(SECOND, false)\n",
 				"SCHED_FEAT(FIRST, true)\nSCHED_FEAT(SECOND, true)\n")
-			got := b.Grant(k, was, is, src, &Wishes{tt.features, tt.values, "plugsched.yaml", func(string, string) int { return 4 }})
+			got := b.Grant(k, was, is, src, &Wishes{tt.features, tt.values, "plugsched.yaml", func(string, string) int { return 4 },
+				about("runtime", "its handler computes"), about("below", "now and then")})
 			if !slices.Equal(got, tt.granted) {
 				t.Errorf("granted %v, want %v", got, tt.granted)
 			}
@@ -118,6 +137,10 @@ func TestGrant(t *testing.T) {
 			if !slices.EqualFunc(refused, tt.refused, strings.HasPrefix) {
 				t.Errorf("refused %q, want %q", refused, tt.refused)
 			}
+			if !slices.Contains(append(b.Warnings, ""), tt.warned) {
+				t.Errorf("warnings %q, want %q", b.Warnings, tt.warned)
+			}
+			b.Warnings = slices.DeleteFunc(b.Warnings, func(w string) bool { return strings.Contains(w, "for good") })
 			if told := len(b.Warnings); len(refused) == 0 && told != len(tt.features)+len(tt.values) {
 				t.Errorf("warnings %q", b.Warnings)
 			}

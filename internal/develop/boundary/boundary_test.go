@@ -541,6 +541,12 @@ func TestLoadConfig(t *testing.T) {
 		!builtin.preempts("preempt_schedule_irq") || builtin.preempts("schedule") {
 		t.Fatalf("built in: %+v, %v", builtin, err)
 	}
+	for name, want := range map[string][2]bool{"sysctl_sched_rt_runtime": {true, false}, "normalized_sysctl_sched_latency": {true, false},
+		"sysctl_sched_latency": {false, true}, "sysctl_sched_cfs_bandwidth_slice": {false, false}} {
+		if got := [2]bool{builtin.WhyDerived(name) != "", builtin.WhyRecomputed(name) != ""}; got != want {
+			t.Errorf("%s: derived, recomputed: %v", name, got)
+		}
+	}
 	missing, err := LoadConfig(filepath.Join(t.TempDir(), "none.yaml"))
 	if diff := cmp.Diff(builtin, missing, cmp.AllowUnexported(Config{})); err != nil || diff != "" {
 		t.Errorf("missing file: %v\n%s", err, diff)
@@ -569,6 +575,7 @@ func TestLoadConfig(t *testing.T) {
 		"stay:\n  f:\n":                          "2: stay: f needs a reason",
 		"waits:\n  \"*_x\": y\n  \"a[\": z\n":    "3: waits: a[ is no pattern",
 		"passes:\n  \"[\": z\n":                  "2: passes: [ is no pattern",
+		"derived:\n  \"a[\": z\n":                "2: derived: a[ is no pattern",
 		"locks:\n  \"a[\": z\n":                  "2: locks: a[ is no pattern",
 		"sources:\n  - kernel/sched\n  - ../x\n": "3: sources: \"../x\" is no directory",
 		"sources: [/usr/src]\n":                  "1: sources: \"/usr/src\" is no directory",

@@ -58,6 +58,10 @@ type Config struct {
 	// as they are to be when the scheduler takes over.
 	Features map[string]string `yaml:"features"`
 	Values   map[string]string `yaml:"values"`
+	// Derived are patterns of variables that do nothing unless their sysctl is written, Recomputed of those
+	// into which the kernel puts another number later.
+	Derived    map[string]string `yaml:"derived"`
+	Recomputed map[string]string `yaml:"recomputed"`
 	// Sidecar functions move with the scheduler.
 	Sidecar Sidecars `yaml:"sidecar"`
 
@@ -119,6 +123,8 @@ func LoadConfig(project string) (*Config, error) {
 	merge(&cfg.Headers, own.Headers)
 	merge(&cfg.Builders, own.Builders)
 	merge(&cfg.Makers, own.Makers)
+	merge(&cfg.Derived, own.Derived)
+	merge(&cfg.Recomputed, own.Recomputed)
 	cfg.Rebuilt = own.Rebuilt
 	cfg.Features, cfg.Values = own.Features, own.Values
 	for name := range own.Private {
@@ -224,6 +230,12 @@ func (c *Config) fileTable(name string) bool {
 	return matches(c.Files, name)
 }
 
+// WhyDerived says why a variable does nothing when it is written alone, "" if it does.
+func (c *Config) WhyDerived(name string) string { return reason(c.Derived, name) }
+
+// WhyRecomputed says when the kernel puts another number into a variable, "" if it never does.
+func (c *Config) WhyRecomputed(name string) string { return reason(c.Recomputed, name) }
+
 func matches(patterns map[string]string, name string) bool {
 	for pattern := range patterns {
 		if ok, _ := path.Match(pattern, name); ok {
@@ -231,4 +243,14 @@ func matches(patterns map[string]string, name string) bool {
 		}
 	}
 	return false
+}
+
+// reason is that of the pattern that matches a name, of the first in order if several do.
+func reason(patterns map[string]string, name string) string {
+	for _, pattern := range sortedKeys(patterns) {
+		if ok, _ := path.Match(pattern, name); ok {
+			return patterns[pattern]
+		}
+	}
+	return ""
 }

@@ -52,6 +52,7 @@ func (c *Config) Line(section, name string) int { return c.lines[[2]string{secti
 func (c *Config) Fingerprint() (string, error) {
 	same := *c
 	same.Headers, same.Package, same.Rebuilt, same.Features, same.Values = nil, nil, nil, nil, nil
+	same.Derived, same.Recomputed = nil, nil
 	text, err := yaml.Marshal(&same)
 	return string(text), err
 }
@@ -168,7 +169,8 @@ func (c *Config) check(text []byte, own *Config) error {
 		}
 	}
 	for section, patterns := range map[string]map[string]string{
-		"locks": own.Locks, "preempts": own.Preempts, "waits": own.Waits, "passes": own.Passes, "files": own.Files} {
+		"locks": own.Locks, "preempts": own.Preempts, "waits": own.Waits, "passes": own.Passes, "files": own.Files,
+		"derived": own.Derived, "recomputed": own.Recomputed} {
 		for _, p := range sortedKeys(patterns) {
 			if _, err := path.Match(p, ""); err != nil {
 				return c.errorAt(section, p, "%s is no pattern: %v", p, err)

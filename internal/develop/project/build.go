@@ -331,7 +331,8 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 
 // wishes are those of plugsched.yaml, which boundary.LoadConfig has checked.
 func wishes(cfg *boundary.Config) *bind.Wishes {
-	w := &bind.Wishes{Features: map[string]bool{}, Values: map[string]uint64{}, File: configFile, Line: cfg.Line}
+	w := &bind.Wishes{Features: map[string]bool{}, Values: map[string]uint64{}, File: configFile, Line: cfg.Line,
+		Derived: cfg.WhyDerived, Recomputed: cfg.WhyRecomputed}
 	for name, text := range cfg.Features {
 		w.Features[name] = text == "true"
 	}
