@@ -272,6 +272,25 @@ func TestOwned(t *testing.T) {
 	}
 }
 
+// TestOwnedAndMore: a function that mentions its owner and has other code besides is changed, also if no edit
+// explains it; one that ran at boot is not, as nobody runs it.
+func TestOwnedAndMore(t *testing.T) {
+	const kernel, module = "#define THIS_MODULE ((struct module *)0)\n",
+		"extern struct module __this_module;\n#define THIS_MODULE (&__this_module)\n"
+	for section, refused := range map[string]int{".text": 1, ".init.text": 0} {
+		body := scheduler + "SECTION(\"" + section + "\") NOINLINE void owner_too(void) { keep((void *)THIS_MODULE); keep((void *)8); }\n"
+		schedulerClasses["owner_too"] = boundary.External
+		if section != ".text" {
+			schedulerClasses["owner_too"] = boundary.Init
+		}
+		p, _ := plan(t, kernel+body, module+strings.Replace(body, "(void *)8", "(void *)9", 1))
+		delete(schedulerClasses, "owner_too")
+		if c := p.Compare(&edits.Set{}); len(c.Refusals) != refused || len(c.Changed) != refused {
+			t.Errorf("%s: changed %v, refused %v", section, c.Changed, c.Refusals)
+		}
+	}
+}
+
 // TestSameBesidesOwner: an instruction that mentions the owner stands for another one, or for
 // none; nothing else may differ.
 func TestSameBesidesOwner(t *testing.T) {

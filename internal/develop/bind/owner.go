@@ -29,7 +29,9 @@ func (c *comparer) owned(d *asm.Def, is, was string) bool {
 	}
 	causes := c.causes(d)
 	inlined := slices.ContainsFunc(causes, func(e edits.Cause) bool { return e.Kind == edits.Function })
-	return len(causes) == 0 || !inlined && sameBesidesOwner(is, was)
+	// Of what ran at boot, the source alone decides: an address that is not NULL can make the compiler
+	// arrange more than the instructions that mention it (DO_ONCE), and nobody runs them.
+	return !inlined && sameBesidesOwner(is, was) || len(causes) == 0 && initSection(d.Section)
 }
 
 // sameBesidesOwner reports code in which some instructions mention the owner, and all others
