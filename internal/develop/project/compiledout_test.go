@@ -82,8 +82,9 @@ func TestCompiledOut(t *testing.T) {
 			":12: SCHED_MINE is a macro that nothing defines, and leaves out what was edited (2 lines: " + core + ":12-13); define it in"}},
 		{name: "an option that is none", core: pre + "#if defined(CONFG_ON)\nint n;\n#endif\n", changed: true, refused: []string{core +
 			":12: CONFG_ON is a macro that nothing defines"}},
-		{name: "a macro that the kernel's source knows", core: pre + "#ifdef arch_far\nint n;\n#endif\n", changed: true, warned: []string{core +
-			":12: what was edited in 12-13 (2 lines) is compiled out by #ifdef arch_far in line 12 (arch_far is not defined)"}},
+		{name: "a macro that the kernel's source knows", core: pre + "#ifdef arch_far\nint n;\n#endif\n", changed: true,
+			warned: []string{core +
+				":12: what was edited in 12-13 (2 lines) is compiled out by #ifdef arch_far in line 12 (arch_far is not defined)"}},
 		{name: "a macro with arguments", core: pre + "#define mine(x) x\n#ifdef mine\nint n;\n#endif\n#ifndef mine\nint m;\n#endif\n",
 			changed: true, warned: []string{core +
 				":16: what was edited in 16-17 (2 lines) is compiled out by #ifndef mine in line 16 (mine is defined)"}},
