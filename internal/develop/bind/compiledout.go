@@ -194,7 +194,9 @@ func (p *preprocessor) undefined(names []string, dead []edits.Region) (out []Ref
 	defer func() { p.taken, p.macros = taken, macros }()
 	err = p.run(names)
 	var fails *exec.ExitError
-	if err != nil && !errors.As(err, &fails) {
+	if errors.As(err, &fails) {
+		p.taken, p.macros = taken, macros
+	} else if err != nil {
 		return nil, err
 	}
 	for _, name := range names {

@@ -76,8 +76,9 @@ func TestCompiledOut(t *testing.T) {
 		{name: "asked for in a condition", core: pre + "#if IS_ENABLED(CONFIG_MINE)\nint n;\n#endif\n", changed: true, refused: []string{
 			core + ":12: CONFIG_MINE is an option that nothing defines, and leaves out what was edited (2 lines: " + core + ":12-13)"}},
 		{name: "what runs without it", core: pre + "int n = !IS_ENABLED(CONFIG_MINE);\n", changed: true},
-		{name: "a file that is not there", core: pre + "#ifdef CONFIG_MINE\n#include \"mine.h\"\nint n;\n#endif\n", changed: true,
-			refused: []string{core + ":12: CONFIG_MINE is an option that nothing defines, and leaves out what was edited (3 lines: "}},
+		{name: "a file that is not there", core: pre + "#ifdef CONFIG_MINE\n#include \"mine.h\"\nint n;\n#endif\n" +
+			"#ifdef CONFIG_ON\nint m = IS_ENABLED(CONFIG_MINE);\n#endif\n", changed: true, refused: []string{core +
+			":12: CONFIG_MINE is an option that nothing defines, and leaves out what was edited (4 lines: " + core + ":12-14, " + core + ":17)"}},
 		{name: "a macro of the change's own", core: pre + "#ifdef SCHED_MINE\nint n;\n#endif\n", changed: true, refused: []string{core +
 			":12: SCHED_MINE is a macro that nothing defines, and leaves out what was edited (2 lines: " + core + ":12-13); define it in"}},
 		{name: "an option that is none", core: pre + "#if defined(CONFG_ON)\nint n;\n#endif\n", changed: true, refused: []string{core +
