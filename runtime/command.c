@@ -17,7 +17,7 @@ int plugsched_enable(bool on)
 
 	if (!mutex_trylock(plugsched_self.lock))
 		return -EBUSY;
-	if (plugsched_rollback_pending())
+	if (plugsched_rollback_pending(&plugsched_self))
 		err = -EBUSY;
 	else if (on == plugsched_self.active)
 		err = -EALREADY;
@@ -43,7 +43,7 @@ static int replace(struct plugsched_module *peer)
 
 	lockdep_assert_held(plugsched_self.lock);
 	lockdep_assert_held(peer->lock);
-	if (plugsched_rollback_pending())
+	if (plugsched_rollback_pending(&plugsched_self) || plugsched_rollback_pending(peer))
 		return -EBUSY;
 	if (plugsched_retiring())
 		return -ESHUTDOWN;
@@ -158,7 +158,7 @@ int plugsched_leave(void)
 
 	if (!mutex_trylock(plugsched_self.lock))
 		return -EBUSY;
-	if (!plugsched_self.active && !plugsched_rollback_pending())
+	if (!plugsched_self.active && !plugsched_rollback_pending(&plugsched_self))
 		err = plugsched_retire();
 	mutex_unlock(plugsched_self.lock);
 	return err;

@@ -90,9 +90,10 @@ static struct sched_entity *following(struct sched_entity *se)
  * which is in no tree itself, a delayed one may stay: its tree is looked at again when
  * the group is released, and has nothing in it that could run.
  */
-static void finish_groups(const struct plugsched_module *from, struct rq *rq)
+static bool finish_groups_once(const struct plugsched_module *from, struct rq *rq)
 {
 	struct sched_entity *se, *next, *parent;
+	bool found = false;
 
 	for (se = first_of(&rq->cfs); se; se = next) {
 		next = following(se);
@@ -101,7 +102,20 @@ static void finish_groups(const struct plugsched_module *from, struct rq *rq)
 			continue;
 		finish(from, rq, se);
 		finish_upwards(from, rq, parent);
+		found = true;
 	}
+	return found;
+}
+
+/*
+ * What has left a group may change its weight, and with it its place in the tree that is
+ * being walked (update_cfs_group()): others may have been passed over. Each round but
+ * the last takes at least one off.
+ */
+static void finish_groups(const struct plugsched_module *from, struct rq *rq)
+{
+	while (finish_groups_once(from, rq))
+		;
 }
 
 #else

@@ -21,15 +21,12 @@
 #define pr_fmt(fmt) "plugsched: " fmt
 
 #include <linux/delay.h>
-#include <linux/ptrace.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
 #include <linux/stacktrace.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
-
-#include <asm/irq_regs.h>
 
 #include "config.h"
 #include "internal.h"
@@ -56,7 +53,17 @@ static bool overlap(const struct plugsched_hole *a, const struct plugsched_hole 
 	       b->offset < a->offset + a->size;
 }
 
-/* What of m is where h is, or NULL. */
+static bool has(const struct plugsched_module *m, const struct plugsched_hole *h)
+{
+	unsigned long i;
+
+	for (i = 0; i < *m->nr_holes; i++)
+		if (same(&m->holes[i], h))
+			return true;
+	return false;
+}
+
+/* What of m is where h is, or NULL. Bits of one byte are several members in one place. */
 static const struct plugsched_hole *there(const struct plugsched_module *m,
 					  const struct plugsched_hole *h)
 {
@@ -132,16 +139,13 @@ struct question {
 	int answer;
 };
 
-/* Context: interrupt, on the CPU on which the task was seen. */
+/* Context: interrupt, on the CPU on which the task was seen: its stack is below this one. */
 static void ask(void *data)
 {
-	struct pt_regs *regs = get_irq_regs();
 	struct question *q = data;
 
-	if (current != q->p || !regs)
-		return;
-	q->answer = !user_mode(regs) &&
-		    in_fork(stack_trace_save_regs(regs, trace, ARRAY_SIZE(trace), 0));
+	if (current == q->p)
+		q->answer = in_fork(stack_trace_save(trace, ARRAY_SIZE(trace), 0));
 }
 
 /* Whether a task is inside of copy_process(); -EAGAIN: it was just switched to or from. */
@@ -255,12 +259,27 @@ static bool disagrees(const struct plugsched_module *m)
 
 	for (i = 0; i < plugsched_nr_holes; i++) {
 		h = there(m, &plugsched_holes[i]);
-		if (!h || same(h, &plugsched_holes[i]))
+		if (!h || has(m, &plugsched_holes[i]))
 			continue;
 		pr_err("%s is where %s has %s\n", plugsched_holes[i].name, m->owner->name, h->name);
 		return true;
 	}
 	return false;
+}
+
+/*
+ * A task that has been released is on no list any more, and may still be queued.
+ * Context: stopped machine, before this module takes over.
+ */
+void plugsched_holes_clear_released(struct list_head *queued)
+{
+	struct task_struct *p;
+
+	if (!any(PLUGSCHED_HOLE_TASK))
+		return;
+	list_for_each_entry(p, queued, se.group_node)
+		if (!pid_alive(p))
+			clear(p, PLUGSCHED_HOLE_TASK);
 }
 
 /*

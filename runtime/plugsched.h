@@ -122,7 +122,7 @@ struct plugsched_rq_ops {
  * Grows with every change of struct plugsched_module, or of what it points to:
  * a module is only replaced by one that understands it.
  */
-#define PLUGSCHED_ABI	5
+#define PLUGSCHED_ABI	6
 
 /* What one module knows of another. A NULL pointer stands for the kernel itself. */
 struct plugsched_module {
@@ -152,6 +152,8 @@ struct plugsched_module {
 	bool kept;			/* another module would come back to it */
 	bool active;			/* both only change while the machine is stopped */
 	bool poking;			/* its jumps are being written or taken away */
+	bool probes_held;		/* who updates from or to it holds kprobe_mutex; under that */
+	bool settling;			/* a rollback has led to it, and is not done with it */
 	/* What a rollback leads to, with two references; changes while none can begin. */
 	struct plugsched_module *previous;
 };
@@ -315,6 +317,7 @@ int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *
 
 /* holes.c: process context, may sleep. */
 int plugsched_holes_clear(const struct plugsched_module *from);
+void plugsched_holes_clear_released(struct list_head *queued);
 
 /* rebuild.c: context of both: stopped machine, IRQs off, on each online CPU. */
 void plugsched_clear_rq(int cpu, const struct plugsched_update *u);
@@ -398,7 +401,7 @@ int plugsched_rollback_init(void);
 void plugsched_rollback_exit(void);
 void plugsched_rollback_attempt(u64 now);
 void plugsched_rollback_reset(void);
-bool plugsched_rollback_pending(void);
+bool plugsched_rollback_pending(const struct plugsched_module *m);
 bool plugsched_rolled_back(void);
 bool plugsched_pinned(void);
 
@@ -441,7 +444,7 @@ bool plugsched_waits_rightly(struct task_struct *p);
 void plugsched_wait(struct task_struct *p, struct plugsched_wait *w,
 		    const struct plugsched_wait *before);
 bool plugsched_newcomer_waits(u64 ns);
-bool plugsched_starves(const struct task_struct *p, const struct plugsched_wait *w);
+bool plugsched_starves(struct task_struct *p, const struct plugsched_wait *w);
 
 /* kmsg.c: reads the kernel's log. */
 void plugsched_kmsg_start(bool anew);

@@ -54,12 +54,21 @@ static void take(struct rq *rq, struct task_struct *p, struct list_head *list)
 	list_add_tail(&p->se.group_node, list);
 }
 
-/* Servers are no tasks, and have been stopped. */
+/* Servers are no tasks. They have been stopped, but a broken scheduler may leave one. */
+static struct rb_node *first_deadline_task(const struct rq *rq)
+{
+	struct rb_node *node = rb_first_cached(&rq->dl.root);
+
+	while (node && plugsched_is_server(rb_entry(node, struct sched_dl_entity, rb_node)))
+		node = rb_next(node);
+	return node;
+}
+
 static void take_deadline(struct rq *rq, struct list_head *list)
 {
 	struct rb_node *node;
 
-	while ((node = rb_first_cached(&rq->dl.root)))
+	while ((node = first_deadline_task(rq)))
 		take(rq, container_of(node, struct task_struct, dl.rb_node), list);
 }
 
@@ -89,6 +98,8 @@ static void take_fair(const struct plugsched_module *from, struct rq *rq, struct
 	while (!list_empty(&rq->cfs_tasks)) {
 		p = list_first_entry(&rq->cfs_tasks, struct task_struct, se.group_node);
 		p->sched_class->dequeue_task(rq, p, CLEAR_FLAGS);
+		/* A broken scheduler may have left it there: no reason to meet it again for ever. */
+		list_del_init(&p->se.group_node);
 		list_add(&p->se.group_node, &reversed);
 		plugsched_finish_emptied(from, rq, p);
 	}
@@ -175,6 +186,8 @@ static void clear(int cpu, const struct plugsched_update *u)
 	take_fair(from, rq, list);
 	if (u->rollback)
 		plugsched_lost_adopt(rq, list);
+	else if (u->to == &plugsched_self)
+		plugsched_holes_clear_released(list);
 	if (from && !u->heal)
 		from->rebuild(rq, false);
 	if (from)

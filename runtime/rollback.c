@@ -187,10 +187,15 @@ bool plugsched_pinned(void)
 	return READ_ONCE(pinned);
 }
 
-/* Until then the module takes part in no other update. Context: its lock is held. */
-bool plugsched_rollback_pending(void)
+/*
+ * Whether a rollback has led from or to a module, and is not done: until then it takes part
+ * in no other update. Context: its lock is held.
+ */
+bool plugsched_rollback_pending(const struct plugsched_module *m)
 {
-	return READ_ONCE(aftermath_due);
+	/* pairs with aftermath() */
+	return smp_load_acquire(&m->settling) ||
+	       (m == &plugsched_self && READ_ONCE(aftermath_due));
 }
 
 static void print_obstacle(void)
@@ -221,6 +226,7 @@ static void aftermath(void)
 	plugsched_self.previous = NULL;
 	if (to) {
 		WRITE_ONCE(to->kept, false);
+		smp_store_release(&to->settling, false);	/* pairs with plugsched_rollback_pending() */
 		module_put(to->owner);
 	}
 	WRITE_ONCE(aftermath_due, false);

@@ -90,10 +90,14 @@ static struct guarantee guarantee_of(const struct rq *rq)
 	/* Its first start sets both, in no order. */
 	g.runtime = g.period ? READ_ONCE(rq->fair_server.dl_runtime) : 0;
 #else
-	if (sysctl_sched_rt_runtime < 0)
+	unsigned int period = READ_ONCE(sysctl_sched_rt_period);
+	int runtime = READ_ONCE(sysctl_sched_rt_runtime);
+
+	/* sched_rt_handler() stores what makes no sense too, and then takes it back. */
+	if (runtime < 0 || runtime > period)
 		return g;
-	g.period = (u64)sysctl_sched_rt_period * NSEC_PER_USEC;
-	g.runtime = g.period - (u64)sysctl_sched_rt_runtime * NSEC_PER_USEC;
+	g.period = (u64)period * NSEC_PER_USEC;
+	g.runtime = g.period - (u64)runtime * NSEC_PER_USEC;
 #endif
 	return g;
 }
@@ -395,7 +399,7 @@ void plugsched_starving_begin(void)
 	}
 }
 
-static bool fair(const struct task_struct *p)
+static bool fair(struct task_struct *p)
 {
 	return !rt_task(p) && !dl_task(p);
 }
@@ -458,7 +462,7 @@ void plugsched_wait(struct task_struct *p, struct plugsched_wait *w,
  * Whether it was not run though it should have been. All was read without locks,
  * and between two looks much can happen: it may be owed twice the bound.
  */
-bool plugsched_starves(const struct task_struct *p, const struct plugsched_wait *w)
+bool plugsched_starves(struct task_struct *p, const struct plugsched_wait *w)
 {
 	return w->had > plugsched_watchdog_ms * NSEC_PER_MSEC &&
 	       (!fair(p) || w->due > 2 * w->bound);

@@ -87,6 +87,8 @@ static void change_guards(const struct plugsched_update *u)
 		u->from->left();
 	if (u->to)
 		u->to->entered();
+	if (u->to && u->rollback)
+		u->to->settling = true;
 }
 
 /*

@@ -63,9 +63,6 @@ void plugsched_update_publish(struct plugsched_update *u, int err)
 
 #ifdef CONFIG_KPROBES
 
-/* A process of this module holds kprobe_mutex for an update; written under it. */
-static bool probes_locked;
-
 /*
  * Keep kprobes from coming and going: between preparing one and listing it
  * (register_kprobe()), nothing tells that it will change the text.
@@ -73,13 +70,13 @@ static bool probes_locked;
  */
 bool plugsched_lock_probes(void)
 {
-	/* Ours stands still, wherever it is: the machine will. */
-	return !READ_ONCE(probes_locked) && mutex_trylock(&kprobe_mutex);
+	/* Who updates stands still, wherever he is: the machine will. */
+	return !READ_ONCE(plugsched_self.probes_held) && mutex_trylock(&kprobe_mutex);
 }
 
 bool plugsched_probes_stand_still(void)
 {
-	return READ_ONCE(probes_locked);
+	return READ_ONCE(plugsched_self.probes_held);
 }
 
 void plugsched_unlock_probes(void)
@@ -87,15 +84,24 @@ void plugsched_unlock_probes(void)
 	mutex_unlock(&kprobe_mutex);
 }
 
-static void hold_probes(void)
+/* Both modules know: the one that is left may want to roll back meanwhile. */
+static void set_held(const struct plugsched_update *u, bool held)
 {
-	mutex_lock(&kprobe_mutex);
-	WRITE_ONCE(probes_locked, true);
+	if (u->from)
+		WRITE_ONCE(u->from->probes_held, held);
+	if (u->to)
+		WRITE_ONCE(u->to->probes_held, held);
 }
 
-static void release_probes(void)
+static void hold_probes(const struct plugsched_update *u)
 {
-	WRITE_ONCE(probes_locked, false);
+	mutex_lock(&kprobe_mutex);
+	set_held(u, true);
+}
+
+static void release_probes(const struct plugsched_update *u)
+{
+	set_held(u, false);
 	mutex_unlock(&kprobe_mutex);
 }
 
@@ -112,8 +118,8 @@ bool plugsched_probes_stand_still(void)
 }
 
 void plugsched_unlock_probes(void) {}
-static void hold_probes(void) {}
-static void release_probes(void) {}
+static void hold_probes(const struct plugsched_update *u) {}
+static void release_probes(const struct plugsched_update *u) {}
 
 #endif
 
@@ -141,13 +147,13 @@ static int update_try(struct plugsched_update *u)
 {
 	int err;
 
-	hold_probes();
+	hold_probes(u);
 	err = plugsched_text_prepare(u);
 	if (!err && u->to == &plugsched_self)
 		err = plugsched_holes_clear(u->from);
 	if (!err)
 		err = scan_and_run(u);
-	release_probes();
+	release_probes(u);
 	plugsched_update_publish(u, err);
 	plugsched_text_finish(u);
 	return err;

@@ -402,7 +402,7 @@ func (d *deriver) movable(ctx context.Context, b *Boundary) error {
 	}
 	for _, f := range b.Functions {
 		n := trial.nodes[d.function(f)]
-		if n == nil || n.side == nil || f.Sidecar {
+		if n == nil || n.side == nil || f.Sidecar || f.Class.Moves() {
 			continue
 		}
 		if id := n.side.File + ":" + n.side.Function; wanted[id] && !held[id] {
