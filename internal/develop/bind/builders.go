@@ -12,12 +12,14 @@ import (
 	"plugsched/internal/develop/edits"
 )
 
-// builders looks at edits of what builds state that is there already (boundary.Function.Builds
-// and Makes): they do nothing for it, and what they build is left when the module goes. Who runs
-// all the time and has the same edit makes it take effect all the same.
-func (c *comparer) builders() {
-	holders := map[*edits.Change][]*boundary.Function{} // of the edit, if the function is marked, or nil
-	var order []*edits.Change
+// editHolder is a function in whose code an edit is.
+type editHolder struct {
+	edit     *edits.Change
+	function *boundary.Function // nil if it neither builds nor makes anything
+}
+
+// holders finds who has which edit, for builders to decide once all units are known.
+func (c *comparer) holders() {
 	for _, d := range c.plan.Source.Defs {
 		if d.Kind != asm.Func || c.plan.Fates[d] != Keep || !slices.Contains(c.out.Changed, d.Name) {
 			continue
@@ -31,20 +33,35 @@ func (c *comparer) builders() {
 			c.out.Warnings = append(c.out.Warnings, d.Name+": "+outlives(f)+", and its code changed although its source did not")
 		}
 		for _, e := range causes {
-			if holders[e.Change] == nil {
-				order = append(order, e.Change)
-			}
-			holders[e.Change] = append(holders[e.Change], f)
+			c.out.holders = append(c.out.holders, editHolder{e.Change, f})
 		}
 	}
-	for _, e := range order {
-		c.builder(e, holders[e])
+}
+
+// builders looks at edits of what builds state that is there already (boundary.Function.Builds
+// and Makes): they do nothing for it, and what they build is left when the module goes. Who runs
+// all the time and has the same edit, in whichever unit, makes it take effect all the same.
+func (k *Kernel) builders(c *Changes) {
+	in := map[*edits.Change][]*boundary.Function{}
+	var order []*edits.Change
+	for _, h := range c.holders {
+		if in[h.edit] == nil {
+			order = append(order, h.edit)
+		}
+		in[h.edit] = append(in[h.edit], h.function)
 	}
+	var warnings []string
+	for _, e := range order {
+		refusals, said := k.builder(e, in[e])
+		c.Refusals = append(c.Refusals, refusals...)
+		warnings = append(warnings, said...)
+	}
+	c.Warnings = union(c.Warnings, warnings)
 }
 
 // builder refuses an edit that only functions have that build what lasts, and warns of others that
 // some of them have.
-func (c *comparer) builder(e *edits.Change, in []*boundary.Function) {
+func (k *Kernel) builder(e *edits.Change, in []*boundary.Function) (refusals []Refusal, warnings []string) {
 	rank := func(f *boundary.Function) int {
 		switch {
 		case f == nil:
@@ -63,7 +80,7 @@ func (c *comparer) builder(e *edits.Change, in []*boundary.Function) {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.Name, b.Name))
 	}
 	least, most := slices.MinFunc(in, order), slices.MaxFunc(in, order)
-	why, said := c.plan.kernel.Rebuilt[e.Name]
+	why, said := k.Rebuilt[e.Name]
 	switch {
 	case most == nil:
 	case rank(least) < 2:
@@ -71,10 +88,10 @@ func (c *comparer) builder(e *edits.Change, in []*boundary.Function) {
 			most = slices.MaxFunc(slices.DeleteFunc(in, func(f *boundary.Function) bool { return rank(f) == 3 }), order)
 		}
 		if most != nil {
-			c.out.Warnings = append(c.out.Warnings, e.Name+": "+outlives(most))
+			warnings = append(warnings, e.Name+": "+outlives(most))
 		}
 	case said:
-		c.out.Warnings = append(c.out.Warnings, e.Name+": "+outlives(most)+"; plugsched.yaml says: "+why)
+		warnings = append(warnings, e.Name+": "+outlives(most)+"; plugsched.yaml says: "+why)
 	default:
 		r := Refusal{Class: Builder, Name: e.Name, File: e.File, Line: e.At, Why: outlives(least),
 			Do: "undo the change, or have it built anew after install and after removal, and say how under rebuilt in plugsched.yaml"}
@@ -85,8 +102,9 @@ func (c *comparer) builder(e *edits.Change, in []*boundary.Function) {
 			r.Do = "undo the change, and do the work in plugsched_init() (docs/develop/hooks.md), " +
 				"or say under rebuilt in plugsched.yaml why it does not matter"
 		}
-		c.out.Refusals = append(c.out.Refusals, r)
+		refusals = append(refusals, r)
 	}
+	return refusals, warnings
 }
 
 // outlives says what a function has to do with state that is there already.

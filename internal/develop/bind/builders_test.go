@@ -5,6 +5,11 @@ package bind
 import (
 	"strings"
 	"testing"
+
+	"plugsched/internal/develop/asm"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/edits"
+	"plugsched/internal/kernel/arch"
 )
 
 // TestBuilders: an edit of what builds lasting state does not pass in silence.
@@ -55,6 +60,7 @@ NOINLINE void callers(void) { keep((void *)build(1)); keep((void *)make(1)); kee
 				p.kernel.Rebuilt = map[string]string{"level": "by hand", "boot": "never mind"}
 			}
 			out := p.Compare(src)
+			p.kernel.builders(out)
 			refused := ""
 			for _, r := range out.Refusals {
 				refused += r.Name + ": " + r.Why + "\n"
@@ -70,5 +76,43 @@ NOINLINE void callers(void) { keep((void *)build(1)); keep((void *)make(1)); kee
 				t.Errorf("warned %q, want %q", warned, tt.warned)
 			}
 		})
+	}
+}
+
+// TestBuildersOfUnits: what only a builder has in its unit, but others have in another, takes effect there.
+func TestBuildersOfUnits(t *testing.T) {
+	const (
+		header = "static inline __attribute__((always_inline)) long prefer(long x) { return x * 5 + 3; }\n"
+		first  = "void keep(void *);\n__attribute__((noinline, used)) void build(long x) { keep((void *)prefer(x)); }\n"
+		second = "void keep(void *);\n__attribute__((noinline, used)) void often(long x) { keep((void *)(prefer(x) + 1)); }\n"
+		other  = "kernel/sched/other.c"
+	)
+	edited := strings.Replace(header, "5 + 3", "5 + 4", 1)
+	for name, tt := range map[string]struct {
+		often             string // the second unit
+		refused, warnings int
+	}{
+		"used there": {second, 0, 1},
+		"not there":  {strings.Replace(second, "prefer(x)", "x", 1), 1, 0},
+	} {
+		units := func(header string) map[string]*asm.Unit {
+			return map[string]*asm.Unit{unitName: compile(t, header+first), other: compile(t, header+tt.often)}
+		}
+		k := NewKernel(arch.X86, &boundary.Boundary{Sources: []string{"kernel/sched"}, Functions: []*boundary.Function{
+			{Name: "build", Base: "build", Unit: unitName, Class: boundary.Internal, Builds: "the domains"},
+			{Name: "often", Base: "often", Unit: other, Class: boundary.Internal}}}, table(t))
+		src := &edits.Set{}
+		src.Compare("kernel/sched/sched.h", header, edited)
+		src.Add(unitName, first)
+		src.Add(other, tt.often)
+		k.SetInlining(unitName, types(t, header+first), types(t, edited+first))
+		k.SetInlining(other, types(t, header+tt.often), types(t, edited+tt.often))
+		b, err := k.Bind(t.Context(), units(header), units(edited), src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b.Refusals) != tt.refused || len(b.Warnings) != tt.warnings {
+			t.Errorf("%s: refused %v, warned %q", name, b.Refusals, b.Warnings)
+		}
 	}
 }

@@ -27,6 +27,8 @@ type Changes struct {
 	// Unseen are edits that the compiler does not see: warnings beside an edit that it sees,
 	// and refusals if there is none.
 	Unseen []Refusal
+
+	holders []editHolder // of edits, until all units are bound
 }
 
 // Compare holds an edited unit against the pristine one: every function whose
@@ -53,7 +55,7 @@ func (p *Plan) Compare(src *edits.Set) *Changes {
 		}
 	}
 	c.strays()
-	c.builders()
+	c.holders()
 	c.inlines()
 	c.folded()
 	c.forgotten()

@@ -3,9 +3,12 @@
 package bind
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,10 +18,10 @@ import (
 )
 
 // compiledOut finds the edits that the preprocessor leaves out, by asking it which groups of the edited
-// files it took: in any unit, with the kernel's own flags. One that an option leaves out which
+// files it took: in any unit, with the kernel's own flags. One that an option or macro leaves out which
 // nothing knows is refused: it is the change's own, and nobody has set it. One that this
 // kernel's configuration leaves out is unseen: a change may be for several configurations.
-func (s *Sources) compiledOut(src *edits.Set) (*Changes, error) {
+func (s *Sources) compiledOut(ctx context.Context, src *edits.Set) (*Changes, error) {
 	p := &preprocessor{sources: s, diffs: src.Diffs}
 	if err := p.run(nil); err != nil {
 		return nil, err
@@ -32,13 +35,13 @@ func (s *Sources) compiledOut(src *edits.Set) (*Changes, error) {
 		regions, _ := d.Regions(p.live)
 		for _, r := range regions {
 			dead = append(dead, r)
-			for _, option := range r.Options {
-				unknown[option] = unknown[option] || !r.Gone
+			for _, name := range r.Names {
+				unknown[name] = unknown[name] || !r.Gone
 			}
 		}
 		p.asked(d, func(_ int, option string) { unknown[option] = true })
 	}
-	if err := p.forgetKnown(unknown); err != nil {
+	if err := p.forgetKnown(ctx, unknown); err != nil {
 		return nil, err
 	}
 	undefined := slices.DeleteFunc(sortedNames(unknown), func(o string) bool { return !unknown[o] })
@@ -105,77 +108,100 @@ func (p *preprocessor) run(define []string) error {
 	return nil
 }
 
-var askedOption = regexp.MustCompile(`\bIS_(?:ENABLED|BUILTIN|MODULE|REACHABLE) \( (CONFIG_\w+) \)`)
+var askedOption = regexp.MustCompile(`(! )?\bIS_(?:ENABLED|BUILTIN|MODULE|REACHABLE) \( (CONFIG_\w+) \)`)
 
 // asked calls f for each option that an edited line asks for in an expression, where it is no
-// error that there is none (include/linux/kconfig.h).
+// error that there is none (include/linux/kconfig.h). What runs without it is not left out.
 func (p *preprocessor) asked(d *edits.Diff, f func(line int, option string)) {
 	d.Edited(p.live, func(line int, tokens string) {
 		for _, m := range askedOption.FindAllStringSubmatch(tokens, -1) {
-			f(line, m[1])
+			if m[1] == "" {
+				f(line, m[2])
+			}
 		}
 	})
 }
 
-// forgetKnown takes the options out that somebody knows: the compiler, the kernel's configuration, its
-// Kconfig files, or its source.
-func (p *preprocessor) forgetKnown(options map[string]bool) error {
-	forget := func(text, pattern string) {
-		for o := range options {
-			if strings.Contains(text, strings.TrimPrefix(o, "CONFIG_")) &&
-				regexp.MustCompile(fmt.Sprintf(pattern, strings.TrimPrefix(o, "CONFIG_"))).MatchString(text) {
-				delete(options, o)
+// forgetKnown takes the options and macros out that somebody knows: the compiler, the kernel's configuration, its
+// Kconfig files, or its source. Names that begin with two underscores are compilers' and architectures'.
+func (p *preprocessor) forgetKnown(ctx context.Context, names map[string]bool) error {
+	mentioned := func(text string) {
+		for n := range names {
+			if strings.Contains(text, n) && regexp.MustCompile(`\b`+n+`\b`).MatchString(text) {
+				delete(names, n)
 			}
 		}
 	}
-	for o := range options {
-		if p.macros[o] || p.macros[o+"_MODULE"] {
-			delete(options, o)
+	configured := func(text, pattern string) {
+		for n := range names {
+			option, ok := strings.CutPrefix(n, edits.OptionPrefix)
+			if ok && strings.Contains(text, option) && regexp.MustCompile(fmt.Sprintf(pattern, option)).MatchString(text) {
+				delete(names, n)
+			}
+		}
+	}
+	for n := range names {
+		if p.macros[n] || p.macros[n+"_MODULE"] || strings.HasPrefix(n, "__") {
+			delete(names, n)
 		}
 	}
 	for _, d := range p.diffs {
-		forget(d.Was, `\bCONFIG_%s\b`)
+		mentioned(d.Was)
 	}
-	if len(options) == 0 {
+	if len(names) == 0 {
 		return nil
 	}
 	text, err := os.ReadFile(p.sources.Config)
 	if err != nil {
 		return err
 	}
-	forget(string(text), `(?m)^(?:# )?CONFIG_%s[ =]`)
+	configured(string(text), `(?m)^(?:# )?CONFIG_%s[ =]`)
 	// Kconfig files of other architectures are not at hand, but code speaks of their options.
 	return filepath.WalkDir(p.sources.Kernel, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || len(options) == 0 || !e.Type().IsRegular() {
+		switch {
+		case err != nil:
 			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case len(names) == 0:
+			return fs.SkipAll
+		case !e.Type().IsRegular():
+			return nil
 		}
-		pattern := `\bCONFIG_%s\b`
-		if strings.HasPrefix(e.Name(), "Kconfig") {
-			pattern = `(?m)^\s*(?:menu)?config\s+%s\s*$`
-		} else if ext := filepath.Ext(path); ext != ".c" && ext != ".h" && ext != ".S" && e.Name() != "Makefile" {
+		isKconfig := strings.HasPrefix(e.Name(), "Kconfig")
+		if ext := filepath.Ext(path); !isKconfig && ext != ".c" && ext != ".h" && ext != ".S" && e.Name() != "Makefile" {
 			return nil
 		}
 		text, err := os.ReadFile(path)
-		forget(string(text), pattern)
+		if isKconfig {
+			configured(string(text), `(?m)^\s*(?:menu)?config\s+%s\s*$`)
+		} else {
+			mentioned(string(text))
+		}
 		return err
 	})
 }
 
-// undefined refuses the options that nothing defines and that would bring an edit in, each with all that
-// it leaves out.
-func (p *preprocessor) undefined(options []string, dead []edits.Region) (out []Refusal, err error) {
+// undefined refuses the options and macros that nothing defines and that would bring an edit in, each with all that
+// it leaves out. If the preprocessor cannot say what they would bring in, for want of a file that is included
+// then, that is what is conditional on them.
+func (p *preprocessor) undefined(names []string, dead []edits.Region) (out []Refusal, err error) {
 	p.explained = map[key]bool{}
-	if len(options) == 0 {
+	if len(names) == 0 {
 		return nil, nil
 	}
 	taken, macros := p.taken, p.macros
-	if err := p.run(options); err != nil {
+	defer func() { p.taken, p.macros = taken, macros }()
+	err = p.run(names)
+	var fails *exec.ExitError
+	if errors.As(err, &fails) {
+		p.taken, p.macros = taken, macros
+	} else if err != nil {
 		return nil, err
 	}
-	defer func() { p.taken, p.macros = taken, macros }()
-	for _, option := range options {
+	for _, name := range names {
 		var places []string
-		r := Refusal{Class: CompiledOut, Name: option}
+		r := Refusal{Class: CompiledOut, Name: name}
 		first := func(file string, line int) {
 			if r.File == "" {
 				r.File, r.Line = file, line
@@ -183,7 +209,7 @@ func (p *preprocessor) undefined(options []string, dead []edits.Region) (out []R
 		}
 		lines := 0
 		for _, d := range dead {
-			if !slices.Contains(d.Options, option) || !p.taken[d.Group] {
+			if !slices.Contains(d.Names, name) || fails == nil && !p.taken[d.Group] {
 				continue
 			}
 			first(d.File, d.From)
@@ -193,7 +219,7 @@ func (p *preprocessor) undefined(options []string, dead []edits.Region) (out []R
 		}
 		for _, d := range p.diffs {
 			p.asked(d, func(line int, o string) {
-				if o == option {
+				if o == name {
 					first(d.File, line)
 					places = append(places, fmt.Sprintf("%s:%d", d.File, line))
 					lines++
@@ -203,9 +229,13 @@ func (p *preprocessor) undefined(options []string, dead []edits.Region) (out []R
 		if lines == 0 {
 			continue
 		}
-		r.Why = fmt.Sprintf("is an option that nothing defines, and leaves out what was edited (%s: %s)",
+		what := "is a macro"
+		if strings.HasPrefix(name, edits.OptionPrefix) {
+			what = "is an option"
+		}
+		r.Why = fmt.Sprintf("%s that nothing defines, and leaves out what was edited (%s: %s)", what,
 			counted(lines, "line"), strings.Join(places, ", "))
-		r.Do = "define it in the tree (`#define " + option + " 1` at the end of include/linux/kconfig.h, which all files get first)," +
+		r.Do = "define it in the tree (`#define " + name + " 1` at the end of include/linux/kconfig.h, which all files get first)," +
 			" or take the condition away"
 		out = append(out, r)
 	}
@@ -218,17 +248,17 @@ func (p *preprocessor) unseen(r *edits.Region) Refusal {
 	if r.Gone {
 		name, what = "what was removed of the old "+lineRange(r), "was"
 	}
-	var options []string
-	for _, o := range r.Options {
-		state := "is off"
-		if p.macros[o] || p.macros[o+"_MODULE"] {
-			state = "is set"
+	var states []string
+	for _, n := range r.Names {
+		state := map[bool]string{true: "is defined", false: "is not defined"}
+		if strings.HasPrefix(n, edits.OptionPrefix) {
+			state = map[bool]string{true: "is set", false: "is off"}
 		}
-		options = append(options, o+" "+state)
+		states = append(states, n+" "+state[p.macros[n] || p.macros[n+"_MODULE"]])
 	}
 	why := fmt.Sprintf("%s compiled out by %s in line %d", what, r.Condition, r.Group.Line)
-	if len(options) > 0 {
-		why += " (" + strings.Join(options, ", ") + ")"
+	if len(states) > 0 {
+		why += " (" + strings.Join(states, ", ") + ")"
 	}
 	return Refusal{Class: CompiledOut, Name: name + " (" + counted(r.Lines, "line") + ")", File: r.File, Line: r.From,
 		Why: why + ": the change has no effect on this kernel", Do: "leave it out, or make it where this kernel's configuration compiles it"}

@@ -3,23 +3,67 @@
 package bind
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"plugsched/internal/kernel/image"
 )
 
-// Hole is a member of the module's in a structure that the kernel has too, where that has
-// nothing.
+// Hole is members of the module's in a structure that the kernel has too, where that has
+// nothing: one, or all that have bytes in common.
 type Hole struct {
-	Structure, Member, Type string
-	// Offset and Size, in bytes from the structure's start, are what is the member's alone.
+	Structure string
+	// Members are "mine u64", or "a unsigned int:1 at bit 40, b unsigned int:1 at bit 41". By this the runtime
+	// knows whether another module has the same there.
+	Members string
+	// Offset and Size, in bytes from the structure's start, are what is the members' alone.
 	// Size is 0 for bits that share a byte with others.
 	Offset, Size int64
 }
 
-// hole makes the hole of a member that fits accepted into the layout that the kernel has.
+// holes makes holes of the members that fits accepted into the layout that the kernel has.
+func holes(structure string, was image.Layout, used []image.Member) (out []Hole) {
+	var groups [][]image.Member
+	used = slices.Clone(used)
+	slices.SortStableFunc(used, func(a, b image.Member) int {
+		a1, _ := bits(a)
+		b1, _ := bits(b)
+		return cmp.Compare(a1, b1)
+	})
+	last := -1 // of those that have bytes of their own
+	for _, m := range used {
+		h := hole(structure, was, m)
+		if last >= 0 && h.Size > 0 && h.Offset < out[last].Offset+out[last].Size {
+			out[last].Size = max(out[last].Size, h.Offset+h.Size-out[last].Offset)
+			groups[last] = append(groups[last], m)
+			continue
+		}
+		if h.Size > 0 {
+			last = len(out)
+		}
+		out, groups = append(out, h), append(groups, []image.Member{m})
+	}
+	for i, g := range groups {
+		var names []string
+		for _, m := range g {
+			name, from := m.Name+" "+m.Type, m.Offset*8+m.BitOffset
+			if m.BitSize > 0 {
+				name += fmt.Sprintf(":%d at bit %d", m.BitSize, from)
+			} else if len(g) > 1 {
+				name += fmt.Sprintf(" at byte %d", m.Offset)
+			}
+			names = append(names, name)
+		}
+		out[i].Members = strings.Join(names, ", ")
+	}
+	return out
+}
+
+// hole is where a member is alone.
 func hole(structure string, was image.Layout, m image.Member) Hole {
-	h := Hole{Structure: structure, Member: m.Name, Type: m.Type}
+	h := Hole{Structure: structure}
 	from, to := bits(m)
 	h.Offset, h.Size = from/8, (to+7)/8-from/8
 	whole := image.Member{Offset: h.Offset, Size: h.Size}
@@ -56,7 +100,7 @@ func (h Hole) Cleared(t *image.Types) []ClearedHole {
 	for _, root := range holeRoots {
 		for _, at := range placesOf(t, root.Name, h.Structure, 0) {
 			if h.Size > 0 {
-				out = append(out, ClearedHole{root.Kind, at + h.Offset, h.Size, h.Structure + "." + h.Member + " " + h.Type})
+				out = append(out, ClearedHole{root.Kind, at + h.Offset, h.Size, h.Structure + "." + h.Members})
 			}
 		}
 	}
@@ -88,9 +132,9 @@ func placesOf(t *image.Types, outer, inner string, depth int) []int64 {
 	return out
 }
 
-// warning says what the member begins with.
-func (h Hole) warning(t *image.Types) string {
-	text := fmt.Sprintf("%s: %s is where the kernel has nothing (byte %d): ", h.Structure, h.Member, h.Offset)
+// warning says what a member in the hole begins with.
+func (h Hole) warning(t *image.Types, member string) string {
+	text := fmt.Sprintf("%s: %s is where the kernel has nothing (byte %d): ", h.Structure, member, h.Offset)
 	switch {
 	case len(h.Cleared(t)) > 0:
 		return text + "it is zero when the scheduler begins"

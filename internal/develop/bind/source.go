@@ -53,7 +53,7 @@ func (k *Kernel) CompareSources(ctx context.Context, src *edits.Set, s *Sources)
 	out.Refusals = s.unbuilt(string(makefile))
 	refusals, unseen := s.uncompiled(src)
 	out.Add(&Changes{Refusals: append(refusals, k.CompareExports(src)...), Unseen: unseen})
-	found, err := s.compiledOut(src)
+	found, err := s.compiledOut(ctx, src)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (k *Kernel) includers(ctx context.Context, src *edits.Set, s *Sources) (map
 	if len(want) == 0 {
 		return out, nil
 	}
-	err := k.eachOutside(ctx, s, func(rel, text string) {
+	err := k.eachOutside(ctx, s, func(rel, text string) (enough bool) {
 		for suffix, file := range want {
 			for l := range strings.Lines(text) {
 				if strings.HasPrefix(l, "#include") && strings.Contains(l, suffix) {
@@ -159,6 +159,7 @@ func (k *Kernel) includers(ctx context.Context, src *edits.Set, s *Sources) (map
 				}
 			}
 		}
+		return false
 	})
 	return out, err
 }
@@ -175,20 +176,25 @@ func (k *Kernel) headerUsers(ctx context.Context, changes []*edits.Change, s *So
 	if len(files) == 0 {
 		return out, nil
 	}
-	err := k.eachOutside(ctx, s, func(rel, text string) {
+	err := k.eachOutside(ctx, s, func(rel, text string) (enough bool) {
 		for name, file := range files {
 			if line := edits.Mention(text, name); line > 0 && rel != file {
 				out[name] = append(out[name], fmt.Sprintf("%s:%d", rel, line))
 			}
 		}
+		return false
 	})
 	return out, err
 }
 
 // eachOutside reads the C files of the kernel's source at hand that do not belong to the
-// scheduler.
-func (k *Kernel) eachOutside(ctx context.Context, s *Sources, f func(rel, text string)) error {
+// scheduler, until f has enough.
+func (k *Kernel) eachOutside(ctx context.Context, s *Sources, f func(rel, text string) (enough bool)) error {
+	enough := false
 	for _, dir := range s.Dirs {
+		if enough {
+			break
+		}
 		err := filepath.WalkDir(filepath.Join(s.Kernel, dir), func(path string, e fs.DirEntry, err error) error {
 			if err == nil {
 				err = ctx.Err()
@@ -201,10 +207,13 @@ func (k *Kernel) eachOutside(ctx context.Context, s *Sources, f func(rel, text s
 				return err
 			}
 			text, err := os.ReadFile(path)
-			if err == nil {
-				f(rel, string(text))
+			if err != nil {
+				return err
 			}
-			return err
+			if enough = f(rel, string(text)); enough {
+				return fs.SkipAll
+			}
+			return nil
 		})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

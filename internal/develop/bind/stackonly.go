@@ -101,19 +101,27 @@ func (k *Kernel) heldInSource(ctx context.Context, name, declared string, s *Sou
 		return true, nil
 	}
 	if strings.HasSuffix(declared, ".h") {
-		err = k.eachOutside(ctx, s, func(_, text string) { held = held || edits.Mention(text, tag) > 0 })
+		err = k.eachOutside(ctx, s, func(_, text string) bool { held = edits.Mention(text, tag) > 0; return held })
 	}
 	for _, dir := range k.Boundary.Sources {
 		if held || err != nil {
 			break
 		}
 		err = filepath.WalkDir(filepath.Join(s.Kernel, dir), func(path string, e fs.DirEntry, err error) error {
+			if err == nil {
+				err = ctx.Err()
+			}
 			if err != nil || !e.Type().IsRegular() || !strings.HasSuffix(path, ".c") && !strings.HasSuffix(path, ".h") {
 				return err
 			}
 			text, err := os.ReadFile(path)
-			held = held || err == nil && edits.Held(string(text), tag)
-			return err
+			if err != nil {
+				return err
+			}
+			if held = edits.Held(string(text), tag); held {
+				return fs.SkipAll
+			}
+			return nil
 		})
 	}
 	if errors.Is(err, fs.ErrNotExist) {

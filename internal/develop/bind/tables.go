@@ -4,6 +4,7 @@ package bind
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"plugsched/internal/develop/asm"
@@ -34,6 +35,11 @@ var registeredTables = []tableKind{
 	{"struct kobj_type", "", ""},
 }
 
+// cftypeCalls are the calls for a table of struct cftype by the member of struct cgroup_subsys (include/linux/cgroup-defs.h)
+// that names it: a file has to be of the hierarchy that the others are of.
+var cftypeCalls = []struct{ member, register string }{
+	{"dfl_cftypes", "cgroup_add_dfl_cftypes(&SUBSYS, TABLE)"}, {"legacy_cftypes", "cgroup_add_legacy_cftypes(&SUBSYS, TABLE)"}}
+
 // registerAdvice says how a module gives the kernel what was put into a variable that is registered; "" if the
 // variable is of no such kind. The kernel's function that made it known is who, if that is known.
 func (c *comparer) registerAdvice(d *asm.Def, who string) string {
@@ -50,7 +56,17 @@ func (c *comparer) registerAdvice(d *asm.Def, who string) string {
 		}
 		call := t.register
 		if s := c.plan.kernel.objects[key{who, c.plan.Unit}]; s != nil && s.Type == "struct cgroup_subsys" {
-			call = strings.Replace(call, "SUBSYS", who, 1)
+			members := c.src.Designated(who, c.plan.kernel.sourceName(d.Name))
+			var calls []string
+			for _, by := range cftypeCalls {
+				if slices.Contains(members, by.member) {
+					calls = append(calls, by.register)
+				}
+			}
+			if len(calls) > 0 {
+				call = strings.Join(calls, " and ")
+			}
+			call = strings.ReplaceAll(call, "SUBSYS", who)
 		}
 		return fmt.Sprintf("undo the change, put what is new into a table of your own, and make it known in plugsched_init() by %s, "+
 			"until plugsched_exit(): %s (docs/develop/hooks.md#tables)", call, t.end)

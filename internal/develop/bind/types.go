@@ -103,10 +103,9 @@ func (k *Kernel) compareLayouts(ctx context.Context, unit string, was, now *imag
 		}
 		if used, ok := fits(old, l); ok {
 			for _, m := range used {
-				h := hole(name, old, m)
-				out.Holes = append(out.Holes, h)
-				out.Warnings = append(out.Warnings, h.warning(was))
+				out.Warnings = append(out.Warnings, hole(name, old, m).warning(was, m.Name))
 			}
+			out.Holes = append(out.Holes, holes(name, old, used)...)
 			continue
 		}
 		r := Refusal{Class: Layout, Name: name, File: l.DeclFile, Line: l.DeclLine,

@@ -45,6 +45,7 @@ func (k *Kernel) Bind(ctx context.Context, pristine, edited map[string]*asm.Unit
 		b.Assembly[name] = plan.Render()
 		maps.Copy(b.Names, plan.Bound)
 	}
+	k.builders(&b.Changes)
 	return b, nil
 }
 
@@ -68,6 +69,7 @@ func (c *Changes) Add(o *Changes) {
 	slices.SortFunc(c.Holes, func(a, b Hole) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	c.Holes = slices.Compact(c.Holes)
 	c.Unseen = append(c.Unseen, o.Unseen...)
+	c.holders = append(c.holders, o.holders...)
 }
 
 func union(a, b []string) []string {

@@ -485,6 +485,27 @@ func TestBuilders(t *testing.T) {
 	}
 }
 
+// TestLevelMask: who is only called through a level of the scheduling domains takes effect when they are built.
+func TestLevelMask(t *testing.T) {
+	p := kernel(t, map[string]string{
+		"kernel/sched/core.c": core + `
+			struct level { void (*mask)(void); } levels[2];
+			NOINLINE void sd_numa_mask(void) { keep(0); asm volatile("nop"); }
+			NOINLINE void build_sched_domains(void) { levels[0].mask(); asm volatile("nop"); }
+			NOINLINE void sched_init_numa(void) { levels[0].mask = sd_numa_mask; }
+			NOINLINE void sched_update_numa(void) { sched_init_numa(); asm volatile("nop"); }`,
+		"init/main.c": base + "void build_sched_domains(void), sched_update_numa(void);" +
+			"NOINLINE void user(void) { build_sched_domains(); sched_update_numa(); asm volatile(\"nop\"); }",
+	}, "kernel/sched/core.c", "init/main.c")
+	cfg, err := LoadConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := only(t, derive(t, p, cfg), "sd_numa_mask"); f.Class != Callback || f.Builds == "" {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestPrivate(t *testing.T) {
 	p := kernel(t, twoUnits, "kernel/sched/core.c", "kernel/sched/fair.c")
 	cfg := config()

@@ -170,6 +170,18 @@ func firstDifference(was, is *Item) (line int, differs bool) {
 	return is.Line, was.condition != is.condition
 }
 
+// Designated returns the members of a variable whose initializer gives them a word: m of `.m = word`.
+func (s *Set) Designated(variable, word string) (out []string) {
+	for _, it := range s.items[variable] {
+		for i := 3; it.Kind == Variable && i < len(it.tokens); i++ {
+			if t := it.tokens[i-3:]; t[0].text == "." && t[2].text == "=" && t[3].text == word {
+				out = append(out, t[1].text)
+			}
+		}
+	}
+	return out
+}
+
 // Find returns the change of a name: of one of the given kinds if there is one,
 // else of a macro's call that mentions it (DEFINE_PER_CPU(int, name)).
 func (s *Set) Find(name string, kinds ...Kind) *Change {

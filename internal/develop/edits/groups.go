@@ -14,10 +14,10 @@ type Group struct {
 	File      string
 	Line      int    // of the directive that begins it
 	Condition string // that directive; of an #else or #elif with those before it
-	// Options are the kernel's options (CONFIG_*) that decide on it, those of the branches
-	// before it too.
-	Options []string
-	Parent  *Group // nil: the file itself
+	// Names are the options (CONFIG_*) and macros that decide on it, those of the branches
+	// before it too, without macros that take arguments.
+	Names  []string
+	Parent *Group // nil: the file itself
 
 	after int // the line behind which its text begins
 }
@@ -32,8 +32,8 @@ type sourceLine struct {
 	same   int    // of the other text's lines, the one that this is; -1: the line is an edit
 }
 
-// optionPrefix begins the names of the kernel's options (scripts/kconfig).
-const optionPrefix = "CONFIG_"
+// OptionPrefix begins the names of the kernel's options (scripts/kconfig).
+const OptionPrefix = "CONFIG_"
 
 // readLines splits a text into lines, and those into groups.
 func readLines(file, text string) (lines []sourceLine, groups []*Group) {
@@ -68,7 +68,7 @@ func readLines(file, text string) (lines []sourceLine, groups []*Group) {
 				break // of no #if
 			}
 			in = at.Parent
-			opens = &Group{Parent: in, Condition: " of " + at.Condition, Options: at.Options}
+			opens = &Group{Parent: in, Condition: " of " + at.Condition, Names: at.Names}
 		case "endif":
 			if at != nil {
 				in, at = at.Parent, at.Parent
@@ -77,10 +77,10 @@ func readLines(file, text string) (lines []sourceLine, groups []*Group) {
 		if opens != nil {
 			opens.File, opens.Line, opens.after = file, d[0].line, l.line
 			opens.Condition = "#" + strings.TrimSpace(spaced(d[1:])) + opens.Condition
-			opens.Options = slices.Clone(opens.Options)
-			for _, t := range d {
-				if strings.HasPrefix(t.text, optionPrefix) && !slices.Contains(opens.Options, t.text) {
-					opens.Options = append(opens.Options, t.text)
+			opens.Names = slices.Clone(opens.Names)
+			for _, n := range conditionNames(d[2:]) {
+				if word != "else" && !slices.Contains(opens.Names, n) {
+					opens.Names = append(opens.Names, n)
 				}
 			}
 			groups = append(groups, opens)
@@ -93,6 +93,30 @@ func readLines(file, text string) (lines []sourceLine, groups []*Group) {
 			}
 		}
 	}
+}
+
+// conditionNames are the words of a condition that are no macros with arguments, nor arguments of one
+// but defined() and those of include/linux/kconfig.h.
+func conditionNames(condition []token) (out []string) {
+	depth, arguments := 0, false
+	for i, t := range condition {
+		call := i+1 < len(condition) && condition[i+1].text == "("
+		switch {
+		case arguments && t.text == "(":
+			depth++
+		case arguments:
+			if t.text == ")" {
+				depth--
+			}
+			arguments = depth > 0
+		case !isWord(t.text) || t.text == "defined" || call && strings.HasPrefix(t.text, "IS_"):
+		case call:
+			arguments = true
+		default:
+			out = append(out, t.text)
+		}
+	}
+	return out
 }
 
 // spaced writes tokens as people do: with a blank only between words, and around operators.
@@ -356,10 +380,10 @@ func within(g, outer *Group) bool {
 	return false
 }
 
-// Edited calls f for each edited line of the new text that is compiled.
+// Edited calls f for each edited line of the new text that is compiled, conditions aside.
 func (d *Diff) Edited(live func(*Group) bool, f func(line int, tokens string)) {
 	for _, l := range d.now {
-		if l.same < 0 && outermost(l.group, live) == nil {
+		if l.same < 0 && l.opens == nil && outermost(l.group, live) == nil {
 			f(l.number, l.text)
 		}
 	}

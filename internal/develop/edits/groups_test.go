@@ -36,10 +36,10 @@ func TestGroups(t *testing.T) {
 		if g.Parent != nil {
 			parent = g.Parent.Line
 		}
-		got = append(got, fmt.Sprintf("%d after %d in %d: %s %v", g.Line, g.after, parent, g.Condition, g.Options))
+		got = append(got, fmt.Sprintf("%d after %d in %d: %s %v", g.Line, g.after, parent, g.Condition, g.Names))
 	}
-	want := []string{"1 after 1 in 0: #ifndef _H []", "4 after 5 in 1: #ifdef CONFIG_A [CONFIG_A]",
-		"7 after 8 in 4: #if defined(CONFIG_B) && !defined(C) [CONFIG_B]",
+	want := []string{"1 after 1 in 0: #ifndef _H [_H]", "4 after 5 in 1: #ifdef CONFIG_A [CONFIG_A]",
+		"7 after 8 in 4: #if defined(CONFIG_B) && !defined(C) [CONFIG_B C]",
 		"11 after 11 in 1: #elif IS_ENABLED(CONFIG_D) of #ifdef CONFIG_A [CONFIG_A CONFIG_D]",
 		"13 after 13 in 1: #else of #elif IS_ENABLED(CONFIG_D) of #ifdef CONFIG_A [CONFIG_A CONFIG_D]"}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -50,6 +50,18 @@ func TestGroups(t *testing.T) {
 		"#else\n#define M13\n"} {
 		if !strings.Contains(marked, want) {
 			t.Errorf("no %q in\n%s", want, marked)
+		}
+	}
+}
+
+func TestConditionNames(t *testing.T) {
+	for text, want := range map[string]string{
+		"#ifdef SCHED_BORE": "[SCHED_BORE]", "#if 0": "[]", "#if 0x10UL || 'A'": "[]", "#else CONFIG_A": "[]",
+		"#if defined(CONFG_X) && defined MINE": "[CONFG_X MINE]", "#if IS_ENABLED(CONFIG_X) || IS_MINE": "[CONFIG_X IS_MINE]",
+		"#if GCC >= VERSION(A, (B), C) && D > 1": "[GCC D]", "#if __has_attribute(fallthrough)": "[]", "#if": "[]",
+	} {
+		if _, groups := readLines("a.h", "#if 1\n"+text+"\n"); fmt.Sprint(groups[len(groups)-1].Names) != want {
+			t.Errorf("%s: %v, want %s", text, groups[len(groups)-1].Names, want)
 		}
 	}
 }
@@ -88,7 +100,7 @@ func TestRegions(t *testing.T) {
 		var got []string
 		regions, effect := NewDiff("a.c", was, tt.is).Regions(live)
 		for _, r := range regions {
-			s := fmt.Sprintf("%d-%d %d %s", r.From, r.To, r.Lines, strings.Join(r.Options, " "))
+			s := fmt.Sprintf("%d-%d %d %s", r.From, r.To, r.Lines, strings.Join(r.Names, " "))
 			if r.Gone {
 				s += " gone"
 			}

@@ -48,7 +48,10 @@ func Macros(ctx context.Context, t *Tree, dir string, units []Unit, texts map[st
 		}
 		for l := range bytes.Lines(text) {
 			if rest, ok := bytes.CutPrefix(l, []byte("#define ")); ok {
-				name, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte(" "))
+				name := bytes.TrimSpace(rest)
+				if end := bytes.IndexAny(name, " ("); end >= 0 {
+					name = name[:end]
+				}
 				out[string(name)] = true
 			}
 		}

@@ -106,7 +106,7 @@ func tiny(t *testing.T) *Plan {
 	return &Plan{
 		Features: map[string]bool{"B": true, "A": false}, Values: []bind.WantedValue{{Name: "slice", Addr: 0x6000, Size: 4, Wanted: 3000}},
 		Symbols: syms, Springboard: &isa.Springboard{Call: 100, Return: 105},
-		Holes: []bind.Hole{{Structure: "struct task_struct", Member: "mine", Type: "int", Offset: 20, Size: 4}},
+		Holes: []bind.Hole{{Structure: "struct task_struct", Members: "mine int", Offset: 20, Size: 4}},
 		Types: &image.Types{Layouts: map[string]image.Layout{}},
 		Boundary: &boundary.Boundary{Release: "6.1.0-test", BuildID: "abcd",
 			Functions: []*boundary.Function{

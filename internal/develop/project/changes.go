@@ -98,7 +98,7 @@ func (p *Project) flags(in *inputs, units []module.Unit) map[string][]string {
 	options := func(u module.Unit) map[string]bool {
 		m := map[string]bool{}
 		for i, a := range u.Command {
-			if strings.HasPrefix(a, "-") && a != "-include" && !strings.Contains(a, p.Dir) && i > 0 {
+			if strings.HasPrefix(a, "-") && a != "-include" && !strings.Contains(a, p.Dir) && i > 0 && makesCode(a) {
 				m[a] = true
 			}
 		}
@@ -124,4 +124,13 @@ func (p *Project) flags(in *inputs, units []module.Unit) map[string][]string {
 		slices.Sort(out[u.Name])
 	}
 	return out
+}
+
+// makesCode reports an option that can be why code differs: warnings are not, nor where headers are sought, of
+// which the edits of headers tell.
+func makesCode(option string) bool {
+	if strings.HasPrefix(option, "-Wp,") || strings.HasPrefix(option, "-Wa,") {
+		return true
+	}
+	return !strings.HasPrefix(option, "-W") && !strings.HasPrefix(option, "-I")
 }

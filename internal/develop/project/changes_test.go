@@ -113,3 +113,17 @@ func TestSameConfig(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFlags: which options of the compiler can be why code differs.
+func TestFlags(t *testing.T) {
+	p := at(t, t.TempDir())
+	unit := func(options ...string) module.Unit {
+		return module.Unit{Name: "a.c", Command: append(append([]string{"gcc"}, options...), "-c", p.Dir+"/a.c")}
+	}
+	in := &inputs{pristine: map[string]module.Unit{"a.c": unit("-O2", "-Wall", "-Iold", "-DX=1", "-Wp,-DA")}}
+	got := p.flags(in, []module.Unit{unit("-O1", "-Wextra", "-Wno-unused", "-Inew", "-I", "x", "-DX=1", "-Wa,--noexecstack")})
+	want := []string{"+-O1", "+-Wa,--noexecstack", "--O2", "--Wp,-DA"}
+	if !slices.Equal(got["a.c"], want) {
+		t.Errorf("%q, want %q", got["a.c"], want)
+	}
+}

@@ -28,7 +28,7 @@ func TestCompiledOut(t *testing.T) {
 	tg.Config = filepath.Join(tg.KernelBuild, ".config")
 	write(t, "CONFIG_ON=y\n# CONFIG_OFF is not set\n", tg.Config)
 	write(t, "config KNOWN\n\tbool\n", tg.Source, "kernel/Kconfig.x")
-	write(t, "#ifdef CONFIG_FAR\n#endif\n", tg.Source, "lib/far.c")
+	write(t, "#ifdef CONFIG_FAR\n#define arch_far 1\n#endif\n", tg.Source, "lib/far.c")
 	if err := writeJSONAt(t, p.state(targetFile), tg); err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +73,26 @@ func TestCompiledOut(t *testing.T) {
 					":12-13); define it in the tree"}},
 		{name: "the same, asked for in an expression", core: pre + "int n = IS_ENABLED(CONFIG_MINE);\n", changed: true, refused: []string{
 			core + ":12: CONFIG_MINE is an option that nothing defines, and leaves out what was edited (1 line: "}},
+		{name: "asked for in a condition", core: pre + "#if IS_ENABLED(CONFIG_MINE)\nint n;\n#endif\n", changed: true, refused: []string{
+			core + ":12: CONFIG_MINE is an option that nothing defines, and leaves out what was edited (2 lines: " + core + ":12-13)"}},
+		{name: "what runs without it", core: pre + "int n = !IS_ENABLED(CONFIG_MINE);\n", changed: true},
+		{name: "a file that is not there", core: pre + "#ifdef CONFIG_MINE\n#include \"mine.h\"\nint n;\n#endif\n" +
+			"#ifdef CONFIG_ON\nint m = IS_ENABLED(CONFIG_MINE);\n#endif\n", changed: true, refused: []string{core +
+			":12: CONFIG_MINE is an option that nothing defines, and leaves out what was edited (4 lines: " + core + ":12-14, " + core + ":17)"}},
+		{name: "a macro of the change's own", core: pre + "#ifdef SCHED_MINE\nint n;\n#endif\n", changed: true, refused: []string{core +
+			":12: SCHED_MINE is a macro that nothing defines, and leaves out what was edited (2 lines: " + core + ":12-13); define it in"}},
+		{name: "an option that is none", core: pre + "#if defined(CONFG_ON)\nint n;\n#endif\n", changed: true, refused: []string{core +
+			":12: CONFG_ON is a macro that nothing defines"}},
+		{name: "a macro that the kernel's source knows", core: pre + "#ifdef arch_far\nint n;\n#endif\n", changed: true,
+			warned: []string{core +
+				":12: what was edited in 12-13 (2 lines) is compiled out by #ifdef arch_far in line 12 (arch_far is not defined)"}},
+		{name: "a macro with arguments", core: pre + "#define mine(x) x\n#ifdef mine\nint n;\n#endif\n#ifndef mine\nint m;\n#endif\n",
+			changed: true, warned: []string{core +
+				":16: what was edited in 16-17 (2 lines) is compiled out by #ifndef mine in line 16 (mine is defined)"}},
+		{name: "a compiler's", core: pre + "#ifdef __aarch64__\nint n;\n#endif\n", changed: true, warned: []string{core +
+			":12: what was edited in 12-13 (2 lines) is compiled out by #ifdef __aarch64__"}},
+		{name: "nothing that can be said", core: pre + "#if 0\nint n;\n#endif\n", changed: true, warned: []string{core +
+			":12: what was edited in 12-13 (2 lines) is compiled out by #if 0"}},
 		{name: "one that is on, asked for", core: pre + "int n = IS_ENABLED(CONFIG_ON);\n", changed: true},
 		{name: "one that is missed for another reason", core: pre + "#if defined(CONFIG_OFF) && !defined(CONFIG_MINE)\nint n;\n#endif\n",
 			changed: true,
