@@ -171,12 +171,12 @@ func fits(was, now image.Layout) (used []image.Member, ok bool) {
 	old := map[image.Member]bool{}
 	for _, m := range was.Members {
 		old[m] = true
-		if m.Name != "" && !kept[m] && !spare.MatchString(m.Name) {
+		if m.Name != "" && !kept[m] && !spare.MatchString(m.Name) && !another(m, was.Members, kept) {
 			return nil, false
 		}
 	}
 	for _, m := range now.Members {
-		if m.Name == "" || old[m] || strings.Contains(m.Type, "{") {
+		if m.Name == "" || old[m] || strings.Contains(m.Type, "{") || another(m, was.Members, kept) {
 			continue
 		}
 		for _, w := range was.Members {
@@ -187,6 +187,16 @@ func fits(was, now image.Layout) (used []image.Member, ok bool) {
 		used = append(used, m)
 	}
 	return used, true
+}
+
+// another reports a member that is only another name, in a union, of one that was there and is
+// kept: of the same type, in the same place.
+func another(m image.Member, members []image.Member, kept map[image.Member]bool) bool {
+	return slices.ContainsFunc(members, func(o image.Member) bool {
+		same := o
+		same.Name = m.Name
+		return o.Name != m.Name && o.Name != "" && same == m && kept[o]
+	})
 }
 
 // holds reports a member whose own members follow it.
