@@ -79,7 +79,7 @@ func TestCompareTypes(t *testing.T) {
 		{name: "renamed", from: "int in;", to: "int out;", name2: "struct queue", why: "+ int sub.out at byte 32; - int sub.in at byte 32"},
 		{name: "another name", from: "long load;", to: "union { long mine; long load; };"},
 		{name: "another name, of another type", from: "long load;", to: "union { unsigned long mine; long load; };",
-			name2: "struct queue", why: "+ long unsigned int mine at byte 8; "},
+			name2: "struct queue", why: "+ long unsigned int mine at byte 8)"},
 		{name: "type", from: "long load;", to: "unsigned long load;", name2: "struct queue",
 			why: "load was long int (8 bytes), is long unsigned int (8 bytes)"},
 		{name: "bits", from: "flag : 1", to: "flag : 2", name2: "struct queue",
