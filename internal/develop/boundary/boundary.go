@@ -18,6 +18,7 @@ import (
 
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/image"
+	"plugsched/internal/kernel/symbols"
 )
 
 // Class is the place of a function in the boundary.
@@ -369,7 +370,7 @@ func (d *deriver) collect() error {
 			continue
 		}
 		n := &node{fn: f, decl: d.cfg.Source(f.DeclFile) || side != nil && f.DeclFile == side.File, side: side}
-		n.init = strings.HasPrefix(f.Section, ".init") || strings.HasPrefix(f.Section, ".exit")
+		n.init = symbols.InitSection(f.Section)
 		d.nodes[f] = n
 		d.order = append(d.order, n)
 	}

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"plugsched/internal/kernel/image"
+	"plugsched/internal/kernel/symbols"
 )
 
 // Sidecar is a function that moves although the boundary does not reach it: one of
@@ -360,7 +361,7 @@ func (d *deriver) unnamed() []*Function {
 		r := &Function{Name: f.Name, Base: f.Base, Aliases: f.Aliases, Unit: f.Unit, DeclFile: f.DeclFile, DeclLine: f.DeclLine,
 			Addr: f.Addr, Size: f.Size, Class: External, Inlines: d.inlined(f)}
 		switch {
-		case strings.HasPrefix(f.Section, ".init"), strings.HasPrefix(f.Section, ".exit"):
+		case symbols.InitSection(f.Section):
 			r.Class = Init
 			r.Facts = []Fact{{Kind: "init", Text: "is in " + f.Section + ": it ran at boot and its memory is gone"}}
 		default:

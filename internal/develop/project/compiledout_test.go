@@ -47,6 +47,29 @@ func TestCompiledOut(t *testing.T) {
 	in := &inputs{target: tg, config: &boundary.Config{}, tree: p.tree(tg, p.Dir),
 		pristine: map[string]module.Unit{core: unit(p.state("source"))}}
 	k := bind.NewKernel(arch.X86, &boundary.Boundary{Sources: []string{schedDir}}, nil)
+	// settled is what becomes of the tree as it is, with something else that takes effect or not.
+	settled := func(t *testing.T, changed bool) *bind.Changes {
+		t.Helper()
+		src, err := p.changes(t.Context(), tg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := p.sources(t.Context(), in, []module.Unit{unit(p.Dir)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := k.CompareSources(t.Context(), src, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if changed {
+			c.Changed = []string{"f"}
+		}
+		if err := c.Settle(src, s); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
 
 	for _, tt := range []struct {
 		name, core, header string
@@ -112,24 +135,7 @@ func TestCompiledOut(t *testing.T) {
 				tt.header = "#ifndef _S\n#define _S\n#endif\n"
 			}
 			write(t, tt.header, p.Dir, header)
-			src, err := p.changes(t.Context(), tg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := p.sources(t.Context(), in, []module.Unit{unit(p.Dir)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, err := k.CompareSources(t.Context(), src, s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tt.changed {
-				c.Changed = []string{"f"}
-			}
-			if err := c.Settle(src, s); err != nil {
-				t.Fatal(err)
-			}
+			c := settled(t, tt.changed)
 			var refused []string
 			for _, r := range c.Refusals {
 				refused = append(refused, r.String())
@@ -148,21 +154,7 @@ func TestCompiledOut(t *testing.T) {
 	write(t, pre, p.Dir, core)
 	write(t, "#ifndef _S\n#define _S\n#endif\n", p.Dir, header)
 	write(t, "int lost = 1;\n", p.Dir, "kernel/sched/lost.c")
-	src, err := p.changes(t.Context(), tg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := p.sources(t.Context(), in, []module.Unit{unit(p.Dir)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := k.CompareSources(t.Context(), src, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Settle(src, s); err != nil {
-		t.Fatal(err)
-	}
+	c := settled(t, false)
 	const want = "kernel/sched/lost.c:1: lost.c is changed, but no unit of this kernel's scheduler includes it " +
 		"(kernel/sched/core.c does only on #ifdef CONFIG_OFF, line 3)"
 	if len(c.Refusals) != 1 || !strings.HasPrefix(c.Refusals[0].String(), want) {
