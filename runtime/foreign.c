@@ -38,12 +38,6 @@ static void look_at_class(struct task_struct *p)
 				p->sched_class);
 }
 
-#ifdef PLUGSCHED_SIZE_COPY_PROCESS
-static bool in_copy_process(unsigned long addr)
-{
-	return addr - (unsigned long)copy_process < PLUGSCHED_SIZE_COPY_PROCESS;
-}
-
 /*
  * A word on a stack may be a left-over that leads anywhere, into old stacks with addresses of
  * the module too. A task has a stack, which ends as dup_task_struct() makes it end.
@@ -78,7 +72,7 @@ static void look_at_fork(struct task_struct *p)
 
 	if (!stack || sp < stack || sp >= end || task_curr(p))
 		return;
-	for (word = sp; word < end && !in_copy_process(*word); word++)
+	for (word = sp; word < end && !plugsched_in_copy_process(*word); word++)
 		;
 	if (word == end)
 		return;
@@ -88,11 +82,6 @@ static void look_at_fork(struct task_struct *p)
 		plugsched_found("task %d (%.16s) makes a task with a class of the module's",
 				task_pid_nr(p), p->comm);
 }
-#else
-static void look_at_fork(struct task_struct *p)
-{
-}
-#endif
 
 static void look_at_cpu(const struct rq *rq)
 {

@@ -120,8 +120,6 @@ static int clear_task(struct task_struct *p, void *data)
 	return 0;
 }
 
-#ifdef PLUGSCHED_SIZE_COPY_PROCESS
-
 static unsigned long trace[PLUGSCHED_STACK_DEPTH];	/* guarded by the lock */
 
 static bool in_fork(unsigned int nr)
@@ -129,7 +127,7 @@ static bool in_fork(unsigned int nr)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		if (trace[i] - (unsigned long)copy_process < PLUGSCHED_SIZE_COPY_PROCESS)
+		if (plugsched_in_copy_process(trace[i]))
 			return true;
 	return false;
 }
@@ -216,10 +214,6 @@ static int clear_tasks(void)
 	tracepoint_synchronize_unregister();
 	return err;
 }
-
-#else
-#error "the kernel has no copy_process(): who makes tasks?"
-#endif
 
 static void clear_queues(void)
 {

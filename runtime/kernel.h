@@ -14,6 +14,8 @@
 #include <linux/sysrq.h>
 #include <linux/tracepoint-defs.h>
 
+#include "config.h"
+
 struct cgroup_subsys;
 struct ftrace_ops;
 struct kernel_clone_args;
@@ -90,5 +92,14 @@ extern struct ftrace_ops __rcu *ftrace_ops_list;
 /* kernel/fork.c: for its address. */
 struct task_struct *copy_process(struct pid *pid, int trace, int node,
 				 struct kernel_clone_args *args);
+
+#ifndef PLUGSCHED_SIZE_COPY_PROCESS
+#error "the kernel has no copy_process(): who makes tasks?"
+#endif
+
+static inline bool plugsched_in_copy_process(unsigned long addr)
+{
+	return addr - (unsigned long)copy_process < PLUGSCHED_SIZE_COPY_PROCESS;
+}
 
 #endif /* PLUGSCHED_KERNEL_H */
