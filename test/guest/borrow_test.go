@@ -60,10 +60,11 @@ func withinBudget() bool {
 // A lent guest goes from test to test, as long as each leaves it as it was.
 type lent struct {
 	*vm.Machine
-	kind   string // its configuration, without files
-	state  string // before the first test
-	faults int    // that belong to tests before
-	files  string // of the test that has it
+	kind   string        // its configuration, without files
+	state  string        // before the first test
+	faults int           // that belong to tests before
+	cpu    time.Duration // that was used for tests before
+	files  string        // of the test that has it
 }
 
 var idle struct {
@@ -174,6 +175,11 @@ func lend(kind string) *lent {
 func (g *lent) takeBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
+	defer func() {
+		now := g.CPUTime()
+		spent(t, now-g.cpu)
+		g.cpu = now
+	}()
 	judgeGuest(t, ctx, g.Machine, g.faults, nil)
 	if !t.Failed() && g.Err() == nil {
 		what := g.changed(ctx)

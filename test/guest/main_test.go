@@ -112,8 +112,15 @@ func boot(t *testing.T, change func(*vm.Config), expected ...complaint) *vm.Mach
 	t.Cleanup(func() {
 		judgeGuest(t, context.Background(), m, 0, expected)
 		m.Close()
+		spent(t, m.CPUTime())
 	})
 	return m
+}
+
+// spent notes what a test's guest has used of the host's CPUs, for test/times, which adds
+// up what is said more than once.
+func spent(t *testing.T, cpu time.Duration) {
+	t.Attr("guest-cpu-seconds", fmt.Sprintf("%.1f", cpu.Seconds()))
 }
 
 // start boots a guest that lives as long as a context.
