@@ -32,8 +32,7 @@ func (s *Sources) compiledOut(ctx context.Context, src *edits.Set) (*Changes, er
 		if !s.compiles(d.File) {
 			continue // uncompiled says so
 		}
-		regions, _ := d.Regions(p.live)
-		for _, r := range regions {
+		for _, r := range d.Regions(p.live) {
 			dead = append(dead, r)
 			for _, name := range r.Names {
 				unknown[name] = unknown[name] || !r.Gone
