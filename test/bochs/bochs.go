@@ -10,7 +10,6 @@ package bochs
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,10 +48,9 @@ type Result struct {
 type Run struct {
 	Console []byte
 	Results []Result // of the commands that ended
+	// Panicked says that the kernel gave up before the last one did.
+	Panicked bool
 }
-
-// ErrPanicked is the end of a guest whose kernel gave up.
-var ErrPanicked = errors.New("the guest's kernel panicked")
 
 // The debugger, as which Debian builds bochs, waits for a word.
 const goOn = "continue\n"
@@ -167,7 +165,8 @@ func (c *console) follow(serial io.Reader) error {
 		}
 		switch {
 		case strings.HasPrefix(text, "---[ end Kernel panic"), c.dying && strings.HasPrefix(text, "Rebooting in "):
-			return ErrPanicked
+			c.run.Panicked = true
+			return nil
 		case strings.HasPrefix(text, "Kernel panic - "):
 			c.dying = true
 			c.progress("%s", text)
