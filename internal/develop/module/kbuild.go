@@ -17,9 +17,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 
 	"plugsched"
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/outcome"
 )
 
@@ -30,8 +30,10 @@ type Tree struct {
 	KernelBuild string // what `make -C` takes
 	Common      string // the directory whose include/ the kernel's headers come from
 	Source      string // the kernel's whole source, for the Makefiles of sidecars
-	CC          string // the kernel's compiler
 	Self        string // the plugsched binary, which the build runs as compiler wrapper
+
+	// Env is where the compiler and all other programs run.
+	Env *environment.Environment
 
 	// Module makes THIS_MODULE that of the module. The kernel's own code is built in: for
 	// what is to be equal to it, it is NULL.
@@ -242,12 +244,10 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		// module.
 		"CONFIG_DEBUG_INFO_BTF_MODULES=",
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
-	cmd := exec.CommandContext(ctx, "make", append(args, targets...)...)
+	cmd := t.Env.Command(ctx, "make", append(args, targets...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
-		envCommon+"="+t.Common, envCC+"="+t.CC, envDir+"="+dir, envSource+"="+t.Source, envExport+"="+t.export,
+		envCommon+"="+t.Common, envCC+"="+t.Env.CC, envDir+"="+dir, envSource+"="+t.Source, envExport+"="+t.export,
 		envModule+"="+flag(t.Module), "MAKEFLAGS=", "KBUILD_OUTPUT=")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = log, &tee{log, &out}
 	err = cmd.Run()

@@ -57,6 +57,14 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 		return err
 	}
 	defer unlock()
+	if p.Environment != nil {
+		if err := writeJSON(p.state(envFile), p.Environment); err != nil {
+			return err
+		}
+	}
+	if err := p.inEnvironment(); err != nil {
+		return err
+	}
 	if len(p.Sidecars) == 0 {
 		return p.init(ctx, t)
 	}
@@ -80,7 +88,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err != nil {
 		return err
 	}
-	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, self}, " ")
+	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.CC, p.Environment.Root, self}, " ")
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err

@@ -36,6 +36,11 @@ func (s *store) unpack(ctx context.Context, k kind, debs []download, keep bool) 
 			return fmt.Errorf("unpack %s: %w", filepath.Base(d.path), err)
 		}
 	}
+	if k == kindRoot {
+		if err := x.link(); err != nil {
+			return err
+		}
+	}
 	if lack := slices.IndexFunc(s.required(k), func(p string) bool { return existing(filepath.Join(tmp, p)) == "" }); lack >= 0 {
 		return fmt.Errorf("%s has no %s", filepath.Base(debs[0].path), s.required(k)[lack])
 	}
@@ -66,6 +71,8 @@ func (s *store) required(k kind) []string {
 	case kindHeaders:
 		h := "usr/src/linux-headers-" + s.release
 		return []string{h + "/Makefile", h + "/.config"}
+	case kindRoot:
+		return []string{"usr/bin"}
 	default:
 		return []string{"Makefile", "kernel/sched/core.c"}
 	}
@@ -74,6 +81,8 @@ func (s *store) required(k kind) []string {
 func (s *store) unpackDeb(ctx context.Context, k kind, x *extractor, deb string) error {
 	read := func(r io.Reader) error {
 		switch k {
+		case kindRoot:
+			return x.extract(r, rootFile, "")
 		case kindVmlinux:
 			x.noLinks = true
 			return x.extract(r, s.debugFile, "vmlinux-"+s.release)
@@ -249,6 +258,11 @@ func (x *extractor) extract(r io.Reader, dest func(name string) string, last str
 		if to == "" || to == "." {
 			continue
 		}
+		if h.Typeflag == tar.TypeLink {
+			if h.Linkname = dest(strings.TrimPrefix(path.Clean(h.Linkname), "./")); h.Linkname == "" {
+				return fmt.Errorf("%s: is a link to what is left out", h.Name)
+			}
+		}
 		if err := x.member(tr, h, to); err != nil {
 			return err
 		}
@@ -274,6 +288,8 @@ func (x *extractor) member(r io.Reader, h *tar.Header, to string) error {
 	case tar.TypeSymlink:
 		x.files = append(x.files, fileEntry{to, int64(len(h.Linkname))})
 		return x.root.Symlink(h.Linkname, to)
+	case tar.TypeLink:
+		return x.root.Link(h.Linkname, to)
 	default:
 		return fmt.Errorf("%s: archive member of unexpected type %q", h.Name, h.Typeflag)
 	}
