@@ -20,7 +20,7 @@ import (
 	"plugsched/internal/kernel/fetch"
 )
 
-// Environment is where programs run that are for one kernel. The zero value is this machine,
+// Environment is where programs run that are for one kernel. The zero value, and nil, are this machine,
 // without a compiler.
 type Environment struct {
 	// Suite and Root are the tree of programs; empty for this machine.
@@ -38,7 +38,7 @@ type Environment struct {
 // Command is exec.CommandContext for a program of the environment. Its children end with it.
 func (e *Environment) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	attr := &syscall.SysProcAttr{Setpgid: true}
-	if e.Root != "" {
+	if e != nil && e.Root != "" {
 		attr.Cloneflags = syscall.CLONE_NEWNS
 		if !mayMount() {
 			attr.Cloneflags |= syscall.CLONE_NEWUSER

@@ -113,7 +113,8 @@ func (e *Environment) enterable(ctx context.Context) error {
 }
 
 // general are the packages of the programs that the kernel's build system runs.
-var general = []string{"base-files", "bash", "binutils", "coreutils", "dash", "diffutils", "findutils", "grep", "make", "mawk", "perl-base", "sed"}
+var general = []string{"base-files", "bash", "binutils", "coreutils", "dash", "diffutils",
+	"findutils", "grep", "make", "mawk", "perl-base", "sed"}
 
 // versionRE finds a package's version in what a compiler says of itself, as in
 // "gcc-14 (Debian 14.2.0-19) 14.2.0".

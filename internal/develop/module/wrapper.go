@@ -36,7 +36,8 @@ const (
 
 // wrapperScript keeps the many probes that kbuild makes of the compiler cheap.
 func wrapperScript(t *Tree) string {
-	return fmt.Sprintf("#!/bin/sh\n# SPDX-License-Identifier: BSD-3-Clause\ncase \" $* \" in\n*\" -c \"*) exec '%s' cc \"$@\" ;;\nesac\nexec %s \"$@\"\n", t.Self, t.Env.CC)
+	return fmt.Sprintf("#!/bin/sh\n"+
+		"# SPDX-License-Identifier: BSD-3-Clause\ncase \" $* \" in\n*\" -c \"*) exec '%s' cc \"$@\" ;;\nesac\nexec %s \"$@\"\n", t.Self, t.Env.CC)
 }
 
 // WrapCompiler runs one compiler call of the kernel's build: the hidden command

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/develop/environment"
 )
 
 func write(t *testing.T, path, text string) {
@@ -240,7 +242,7 @@ func TestWrapperScript(t *testing.T) {
 	self := filepath.Join(dir, "a place", "self")
 	write(t, self, "#!/bin/sh\necho self \"$@\"\n")
 	script := filepath.Join(dir, "cc")
-	write(t, script, wrapperScript(&Tree{Self: self, CC: "echo compiler"}))
+	write(t, script, wrapperScript(&Tree{Self: self, Env: &environment.Environment{CC: "echo compiler"}}))
 	for args, want := range map[string]string{"-c a.c": "self cc -c a.c", "-E a.c": "compiler -E a.c", "-cc1 a.c": "compiler -cc1 a.c",
 		"-O2 -c": "self cc -O2 -c"} {
 		out, err := exec.Command(script, strings.Fields(args)...).CombinedOutput()

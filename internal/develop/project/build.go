@@ -124,7 +124,7 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.inEnvironment(); err != nil {
+	if _, err := p.Programs(); err != nil {
 		return nil, err
 	}
 	in.tree = p.tree(in.target, p.Dir)

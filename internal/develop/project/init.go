@@ -62,7 +62,7 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 			return err
 		}
 	}
-	if err := p.inEnvironment(); err != nil {
+	if _, err := p.Programs(); err != nil {
 		return err
 	}
 	if len(p.Sidecars) == 0 {
@@ -109,7 +109,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 		return err
 	}
 	return p.stage("reproduce", "comparing the compiled source with the kernel", key, func() (string, error) {
-		return p.reproduced(t)
+		return p.reproduced(ctx, t)
 	})
 }
 
@@ -195,7 +195,7 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *fetch.Target, cfg *b
 }
 
 // reproduced holds every compiled unit against the kernel.
-func (p *Project) reproduced(t *fetch.Target) (string, error) {
+func (p *Project) reproduced(ctx context.Context, t *fetch.Target) (string, error) {
 	units, err := p.pristine()
 	if err != nil {
 		return "", err
@@ -206,7 +206,7 @@ func (p *Project) reproduced(t *fetch.Target) (string, error) {
 	}
 	var all Reproduction
 	for _, u := range units {
-		r, err := bind.Reproduce(codes, u.Name, u.Object)
+		r, err := p.reproduceUnit(ctx, t, codes, &u)
 		if err != nil {
 			return "", err
 		}
@@ -223,4 +223,23 @@ func (p *Project) reproduced(t *fetch.Target) (string, error) {
 		return "", &MismatchError{all, "another version of the source or of the compiler than the kernel was built with (" + t.Compiler + ")"}
 	}
 	return fmt.Sprintf("%d of %d functions", all.Reproduced, all.Functions), writeJSON(p.state(reproduceFile), all)
+}
+
+// reproduceUnit holds a unit against the kernel. If functions differ, that may be because of
+// where they are: then all of the unit's are compared once more, at the kernel's addresses.
+func (p *Project) reproduceUnit(ctx context.Context, t *fetch.Target, codes *bind.Code, u *module.Unit) (*bind.Reproduction, error) {
+	r, err := bind.Reproduce(codes, u.Name, u.Object)
+	if err != nil || len(r.Mismatches) == 0 {
+		return r, err
+	}
+	placed := u.Object + ".placed"
+	defer os.Remove(placed)
+	if err := module.Place(ctx, p.tree(t, p.state("source")), u, codes.Places(u.Name), placed); err != nil {
+		return nil, err
+	}
+	again, err := bind.Reproduce(codes, u.Name, placed)
+	if err != nil || len(again.Mismatches) >= len(r.Mismatches) {
+		return r, err
+	}
+	return again, nil
 }

@@ -234,23 +234,23 @@ func (p *Project) relocate(units []module.Unit) []module.Unit {
 	return units
 }
 
-// inEnvironment makes programs run where the last Init had them run, unless that is being
-// decided anew.
-func (p *Project) inEnvironment() error {
+// Programs is where programs for the kernel run: as the last Init had them run, unless that is
+// being decided anew.
+func (p *Project) Programs() (*environment.Environment, error) {
 	if p.Environment != nil {
-		return nil
+		return p.Environment, nil
 	}
 	e := &environment.Environment{Self: p.Self}
 	switch err := readJSON(p.state(envFile), e); {
 	case errors.Is(err, os.ErrNotExist):
-		return userError("%s: was made by an older plugsched: run `plugsched init` again", p.Dir)
+		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.Dir)
 	case err != nil:
-		return err
+		return nil, err
 	case e.Gone():
-		return userError("%s: is gone: run `plugsched init` again, which unpacks the programs of %s anew", e.Root, e.Suite)
+		return nil, userError("%s: is gone: run `plugsched init` again, which unpacks the programs of %s anew", e.Root, e.Suite)
 	}
 	p.Environment = e
-	return nil
+	return e, nil
 }
 
 // tree describes the build of a source directory.

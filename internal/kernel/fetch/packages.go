@@ -27,7 +27,7 @@ type Packages struct {
 }
 
 // kindRoot is a tree of programs: see Packages.
-const kindRoot kind = "root"
+const kindRoot kind = "programs"
 
 // Unpack returns the tree, which is made if the cache does not have all of it.
 func (p *Packages) Unpack(ctx context.Context) (root string, err error) {

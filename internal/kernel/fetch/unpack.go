@@ -72,7 +72,7 @@ func (s *store) required(k kind) []string {
 		h := "usr/src/linux-headers-" + s.release
 		return []string{h + "/Makefile", h + "/.config"}
 	case kindRoot:
-		return []string{"usr/bin"}
+		return []string{"bin/sh"}
 	default:
 		return []string{"Makefile", "kernel/sched/core.c"}
 	}
