@@ -58,10 +58,14 @@ func (p *Packages) Unpack(ctx context.Context) (root string, err error) {
 	if ctx, err = inSuite(ctx, f.cache, p.Suite, p.Expired, f.rep); err != nil {
 		return "", err
 	}
+	look := Progress{Step: "look up", Item: "programs of " + p.Suite}
+	f.rep.report(look)
 	debs, err := closure(ctx, p.Suite, p.Names)
 	if err != nil {
 		return "", err
 	}
+	look.Ended = true
+	f.rep.report(look)
 	if err := s.fetch(ctx, &plan{debs: map[kind][]deb{kindRoot: debs}}, []kind{kindRoot}, false); err != nil {
 		return "", spaceError(err, s.dir, 0)
 	}

@@ -87,9 +87,7 @@ func (s *store) unpackDeb(ctx context.Context, k kind, x *extractor, deb string)
 			x.noLinks = true
 			return x.extract(r, s.debugFile, "vmlinux-"+s.release)
 		case kindImage:
-			return x.extract(r, func(name string) string {
-				return s.bootFile(name, "boot", "config-", "vmlinuz-")
-			}, "")
+			return x.extract(r, s.imageFile, "")
 		case kindModules:
 			return x.extract(r, func(name string) string {
 				_, rel, _ := strings.Cut(name, "lib/modules/"+s.release+"/")
@@ -117,6 +115,16 @@ func (s *store) debugFile(name string) string {
 		return file + "-" + s.release
 	}
 	return s.bootFile(name, "usr/lib/debug/boot", "System.map-", "vmlinux-")
+}
+
+// imageFile keeps the boot image and its configuration. In Debian's 7.3 they are beside the
+// modules.
+func (s *store) imageFile(name string) string {
+	dir, file := path.Split(name)
+	if path.Clean(dir) == "usr/lib/modules/"+s.release && (file == "vmlinuz" || file == "config") {
+		return file + "-" + s.release
+	}
+	return s.bootFile(name, "boot", "config-", "vmlinuz-")
 }
 
 // bootFile keeps files of this release with one of the prefixes.
