@@ -30,9 +30,14 @@ Without --release the kernel that runs now is meant. An interrupted init resumes
 
 With --analyze-only only the debug symbols are fetched, of any kernel of which they
 can be had, and only the boundary is derived: enough for the boundary commands, not
-for build. --suite names a suite of Debian to look in instead of the host's packages.`,
+for build. --suite names a suite of Debian to look in instead of the host's packages.
+
+If this machine's compiler is not the one that built the kernel, or the kernel's own tools do
+not run here, programs of the kernel's suite are unpacked into the cache and used; --environment
+names another suite to take them from.`,
 		Example: `  plugsched init work
   plugsched init --release 6.1.0-56-cloud-amd64 work
+  plugsched init --suite trixie --release 6.12.118+deb13-cloud-amd64 work-6.12
   plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
