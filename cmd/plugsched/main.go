@@ -10,6 +10,7 @@ import (
 
 	"plugsched/internal/command/cli"
 	"plugsched/internal/command/operator"
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/guest/agent"
 )
@@ -19,8 +20,14 @@ func main() {
 		agent.Main()
 		return
 	}
-	if len(os.Args) > 1 && os.Args[1] == "cc" {
-		os.Exit(module.WrapCompiler(os.Args[2:]))
+	// What builds run of this program itself, and nobody else.
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "cc":
+			os.Exit(module.WrapCompiler(os.Args[2:]))
+		case environment.EnterCommand:
+			os.Exit(environment.Enter(os.Args[2:]))
+		}
 	}
 	root := developerRoot()
 	root.AddCommand(operator.Commands()...)

@@ -20,6 +20,7 @@ import (
 	"plugsched/internal/develop/project"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/fetch"
+	suites "plugsched/test/kernels"
 )
 
 // shared is what the tests have in common: one working directory with the
@@ -72,8 +73,16 @@ func setUp(ctx context.Context) error {
 	}
 	s.work = filepath.Join(root, "build/test", s.release)
 	fmt.Println("kernel", s.release, "in", s.work)
+	suite, err := suites.Suite(s.release)
+	if err != nil {
+		return err
+	}
+	var suiteFlag []string
+	if suite != "" {
+		suiteFlag = []string{"--suite", suite}
+	}
 	for _, c := range [][]string{
-		slices.Concat([]string{s.tool, "init", "--release", s.release}, strings.Fields(*initFlags), []string{s.work}),
+		slices.Concat([]string{s.tool, "init", "--release", s.release}, suiteFlag, strings.Fields(*initFlags), []string{s.work}),
 		{"git", "-C", s.work, "checkout", "-q", "-f", "-B", "test", "pristine"},
 		{"git", "-C", s.work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(root, "examples/hello.patch")},
 		{s.tool, "build", s.work},

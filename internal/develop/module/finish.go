@@ -8,13 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
 
 	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/environment"
 )
 
 // Undefined lists the undefined symbols of a module, sorted.
@@ -68,7 +68,7 @@ func CheckTargets(ko string, b *boundary.Boundary) error {
 // Finish writes the module to out as it will be loaded: bound, with its description,
 // under its own name, and without the debug information of the runtime. It sets the
 // description's name.
-func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding) error {
+func Finish(ctx context.Context, env *environment.Environment, ko, out string, d *desc.Description, b *Binding) error {
 	image, err := os.ReadFile(ko)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding
 	if err := os.WriteFile(description, text, 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+description,
+	cmd := env.Command(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+description,
 		"--set-section-flags", desc.Section+"=readonly,noload", bound, described)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))

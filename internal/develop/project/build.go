@@ -124,6 +124,9 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := p.Programs(); err != nil {
+		return nil, err
+	}
 	in.tree = p.tree(in.target, p.Dir)
 	in.tree.Module = true
 	b, err := p.Boundary()
@@ -197,7 +200,7 @@ func (p *Project) sourceKey(in *inputs) (string, error) {
 		}
 		files = append(files, below...)
 	}
-	return hashOf(append([]string{self, in.tree.KernelBuild, in.tree.CC}, in.boundary().Sidecars...), files...)
+	return hashOf(append([]string{self, in.tree.KernelBuild, in.tree.Env.CC, in.tree.Env.Root}, in.boundary().Sidecars...), files...)
 }
 
 // sourceDirs are the directories of the tree that can hold source.
@@ -386,7 +389,7 @@ func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string,
 			return "", err
 		}
 		d = p.describe(in, b, binding)
-		size, err := p.write(ctx, ko, d, binding, signer)
+		size, err := p.write(ctx, in, ko, d, binding, signer)
 		if err != nil {
 			return "", err
 		}
@@ -456,11 +459,11 @@ func (p *Project) describe(in *inputs, b *bound, binding *module.Binding) *desc.
 }
 
 // write makes the module final, and leaves it and its description in the working directory.
-func (p *Project) write(ctx context.Context, ko string, d *desc.Description, binding *module.Binding,
+func (p *Project) write(ctx context.Context, in *inputs, ko string, d *desc.Description, binding *module.Binding,
 	signer *module.Signer) (size int64, err error) {
 	tmp := p.Module() + ".tmp"
 	defer os.Remove(tmp) // of which nothing is left once it has been renamed
-	if err := module.Finish(ctx, ko, tmp, d, binding); err != nil {
+	if err := module.Finish(ctx, in.tree.Env, ko, tmp, d, binding); err != nil {
 		return 0, err
 	}
 	if signer != nil {
