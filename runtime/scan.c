@@ -199,6 +199,8 @@ int plugsched_scan_begin(struct plugsched_update *u)
 	u64 start = ktime_get_mono_fast_ns();
 	int err;
 
+	if (plugsched_way != PLUGSCHED_OURS)
+		return 0;
 	err = alloc_scan(u);
 	if (!err)
 		err = tracepoint_probe_register(&__tracepoint_sched_switch, note_switch, u->scan);

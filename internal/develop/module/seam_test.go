@@ -38,13 +38,13 @@ func TestRuntimeSizes(t *testing.T) {
 
 // TestRuntimeArch: the module has the runtime of its own architecture, and of no other.
 func TestRuntimeArch(t *testing.T) {
-	objects, err := copyRuntime(filepath.Join(t.TempDir()), arch.X86)
+	objects, err := copyRuntime(filepath.Join(t.TempDir()), arch.X86, false)
 	if err != nil || !slices.Contains(objects, "plugsched/arch_x86_text.o") || !slices.Contains(objects, "plugsched/main.o") {
 		t.Errorf("%q, %v", objects, err)
 	}
 	other := *arch.X86
 	other.Name = "other"
-	objects, err = copyRuntime(filepath.Join(t.TempDir()), &other)
+	objects, err = copyRuntime(filepath.Join(t.TempDir()), &other, false)
 	if err != nil || slices.ContainsFunc(objects, func(o string) bool { return strings.Contains(o, "arch_") }) ||
 		!slices.Contains(objects, "plugsched/main.o") {
 		t.Errorf("%q, %v", objects, err)
