@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/bench"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/command/operator"
 	"plugsched/internal/develop/module"
@@ -22,6 +23,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "cc" {
 		os.Exit(module.WrapCompiler(os.Args[2:]))
 	}
+	if bench.Invoked() {
+		os.Exit(bench.Inside())
+	}
 	root := developerRoot()
 	root.AddCommand(operator.Commands()...)
 	root.AddCommand(newMan())
@@ -29,5 +33,5 @@ func main() {
 }
 
 func developerRoot() *cobra.Command {
-	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM())
+	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM(), newBench())
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // Before 8.1, QEMU may keep a translation of code that another virtual CPU changed
@@ -17,6 +18,16 @@ import (
 var fixedTranslation = [2]int{8, 1}
 
 var qemuVersion = regexp.MustCompile(`version (\d+)\.(\d+)`)
+
+// Emulator is the first line of what QEMU says of its version.
+func (m *Machine) Emulator() (string, error) {
+	out, err := exec.Command(m.cfg.QEMU, "--version").Output()
+	if err != nil {
+		return "", &InfraError{m.cfg.QEMU + " --version", err}
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return first, nil
+}
 
 // oneThread reports whether all virtual CPUs have to share a host thread.
 func oneThread(qemu string) (bool, error) {

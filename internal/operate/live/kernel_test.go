@@ -147,10 +147,10 @@ func TestParseTimings(t *testing.T) {
 		Clear: 5, Redirect: 6, Rebuild: 7, Finished: 8, Gather: 9, Enter: 10, Leave: 11}
 	text := "direction install\ncpus 4\nthreads 700\nthreads_stopped 12\nscan_ns 1\nstop_machine_ns 2\n" +
 		"gather_ns 9\nenter_ns 10\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\nleave_ns 11\nfinished_boottime_ns 8\n"
-	if diff := cmp.Diff(want, parseTimings(text)); diff != "" {
+	if diff := cmp.Diff(want, ParseTimings(text)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(&Timings{CPUs: 2}, parseTimings("later 5\n\ncpus 2\nclear_ns x\nrebuild_ns\n")); diff != "" {
+	if diff := cmp.Diff(&Timings{CPUs: 2}, ParseTimings("later 5\n\ncpus 2\nclear_ns x\nrebuild_ns\n")); diff != "" {
 		t.Errorf("unknown and damaged lines: %s", diff)
 	}
 	encoded, err := json.Marshal(Status{Active: true, Name: "n", Release: "r", BuildID: "b", Timings: want})

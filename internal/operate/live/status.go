@@ -139,10 +139,11 @@ func (l *Loaded) timings() *Timings {
 	if err != nil || text == "" {
 		return nil
 	}
-	return parseTimings(text)
+	return ParseTimings(text)
 }
 
-func parseTimings(text string) *Timings {
+// ParseTimings reads a module's file timings. What is damaged, or of another version, is left out.
+func ParseTimings(text string) *Timings {
 	t := &Timings{}
 	numbers := map[string]*int64{
 		"scan_ns": &t.Scan, "stop_machine_ns": &t.StopMachine, "gather_ns": &t.Gather, "enter_ns": &t.Enter, "handler_ns": &t.Handler, "leave_ns": &t.Leave,
