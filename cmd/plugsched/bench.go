@@ -22,9 +22,9 @@ import (
 )
 
 func newBench() *cobra.Command {
-	var out, from, against string
+	var out, from, against, qemu string
 	var series []string
-	var repetitions, most int
+	var repetitions, most, cpus int
 	c := &cobra.Command{
 		Use:   "bench [--output DIR] WORKDIR | --from bench.json [--output DIR]",
 		Short: "Measure updates, and how their downtime grows",
@@ -51,6 +51,9 @@ needs: 6 GiB for 30000 processes.`,
 				return cli.Usagef("--series: %w", err)
 			}
 			for i := range chosen {
+				if chosen[i].CPUs != 0 {
+					chosen[i].CPUs = cpus
+				}
 				if chosen[i] = chosen[i].AtMost(most); len(chosen[i].Values) == 0 {
 					return cli.Usagef("--at-most %d leaves nothing of the series %s", most, chosen[i].Name)
 				}
@@ -65,7 +68,7 @@ needs: 6 GiB for 30000 processes.`,
 			if from != "" {
 				r, err = readResult(from)
 			} else {
-				r, err = runBench(c, a[0], &bench.Options{Series: chosen, Repetitions: repetitions}, out)
+				r, err = runBench(c, a[0], &bench.Options{Series: chosen, Repetitions: repetitions, QEMU: qemu}, out)
 			}
 			if err != nil {
 				return err
@@ -87,6 +90,8 @@ needs: 6 GiB for 30000 processes.`,
 	f.StringVar(&against, "against", "", "compare with this bench.json")
 	f.StringSliceVar(&series, "series", nil, "only these, of "+strings.Join(bench.Names(), ", "))
 	f.Var(cli.Int(&repetitions, 9, 1, 1000), "repetitions", "installs and removals for each figure, from 1 to 1000")
+	f.Var(cli.Int(&cpus, 4, 1, 255), "cpus", "virtual CPUs, where these are not what is varied, from 1 to 255")
+	f.StringVar(&qemu, "qemu", "", "the emulator, instead of the usual one: with several CPUs it must be 8.1 or newer")
 	f.Var(cli.Int(&most, 1<<20, 0, 1<<20), "at-most", "leave out what is above this in each series")
 	return c
 }
@@ -138,8 +143,14 @@ func runBench(c *cobra.Command, dir string, o *bench.Options, out string) (*benc
 	r.Command = "plugsched " + strings.Join(os.Args[1:], " ")
 	r.Tool, r.BuildID = version.String(), t.BuildID
 	r.Date, r.Took = began.UTC().Format(time.DateOnly), time.Since(began).Round(time.Second).String()
-	r.HostCPUs = runtime.NumCPU()
+	r.HostCPUs, r.HostLoad = runtime.NumCPU(), hostLoad()
 	return r, nil
+}
+
+// hostLoad is how many tasks wanted to run on this machine in the last 1, 5 and 15 minutes.
+func hostLoad() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	return strings.Join(strings.Fields(string(text))[:min(3, len(strings.Fields(string(text))))], " ")
 }
 
 // runShown shows what is measured.

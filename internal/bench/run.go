@@ -22,6 +22,7 @@ type Options struct {
 	Tool        string // this program
 	Series      []Series
 	Repetitions int
+	QEMU        string // the emulator; the usual one if empty
 	ConsoleLog  string // of the guest that runs; the next one's overwrites it
 	// Say is told what is measured, and Done of a point that is: both may be nil.
 	Say  func(series string, value, done, total int)
@@ -63,7 +64,7 @@ func Run(ctx context.Context, o *Options) (*Result, error) {
 // measure boots a guest for one value: nothing of another's is left in it.
 func measure(ctx context.Context, o *Options, s Series, value int, r *Result) (*Point, error) {
 	m, err := vm.Boot(ctx, vm.Config{
-		Kernel: o.Kernel, CPUs: s.cpusFor(value), MemoryMiB: s.MiB(value), Init: o.Tool, ICount: true, ICountShift: Shift,
+		Kernel: o.Kernel, CPUs: s.cpusFor(value), MemoryMiB: s.MiB(value), Init: o.Tool, QEMU: o.QEMU, ICount: true, ICountShift: Shift,
 		ConsoleLog: o.ConsoleLog, BootTimeout: bootTimeout, HangTimeout: hangTimeout,
 		Files: []vm.File{
 			{GuestPath: insideTool, HostPath: o.Tool, Mode: 0o755},

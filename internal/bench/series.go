@@ -17,7 +17,7 @@ type Series struct {
 // sleepers are what always exists besides what is varied.
 const sleepers = 100
 
-var usualCPUs = 1
+const usualCPUs = 4
 
 // All are the series there are.
 var All = []Series{

@@ -14,7 +14,8 @@ import (
 // while it was translated (accel/tcg: pages were only locked after translation). A
 // CPU can then meet a breakpoint for ever that the kernel has long taken away, which
 // hangs guests that patch code that others run: tracing, static keys. With one host
-// thread for all CPUs nothing is changed during a translation.
+// thread for all CPUs nothing is changed during a translation. The same version shares counted
+// instructions out among the CPUs (StarvesError).
 var fixedTranslation = [2]int{8, 1}
 
 var qemuVersion = regexp.MustCompile(`version (\d+)\.(\d+)`)
