@@ -22,8 +22,8 @@ import (
 )
 
 func newBench() *cobra.Command {
-	var out, from, against, qemu string
-	var series []string
+	var out, against, qemu string
+	var series, from []string
 	var repetitions, most, cpus int
 	c := &cobra.Command{
 		Use:   "bench [--output DIR] WORKDIR | --from bench.json [--output DIR]",
@@ -43,7 +43,7 @@ needs: 6 GiB for 30000 processes.`,
   plugsched bench --from figures/bench.json --against other/bench.json --output figures`,
 		Args: cli.Args(0, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			if (len(a) == 0) == (from == "") {
+			if (len(a) == 0) == (len(from) == 0) {
 				return cli.Usagef("name a WORKDIR to measure, or with --from what was measured")
 			}
 			chosen, err := bench.Choose(series)
@@ -65,8 +65,8 @@ needs: 6 GiB for 30000 processes.`,
 				}
 			}
 			var r *bench.Result
-			if from != "" {
-				r, err = readResult(from)
+			if len(from) > 0 {
+				r, err = readResults(from)
 			} else {
 				r, err = runBench(c, a[0], &bench.Options{Series: chosen, Repetitions: repetitions, QEMU: qemu}, out)
 			}
@@ -86,7 +86,7 @@ needs: 6 GiB for 30000 processes.`,
 	}
 	f := c.Flags()
 	f.StringVarP(&out, "output", "o", "bench", "the directory for what it makes")
-	f.StringVar(&from, "from", "", "measure nothing: take this bench.json")
+	f.StringArrayVar(&from, "from", nil, "measure nothing: take this bench.json; of several the series are put together")
 	f.StringVar(&against, "against", "", "compare with this bench.json")
 	f.StringSliceVar(&series, "series", nil, "only these, of "+strings.Join(bench.Names(), ", "))
 	f.Var(cli.Int(&repetitions, 9, 1, 1000), "repetitions", "installs and removals for each figure, from 1 to 1000")
@@ -104,6 +104,24 @@ func readResult(path string) (*bench.Result, error) {
 	r, err := bench.Parse(text)
 	if err != nil {
 		return nil, &project.Error{Text: path + ": " + err.Error()}
+	}
+	return r, nil
+}
+
+// readResults puts runs of the same together.
+func readResults(paths []string) (*bench.Result, error) {
+	r, err := readResult(paths[0])
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths[1:] {
+		other, err := readResult(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.Merge(other); err != nil {
+			return nil, &project.Error{Text: path + ": " + err.Error()}
+		}
 	}
 	return r, nil
 }

@@ -183,6 +183,30 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestMerge: two runs of the same become one, which has each series once.
+func TestMerge(t *testing.T) {
+	a, b := made(), made()
+	a.Series, b.Series = a.Series[:1], b.Series[1:]
+	if err := a.Merge(b); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(made().Series, a.Series); diff != "" {
+		t.Error(diff)
+	}
+	if err := a.Merge(b); err == nil {
+		t.Error("a series is there twice")
+	}
+	for _, change := range []func(*Result){func(r *Result) { r.BuildID = "x" }, func(r *Result) { r.QEMU = "x" },
+		func(r *Result) { r.Tool = "x" }, func(r *Result) { r.Repetitions++ }} {
+		a, b := made(), made()
+		b.Series = nil
+		change(b)
+		if err := a.Merge(b); err == nil {
+			t.Errorf("what is not the same was merged: %+v", b)
+		}
+	}
+}
+
 func TestChoose(t *testing.T) {
 	if l, err := Choose([]string{"cpus", "threads"}); err != nil || len(l) != 2 || l[0].Name != "cpus" {
 		t.Errorf("%v %v", l, err)

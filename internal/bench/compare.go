@@ -8,6 +8,26 @@ import (
 	"slices"
 )
 
+// Merge adds the series of another run of the same.
+func (r *Result) Merge(other *Result) error {
+	switch {
+	case r.BuildID != other.BuildID || r.QEMU != other.QEMU || r.Tool != other.Tool:
+		return fmt.Errorf("those runs were of different kernels, emulators or tools")
+	case r.Repetitions != other.Repetitions || r.NsPerInstruction != other.NsPerInstruction:
+		return fmt.Errorf("those runs had different repetitions")
+	}
+	for _, s := range other.Series {
+		if r.Find(s.Name) != nil {
+			return fmt.Errorf("both runs have the series %s", s.Name)
+		}
+		r.Series = append(r.Series, s)
+	}
+	r.Command += "; " + other.Command
+	r.Took += ", " + other.Took
+	r.HostLoad += "; " + other.HostLoad
+	return nil
+}
+
 // Comparison is how far two runs of the same are apart.
 type Comparison struct {
 	Date     string       `json:"date"`
