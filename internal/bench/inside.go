@@ -78,7 +78,8 @@ func inside(text string, out io.Writer) (err error) {
 	}
 	runtime.LockOSThread()
 	// Before all others, and what it makes is not.
-	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Nice: -20, Flags: unix.SCHED_FLAG_RESET_ON_FORK}, 0); err != nil {
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Nice: -20, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+	if err := unix.SchedSetAttr(0, attr, 0); err != nil {
 		return fmt.Errorf("sched_setattr: %w", err)
 	}
 	image, err := os.ReadFile(insideModule)

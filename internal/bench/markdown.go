@@ -33,8 +33,8 @@ instructions in a nanosecond, waits for memory, and its CPUs work at the same ti
 // Markdown writes the result as a page of the documentation.
 func (r *Result) Markdown(to io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.QEMU, r.Tool, r.Repetitions, r.Repetitions, r.HostCPUs, r.HostLoad, r.Took,
-		r.NsPerInstruction)
+	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.QEMU, r.Tool, r.Repetitions, r.Repetitions,
+		r.HostCPUs, r.HostLoad, r.Took, r.NsPerInstruction)
 	if claims := r.Claims(); len(claims) > 0 {
 		b.WriteString("## In short\n\n")
 		for _, c := range claims {
@@ -66,8 +66,8 @@ func (r *Result) parts(b *strings.Builder) {
 | leave | that | all CPUs have left |
 
 `)
-	fmt.Fprintf(b, "Of each update they add up to the stop: there is no rest. Of the medians below, the sum of the parts differs from the stop\nby %.1f %% at most.\n\n",
-		100*r.Worst())
+	fmt.Fprintf(b, "Of each update they add up to the stop: there is no rest. Of the medians below, the sum of the parts differs from\n"+
+		"the stop by %.1f %% at most.\n\n", 100*r.Worst())
 	if len(r.Series) == 0 || len(r.Series[0].Points) == 0 {
 		return
 	}
@@ -93,16 +93,17 @@ func (s *SeriesResult) markdown(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%s %s\n\n", s.Growth(), s.Why())
 	if s.Name == "threads" {
-		b.WriteString("`serial`: one CPU inspects all stacks in the stop and looks each address up in a list from its beginning, as kpatch did. " +
-			"`parallel`: all CPUs\ninspect all stacks in the stop, with a binary search, and each finds what it has queued among all tasks, as the paper does. " +
-			"Both\nwith our unwinder, and all else the same.\n\n")
+		b.WriteString("`serial`: one CPU inspects all stacks in the stop and looks each address up in a list from its beginning, as kpatch did.\n" +
+			"`parallel`: all CPUs inspect all stacks in the stop, with a binary search, and each finds what it has queued among all\n" +
+			"tasks, as the paper does. Both with our unwinder, and all else the same.\n\n")
 	}
-	fmt.Fprintf(b, "| %s | | | stop (least – greatest) | %s | inspected in the stop | before it |\n|%s\n", s.What, strings.Join(Parts, " | "),
-		strings.Repeat(" --- |", 6+len(Parts)))
+	fmt.Fprintf(b, "| %s | | | stop (least – greatest) | %s | inspected in the stop | before it |\n|%s\n",
+		s.What, strings.Join(Parts, " | "), strings.Repeat(" --- |", 6+len(Parts)))
 	for _, p := range s.Points {
 		for _, row := range p.Rows {
 			f := row.Figures
-			fmt.Fprintf(b, "| %d | %s | %s | %s (%s – %s) |", p.Value, row.Way, row.Direction, micro(f[Stop].Median), micro(f[Stop].Min), micro(f[Stop].Max))
+			fmt.Fprintf(b, "| %d | %s | %s | %s (%s – %s) |", p.Value, row.Way, row.Direction,
+				micro(f[Stop].Median), micro(f[Stop].Min), micro(f[Stop].Max))
 			for _, part := range Parts {
 				fmt.Fprintf(b, " %s |", micro(f[part].Median))
 			}
@@ -117,8 +118,9 @@ func (r *Result) compared(b *strings.Builder) {
 	if c == nil {
 		return
 	}
-	fmt.Fprintf(b, "## The same again\n\nThe run was made twice (the other on %s, with a load of %s when it ended). How far the medians of the two are apart,\n"+
-		"in percent of the stop, over %d rows:\n\n| Figure | Median | Greatest | Where |\n| --- | --- | --- | --- |\n", c.Date, c.HostLoad, c.Points)
+	fmt.Fprintf(b, "## The same again\n\nThe run was made twice (the other on %s, with a load of %s when it ended). How far the medians of\n"+
+		"the two are apart, in percent of the stop, over %d rows:\n\n| Figure | Median | Greatest | Where |\n| --- | --- | --- | --- |\n",
+		c.Date, c.HostLoad, c.Points)
 	for _, d := range c.Figures {
 		fmt.Fprintf(b, "| %s | %.2f | %.2f | %s |\n", d.Figure, 100*d.Median, 100*d.Max, d.Where)
 	}

@@ -137,7 +137,8 @@ func (s *SeriesResult) Lines(direction string) template.HTML {
 			if r := s.Points[i].Row(w, direction); r != nil {
 				v := r.Figures[Stop].Median
 				points = append(points, fmt.Sprintf("%.1f,%.1f", p.x(i), y(float64(v))))
-				fmt.Fprintf(&p.b, `<circle class="w%d" cx="%.1f" cy="%.1f" r="3.5"><title>%s: %s µs</title></circle>`, w, p.x(i), y(float64(v)), w, micro(v))
+				fmt.Fprintf(&p.b, `<circle class="w%d" cx="%.1f" cy="%.1f" r="3.5"><title>%s: %s µs</title></circle>`,
+					w, p.x(i), y(float64(v)), w, micro(v))
 			}
 		}
 		fmt.Fprintf(&p.b, `<polyline class="w%d" points="%s"/>`, w, strings.Join(points, " "))
