@@ -19,7 +19,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet test-ibt fuzz lint clean
+.PHONY: test-all all build man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet test-ibt fuzz lint clean
 
 all: build
 
@@ -48,6 +48,14 @@ soak: setup build
 # Size and downtime of examples/; the figures go into examples/README.md.
 examples: setup build
 	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
+
+# What an update takes and what that depends on; docs/operate/performance.md is written.
+bench: setup build
+	@test -n "$(RELEASE)" || { echo "of which kernel? make bench RELEASE=6.1.0-57-cloud-amd64"; exit 2; }
+	NEWER_QEMU=1 ./scripts/setup
+	bin/plugsched init --release $(RELEASE) build/bench/work
+	bin/plugsched bench --qemu build/tools/qemu/usr/bin/qemu-system-x86_64 --output build/bench $(BENCHFLAGS) build/bench/work
+	cp build/bench/bench.md docs/operate/performance.md
 
 # What a change has to pass. Of the Debian guests and the kernels, those that fit into half
 # an hour; no example, no fleet, no soak. It ends, also when it fails, with a table of where

@@ -54,6 +54,7 @@ var errorCases = map[string]struct {
 	"guest/vm.GuestError":            {&vm.GuestError{Errno: syscall.ENOENT}, outcome.Precondition},
 	"guest/vm.InfraError":            {&vm.InfraError{Err: fs.ErrNotExist}, outcome.Failed},
 	"guest/vm.KernelFault":           {&vm.KernelFault{Faults: make([]vm.Fault, 1)}, outcome.Fault},
+	"guest/vm.StarvesError":          {&vm.StarvesError{}, outcome.Precondition},
 	"guest/vm.TimeoutError":          {&vm.TimeoutError{}, outcome.Failed},
 	"guest/vm/wire.DamageError":      {&wire.DamageError{}, outcome.Failed},
 	"kernel/fetch.MismatchError":     {&fetch.MismatchError{}, outcome.Precondition},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/bench"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/command/operator"
 	"plugsched/internal/develop/environment"
@@ -29,6 +30,9 @@ func main() {
 			os.Exit(environment.Enter(os.Args[2:]))
 		}
 	}
+	if bench.Invoked() {
+		os.Exit(bench.Inside())
+	}
 	root := developerRoot()
 	root.AddCommand(operator.Commands()...)
 	root.AddCommand(newMan())
@@ -36,5 +40,5 @@ func main() {
 }
 
 func developerRoot() *cobra.Command {
-	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM())
+	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM(), newBench())
 }

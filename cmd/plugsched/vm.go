@@ -41,7 +41,7 @@ kernel complained.`,
 				return err
 			}
 			if t.Vmlinuz == "" {
-				return &project.Error{Text: t.Release + ": no boot image is known: name it with `plugsched init --vmlinuz`"}
+				return noImage(t.Release)
 			}
 			cfg.Kernel = t.Vmlinuz
 			if cfg.Files, err = ownFiles(module); err != nil {
@@ -62,6 +62,10 @@ kernel complained.`,
 	f.StringVar(&cfg.ConsoleLog, "console", "", "keep the console log here")
 	c.MarkFlagsMutuallyExclusive("dir", "release")
 	return c
+}
+
+func noImage(release string) error {
+	return &project.Error{Text: release + ": no boot image is known: name it with `plugsched init --vmlinuz`"}
 }
 
 // vmTarget finds the kernel, and the module when there is one.

@@ -66,19 +66,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 			return nil, err
 		}
 	}
-	units, err := p.compile(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	bound, err := p.bind(ctx, in, units)
-	if err != nil {
-		return nil, err
-	}
-	ko, err := p.link(ctx, in, bound)
-	if err != nil {
-		return nil, err
-	}
-	d, err := p.finish(ctx, in, bound, ko, signer)
+	d, err := p.make(ctx, in, signer, product{module: p.Module(), description: p.Description()})
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +75,29 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 		return nil, err
 	}
 	return &Built{d, packages}, nil
+}
+
+// product is where a module goes, and whether it is one for benchmarks.
+type product struct {
+	module, description string
+	bench               bool
+}
+
+// make makes a module from the developer's tree.
+func (p *Project) make(ctx context.Context, in *inputs, signer *module.Signer, out product) (*desc.Description, error) {
+	units, err := p.compile(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := p.bind(ctx, in, units)
+	if err != nil {
+		return nil, err
+	}
+	ko, err := p.link(ctx, in, bound, out.bench)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(ctx, in, bound, ko, signer, out)
 }
 
 // inputs are what a build works from besides the developer's source: what init left, and
@@ -369,11 +380,15 @@ func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 }
 
 // link links the module with the runtime, and returns the path of what is not final yet.
-func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
+func (p *Project) link(ctx context.Context, in *inputs, b *bound, bench bool) (ko string, err error) {
+	dir := "module"
+	if bench {
+		dir = "module-bench"
+	}
 	err = p.stage("link", "linking the module", "", func() (string, error) {
-		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
+		ko, err = module.Link(ctx, in.tree, p.state(dir), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
 			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types, Holes: b.Holes,
-			Features: b.wishes.Features, Values: b.values})
+			Features: b.wishes.Features, Values: b.values, Bench: bench})
 		return module.Name + ".ko", err
 	})
 	return ko, err
@@ -382,14 +397,14 @@ func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, er
 // finish works out where every undefined symbol of the module is, and makes the
 // module final.
 func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string,
-	signer *module.Signer) (d *desc.Description, err error) {
+	signer *module.Signer, out product) (d *desc.Description, err error) {
 	err = p.stage("finish", "binding to the kernel", "", func() (string, error) {
 		binding, err := bindModule(in, b, ko)
 		if err != nil {
 			return "", err
 		}
 		d = p.describe(in, b, binding)
-		size, err := p.write(ctx, in, ko, d, binding, signer)
+		size, err := p.write(ctx, in, ko, d, binding, signer, out)
 		if err != nil {
 			return "", err
 		}
@@ -458,10 +473,10 @@ func (p *Project) describe(in *inputs, b *bound, binding *module.Binding) *desc.
 	return d
 }
 
-// write makes the module final, and leaves it and its description in the working directory.
+// write makes the module final, and writes it and its description.
 func (p *Project) write(ctx context.Context, in *inputs, ko string, d *desc.Description, binding *module.Binding,
-	signer *module.Signer) (size int64, err error) {
-	tmp := p.Module() + ".tmp"
+	signer *module.Signer, out product) (size int64, err error) {
+	tmp := out.module + ".tmp"
 	defer os.Remove(tmp) // of which nothing is left once it has been renamed
 	if err := module.Finish(ctx, in.tree.Env, ko, tmp, d, binding); err != nil {
 		return 0, err
@@ -475,13 +490,13 @@ func (p *Project) write(ctx context.Context, in *inputs, ko string, d *desc.Desc
 	if err != nil {
 		return 0, err
 	}
-	if err := durable.WriteFile(p.Description(), text, 0o644); err != nil {
+	if err := durable.WriteFile(out.description, text, 0o644); err != nil {
 		return 0, err
 	}
-	if err := durable.Replace(tmp, p.Module()); err != nil {
+	if err := durable.Replace(tmp, out.module); err != nil {
 		return 0, err
 	}
-	st, err := os.Stat(p.Module())
+	st, err := os.Stat(out.module)
 	if err != nil {
 		return 0, err
 	}

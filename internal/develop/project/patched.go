@@ -74,7 +74,7 @@ func (p *Project) copyTo(ctx context.Context, dir string) error {
 		args := []string{"-a", "-t", to, "--"}
 		for _, e := range entries {
 			name := e.Name()
-			built := slices.Contains([]string{lockFile, editedFile, "edited", "edited-sidecar", "module"}, name) ||
+			built := slices.Contains([]string{lockFile, editedFile, "edited", "edited-sidecar", "module", "module-bench"}, name) ||
 				strings.HasPrefix(name, patchedPrefix)
 			if from == p.Dir && name != stateDir || from != p.Dir && !built {
 				args = append(args, filepath.Join(from, name))

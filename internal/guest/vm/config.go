@@ -138,6 +138,9 @@ func (c *Config) complete() (*arch.Arch, error) {
 	}
 	setDefault(&c.ICountShift, icountShift)
 	setDefault(&c.CPUs, 4)
+	if c.ICount && c.CPUs > 1 && c.oneThread {
+		return nil, &StarvesError{c.QEMU}
+	}
 	setDefault(&c.Sockets, 1)
 	if c.CPUs%c.Sockets != 0 {
 		return nil, fmt.Errorf("%d CPUs in %d sockets", c.CPUs, c.Sockets)
