@@ -57,6 +57,11 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 		return err
 	}
 	defer unlock()
+	return p.initClaimed(ctx, t)
+}
+
+// initClaimed is Init of a directory that is locked.
+func (p *Project) initClaimed(ctx context.Context, t *fetch.Target) error {
 	if len(p.Sidecars) == 0 {
 		return p.init(ctx, t)
 	}
