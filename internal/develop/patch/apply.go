@@ -179,7 +179,7 @@ func (t *Text) section(at int) string {
 func (t *Text) Only(h *Hunk) bool { return t.only(h.side('+')) || t.only(h.side('-')) }
 
 func (t *Text) only(was []string) bool {
-	const enough = 4
+	const enough = 3
 	told, n := 0, 0
 	for _, l := range was {
 		if len(strings.TrimSpace(l)) > 1 {

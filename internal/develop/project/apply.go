@@ -138,8 +138,9 @@ func (p *Project) committed(ctx context.Context, patches []*patch.Patch, options
 	if err != nil || out == "" {
 		return err
 	}
-	first, _, _ := strings.Cut(strings.TrimLeft(out, " ?MADRCU"), "\n")
-	return userError("%s: %s has changes that are not committed: commit or stash them first", p.Dir, first)
+	first, _, _ := strings.Cut(out, "\n")
+	_, file, _ := strings.Cut(first, " ") // behind the letters of its state
+	return userError("%s: %s has changes that are not committed: commit or stash them first", p.Dir, strings.TrimSpace(file))
 }
 
 // series begins with patches for a tree.
@@ -167,19 +168,22 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 		if err := s.write(); err != nil {
 			return nil, err
 		}
-		j = nil
-		if !s.changes() {
+		// With another boundary there is nothing to hold it against.
+		if j = nil; !s.changes() || s.files[configFile] != nil {
 			break
 		}
+		incomplete := s.lacking()
 		var err error
 		if j, err = s.p.judge(ctx); err != nil {
 			return nil, err
 		}
-		j.refusals = slices.DeleteFunc(j.refusals, s.told)
-		refused, rest := s.refuse(j.refusals)
-		if len(j.refusals) == 0 {
+		if !partial {
+			j.refusals = slices.DeleteFunc(j.refusals, s.told)
+		}
+		if len(j.refusals) == 0 || !partial && incomplete && j.output != "" {
 			break
 		}
+		refused, rest := s.refuse(j.refusals)
 		if !partial {
 			if len(rest) > 0 || len(refused) == 0 {
 				a := s.report(j)
@@ -305,8 +309,11 @@ func (s *series) report(j *judgement) *Application {
 		a.Patches = append(a.Patches, r)
 	}
 	switch {
-	case j == nil:
+	case j == nil && !s.changes():
 		a.Notes = append(a.Notes, "nothing of it changes the scheduler's source here")
+	case j == nil:
+	case j.output != "" && s.lacking():
+		a.Notes = append(a.Notes, "what applies does not compile without the rest: "+unexplained(j, nil, false))
 	case j.output == "" && !j.effect && len(j.refusals) == 0:
 		a.Notes = append(a.Notes, "nothing of it takes effect on this kernel: `plugsched build` refuses a tree that has no other change")
 	}

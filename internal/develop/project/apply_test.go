@@ -12,6 +12,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/symbols"
@@ -186,6 +187,11 @@ func TestVerdicts(t *testing.T) {
 		if first.Verdict != tt.want || !strings.Contains(first.String(), tt.says) {
 			t.Errorf("%s: %s %s, want %s and %q", tt.name, first.Verdict, &first, tt.want, tt.says)
 		}
+		for _, part := range r.Parts {
+			if part.Verdict == "" {
+				t.Errorf("%s: %s has no verdict", tt.name, &part)
+			}
+		}
 		if needs := first.Verdict.lacks(); r.Whole == needs || needs && first.Do == "" {
 			t.Errorf("%s: whole %v, do %q", tt.name, r.Whole, first.Do)
 		}
@@ -330,5 +336,15 @@ func TestRefusedAs(t *testing.T) {
 		if got := strings.Join(x.Sidecars, " ") + x.Setting; x.Verdict != tt.want || got != tt.also {
 			t.Errorf("%s: %s, %q", tt.r.Class, x.Verdict, got)
 		}
+	}
+}
+
+// TestCopyBelow: what a copy for trying has made itself is not looked for in the one that it is a copy of.
+func TestCopyBelow(t *testing.T) {
+	p := &Project{Dir: "/w/.plugsched/patched-1"}
+	units := p.relocate([]module.Unit{{Object: "/w/.plugsched/pristine/a.o"}, {Object: "/w/.plugsched/patched-1/.plugsched/sidecar/b.o"}})
+	if units[0].Object != "/w/.plugsched/patched-1/.plugsched/pristine/a.o" ||
+		units[1].Object != "/w/.plugsched/patched-1/.plugsched/sidecar/b.o" {
+		t.Errorf("%+v", units)
 	}
 }

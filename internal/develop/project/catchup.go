@@ -36,6 +36,9 @@ func (p *Project) CatchUp(ctx context.Context, source string, o ApplyOptions) (*
 		return nil, userError("%s: is Linux %s, of another series than %s: `plugsched apply` takes single changes of such a kernel", source,
 			to, t.Release)
 	}
+	if fetch.CompareVersions(from, to) > 0 {
+		return nil, userError("%s: is Linux %s, and the kernel at hand is later: %s", source, to, from)
+	}
 	pt, files, err := p.difference(ctx, t.Source, source)
 	if err != nil {
 		return nil, err

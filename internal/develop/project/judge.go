@@ -110,12 +110,10 @@ func (s *series) blamed(r *bind.Refusal) []*piece {
 	if out := pick(func(x *piece) bool { return here(x) && x.place.From-around <= r.Line && r.Line <= x.place.To+around }); out != nil {
 		return out
 	}
-	names := namesRE.FindAllString(r.Name+" "+quoted(r.Why), -1)
+	names := slices.DeleteFunc(namesRE.FindAllString(r.Name+" "+quoted(r.Why), -1), func(n string) bool { return n == "struct" || n == "it" })
 	edited := func(x *piece) bool {
-		return slices.ContainsFunc(names, func(n string) bool {
-			word := regexp.MustCompile(`\b` + n + `\b`)
-			return n != "struct" && n != "it" && (slices.ContainsFunc(x.hunk.Edits('+'), word.MatchString) ||
-				slices.ContainsFunc(x.hunk.Edits('-'), word.MatchString))
+		return slices.ContainsFunc(slices.Concat(x.hunk.Edits('+'), x.hunk.Edits('-')), func(l string) bool {
+			return slices.ContainsFunc(namesRE.FindAllString(l, -1), func(w string) bool { return slices.Contains(names, w) })
 		})
 	}
 	if out := pick(func(x *piece) bool { return here(x) && edited(x) }); out != nil {

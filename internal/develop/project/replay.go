@@ -182,7 +182,7 @@ func (s *series) of(p *patch.Patch, f *patch.File) (out []*piece, err error) {
 		out = []*piece{{Part: Part{File: f.Path()}}}
 	}
 	for _, h := range f.Hunks {
-		if len(out) > 0 && out[0].hunk == nil {
+		if !ours || len(out) > 0 && out[0].hunk == nil {
 			break
 		}
 		x := &piece{Part: Part{File: f.Path()}, hunk: h}

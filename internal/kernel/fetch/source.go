@@ -53,6 +53,9 @@ func Later(ctx context.Context, release string) (string, error) {
 	return NewestIn(ctx, flavour, series(release))
 }
 
+// CompareVersions orders versions of kernels and packages.
+func CompareVersions(a, b string) int { return compareVersions(a, b) }
+
 // Series returns "6.1" for "6.1.0-56-cloud-amd64", or for "6.1.192".
 func Series(version string) string { return series(version) }
 
