@@ -90,29 +90,6 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 	return a, p.commitAll(ctx, s, a)
 }
 
-// scratch is a copy of the working directory, for trying.
-func (p *Project) scratch(ctx context.Context) (q *Project, remove func(), err error) {
-	c := *p
-	left, err := filepath.Glob(p.state(patchedPrefix + "*")) // by one that was killed: who has the lock is alone here
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, dir := range left {
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, nil, err
-		}
-	}
-	if c.Dir, err = os.MkdirTemp(p.state(), patchedPrefix); err != nil {
-		return nil, nil, err
-	}
-	remove = func() { os.RemoveAll(c.Dir) }
-	if err := p.copyTo(ctx, c.Dir); err != nil {
-		remove()
-		return nil, nil, err
-	}
-	return &c, remove, nil
-}
-
 // committed refuses to touch files with changes that are not committed, or that somebody merges.
 func (p *Project) committed(ctx context.Context, patches []*patch.Patch, options bool) error {
 	if made, err := p.revision(ctx, "HEAD"); err != nil || made == "" {
@@ -149,9 +126,7 @@ func (p *Project) series(t *fetch.Target, patches []*patch.Patch, options string
 	if err != nil {
 		return nil, err
 	}
-	s := &series{p: p, target: t, kernel: in.kernel, patches: patches, options: options}
-	s.other = s.outside
-	return s, nil
+	return &series{p: p, target: t, kernel: in.kernel, patches: patches, options: options}, nil
 }
 
 // decide finds out what can be applied: by the text, then by compiling it. With partial it leaves out what cannot
@@ -184,6 +159,7 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 			break
 		}
 		refused, rest := s.refuse(j.refusals)
+		s.rest = rest
 		if !partial {
 			if len(rest) > 0 || len(refused) == 0 {
 				a := s.report(j)
@@ -316,6 +292,9 @@ func (s *series) report(j *judgement) *Application {
 		a.Notes = append(a.Notes, "what applies does not compile without the rest: "+unexplained(j, nil, false))
 	case j.output == "" && !j.effect && len(j.refusals) == 0:
 		a.Notes = append(a.Notes, "nothing of it takes effect on this kernel: `plugsched build` refuses a tree that has no other change")
+	}
+	for _, r := range s.rest {
+		a.Notes = append(a.Notes, "build refuses: "+r.String())
 	}
 	if slices.ContainsFunc(s.changed, func(m map[string]patch.Version) bool { _, ok := m[configFile]; return ok }) {
 		a.Notes = append(a.Notes, configFile+" changes: run `plugsched init` again")

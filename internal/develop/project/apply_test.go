@@ -101,7 +101,6 @@ func ready(t *testing.T, p *Project, patches ...string) *series {
 	}
 	b := &boundary.Boundary{Functions: []*boundary.Function{{Name: "first", Base: "first", DeclFile: "kernel/sched/core.c"}}}
 	s := &series{p: p, target: target, kernel: bind.NewKernel(a, b, &symbols.Table{Symbols: syms})}
-	s.other = s.outside
 	for i, text := range patches {
 		files, err := patch.Parse("p", text, 1)
 		if err != nil {

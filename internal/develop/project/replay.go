@@ -48,10 +48,10 @@ type series struct {
 	// was are the texts of the copy's files that were written, as they were before; nil for none.
 	was map[string]*string
 
-	files   map[string]*content                 // that have been touched
-	changed []map[string]patch.Version          // by each patch
-	gone    []map[string]bool                   // files that it removes
-	other   func(*patch.File) ([]*piece, error) // judges a file that the tree does not have
+	files   map[string]*content        // that have been touched
+	changed []map[string]patch.Version // by each patch
+	gone    []map[string]bool          // files that it removes
+	rest    []bind.Refusal             // of a build, about no piece in particular
 }
 
 // tree returns a file of the tree as it is by now, nil if there is none.
@@ -168,7 +168,7 @@ func (s *series) of(p *patch.Patch, f *patch.File) (out []*piece, err error) {
 	}
 	switch {
 	case !ours:
-		if out, err = s.other(f); err != nil {
+		if out, err = s.outside(f); err != nil {
 			return nil, err
 		}
 		for _, x := range out {
