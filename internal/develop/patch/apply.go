@@ -66,12 +66,17 @@ func (t *Text) Put(h *Hunk) (*Place, error) {
 		want++ // diff names the line before
 	}
 	at, ok := t.find(was, want, h)
+	fresh := h.Old == 0 && len(was) == 0 && len(t.lines) > 0 // a new file, and there is one
+	ok = ok && !fresh
 	if done, there := t.find(is, h.New-1, h); there && len(is) > 0 && (!ok || distance(done, h.New-1) < distance(at, want)) {
 		p := &Place{Hunk: h, Already: true}
 		p.From, p.To = h.edited(done + 1)
 		return p, nil
 	}
-	if !ok {
+	switch {
+	case fresh:
+		return nil, &MismatchError{Line: 1, Expected: "an empty file", Found: strings.TrimSpace(t.lines[0])}
+	case !ok:
 		return nil, t.mismatch(was, want)
 	}
 	t.lines = slices.Replace(t.lines, at, at+len(was), is...)

@@ -190,6 +190,8 @@ func TestPut(t *testing.T) {
 		{"nothing like it", "1\n2\n3\n", hunk, "", `0: nothing here is like what the patch expects ("a")`},
 		{"at the end", "a\nb\n", hunk, "", `3: the patch expects "d" where the file ends`},
 		{"into nothing", "", "@@ -0,0 +1,2 @@\n+x\n+y\n", "x\ny\n", ""},
+		{"into something", "a\n", "@@ -0,0 +1,2 @@\n+x\n+y\n", "", `1: the patch expects "an empty file", and here is "a"`},
+		{"into the same", "x\ny\n", "@@ -0,0 +1,2 @@\n+x\n+y\n", "already", ""},
 		{"without surroundings", "a\nb\n", "@@ -1,0 +2 @@\n+x\n", "a\nx\nb\n", ""},
 		{"no end of line", "a", "@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+b\n", "b\n", ""},
 		{"a line that repeats", "a\na\na\n", "@@ -1,3 +1,4 @@\n a\n+a\n a\n a\n", "a\na\na\na\n", ""},
