@@ -40,5 +40,6 @@ func main() {
 }
 
 func developerRoot() *cobra.Command {
-	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newBuild(), newVM(), newBench())
+	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newApply(), newCatchUp(),
+		newBuild(), newVM(), newBench())
 }

@@ -259,7 +259,7 @@ func (p *preprocessor) unseen(r *edits.Region) Refusal {
 	if len(states) > 0 {
 		why += " (" + strings.Join(states, ", ") + ")"
 	}
-	return Refusal{Class: CompiledOut, Name: name + " (" + counted(r.Lines, "line") + ")", File: r.File, Line: r.From,
+	return Refusal{Class: CompiledOut, Name: name + " (" + counted(r.Lines, "line") + ")", File: r.File, Line: r.From, To: r.To, Gone: r.Gone,
 		Why: why + ": the change has no effect on this kernel", Do: "leave it out, or make it where this kernel's configuration compiles it"}
 }
 

@@ -115,6 +115,14 @@ type inputs struct {
 func (in *inputs) boundary() *boundary.Boundary { return in.kernel.Boundary }
 
 func (p *Project) inputs(ctx context.Context) (*inputs, error) {
+	return p.basis(func(in *inputs, release string) (err error) {
+		in.about, err = p.about(ctx, in.config, release)
+		return err
+	})
+}
+
+// basis are the inputs but for what is said about a module; also, if not nil, is called before the large ones are read.
+func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, error) {
 	in := &inputs{pristine: map[string]module.Unit{}}
 	err := p.complete()
 	if err != nil {
@@ -154,8 +162,10 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 			in.pristine[u.Name] = u
 		}
 	}
-	if in.about, err = p.about(ctx, in.config, b.Release); err != nil {
-		return nil, err
+	if also != nil {
+		if err := also(in, b.Release); err != nil {
+			return nil, err
+		}
 	}
 	syms, err := p.symbols()
 	if err != nil {

@@ -62,6 +62,11 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 			return err
 		}
 	}
+	return p.initClaimed(ctx, t)
+}
+
+// initClaimed is Init of a directory that is locked.
+func (p *Project) initClaimed(ctx context.Context, t *fetch.Target) error {
 	if _, err := p.Programs(); err != nil {
 		return err
 	}

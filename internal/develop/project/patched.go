@@ -29,14 +29,11 @@ func (p *Project) BuildPatched(ctx context.Context, patches []string) (*Built, e
 			return nil, err
 		}
 	}
-	q := *p
-	if q.Dir, err = os.MkdirTemp(p.state(), patchedPrefix); err != nil {
+	q, remove, err := p.scratch(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(q.Dir)
-	if err := p.copyTo(ctx, q.Dir); err != nil {
-		return nil, err
-	}
+	defer remove()
 	for i, path := range patches {
 		if err := q.apply(ctx, path, texts[i]); err != nil {
 			return nil, err
@@ -60,6 +57,29 @@ func (p *Project) BuildPatched(ctx context.Context, patches []string) (*Built, e
 
 // patchedPrefix begins the names of the copies, of which one can be left when a machine goes down.
 const patchedPrefix = "patched-"
+
+// scratch is a copy of the working directory, for trying.
+func (p *Project) scratch(ctx context.Context) (q *Project, remove func(), err error) {
+	c := *p
+	left, err := filepath.Glob(p.state(patchedPrefix + "*")) // by one that was killed: who has the lock is alone here
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.Dir, err = os.MkdirTemp(p.state(), patchedPrefix); err != nil {
+		return nil, nil, err
+	}
+	remove = func() { os.RemoveAll(c.Dir) }
+	if err := p.copyTo(ctx, c.Dir); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return &c, remove, nil
+}
 
 // copyTo copies the tree and what init left for builds, but not what builds made.
 func (p *Project) copyTo(ctx context.Context, dir string) error {

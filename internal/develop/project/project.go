@@ -213,10 +213,11 @@ func (p *Project) pristine() ([]module.Unit, error) {
 func (p *Project) relocate(units []module.Unit) []module.Unit {
 	for i := range units {
 		u := &units[i]
-		was, _, ok := strings.Cut(u.Object, "/"+stateDir+"/")
-		if !ok || was == p.Dir {
+		at := strings.LastIndex(u.Object, "/"+stateDir+"/") // a copy for trying is below another
+		if at < 0 || u.Object[:at] == p.Dir {
 			continue
 		}
+		was := u.Object[:at]
 		move := func(path string) string {
 			if rel, below := strings.CutPrefix(path, was+"/"); below {
 				return p.path(rel)

@@ -107,7 +107,8 @@ type Options struct {
 	// Progress, if not nil, is called from one goroutine at a time.
 	Progress func(Progress)
 
-	host *host
+	host       *host
+	sourceOnly bool // see Source
 }
 
 // DefaultCacheDir is $XDG_CACHE_HOME/plugsched, or ~/.cache/plugsched.
@@ -346,7 +347,7 @@ func (f *fetcher) missing() []kind {
 	m := f.opts.Manual
 	byHand := m.Vmlinux != "" && m.Headers != "" && m.Source != ""
 	return slices.DeleteFunc(slices.Clone(allKinds), func(k kind) bool {
-		return f.files.has(k) || k == kindImage && byHand || f.opts.AnalyseOnly && k != kindVmlinux
+		return f.files.has(k) || k == kindImage && byHand || f.opts.AnalyseOnly && k != kindVmlinux || f.opts.sourceOnly && k != kindSource
 	})
 }
 
