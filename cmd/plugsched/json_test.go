@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/command/operator"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/project"
 )
 
 // printed is what --json prints, by command.
@@ -23,6 +24,7 @@ func printed() map[string]any {
 	for name, v := range operator.JSON() {
 		all["plugsched "+name] = v
 	}
+	all["plugsched check"] = project.Verdict{}
 	all["plugsched boundary show"] = boundary.Boundary{}
 	all["plugsched boundary why"] = found{}
 	all["plugsched boundary diff"] = boundary.Diff{}

@@ -7,35 +7,41 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 
 	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/boundary"
 )
 
-// Undefined lists the undefined symbols of a module, sorted.
-func Undefined(ko string) ([]string, error) {
-	f, err := elf.Open(ko)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	syms, err := f.Symbols()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ko, err)
-	}
-	var out []string
-	for _, s := range syms {
-		if s.Section == elf.SHN_UNDEF && s.Name != "" {
-			out = append(out, s.Name)
+// Undefined lists the undefined symbols of a module, or of objects together, sorted.
+func Undefined(objects ...string) ([]string, error) {
+	undefined, defined := map[string]bool{}, map[string]bool{}
+	for _, path := range objects {
+		f, err := elf.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		syms, err := f.Symbols()
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		for _, s := range syms {
+			switch {
+			case s.Section == elf.SHN_UNDEF && s.Name != "":
+				undefined[s.Name] = true
+			case elf.ST_BIND(s.Info) != elf.STB_LOCAL:
+				defined[s.Name] = true
+			}
 		}
 	}
-	sort.Strings(out)
-	return out, nil
+	maps.DeleteFunc(undefined, func(name string, _ bool) bool { return defined[name] })
+	return slices.Sorted(maps.Keys(undefined)), nil
 }
 
 // CheckTargets makes sure that the module itself has every function that the

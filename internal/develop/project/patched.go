@@ -17,45 +17,63 @@ import (
 
 // BuildPatched is Build with patches applied, one after the other, to a temporary copy of the
 // developer's tree: the tree itself, and what git knows of it, stay as they are.
-func (p *Project) BuildPatched(ctx context.Context, patches []string) (*Built, error) {
+func (p *Project) BuildPatched(ctx context.Context, patches []string) (built *Built, err error) {
+	err = p.patched(ctx, patches, func(q *Project) error {
+		if built, err = q.Build(ctx); err != nil {
+			return err
+		}
+		for i, path := range built.Packages {
+			built.Packages[i] = p.path(filepath.Base(path))
+		}
+		made := append(slices.Clone(built.Packages), p.Description(), p.Module())
+		for _, to := range made {
+			if err := durable.Replace(q.path(filepath.Base(to)), to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return built, err
+}
+
+// CheckPatched is Check in the same way.
+func (p *Project) CheckPatched(ctx context.Context, patches []string) (v *Verdict, err error) {
+	err = p.patched(ctx, patches, func(q *Project) error {
+		if v, err = q.Check(ctx); err == nil {
+			v.Directory = p.Dir
+		}
+		return err
+	})
+	return v, err
+}
+
+// patched does work in a patched copy of the tree.
+func (p *Project) patched(ctx context.Context, patches []string, work func(q *Project) error) error {
 	unlock, err := p.lock()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
 	texts := make([][]byte, len(patches))
 	for i, path := range patches {
 		if texts[i], err = os.ReadFile(path); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	q := *p
 	if q.Dir, err = os.MkdirTemp(p.state(), patchedPrefix); err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(q.Dir)
 	if err := p.copyTo(ctx, q.Dir); err != nil {
-		return nil, err
+		return err
 	}
 	for i, path := range patches {
 		if err := q.apply(ctx, path, texts[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	built, err := q.Build(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i, path := range built.Packages {
-		built.Packages[i] = p.path(filepath.Base(path))
-	}
-	made := append(slices.Clone(built.Packages), p.Description(), p.Module())
-	for _, to := range made {
-		if err := durable.Replace(q.path(filepath.Base(to)), to); err != nil {
-			return nil, err
-		}
-	}
-	return built, nil
+	return work(&q)
 }
 
 // patchedPrefix begins the names of the copies, of which one can be left when a machine goes down.
