@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/command/operator"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/moddiff"
 	"plugsched/internal/develop/project"
 )
 
@@ -25,6 +26,7 @@ func printed() map[string]any {
 		all["plugsched "+name] = v
 	}
 	all["plugsched check"] = project.Verdict{}
+	all["plugsched diff"] = moddiff.Comparison{}
 	all["plugsched boundary show"] = boundary.Boundary{}
 	all["plugsched boundary why"] = found{}
 	all["plugsched boundary diff"] = boundary.Diff{}

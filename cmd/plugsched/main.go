@@ -29,5 +29,6 @@ func main() {
 }
 
 func developerRoot() *cobra.Command {
-	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newCheck(), newBuild(), newVM())
+	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel",
+		newInit(), newBoundary(), newCheck(), newBuild(), newDiff(), newVM())
 }

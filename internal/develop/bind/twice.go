@@ -18,6 +18,9 @@ var (
 		"plugsched_data_del"}
 )
 
+// Hooks returns them.
+func Hooks() []string { return slices.Clone(hooks) }
+
 // CompareDefinitions refuses names that the linker would find defined twice: by two units, or by
 // one and the runtime.
 func (k *Kernel) CompareDefinitions(src *edits.Set) []Refusal {

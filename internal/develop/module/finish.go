@@ -71,9 +71,13 @@ func CheckTargets(ko string, b *boundary.Boundary) error {
 	return nil
 }
 
-// Finish writes the module to out as it will be loaded: bound, with its description,
-// under its own name, and without the debug information of the runtime. It sets the
-// description's name.
+// DebugSuffix is what the name of a module's debug information adds to the module's.
+const DebugSuffix = ".debug"
+
+// Finish writes the module to out as it will be loaded: bound, with its description and
+// under its own name. Its debug information goes into a file of its own beside it, found by the
+// build-id: a .gnu_debuglink would make the module depend on what it is not loaded with. It sets
+// the description's name.
 func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding) error {
 	image, err := os.ReadFile(ko)
 	if err != nil {
@@ -110,5 +114,27 @@ func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding
 	if d.Name, err = setName(image); err != nil {
 		return fmt.Errorf("%s: %w", ko, err)
 	}
+	if err := splitDebug(ctx, bound, out+DebugSuffix, image); err != nil {
+		return err
+	}
 	return os.WriteFile(out, image, 0o644)
+}
+
+// splitDebug writes what debuggers want to know of a module to out. image is the finished module,
+// whose build-id it gets.
+func splitDebug(ctx context.Context, bound, out string, image []byte) error {
+	cmd := exec.CommandContext(ctx, "objcopy", "--only-keep-debug", bound, out)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))
+	}
+	debug, err := os.ReadFile(out)
+	if err != nil {
+		return err
+	}
+	id, to := buildID(image), buildID(debug)
+	if len(id) != len(to) {
+		return fmt.Errorf("%s: has no build-id to replace", out)
+	}
+	copy(to, id)
+	return os.WriteFile(out, debug, 0o644)
 }

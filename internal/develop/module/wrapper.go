@@ -100,7 +100,9 @@ func (w *wrapper) passThrough() error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(path, append([]string{w.cc}, w.headers(w.args)...), os.Environ())
+	// Its debug information has no names of directories either.
+	args := append([]string{w.cc}, w.headers(w.args)...)
+	return syscall.Exec(path, append(args, "-ffile-prefix-map="+w.work+"/="), os.Environ())
 }
 
 // headers puts the developer's copies of the kernel's headers before the

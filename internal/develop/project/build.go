@@ -62,6 +62,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
+	in.kernel.Debug = true
 	var signer *module.Signer // nil: the module is not signed
 	if p.SignKey != "" {
 		if signer, err = module.NewSigner(ctx, in.tree, p.SignKey, p.SignCert); err != nil {
@@ -470,7 +471,12 @@ func (p *Project) describe(in *inputs, b *bound, binding *module.Binding) *desc.
 	d := &desc.Description{Format: desc.Version, Release: in.boundary().Release, BuildID: in.boundary().BuildID,
 		Tool: p.Tool, Commit: in.about.commit, Boundary: map[string]int{},
 		Changed: b.Changed, Added: b.Added, Removed: b.Removed,
-		Witnesses: in.kernel.Witnesses(binding.Places), Jumps: map[string]uint64{}, JumpSize: uint64(in.kernel.Arch.JumpSize)}
+		Witnesses: in.kernel.Witnesses(binding.Places), Symbols: map[string]uint64{}, Jumps: map[string]uint64{},
+		JumpSize: uint64(in.kernel.Arch.JumpSize)}
+	d.Features, d.Values = b.wishes.Features, b.wishes.Values
+	for name, p := range binding.Places {
+		d.Symbols[name] = p.Addr
+	}
 	for c, n := range in.boundary().Counts() {
 		d.Boundary[string(c)] = n
 	}
@@ -498,7 +504,8 @@ func distinct(list []string) []string {
 func (p *Project) write(ctx context.Context, ko string, d *desc.Description, binding *module.Binding,
 	signer *module.Signer) (size int64, err error) {
 	tmp := p.Module() + ".tmp"
-	defer os.Remove(tmp) // of which nothing is left once it has been renamed
+	debug := tmp + module.DebugSuffix
+	defer removeAll(tmp, debug) // of which nothing is left once they have been renamed
 	if err := module.Finish(ctx, ko, tmp, d, binding); err != nil {
 		return 0, err
 	}
@@ -512,6 +519,9 @@ func (p *Project) write(ctx context.Context, ko string, d *desc.Description, bin
 		return 0, err
 	}
 	if err := durable.WriteFile(p.Description(), text, 0o644); err != nil {
+		return 0, err
+	}
+	if err := durable.Replace(debug, p.DebugInfo()); err != nil {
 		return 0, err
 	}
 	if err := durable.Replace(tmp, p.Module()); err != nil {

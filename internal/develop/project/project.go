@@ -239,6 +239,9 @@ func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
 // Module is where build leaves the module.
 func (p *Project) Module() string { return p.path(module.Name + ".ko") }
 
+// DebugInfo is where build leaves the module's debug information.
+func (p *Project) DebugInfo() string { return p.Module() + module.DebugSuffix }
+
 // Description is where build leaves its description.
 func (p *Project) Description() string { return p.path(module.Name + ".yaml") }
 

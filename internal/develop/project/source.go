@@ -169,6 +169,7 @@ const gitignore = `/.plugsched/
 /compile_commands.json
 /.cache/
 /scheduler.ko
+/scheduler.ko.debug
 /scheduler.yaml
 /*.deb
 /*.rpm
