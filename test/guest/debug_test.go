@@ -60,7 +60,7 @@ func TestDebugInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for function, file := range map[string]string{"__schedule": core, "try_to_wake_up": core, "update_curr": fair, "task_tick_rt": rt,
-		"plugsched_enable": "command.c", "plugsched_schedule": "springboard.S"} {
+		"plugsched_enable": "plugsched/command.c", "plugsched_schedule": "springboard.S"} {
 		said := gdb(t, "-iex", "set debug-file-directory "+dir, "-ex", "info line "+function, ko)
 		if !regexp.MustCompile(`Line \d+ of "[^"]*`+regexp.QuoteMeta(file)).MatchString(said) || !strings.Contains(said, "<"+function+">") {
 			t.Errorf("%s: %s", function, said)

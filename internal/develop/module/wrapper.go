@@ -101,8 +101,8 @@ func (w *wrapper) passThrough() error {
 		return err
 	}
 	// Its debug information has no names of directories either.
-	args := append([]string{w.cc}, w.headers(w.args)...)
-	return syscall.Exec(path, append(args, "-ffile-prefix-map="+w.work+"/="), os.Environ())
+	args := []string{w.cc, "-ffile-prefix-map=" + w.work + "/="} // of several, the last one that fits counts
+	return syscall.Exec(path, append(args, w.headers(w.args)...), os.Environ())
 }
 
 // headers puts the developer's copies of the kernel's headers before the

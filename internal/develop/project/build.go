@@ -220,6 +220,9 @@ func (p *Project) compile(ctx context.Context, in *inputs) (units []module.Unit,
 	if err != nil {
 		return nil, err
 	}
+	if readJSON(p.state(editedFile), &units) != nil {
+		os.Remove(p.state("compile.done")) // what it says is done is gone
+	}
 	err = p.stage("compile", "compiling the scheduler", key, func() (string, error) {
 		before := p.compiled()
 		units, err := module.Compile(ctx, in.tree, p.state("edited"))

@@ -194,7 +194,7 @@ func (p *Project) reproduced(t *fetch.Target) (string, error) {
 	}
 	codes, err := bind.LoadCode(p.state(codeFile))
 	if err != nil {
-		return "", err
+		return "", damaged(p.state(codeFile), err)
 	}
 	var all Reproduction
 	for _, u := range units {
