@@ -82,7 +82,7 @@ func userError(format string, args ...any) error { return &Error{fmt.Sprintf(for
 func New(dir string) (*Project, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, err
+		return nil, userError("%s: the current directory is gone (%v): change to another", dir, err)
 	}
 	// The compiler's dependency files and -ffile-prefix-map want the real path.
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
