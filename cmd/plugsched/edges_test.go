@@ -4,10 +4,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"plugsched/internal/outcome"
 )
@@ -68,29 +71,30 @@ func TestMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	mistakes(t, map[string]string{
-		"boundary nosuch":                         "unknown command",
-		"boundary shoow":                          "did you mean show?",
-		"package nosuch":                          "unknown command",
-		"init --release ../../etc work":           "it must be a kernel's release",
-		"init --release foo work":                 "it must be a kernel's release",
-		"init --release '' work":                  "it must be a kernel's release",
-		"init --release 6.1.0-1/.. work":          "it must be a kernel's release",
-		"init --suite '' --release 6.1.0-1 work":  "--suite is empty",
-		"vm --release ../../etc":                  "it must be a kernel's release",
-		"guard --release ../../etc":               "it must be a kernel's release",
-		"guard --release ''":                      "it must be a kernel's release",
-		"vm --dir x --release 6.1.0-57-amd64":     "exclude each other",
-		"vm --file " + dir + ":/x":                "is no file",
-		"vm --file " + dir + "/nosuch:/x":         "no such file",
-		"vm --file " + file + ":x":                "write HOST:GUEST",
-		"vm --file " + file + ":/":                "write HOST:GUEST",
-		"vm --file " + file + ":/a/../b":          "write HOST:GUEST",
-		"vm --file " + file:                       "write HOST:GUEST",
-		"boundary why ''":                         "an argument is empty; usage: plugsched boundary why NAME",
-		"build ''":                                "an argument is empty",
-		"boundary show --class x":                 "--class x: there is no such class: functions are ",
-		"metrics --output ''":                     "--output is empty",
-		"metrics --listen 127.0.0.1:1 --socket x": "exclude each other",
+		"boundary nosuch":                          "unknown command",
+		"boundary shoow":                           "did you mean show?",
+		"package nosuch":                           "unknown command",
+		"init --release ../../etc work":            "it must be a kernel's release",
+		"init --release foo work":                  "it must be a kernel's release",
+		"init --release '' work":                   "it must be a kernel's release",
+		"init --release 6.1.0-1/.. work":           "it must be a kernel's release",
+		"init --suite ../x --release 6.1.0-1 work": "it must be a suite's name",
+		"init --suite '' --release 6.1.0-1 work":   "--suite is empty",
+		"vm --release ../../etc":                   "it must be a kernel's release",
+		"guard --release ../../etc":                "it must be a kernel's release",
+		"guard --release ''":                       "it must be a kernel's release",
+		"vm --dir x --release 6.1.0-57-amd64":      "exclude each other",
+		"vm --file " + dir + ":/x":                 "is no file",
+		"vm --file " + dir + "/nosuch:/x":          "no such file",
+		"vm --file " + file + ":x":                 "write HOST:GUEST",
+		"vm --file " + file + ":/":                 "write HOST:GUEST",
+		"vm --file " + file + ":/a/../b":           "write HOST:GUEST",
+		"vm --file " + file:                        "write HOST:GUEST",
+		"boundary why ''":                          "an argument is empty; usage: plugsched boundary why NAME",
+		"build ''":                                 "an argument is empty",
+		"boundary show --class x":                  "--class x: there is no such class: functions are ",
+		"metrics --output ''":                      "--output is empty",
+		"metrics --listen 127.0.0.1:1 --socket x":  "exclude each other",
 		"init --release 6.1.0-57-amd64 --cache-dir " + file + " " + dir + "/work":       "is no directory",
 		"init --release 6.1.0-57-amd64 --cache-dir " + file + "/below " + dir + "/work": "is no directory",
 	})
@@ -108,23 +112,48 @@ func TestWords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := errors.Join(unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600), os.Symlink("loop", filepath.Join(dir, "loop"))); err != nil {
+		t.Fatal(err)
+	}
 	const init = "init --release 9.9.0-1-amd64 " // that no archive has
 	for line, want := range map[string]string{
-		init + dir + "/file":                   "/file: is no directory, or below a file: name a new directory",
-		init + dir + "/file/x":                 "is no directory, or below a file",
-		init + dir + "/full":                   "exists and is not empty",
-		init + dir + "/a\u00a0b":               `has '\u00a0' in it`,
-		init + dir + "/a:b":                    `has ':' in it`,
-		init + dir + "/a'b":                    `has '\'' in it`,
-		init + "--cache-dir a,b " + dir + "/w": `has ',' in it`,
-		"metrics --output /nosuch/x":           "--output /nosuch/x: there is no directory /nosuch",
+		init + dir + "/file":                              "/file: is no directory, or below a file: name a new directory",
+		init + dir + "/file/x":                            "is no directory, or below a file",
+		init + dir + "/full":                              "exists and is not empty",
+		init + dir + "/a\u00a0b":                          `has '\u00a0' in it`,
+		init + dir + "/a:b":                               `has ':' in it`,
+		init + dir + "/a'b":                               `has '\'' in it`,
+		init + "--cache-dir a,b " + dir + "/w":            `has ',' in it`,
+		"init --vmlinux " + dir + "/fifo " + dir + "/w":   "--vmlinux: " + dir + "/fifo is neither a file nor a directory",
+		init + "--vmlinuz " + dir + "/fifo " + dir + "/w": "is neither a file nor a directory",
+		init + "--source /dev/zero " + dir + "/w":         "--source: /dev/zero is neither",
+		init + "--headers " + dir + "/loop " + dir + "/w": "too many levels of symbolic links",
+		"metrics --output /nosuch/x":                      "--output /nosuch/x: there is no directory /nosuch",
 	} {
 		if out, means := command(t, strings.Split(line, " ")...); means != outcome.Precondition || !strings.Contains(out, want) {
 			t.Errorf("%s: %v, no %q in\n%s", line, means.ExitCode(), want, out)
 		}
 	}
 	list, _ := filepath.Glob(dir + "/*")
-	if len(list) != 2 {
+	if len(list) != 4 {
 		t.Errorf("left behind: %v", list)
+	}
+}
+
+// TestNowhere: in a directory that is gone, it is said what is gone.
+func TestNowhere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"check .", "build work", "boundary show", "init --release 6.1.0-57-amd64 work"} {
+		if out, means := command(t, strings.Split(line, " ")...); means != outcome.Precondition ||
+			!strings.Contains(out, "the current directory is gone") {
+			t.Errorf("%s: %v, %s", line, means.ExitCode(), out)
+		}
 	}
 }

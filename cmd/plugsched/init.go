@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +42,9 @@ names another suite to take them from.`,
   plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
+			if o.Suite != "" && !suite.MatchString(o.Suite) {
+				return cli.Usagef("--suite %s: it must be a suite's name, such as trixie or bookworm-backports", o.Suite)
+			}
 			p, err := project.New(a[0])
 			if err != nil {
 				return err
@@ -108,5 +112,8 @@ names another suite to take them from.`,
 	c.MarkFlagsMutuallyExclusive("analyze-only", "environment")
 	return c
 }
+
+// suite is what Debian's are called.
+var suite = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 
 const sidecarHelp = "a function outside of the scheduler that moves with it, as FILE:FUNCTION; written into plugsched.yaml"

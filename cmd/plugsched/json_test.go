@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/command/operator"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/moddiff"
 	"plugsched/internal/develop/project"
 )
 
@@ -26,6 +27,8 @@ func printed() map[string]any {
 	}
 	all["plugsched apply"] = project.Application{}
 	all["plugsched catch-up"] = project.Application{}
+	all["plugsched check"] = project.Verdict{}
+	all["plugsched diff"] = moddiff.Comparison{}
 	all["plugsched boundary show"] = boundary.Boundary{}
 	all["plugsched boundary why"] = found{}
 	all["plugsched boundary diff"] = boundary.Diff{}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path"
@@ -12,34 +13,51 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/moddiff"
 	"plugsched/internal/develop/project"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/fetch"
 )
 
 func newVM() *cobra.Command {
-	var dir, release, cacheDir string
+	var dir, release, cacheDir, install string
 	var files []string
 	cfg := vm.Config{}
 	c := &cobra.Command{
-		Use:   "vm [--dir WORKDIR | --release RELEASE] [-- COMMAND [ARG...]]",
+		Use:   "vm [--dir WORKDIR | --release RELEASE] [--install MODULE] [--gdb[=PORT]] [-- COMMAND [ARG...]]",
 		Short: "Try a scheduler in a virtual machine of its kernel",
 		Long: `Vm boots the stock kernel of WORKDIR (or of --release) under QEMU and runs COMMAND
 in it, or a shell. The module that build made is /scheduler.ko there, and
 plugsched is in the path. The guest sees nothing of this machine, and nothing is
 kept but the console log. The exit status is COMMAND's, or 5 when the guest's
-kernel complained.`,
+kernel complained.
+
+With --install MODULE, which need not be of WORKDIR, that module is /scheduler.ko and is
+installed first; without a working directory the kernel is the module's. With --gdb QEMU
+listens for a debugger, the kernel is at its link address, and a script is written that
+loads the symbols of the kernel and of the installed module.`,
 		Example: `  plugsched vm --dir work
+  plugsched vm --dir work --install work/scheduler.ko --gdb
   plugsched vm --dir work -- /bin/sh -c 'plugsched install /scheduler.ko && plugsched status'`,
 		RunE: func(c *cobra.Command, a []string) error {
 			extra, err := vmFiles(files)
 			if err != nil {
 				return err
 			}
+			if install != "" {
+				m, err := moddiff.Open(install)
+				if err != nil {
+					return err
+				}
+				if _, err := project.Open(dir); err != nil && release == "" && !c.Flags().Changed("dir") {
+					release = m.Desc.Release
+				}
+			}
 			t, module, err := vmTarget(c, dir, release, cacheDir)
 			if err != nil {
 				return err
 			}
+			module = cmp.Or(install, module)
 			if t.Vmlinuz == "" {
 				return noImage(t.Release)
 			}
@@ -48,7 +66,9 @@ kernel complained.`,
 				return err
 			}
 			cfg.Files = append(cfg.Files, extra...)
-			return runVM(c, cfg, a)
+			v := &guestVM{Config: cfg, target: t, module: module, install: install != ""}
+			v.NoKASLR = v.GDB != 0
+			return v.run(c, a)
 		},
 	}
 	f := c.Flags()
@@ -60,6 +80,9 @@ kernel complained.`,
 	f.StringArrayVar(&cfg.Append, "append", nil, "another word for the kernel command line")
 	f.StringArrayVar(&files, "file", nil, "put a file into the guest, as HOST:GUEST")
 	f.StringVar(&cfg.ConsoleLog, "console", "", "keep the console log here")
+	f.StringVar(&install, "install", "", "install this module first")
+	f.Var(cli.Int(&cfg.GDB, 0, 1, 65535), "gdb", "listen for a debugger on this port of 127.0.0.1")
+	f.Lookup("gdb").NoOptDefVal, f.Lookup("gdb").DefValue = "1234", ""
 	c.MarkFlagsMutuallyExclusive("dir", "release")
 	return c
 }
@@ -123,24 +146,34 @@ func vmFiles(files []string) ([]vm.File, error) {
 	return list, nil
 }
 
-func runVM(c *cobra.Command, cfg vm.Config, argv []string) error {
-	fmt.Fprintln(c.ErrOrStderr(), "booting", cfg.Kernel)
-	m, err := vm.Boot(c.Context(), cfg)
+// guestVM is a guest to be run, and what it is run with.
+type guestVM struct {
+	vm.Config
+	target  *fetch.Target
+	module  string // path, "" if there is none
+	install bool
+}
+
+func (v *guestVM) run(c *cobra.Command, argv []string) error {
+	fmt.Fprintln(c.ErrOrStderr(), "booting", v.Kernel)
+	m, err := vm.Boot(c.Context(), v.Config)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	code := 0
-	if len(argv) == 0 {
+	if v.install {
+		code, err = v.command(c, m, []string{"plugsched", "install", "/scheduler.ko"})
+	}
+	if err == nil && code == 0 && v.GDB != 0 {
+		err = v.writeScript(c, m)
+	}
+	switch {
+	case err != nil || code != 0:
+	case len(argv) == 0:
 		code, err = m.Shell(c.Context(), os.Stdin, c.OutOrStdout())
-	} else {
-		var r *vm.Result
-		r, err = m.Run(c.Context(), vm.Cmd{Argv: argv, Timeout: 24 * time.Hour})
-		if r != nil {
-			c.OutOrStdout().Write(r.Stdout)
-			c.ErrOrStderr().Write(r.Stderr)
-			code = r.ExitCode
-		}
+	default:
+		code, err = v.command(c, m, argv)
 	}
 	if err != nil {
 		return err
@@ -155,4 +188,15 @@ func runVM(c *cobra.Command, cfg vm.Config, argv []string) error {
 		return &cli.ExitError{Code: code}
 	}
 	return nil
+}
+
+// command runs a command in the guest, and returns its exit code.
+func (v *guestVM) command(c *cobra.Command, m *vm.Machine, argv []string) (code int, err error) {
+	r, err := m.Run(c.Context(), vm.Cmd{Argv: argv, Timeout: 24 * time.Hour})
+	if r != nil {
+		c.OutOrStdout().Write(r.Stdout)
+		c.ErrOrStderr().Write(r.Stderr)
+		code = r.ExitCode
+	}
+	return code, err
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,9 @@ func (s *scheduler) open() error {
 func (s *scheduler) file(t *testing.T, pattern, name string) vm.File {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(s.dir, pattern))
+	found = slices.DeleteFunc(found, func(path string) bool { // packages of debug information
+		return strings.Contains(path, "-dbgsym_") || strings.Contains(path, "-debuginfo-")
+	})
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%s: %s: %q, %v; expected one", s.dir, pattern, found, err)
 	}

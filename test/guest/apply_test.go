@@ -154,7 +154,7 @@ func TestApplyVerdicts(t *testing.T) {
 	}
 	for _, want := range []struct {
 		subject, file string
-		verdict       project.Verdict
+		verdict       project.PartVerdict
 		says          string
 	}{
 		{"sched/fair: With words", "Documentation/scheduler/words.rst", project.Irrelevant, "documentation"},

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"plugsched/internal/develop/project"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/fetch"
@@ -100,8 +102,19 @@ func setUp(ctx context.Context) error {
 	return err
 }
 
-// plugsched runs the tool on this host.
+// plugsched runs the tool on this host. Whatever is built is checked too.
 func plugsched(t *testing.T, args ...string) (out string, code int) {
+	t.Helper()
+	if len(args) == 2 && args[0] == "build" {
+		checked, verdict := run(t, "check", args[1])
+		out, code = run(t, args...)
+		sameVerdict(t, checked, verdict, out, code)
+		return out, code
+	}
+	return run(t, args...)
+}
+
+func run(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
 	cmd := exec.Command(shared.tool, args...)
 	b, err := cmd.CombinedOutput()
@@ -110,6 +123,29 @@ func plugsched(t *testing.T, args ...string) (out string, code int) {
 	}
 	return string(b), cmd.ProcessState.ExitCode()
 }
+
+// sameVerdict holds what check says against what build does: each refusal and warning is said by
+// both, and by nobody else.
+func sameVerdict(t *testing.T, checked string, verdict int, built string, code int) {
+	t.Helper()
+	const page = "(docs/develop/refusals.md#"
+	pick := func(text string) (list []string) {
+		for line := range strings.Lines(strings.ReplaceAll(text, "plugsched: ", "")) {
+			if strings.Contains(line, page) || strings.Contains(line, "warning: ") || code != 0 && code != 6 {
+				line = strings.Replace(strings.Replace(line, "warning: ", "", 1), "error: ", "", 1)
+				list = append(list, column.ReplaceAllString(line, "$1: "))
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	if diff := cmp.Diff(pick(built), pick(checked)); diff != "" || verdict != code {
+		t.Errorf("check ends with %d, build with %d; build - check:\n%s", verdict, code, diff)
+	}
+}
+
+// column is that of FILE:LINE:COLUMN, which only check has.
+var column = regexp.MustCompile(`^(\S+?:\d+):\d+: `)
 
 // boot starts a guest with the tool, the load and the module, which ends with the test.
 // Tests that leave a guest as it was borrow one instead. The console is kept, and scanned

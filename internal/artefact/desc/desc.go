@@ -30,9 +30,16 @@ type Description struct {
 	Removed  []string       `yaml:"removed"`
 	Warnings []string       `yaml:"warnings,omitempty"`
 
+	// Features and Values are what is set when the scheduler takes over.
+	Features map[string]bool   `yaml:"features,omitempty" json:",omitempty"`
+	Values   map[string]uint64 `yaml:"values,omitempty" json:",omitempty"`
+
 	// Witnesses are symbols whose addresses the installer checks against the
 	// running kernel: the module is bound to their distances.
 	Witnesses map[string]uint64 `yaml:"-"`
+	// Symbols are the link addresses of all of the kernel that the module refers to:
+	// the loader sees only distances from one of them. Modules of older tools do not say it.
+	Symbols map[string]uint64 `yaml:"-" json:",omitempty"`
 	// Jumps are the places of the redirected functions' jumps, as offsets in bytes.
 	Jumps map[string]uint64 `yaml:"-"`
 	// JumpSize is a jump's size in bytes; 0 in modules of older tools, which do not say it.

@@ -16,6 +16,7 @@ func TestEncodings(t *testing.T) {
 	want := Description{Format: Version, Name: "plugsched_01234567", Release: "6.1.0", BuildID: "abcd", Tool: "t", Commit: "c+",
 		Boundary: map[string]int{"internal": 2},
 		Replaced: []string{"f"}, Changed: []string{"g"}, Added: []string{"h"}, Removed: []string{"i"}, Warnings: []string{"w"},
+		Features: map[string]bool{"F": true}, Values: map[string]uint64{"v": 3}, Symbols: map[string]uint64{"a": 0xffffffff81000000},
 		Witnesses: map[string]uint64{"a": 0xffffffff81000000}, Jumps: map[string]uint64{"f": 5}, JumpSize: 5}
 	text, err := json.Marshal(want)
 	if err != nil {
@@ -35,7 +36,7 @@ func TestEncodings(t *testing.T) {
 	if err := yaml.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	want.Witnesses, want.Jumps, want.JumpSize = nil, nil, 0
+	want.Witnesses, want.Symbols, want.Jumps, want.JumpSize = nil, nil, nil, 0
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("YAML: %s", diff)
 	}

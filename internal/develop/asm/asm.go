@@ -50,6 +50,9 @@ type Unit struct {
 	byName  map[string]*Def
 	strings map[string]string // .LC label to its directives
 	used    map[*Def]map[string]bool
+
+	debug []string // the debug sections, with the directives that lead to them
+	after []remark // of debug information, behind the last line
 }
 
 type line struct {
@@ -57,13 +60,17 @@ type line struct {
 	section string
 	def     *Def
 	attr    string // the symbol that an attribute directive (.globl, .type ...) is about
+	before  []remark
 }
+
+// remark is what debug information says of a place in a section: no code comes of it.
+type remark struct{ text, section string }
 
 // Lookup returns the definition of name, or nil.
 func (u *Unit) Lookup(name string) *Def { return u.byName[name] }
 
-// Parse reads gcc's output for an architecture. The text must come from -S without LTO; debug
-// sections and line directives are left out.
+// Parse reads gcc's output for an architecture. The text must come from -S without LTO. What is debug
+// information is kept apart: it is no part of any definition.
 func Parse(syntax *isa.Syntax, name string, text []byte) (*Unit, error) {
 	p := &parser{
 		unit: &Unit{Name: name, syntax: syntax, flags: map[string]string{}, byName: map[string]*Def{}, strings: map[string]string{}},
@@ -102,6 +109,8 @@ type parser struct {
 	attrs  map[string]byte // bit 0 global, bit 1 weak
 	ends   map[string]int  // line of a function's .size
 	labels []label
+
+	pending []remark // of the line that comes next
 }
 
 type label struct {
@@ -151,11 +160,25 @@ func (p *parser) line(text string) error {
 		}
 		return nil
 	}
-	if debugSection(p.cur) || dropDirective(word) || isComment(text) {
+	switch {
+	case word == ".ident":
+		return nil
+	case debugSection(p.cur):
+		p.unit.debug = append(p.unit.debug, text)
+		return nil
+	case debugDirective(word, rest):
+		p.pending = append(p.pending, remark{text, p.cur})
+		return nil
+	case dropDirective(word) || isComment(text):
+		return nil
+	}
+	if name, ok := labelOf(text); ok && debugLabel(name) {
+		p.pending = append(p.pending, remark{text, p.cur})
 		return nil
 	}
 	at := len(p.unit.lines)
-	l := line{text: text, section: p.cur}
+	l := line{text: text, section: p.cur, before: p.pending}
+	p.pending = nil
 	switch word {
 	case ".globl", ".global":
 		l.attr = strings.TrimSpace(rest)
@@ -208,9 +231,6 @@ func (p *parser) line(text string) error {
 		}
 	default:
 		if name, ok := labelOf(text); ok {
-			if debugLabel(name) {
-				return nil
-			}
 			p.labels = append(p.labels, label{name, at})
 		}
 	}
@@ -234,6 +254,9 @@ func (p *parser) sectionDirective(word, rest string) bool {
 		if flags != "" || p.unit.flags[name] == "" {
 			p.unit.flags[name] = flags
 		}
+		if debugSection(name) {
+			p.unit.debug = append(p.unit.debug, "\t.section\t"+rest)
+		}
 	case ".popsection":
 		if n := len(p.stack); n > 0 {
 			p.cur, p.prev = p.stack[n-1][0], p.stack[n-1][1]
@@ -250,6 +273,7 @@ func (p *parser) sectionDirective(word, rest string) bool {
 // finish turns labels and attributes into definitions.
 func (p *parser) finish() error {
 	u := p.unit
+	u.after = p.pending
 	for i, lb := range p.labels {
 		kind, typed := p.kinds[lb.name]
 		switch {
@@ -373,12 +397,18 @@ func debugLabel(name string) bool {
 	return false
 }
 
+// debugDirective reports directives that only debug information is made of. ".file NAME" without a
+// number is a symbol.
+func debugDirective(word, rest string) bool {
+	return word == ".loc" || word == ".file" && rest != "" && rest[0] >= '0' && rest[0] <= '9' || strings.HasPrefix(word, ".cfi_")
+}
+
 func dropDirective(word string) bool {
 	switch word {
-	case ".loc", ".file", ".ident", "#APP", "#NO_APP", "":
+	case ".file", "#APP", "#NO_APP", "":
 		return true
 	}
-	return strings.HasPrefix(word, ".cfi_")
+	return false
 }
 
 // isComment reports the "# line" remarks that gcc puts round inline assembly.

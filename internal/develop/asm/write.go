@@ -26,6 +26,8 @@ type Edit struct {
 	// (nil outside of all), branch says that the operand of a direct call or jump
 	// is meant rather than an address.
 	Refer func(in *Def, name string, branch bool) string
+	// Debug keeps the debug information. Of what is left out nothing but names remains in it.
+	Debug bool
 	// Rewrite may replace a whole line of a kept definition; nil keeps all.
 	Rewrite func(in *Def, text string) (string, bool)
 }
@@ -47,27 +49,47 @@ func (u *Unit) Write(e Edit) []byte {
 		}
 	}
 	section := ""
-	for i := range u.lines {
-		l := &u.lines[i]
+	enter := func(want string) {
+		if want != section {
+			out.WriteString(u.sectionLine(want, e.Place))
+			section = want
+		}
+	}
+	left := func(l *line) bool {
 		owner := l.def
 		if owner == nil && l.attr != "" {
 			owner = u.byName[l.attr]
 		}
-		if owner != nil && dropped[owner.Name] || l.attr != "" && dropped[l.attr] {
+		return owner != nil && dropped[owner.Name] || l.attr != "" && dropped[l.attr] ||
+			l.def == nil && l.attr == "" && e.DropSection != nil && e.DropSection(l.section)
+	}
+	d := debugWriter{unit: u, out: &out, enter: enter, sections: map[string]bool{}}
+	for i := range u.lines {
+		if e.Debug && !left(&u.lines[i]) {
+			d.sections[u.lines[i].section] = true
+		}
+	}
+	for i := range u.lines {
+		l := &u.lines[i]
+		if e.Debug {
+			d.remarks(l.before, left(l))
+		}
+		if left(l) {
+			if name, ok := labelOf(l.text); ok && strings.HasPrefix(name, ".L") {
+				d.code = append(d.code, remark{l.text, l.section})
+			}
 			continue
 		}
-		if l.def == nil && l.attr == "" && e.DropSection != nil && e.DropSection(l.section) {
-			continue
+		owner := l.def
+		if owner == nil && l.attr != "" {
+			owner = u.byName[l.attr]
 		}
 		want := l.section
 		m, isMoved := moved[owner]
 		if isMoved && m.section != "" && l.section == owner.Section {
 			want = m.section
 		}
-		if want != section {
-			out.WriteString(u.sectionLine(want, e.Place))
-			section = want
-		}
+		enter(want)
 		text := l.text
 		if isMoved && m.name != "" {
 			text = replaceName(u.syntax, text, owner.Name, m.name)
@@ -89,6 +111,19 @@ func (u *Unit) Write(e Edit) []byte {
 		}
 		out.WriteString(text)
 		out.WriteByte('\n')
+	}
+	if e.Debug {
+		d.remarks(u.after, false)
+		d.end(func(name string) string {
+			of := u.byName[name]
+			switch {
+			case of == nil || dropped[name]:
+				return "0"
+			case moved[of].name != "":
+				return moved[of].name
+			}
+			return name
+		})
 	}
 	return out.Bytes()
 }

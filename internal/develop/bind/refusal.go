@@ -37,6 +37,7 @@ const (
 	Switch      Class = "switch"
 	Pointer     Class = "pointer"
 	Undefined   Class = "undefined"
+	Twice       Class = "twice"
 	NotCompiled Class = "not-compiled"
 	CompiledOut Class = "compiled-out"
 	NoEffect    Class = "no-effect"
@@ -46,7 +47,7 @@ const (
 
 // Classes are all classes, in the order of docs/develop/refusals.md.
 var Classes = []Class{Stays, Inlined, Init, Builder, Signature, Entry, Folded, Layout, Value, Variable, Header, Export, Syscall,
-	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Pointer, Undefined,
+	Parameter, Initcall, Tracepoint, StaticCall, SchedClass, Registered, Section, Switch, Pointer, Undefined, Twice,
 	NotCompiled, CompiledOut, NoEffect, Flags, Inherited}
 
 // Refusal is one change that could not take effect, or not safely.

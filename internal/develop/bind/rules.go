@@ -39,6 +39,8 @@ type Kernel struct {
 	// Rebuilt are edits of what builds lasting state of which the project says what is done
 	// about that (boundary.Config.Rebuilt).
 	Rebuilt map[string]string
+	// Debug keeps the debug information of bound units.
+	Debug bool
 
 	functions map[key]*boundary.Function
 	globals   map[string]*boundary.Function // scheduler functions by name, global ones
@@ -361,6 +363,7 @@ func (p *Plan) Render() []byte {
 			return "", ""
 		},
 		Refer: p.refer,
+		Debug: p.kernel.Debug,
 	})
 	for _, name := range globals {
 		out = append(out, "\t.globl\t"+name+"\n"...)

@@ -10,7 +10,7 @@ import (
 	"plugsched/internal/develop/edits"
 )
 
-// RuntimePrefix begins what runtime/api.h offers to the scheduler's files.
+// RuntimePrefix begins the runtime's names.
 const RuntimePrefix = "plugsched_"
 
 // modules are symbols that the module loader's build gives to every module (scripts/mod/modpost.c,
@@ -29,7 +29,7 @@ func (k *Kernel) CompareUndefined(undefined map[string][]string, src *edits.Set)
 	var out []Refusal
 	for _, unit := range unitNames(k.edited) {
 		for _, name := range undefined[unit] {
-			if before[name] || strings.HasPrefix(name, RuntimePrefix) || slices.Contains(modules, name) || k.find(name) != nil {
+			if before[name] || slices.Contains(offered, name) || slices.Contains(modules, name) || k.find(name) != nil {
 				continue
 			}
 			if _, d := defines(k.edited, name); d != nil {
@@ -41,6 +41,12 @@ func (k *Kernel) CompareUndefined(undefined map[string][]string, src *edits.Set)
 		}
 	}
 	return out
+}
+
+// BoundLater reports an undefined name of a bound unit that the module defines elsewhere: the
+// runtime and what is generated do, and the module loader's build.
+func BoundLater(name string) bool {
+	return strings.HasPrefix(name, RuntimePrefix) || slices.Contains(modules, name)
 }
 
 // undefinedName is the refusal of a name that a definition uses.

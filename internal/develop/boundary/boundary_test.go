@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"golang.org/x/sys/unix"
+
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/image"
 )
@@ -547,6 +549,19 @@ func TestDeriveErrors(t *testing.T) {
 		_, err := Derive(t.Context(), p, arch.X86, &cfg, nil)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// TestConfigFIFO: nobody waits for what does not come.
+func TestConfigFIFO(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo.yaml")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, t.TempDir()} {
+		if _, err := LoadConfig(path); err == nil || !strings.Contains(err.Error(), "is no regular file") {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }

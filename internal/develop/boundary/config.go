@@ -144,6 +144,10 @@ const (
 )
 
 func readBounded(path string) ([]byte, error) {
+	// Whoever opens a FIFO waits for somebody who writes.
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, &ConfigError{File: path, Text: "is no regular file"}
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -151,7 +151,7 @@ func linkKbuild(t *Tree, sidecars, objects []string, bench bool) string {
 		// The maps keep the names of directories out of the module. Some of the kernel's
 		// headers are private to a directory (runtime/leftovers_named.c).
 		b.WriteString("CFLAGS_" + o + " := -I" + filepath.Join(t.WorkDir, t.SchedDir) + " -iquote " + t.Source +
-			" -fmacro-prefix-map=" + t.WorkDir + "/= -fmacro-prefix-map=" + t.Source + "/= -fmacro-prefix-map=$(src)/=" +
+			" -ffile-prefix-map=" + t.WorkDir + "/= -ffile-prefix-map=" + t.Source + "/= -ffile-prefix-map=$(src)/=" +
 			" -fno-reorder-blocks-and-partition" + define + "\n") // cold parts stay between the labels
 	}
 	return b.String()

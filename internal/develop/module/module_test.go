@@ -275,7 +275,7 @@ func TestFinish(t *testing.T) {
 	if u, err := Undefined(out); err != nil || !slices.Equal(u, []string{"far"}) {
 		t.Errorf("undefined %v, %v", u, err)
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+	if entries, _ := os.ReadDir(dir); len(entries) != 3 { // with the debug information
 		t.Errorf("left behind: %v", entries)
 	}
 

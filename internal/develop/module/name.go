@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"debug/elf"
+	"encoding/hex"
 	"fmt"
+	"os"
 
 	"plugsched/internal/artefact/desc"
 )
@@ -47,17 +49,40 @@ func setName(image []byte) (string, error) {
 	}
 	// The linker's build-id covers the debug information, which is gone, and with it
 	// the names of directories.
-	var id []byte
-	if s := f.Section(".note.gnu.build-id"); s != nil && s.FileSize == noteHeader+buildIDSize {
-		id = image[s.Offset+noteHeader:][:buildIDSize]
-		clear(id)
-	}
+	id := buildID(image)
+	clear(id)
 	sum := sha256.Sum256(image)
 	copy(id, sum[:])
 	name := fmt.Sprintf("%s%x", desc.NamePrefix, sum[:4])
 	copy(this, name)
 	copy(described, name)
 	return name, nil
+}
+
+// ID is the build-id of a finished module, hex.
+func ID(ko string) (string, error) {
+	image, err := os.ReadFile(ko)
+	if err != nil {
+		return "", err
+	}
+	id := buildID(image)
+	if id == nil {
+		return "", fmt.Errorf("%s: has no build-id", ko)
+	}
+	return hex.EncodeToString(id), nil
+}
+
+// buildID is where an ELF file has its build-id, nil if it has none.
+func buildID(image []byte) []byte {
+	f, err := elf.NewFile(bytes.NewReader(image))
+	if err != nil {
+		return nil
+	}
+	s := f.Section(".note.gnu.build-id")
+	if s == nil || s.FileSize != noteHeader+buildIDSize || s.Offset+s.FileSize > uint64(len(image)) {
+		return nil
+	}
+	return image[s.Offset+noteHeader:][:buildIDSize]
 }
 
 // field is a name as struct module has it, to the field's end.

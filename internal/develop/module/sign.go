@@ -112,6 +112,12 @@ func signatureHash(kernelBuild string) (string, error) {
 
 // checkPair finds the mistakes that sign-file has no clear words for.
 func checkPair(keyPath, certPath string) error {
+	for _, path := range []string{keyPath, certPath} {
+		// Whoever opens a FIFO waits for somebody who writes, and sign-file opens the files once more.
+		if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+			return signError("%s: is no regular file", path)
+		}
+	}
 	cert, err := readCertificate(certPath)
 	if err != nil {
 		return err

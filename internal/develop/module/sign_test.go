@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 var test = pkix.Name{CommonName: "test"}
@@ -145,5 +147,17 @@ func TestSignMistakes(t *testing.T) {
 	t.Setenv(pinVariable, "secret")
 	if _, err := NewSigner(t.Context(), signTree(t, hashConfig), path("encrypted.pem"), path("cert.pem")); err != nil {
 		t.Errorf("encrypted key with a passphrase: %v", err)
+	}
+}
+
+// TestSignFIFO: nobody waits for what does not come.
+func TestSignFIFO(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var wrong *SignError
+	if err := checkPair(fifo, fifo); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "is no regular file") {
+		t.Errorf("%v", err)
 	}
 }

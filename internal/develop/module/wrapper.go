@@ -106,7 +106,9 @@ func (w *wrapper) passThrough() error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(path, append([]string{w.cc}, w.headers(w.args)...), os.Environ())
+	// Its debug information has no names of directories either.
+	args := []string{w.cc, "-ffile-prefix-map=" + w.work + "/="} // of several, the last one that fits counts
+	return syscall.Exec(path, append(args, w.headers(w.args)...), os.Environ())
 }
 
 // headers puts the developer's copies of the kernel's headers before the

@@ -41,6 +41,8 @@ type Scheduler struct {
 
 	// Files of this machine.
 	Module, Description, Boundary, Installer string
+	// Debug is that of the module's debug information, ModuleID the build-id of both, hex.
+	Debug, ModuleID string
 	// Documents are man pages (man/NAME.8) and completions (completions/bash, zsh and
 	// fish): their contents by their path in the package's directory. Pages are
 	// compressed.
@@ -51,10 +53,11 @@ type Scheduler struct {
 type format struct {
 	packager nfpm.Packager
 	release  string // rpm has to have one
+	debug    string // what names of packages of debug information end with
 }
 
-// Build makes both packages in a directory and returns their paths. The same
-// scheduler makes the same bytes.
+// Build makes both packages in a directory, and those of the debug information, and returns
+// their paths in this order. The same scheduler makes the same bytes.
 func Build(dir string, s *Scheduler) (paths []string, err error) {
 	tmp, err := os.MkdirTemp(dir, ".package-")
 	if err != nil {
@@ -65,19 +68,28 @@ func Build(dir string, s *Scheduler) (paths []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range []format{{deb.Default, ""}, {rpm.DefaultRPM, "1"}} {
+	formats := []format{{deb.Default, "", "-dbgsym"}, {rpm.DefaultRPM, "1", "-debuginfo"}}
+	var infos []*nfpm.Info
+	for _, f := range formats {
 		info := s.info(tmp, contents)
 		info.Release = f.release
 		if f.release == "" {
 			info.License = "" // dpkg has no such field, the file copyright says it
 		}
-		name := f.packager.ConventionalFileName(info)
-		if err := write(f.packager, info, filepath.Join(tmp, name)); err != nil {
+		infos = append(infos, info)
+	}
+	for _, f := range formats {
+		infos = append(infos, s.debugInfo(f))
+	}
+	for i, info := range infos {
+		packager := formats[i%len(formats)].packager
+		name := packager.ConventionalFileName(info)
+		if err := write(packager, info, filepath.Join(tmp, name)); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		paths = append(paths, name)
 	}
-	// Both are complete before either takes the place of an older one.
+	// All are complete before any takes the place of an older one.
 	for i, name := range paths {
 		paths[i] = filepath.Join(dir, name)
 		if err := durable.Replace(filepath.Join(tmp, name), paths[i]); err != nil {

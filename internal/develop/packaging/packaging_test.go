@@ -36,11 +36,18 @@ func scheduler(t *testing.T) *Scheduler {
 		Changes: []string{strings.Repeat("sched: a long subject ", 9), "sched: first"},
 		Time:    time.Unix(1700000000, 0).UTC(),
 		Module:  file("ko"), Description: file("yaml"), Boundary: file("json"), Installer: file("tool"),
+		Debug: file("debug"), ModuleID: "0123456789abcdef0123456789abcdef01234567",
 		Documents: map[string][]byte{"man/plugsched.8": []byte("page"), "completions/bash": []byte("complete")},
 	}
 }
 
 func build(t *testing.T, s *Scheduler) (deb, rpm string) {
+	t.Helper()
+	paths := buildAll(t, s)
+	return paths[0], paths[1]
+}
+
+func buildAll(t *testing.T, s *Scheduler) []string {
 	t.Helper()
 	dir := t.TempDir()
 	paths, err := Build(dir, s)
@@ -48,10 +55,10 @@ func build(t *testing.T, s *Scheduler) (deb, rpm string) {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 2 {
+	if err != nil || len(left) != 4 {
 		t.Errorf("left in the directory: %v, %v", left, err)
 	}
-	return paths[0], paths[1]
+	return paths
 }
 
 // run runs one of the distributions' own tools on a package.
@@ -79,16 +86,16 @@ func TestNames(t *testing.T) {
 // TestReproducible: neither the time, nor where the files are, nor what the umask made of
 // them, nor the order of a map shows.
 func TestReproducible(t *testing.T) {
-	deb1, rpm1 := build(t, scheduler(t))
+	first := buildAll(t, scheduler(t))
 	time.Sleep(1100 * time.Millisecond) // archives count seconds
 	s := scheduler(t)
-	for _, f := range []string{s.Module, s.Description, s.Boundary, s.Installer} {
+	for _, f := range []string{s.Module, s.Description, s.Boundary, s.Installer, s.Debug} {
 		if err := os.Chmod(f, 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
-	deb2, rpm2 := build(t, s)
-	for _, p := range [][2]string{{deb1, deb2}, {rpm1, rpm2}} {
+	for i, path := range buildAll(t, s) {
+		p := [2]string{first[i], path}
 		one, err := os.ReadFile(p[0])
 		if err != nil {
 			t.Fatal(err)
@@ -190,8 +197,11 @@ func TestLintian(t *testing.T) {
 		run(t, "gcc", "-static", "-o", s.Installer, program)
 		run(t, "strip", "--remove-section=.comment", s.Installer)
 		s.Documents["man/plugsched.8"] = []byte(".TH PLUGSCHED 8\n.SH NAME\nplugsched \\- update the scheduler\n")
-		deb, _ := build(t, s)
-		args = append(args, deb)
+		paths := buildAll(t, s)
+		args = append(args, paths[0])
+		if name == "fast" { // a package of debug information cannot have overrides, as for nobody's maintainer
+			args = append(args, paths[2])
+		}
 	}
 	cmd := exec.CommandContext(t.Context(), "lintian", args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
@@ -221,6 +231,30 @@ func TestRPM(t *testing.T) {
 		if got := query("%{" + tag + "}"); !strings.Contains(got, call) {
 			t.Errorf("%s: %s", tag, got)
 		}
+	}
+}
+
+// TestDebugPackages: what is known to debuggers lies where they look for it, and belongs to one build.
+func TestDebugPackages(t *testing.T) {
+	paths := buildAll(t, scheduler(t))
+	const file = "/usr/lib/debug/.build-id/01/23456789abcdef0123456789abcdef01234567.debug"
+	if got := filepath.Base(paths[2]); got != "fast-6.1.0-1-amd64-dbgsym_0.3+local_amd64.deb" {
+		t.Error(got)
+	}
+	if got := strings.TrimSpace(run(t, "dpkg-deb", "-f", paths[2], "Depends")); got != "fast-6.1.0-1-amd64 (= 0.3+local)" {
+		t.Errorf("depends on %s", got)
+	}
+	dir := t.TempDir()
+	run(t, "dpkg-deb", "-x", paths[2], dir)
+	if text, err := os.ReadFile(filepath.Join(dir, file)); string(text) != "contents of debug" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if got := filepath.Base(paths[3]); got != "fast-6.1.0-1-amd64-debuginfo-0.3+local-1.x86_64.rpm" {
+		t.Error(got)
+	}
+	got := run(t, "rpm", "-qp", "--qf", "[%{FILENAMES}\n][%{REQUIRENAME} %{REQUIREVERSION}\n]", paths[3])
+	if !strings.Contains(got, file+"\n") || !strings.Contains(got, "fast-6.1.0-1-amd64 0.3+local\n") {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -60,6 +62,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
+	in.kernel.Debug = true
 	var signer *module.Signer // nil: the module is not signed
 	if p.SignKey != "" {
 		if signer, err = module.NewSigner(ctx, in.tree, p.SignKey, p.SignCert); err != nil {
@@ -241,7 +244,11 @@ func (p *Project) compile(ctx context.Context, in *inputs) (units []module.Unit,
 	if err != nil {
 		return nil, err
 	}
+	if readJSON(p.state(editedFile), &units) != nil {
+		os.Remove(p.state("compile.done")) // what it says is done is gone
+	}
 	err = p.stage("compile", "compiling the scheduler", key, func() (string, error) {
+		before := p.compiled()
 		units, err := module.Compile(ctx, in.tree, p.state("edited"))
 		if err != nil {
 			return "", err
@@ -251,12 +258,31 @@ func (p *Project) compile(ctx context.Context, in *inputs) (units []module.Unit,
 			return "", err
 		}
 		units = append(units, sidecars...)
-		return fmt.Sprintf("%d units", len(units)), writeJSON(p.state(editedFile), units)
+		n := 0
+		for path, when := range p.compiled() {
+			if when != before[path] {
+				n++
+			}
+		}
+		return fmt.Sprintf("%d of %d units", n, len(units)), writeJSON(p.state(editedFile), units)
 	})
 	if err == nil {
 		err = readJSON(p.state(editedFile), &units)
 	}
 	return units, err
+}
+
+// compiled are the objects of the developer's units, and when each was made: kbuild makes those
+// that an edit reaches.
+func (p *Project) compiled() map[string]time.Time {
+	made := map[string]time.Time{}
+	list, _ := filepath.Glob(p.state("edited*", "*.o"))
+	for _, path := range list {
+		if st, err := os.Stat(path); err == nil {
+			made[path] = st.ModTime()
+		}
+	}
+	return made
 }
 
 // bound is what the boundary makes of the units.
@@ -335,7 +361,7 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 			return nil, err
 		}
 	}
-	b.Add(&bind.Changes{Refusals: in.kernel.CompareUndefined(undefined, src)})
+	b.Add(&bind.Changes{Refusals: append(in.kernel.CompareUndefined(undefined, src), in.kernel.CompareDefinitions(src)...)})
 	for _, u := range units {
 		t := types[u.Name]
 		if _, was := in.pristine[u.Name]; was && b.types == nil && in.boundary().Owns(u.Name) {
@@ -432,17 +458,20 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 	if err := module.CheckTargets(ko, in.boundary()); err != nil {
 		return nil, err
 	}
-	refusals, err := bind.CheckSections(ko)
-	if err != nil {
-		return nil, err
-	}
-	if len(refusals) > 0 {
-		return nil, &RefusedError{refusals}
-	}
 	undefined, err := module.Undefined(ko)
 	if err != nil {
 		return nil, err
 	}
+	places, err := judge(in, b, undefined, ko)
+	if err != nil {
+		return nil, err
+	}
+	return module.Bind(ko, in.tree, in.kernel.Symbols, places)
+}
+
+// judge refuses what only shows in objects: those of the units, or the module that was linked of
+// them. It returns where the kernel has what they leave undefined.
+func judge(in *inputs, b *bound, undefined []string, objects ...string) (map[string]bind.Place, error) {
 	places, missing, gone := in.kernel.Resolve(b.Names, undefined)
 	if len(missing) > 0 {
 		return nil, userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
@@ -450,21 +479,35 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 	if len(gone) > 0 {
 		return nil, userError("the kernel gave %s back when it had booted: the change uses __init code or data", strings.Join(gone, ", "))
 	}
-	if refusals, err = in.kernel.CheckPointers(ko, places, b.src); err != nil {
-		return nil, err
+	var refusals []bind.Refusal
+	for _, o := range objects {
+		sections, err := bind.CheckSections(o)
+		if err != nil {
+			return nil, err
+		}
+		pointers, err := in.kernel.CheckPointers(o, places, b.src)
+		if err != nil {
+			return nil, err
+		}
+		refusals = slices.Concat(refusals, sections, pointers)
 	}
 	if len(refusals) > 0 {
-		return nil, &RefusedError{refusals}
+		return nil, &RefusedError{bind.Distinct(refusals)}
 	}
-	return module.Bind(ko, in.tree, in.kernel.Symbols, places)
+	return places, nil
 }
 
 // describe says what the module is, but for its name.
 func (p *Project) describe(in *inputs, b *bound, binding *module.Binding) *desc.Description {
 	d := &desc.Description{Format: desc.Version, Release: in.boundary().Release, BuildID: in.boundary().BuildID,
 		Tool: p.Tool, Commit: in.about.commit, Boundary: map[string]int{},
-		Changed: b.Changed, Added: b.Added, Removed: b.Removed, Warnings: b.Warnings,
-		Witnesses: in.kernel.Witnesses(binding.Places), Jumps: map[string]uint64{}, JumpSize: uint64(in.kernel.Arch.JumpSize)}
+		Changed: b.Changed, Added: b.Added, Removed: b.Removed,
+		Witnesses: in.kernel.Witnesses(binding.Places), Symbols: map[string]uint64{}, Jumps: map[string]uint64{},
+		JumpSize: uint64(in.kernel.Arch.JumpSize)}
+	d.Features, d.Values = b.wishes.Features, b.wishes.Values
+	for name, p := range binding.Places {
+		d.Symbols[name] = p.Addr
+	}
 	for c, n := range in.boundary().Counts() {
 		d.Boundary[string(c)] = n
 	}
@@ -474,20 +517,26 @@ func (p *Project) describe(in *inputs, b *bound, binding *module.Binding) *desc.
 			d.Jumps[f.Name] = uint64(f.Jump)
 		}
 		if f.Sidecar {
-			describeSidecar(d, f)
+			d.Sidecar = append(d.Sidecar, f.DeclFile+":"+f.Name)
 		}
 	}
 	slices.Sort(d.Replaced)
-	slices.Sort(d.Warnings)
-	d.Warnings = slices.Compact(d.Warnings)
+	d.Warnings = distinct(slices.Concat(b.Warnings, sidecarWarnings(in.boundary())))
 	return d
 }
 
-// write makes the module final, and writes it and its description.
+// distinct sorts a list, and has each of it once.
+func distinct(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// write makes the module final, and writes it, its debug information and its description.
 func (p *Project) write(ctx context.Context, in *inputs, ko string, d *desc.Description, binding *module.Binding,
 	signer *module.Signer, out product) (size int64, err error) {
 	tmp := out.module + ".tmp"
-	defer os.Remove(tmp) // of which nothing is left once it has been renamed
+	debug := tmp + module.DebugSuffix
+	defer removeAll(tmp, debug) // of which nothing is left once they have been renamed
 	if err := module.Finish(ctx, in.tree.Env, ko, tmp, d, binding); err != nil {
 		return 0, err
 	}
@@ -501,6 +550,9 @@ func (p *Project) write(ctx context.Context, in *inputs, ko string, d *desc.Desc
 		return 0, err
 	}
 	if err := durable.WriteFile(out.description, text, 0o644); err != nil {
+		return 0, err
+	}
+	if err := durable.Replace(debug, out.module+module.DebugSuffix); err != nil {
 		return 0, err
 	}
 	if err := durable.Replace(tmp, out.module); err != nil {

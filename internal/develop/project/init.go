@@ -207,7 +207,7 @@ func (p *Project) reproduced(ctx context.Context, t *fetch.Target) (string, erro
 	}
 	codes, err := bind.LoadCode(p.state(codeFile))
 	if err != nil {
-		return "", err
+		return "", damaged(p.state(codeFile), err)
 	}
 	var all Reproduction
 	for _, u := range units {

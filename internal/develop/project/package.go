@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/packaging"
 )
 
@@ -24,10 +25,15 @@ const installerName = "plugsched-installer"
 // pack makes the packages, and returns their paths.
 func (p *Project) pack(in *inputs, d *desc.Description, signed bool) (paths []string, err error) {
 	err = p.stage("package", "making packages", "", func() (string, error) {
+		id, err := module.ID(p.Module())
+		if err != nil {
+			return "", err
+		}
 		s := &packaging.Scheduler{
 			Config: in.about.Config, Time: in.about.time, Installer: in.about.installer,
 			Arch: in.kernel.Arch.Package, Release: d.Release, BuildID: d.BuildID, ModuleName: d.Name, Commit: d.Commit, Tool: d.Tool,
 			Signed: signed, Replaced: d.Replaced, Changes: in.about.changes,
+			Debug: p.DebugInfo(), ModuleID: id,
 			Module: p.Module(), Description: p.Description(), Boundary: p.state(boundaryFile),
 		}
 		if p.Documents != nil {

@@ -6,53 +6,106 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"plugsched/internal/durable"
+	"plugsched/internal/outcome"
 )
 
 // BuildPatched is Build with patches applied, one after the other, to a temporary copy of the
 // developer's tree: the tree itself, and what git knows of it, stay as they are.
-func (p *Project) BuildPatched(ctx context.Context, patches []string) (*Built, error) {
+func (p *Project) BuildPatched(ctx context.Context, patches []string) (built *Built, err error) {
+	err = p.patched(ctx, patches, func(q *Project) error {
+		if built, err = q.Build(ctx); err != nil {
+			return err
+		}
+		for i, path := range built.Packages {
+			built.Packages[i] = p.path(filepath.Base(path))
+		}
+		made := append(slices.Clone(built.Packages), p.Description(), p.DebugInfo(), p.Module())
+		for _, to := range made {
+			if err := durable.Replace(q.path(filepath.Base(to)), to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return built, err
+}
+
+// CheckPatched is Check in the same way.
+func (p *Project) CheckPatched(ctx context.Context, patches []string) (v *Verdict, err error) {
+	err = p.patched(ctx, patches, func(q *Project) error {
+		if v, err = q.Check(ctx); err == nil {
+			v.Directory = p.Dir
+		}
+		return err
+	})
+	return v, err
+}
+
+// patched does work in a patched copy of the tree.
+func (p *Project) patched(ctx context.Context, patches []string, work func(q *Project) error) error {
 	unlock, err := p.lock()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
 	texts := make([][]byte, len(patches))
 	for i, path := range patches {
-		if texts[i], err = os.ReadFile(path); err != nil {
-			return nil, err
+		if texts[i], err = readPatch(ctx, path); err != nil {
+			return err
 		}
 	}
 	q, remove, err := p.scratch(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer remove()
 	for i, path := range patches {
 		if err := q.apply(ctx, path, texts[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	built, err := q.Build(ctx)
+	return work(q)
+}
+
+// readPatch reads a file, or a pipe as of a shell's <(command). Nobody's pipe is empty, and one that
+// nothing comes from can be left.
+func readPatch(ctx context.Context, path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
+		return nil, outcome.With(outcome.Precondition, err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
 		return nil, err
+	case !st.Mode().IsRegular() && st.Mode()&os.ModeNamedPipe == 0:
+		return nil, userError("%s: is no file: name a patch", path)
 	}
-	for i, path := range built.Packages {
-		built.Packages[i] = p.path(filepath.Base(path))
+	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Now()) })
+	defer stop()
+	const most = 64 << 20
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, err
+	case len(text) > most:
+		return nil, userError("%s: is larger than %d MiB: no patch of a scheduler is", path, most>>20)
 	}
-	made := append(slices.Clone(built.Packages), p.Description(), p.Module())
-	for _, to := range made {
-		if err := durable.Replace(q.path(filepath.Base(to)), to); err != nil {
-			return nil, err
-		}
-	}
-	return built, nil
+	return text, nil
 }
 
 // patchedPrefix begins the names of the copies, of which one can be left when a machine goes down.

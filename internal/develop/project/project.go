@@ -86,7 +86,7 @@ func userError(format string, args ...any) error { return &Error{fmt.Sprintf(for
 func New(dir string) (*Project, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, err
+		return nil, userError("%s: the current directory is gone (%v): change to another", dir, err)
 	}
 	// The compiler's dependency files and -ffile-prefix-map want the real path.
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
@@ -154,9 +154,15 @@ func readJSON(path string, v any) error {
 		return err
 	}
 	if err := json.Unmarshal(text, v); err != nil {
-		return fmt.Errorf("%s is damaged (%v): remove it and run `plugsched init` again", path, err)
+		return damaged(path, err)
 	}
 	return nil
+}
+
+// damaged is the error about what a stage made and cannot be read. All of it goes: each of the
+// stages' marks vouches for its file.
+func damaged(path string, err error) error {
+	return userError("%s is damaged (%v): remove %s and run `plugsched init` again, which keeps the tree", path, err, filepath.Dir(path))
 }
 
 // Target returns the kernel that the project is for.
@@ -183,7 +189,13 @@ func (p *Project) Reproduction() (*Reproduction, error) {
 	return r, readJSON(p.state(reproduceFile), r)
 }
 
-func (p *Project) symbols() (*symbols.Table, error) { return symbols.Load(p.state(symbolsFile)) }
+func (p *Project) symbols() (*symbols.Table, error) {
+	s, err := symbols.Load(p.state(symbolsFile))
+	if err != nil {
+		return nil, damaged(p.state(symbolsFile), err)
+	}
+	return s, nil
+}
 
 func (p *Project) springboard() (*isa.Springboard, error) {
 	s := &isa.Springboard{}
@@ -263,6 +275,9 @@ func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
 // Module is where build leaves the module.
 func (p *Project) Module() string { return p.path(module.Name + ".ko") }
 
+// DebugInfo is where build leaves the module's debug information.
+func (p *Project) DebugInfo() string { return p.Module() + module.DebugSuffix }
+
 // Description is where build leaves its description.
 func (p *Project) Description() string { return p.path(module.Name + ".yaml") }
 
@@ -291,7 +306,7 @@ func (p *Project) CheckDir() error {
 		return nil
 	case err != nil:
 		return err
-	case len(entries) > 0 && !exists(p.state()):
+	case len(entries) > 0 && !exists(p.state()) && !(exists(p.path(configFile)) && exists(p.path(".git"))): // of which the state is gone
 		return userError("%s: exists and is not empty: name a new directory", p.Dir)
 	}
 	return nil

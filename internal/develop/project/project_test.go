@@ -19,6 +19,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/fetch"
+	"plugsched/internal/outcome"
 )
 
 func write(t *testing.T, text string, path ...string) {
@@ -303,6 +304,49 @@ func pristineTree(t *testing.T) (*Project, *fetch.Target) {
 		t.Fatal(err)
 	}
 	return p, tgt
+}
+
+// TestStateGone: a tree whose state is gone can be initialised again for its kernel, and for no other.
+func TestStateGone(t *testing.T) {
+	p, tgt := pristineTree(t)
+	if _, err := p.makeTree(t.Context(), tgt); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(p.state()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CheckDir(); err != nil {
+		t.Errorf("it is refused: %v", err)
+	}
+	if err := writeJSON(p.mkState(t, pristineFile), []module.Unit{}); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := p.makeTree(t.Context(), tgt); text != "exists" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	other := *tgt
+	other.BuildID = "0123"
+	var e *Error
+	if _, err := p.makeTree(t.Context(), &other); !errors.As(err, &e) || !strings.Contains(err.Error(), "another kernel (build-id abcd)") {
+		t.Errorf("another kernel: %v", err)
+	}
+}
+
+// TestDamaged: what cannot be read is the user's to remove, and all that has to be removed is named.
+func TestDamaged(t *testing.T) {
+	p := at(t, t.TempDir())
+	for name, read := range map[string]func() error{
+		targetFile:   func() error { _, err := p.Target(); return err },
+		boundaryFile: func() error { _, err := p.Boundary(); return err },
+		symbolsFile:  func() error { _, err := p.symbols(); return err },
+	} {
+		write(t, "{{", p.state(name))
+		err := read()
+		if want := "remove " + p.state() + " and run `plugsched init` again"; outcome.Of(err) != outcome.Precondition ||
+			!strings.Contains(err.Error(), name+" is damaged") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestMakeTree(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
@@ -204,12 +203,14 @@ func checkSidecar(unit string, r *bind.Reproduction) error {
 		unit, m.Function, m.Why, len(r.Mismatches)-1, r.Functions)
 }
 
-// describeSidecar notes a sidecar's function in the description.
-func describeSidecar(d *desc.Description, f *boundary.Function) {
-	d.Sidecar = append(d.Sidecar, f.DeclFile+":"+f.Name)
-	for _, fact := range f.Facts {
-		if fact.Kind == "waits" {
-			d.Warnings = append(d.Warnings, f.Name+" "+fact.Text+": while one is in it, an update is busy")
+// sidecarWarnings are about sidecars in which tasks wait.
+func sidecarWarnings(b *boundary.Boundary) (list []string) {
+	for _, f := range b.Sidecar() {
+		for _, fact := range f.Facts {
+			if fact.Kind == "waits" {
+				list = append(list, f.Name+" "+fact.Text+": while one is in it, an update is busy")
+			}
 		}
 	}
+	return list
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
@@ -156,14 +155,13 @@ func TestCheckSidecar(t *testing.T) {
 	}
 }
 
-func TestDescribeSidecar(t *testing.T) {
-	d := &desc.Description{}
-	describeSidecar(d, &boundary.Function{Name: "f", DeclFile: "kernel/fork.c", Facts: []boundary.Fact{{Kind: "sidecar"}}})
-	describeSidecar(d, &boundary.Function{Name: "g", DeclFile: "kernel/sys.c", Facts: []boundary.Fact{{Kind: "waits", Text: "is slow"}}})
-	if diff := cmp.Diff([]string{"kernel/fork.c:f", "kernel/sys.c:g"}, d.Sidecar); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff([]string{"g is slow: while one is in it, an update is busy"}, d.Warnings); diff != "" {
+func TestSidecarWarnings(t *testing.T) {
+	got := sidecarWarnings(&boundary.Boundary{Functions: []*boundary.Function{
+		{Name: "f", Sidecar: true, Facts: []boundary.Fact{{Kind: "sidecar"}}},
+		{Name: "g", Sidecar: true, Facts: []boundary.Fact{{Kind: "waits", Text: "is slow"}}},
+		{Name: "h", Facts: []boundary.Fact{{Kind: "waits", Text: "is slow"}}},
+	}})
+	if diff := cmp.Diff([]string{"g is slow: while one is in it, an update is busy"}, got); diff != "" {
 		t.Error(diff)
 	}
 }

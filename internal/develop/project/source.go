@@ -100,6 +100,9 @@ func clangdConfig(units []module.Unit) string {
 		strings.Join(add, ", ") + "]\n"
 }
 
+// madeFor is what the first commit says of the kernel.
+var madeFor = regexp.MustCompile(`build-id ([0-9a-f]+)`)
+
 // asPlugsched makes git commit whoever the user is.
 var asPlugsched = []string{"-c", "user.name=plugsched", "-c", "user.email=plugsched@localhost", "-c", "commit.gpgsign=false"}
 
@@ -114,6 +117,14 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 	case err != nil:
 		return "", err
 	case made != "":
+		text, err := p.gitOutput(ctx, "log", "-1", "--format=%B", pristineRef)
+		if err != nil {
+			return "", err
+		}
+		if m := madeFor.FindStringSubmatch(text); m != nil && m[1] != t.BuildID {
+			return "", userError("%s: its tree is of another kernel (build-id %.8s), not of %s (build-id %.8s): use another directory", p.Dir, m[1],
+				t.Release, t.BuildID)
+		}
 		return "exists", p.writeCommands(t, units)
 	}
 	files, err := filesBelow(p.state("source"))
@@ -169,6 +180,7 @@ const gitignore = `/.plugsched/
 /compile_commands.json
 /.cache/
 /scheduler.ko
+/scheduler.ko.debug
 /scheduler.yaml
 /*.deb
 /*.rpm

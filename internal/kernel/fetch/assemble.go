@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"plugsched/internal/outcome"
 )
 
 // readManual resolves the artefacts named by hand; a vmlinux among them says
@@ -26,8 +28,13 @@ func (f *fetcher) readManual() error {
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(abs); err != nil {
-			return fmt.Errorf("%s: %w", p.flag, err)
+		st, err := os.Stat(abs)
+		if err != nil {
+			return outcome.With(outcome.Precondition, fmt.Errorf("%s: %w", p.flag, err))
+		}
+		// A FIFO would keep us waiting, and a device has no end.
+		if !st.Mode().IsRegular() && !st.IsDir() {
+			return outcome.With(outcome.Precondition, fmt.Errorf("%s: %s is neither a file nor a directory", p.flag, abs))
 		}
 		*p.path = abs
 	}
