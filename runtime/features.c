@@ -6,7 +6,7 @@
 #include "internal.h"
 #include "plugsched.h"
 
-#if defined(CONFIG_SCHED_DEBUG) && defined(CONFIG_JUMP_LABEL)
+#ifdef PLUGSCHED_HAVE_FEATURES
 
 static unsigned long find_feature(const struct plugsched_features *f, const char *name)
 {

@@ -21,7 +21,12 @@
 int __orig_wake_up_process(struct task_struct *p);
 int __orig_sched_setscheduler_nocheck(struct task_struct *p, int policy,
 				      const struct sched_param *param);
+#ifdef task_rq_lock /* a macro, for static analysis, over a function */
+struct rq *__orig__task_rq_lock(struct task_struct *p, struct rq_flags *rf);
+#define __orig_task_rq_lock __orig__task_rq_lock
+#else
 struct rq *__orig_task_rq_lock(struct task_struct *p, struct rq_flags *rf);
+#endif
 void __orig_raw_spin_rq_unlock(struct rq *rq);
 void __orig_raw_spin_rq_lock_nested(struct rq *rq, int subclass);
 void __orig_update_rq_clock(struct rq *rq);
@@ -37,7 +42,7 @@ void __orig_start_cfs_bandwidth(struct cfs_bandwidth *cfs_b);
 DECLARE_PER_CPU(struct cpu_stop_work, push_work);
 #endif
 
-#if defined(CONFIG_SCHED_DEBUG) && defined(CONFIG_JUMP_LABEL)
+#ifdef PLUGSCHED_HAVE_FEATURES
 extern const char * const sched_feat_names[];
 extern const char * const __orig_sched_feat_names[];
 extern unsigned int __orig_sysctl_sched_features;

@@ -85,9 +85,10 @@ static void look_at_hrtimers(int cpu)
 	unsigned int i;
 
 	for (i = 0; i < HRTIMER_MAX_CLOCK_BASES; i++) {
-		node = rb_first_cached(&base->clock_base[i].active.rb_root);
+		/* The leftmost node is cached, whose type is not the same in all kernels. */
+		node = rb_first(&base->clock_base[i].active.rb_root.rb_root);
 		for (; node; node = rb_next(node)) {
-			t = container_of(node, struct hrtimer, node.node);
+			t = container_of((void *)node, struct hrtimer, node.node);
 			if (plugsched_ours(t->function))
 				plugsched_found("high-resolution timer %ps is armed", t->function);
 		}

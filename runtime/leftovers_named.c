@@ -50,7 +50,7 @@ static void look_at_sysctl_dir(struct ctl_dir *dir, unsigned int depth)
 	for (rb = rb_first(&dir->root); rb; rb = rb_next(rb)) {
 		struct ctl_node *node = rb_entry(rb, struct ctl_node, node);
 		struct ctl_table_header *head = node->header;
-		struct ctl_table *entry = &head->ctl_table[node - head->node];
+		const struct ctl_table *entry = &head->ctl_table[node - head->node];
 
 		if (!S_ISDIR(entry->mode))
 			look_at_table(entry);

@@ -12,6 +12,7 @@
 #include <linux/mutex.h>
 #include <linux/percpu-defs.h>
 #include <linux/sched.h>
+#include <linux/sysfs.h>
 #include <linux/types.h>
 
 #include "arch.h"
@@ -441,6 +442,12 @@ void plugsched_note_stack(const unsigned long *stack, unsigned int nr);
 void plugsched_report_clear(void);
 void plugsched_report_log(void);	/* process context */
 extern struct bin_attribute plugsched_report_attr;
+
+/* What a file's functions are given: newer kernels forbid them to change it. */
+typedef typeof(*_Generic(((struct bin_attribute *)NULL)->read,
+			 ssize_t (*)(struct file *, struct kobject *, struct bin_attribute *,
+				     char *, loff_t, size_t) : (struct bin_attribute *)NULL,
+			 default : (const struct bin_attribute *)NULL)) plugsched_bin_attribute;
 
 /* watchdog.c: finds tasks and CPUs that the scheduler has forgotten. */
 int plugsched_watchdog_init(void);

@@ -56,7 +56,7 @@ void plugsched_report_log(void)
 		pr_notice("%s is left: %.*s\n", THIS_MODULE->name, (int)(end - report), report);
 }
 
-static ssize_t report_read(struct file *file, struct kobject *kobj, struct bin_attribute *attr,
+static ssize_t report_read(struct file *file, struct kobject *kobj, plugsched_bin_attribute *attr,
 			   char *buf, loff_t off, size_t count)
 {
 	return memory_read_from_buffer(buf, count, &off, report, atomic_read(&used));

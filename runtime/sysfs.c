@@ -181,14 +181,14 @@ static struct attribute *plugsched_attrs[] = {
 
 /* What forbade the last update. */
 static ssize_t busy_read(struct file *file, struct kobject *kobj,
-			 struct bin_attribute *attr, char *buf, loff_t off, size_t count)
+			 plugsched_bin_attribute *attr, char *buf, loff_t off, size_t count)
 {
 	return plugsched_outcome_read_busy(buf, off, count);
 }
 
 /* The names of the redirected functions, one a line. */
 static ssize_t functions_read(struct file *file, struct kobject *kobj,
-			      struct bin_attribute *attr, char *buf, loff_t off, size_t count)
+			      plugsched_bin_attribute *attr, char *buf, loff_t off, size_t count)
 {
 	size_t size = 1, n = 0;
 	unsigned long i;
@@ -217,7 +217,7 @@ static struct bin_attribute functions_attr = {
 	.read = functions_read,
 };
 
-static struct bin_attribute *plugsched_bin_attrs[] = {
+static typeof(*((struct attribute_group *)NULL)->bin_attrs) plugsched_bin_attrs[] = {
 	&busy_attr,
 	&functions_attr,
 	&plugsched_report_attr,

@@ -28,6 +28,7 @@ var probes = []struct{ macro, structure, member, why string }{
 
 // symbolProbes do the same for global functions and variables of the kernel.
 var symbolProbes = []struct{ macro, symbol, why string }{
+	{"PLUGSCHED_HAVE_FEATURES", "sched_feat_keys", "the administrator can set features; without, they are constants"},
 	{"PLUGSCHED_HAVE_HRTIMER_SETUP", "hrtimer_setup", "replaces hrtimer_init()"},
 	{"PLUGSCHED_HAVE_KTHREAD_FUNC", "kthread_func", "what a kernel thread runs, or will run"},
 	{"PLUGSCHED_HAVE_KERNFS_MUTEX", "kernfs_mutex", "guards all trees of files like sysfs"},
