@@ -74,6 +74,9 @@ var X86 = &Arch{
 			// (unsynchronized_tsc in arch/x86/kernel/tsc.c) and falls back to the
 			// HPET, whose every read is a trip through QEMU.
 			"tsc=reliable",
+			// check_timer() (arch/x86/kernel/apic/io_apic.c) counts the timer's interrupts in
+			// a stretch of time, and panics if a host that is busy let too few of them come.
+			"no_timer_check",
 			// Lets the host turn a silent hang into a panic with a stack trace.
 			"unknown_nmi_panic",
 		},
