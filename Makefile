@@ -139,10 +139,11 @@ test-fleet: build bin/times
 	$(TIMED) $@ $(GO) test -tags guest,fleet -count=1 -timeout 150m ./test/debian -run TestFleet -v
 
 # That no landing instruction is missed where the processor looks for them: in bochs, as QEMU's
-# emulated processors have no indirect branch tracking. On one CPU, some ten minutes.
+# emulated processors have no indirect branch tracking. On one CPU, some ten minutes. Then what
+# kernels make of a module's code under mitigations, in QEMU.
 test-ibt: build bin/times
 	./scripts/setup bochs:bochs-bin bochs-term: bochsbios: vgabios: isolinux: syslinux-common: xorriso:xorriso
-	$(TIMED) $@ $(GO) test -tags guest,ibt -count=1 -timeout 150m ./test/guest -run 'TestIBT|TestWrongPointer' -release $(or $(RELEASE),6.12) -v
+	$(TIMED) $@ $(GO) test -tags guest,ibt -count=1 -timeout 150m ./test/guest -run 'TestIBT|TestWrongPointer|TestMitigations' -release $(or $(RELEASE),6.12) -v
 
 # That each of examples/ takes effect.
 test-examples: build bin/times

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//go:build guest
+//go:build guest && ibt
 
 package guest
 
