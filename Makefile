@@ -19,7 +19,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build man setup demo soak examples test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet fuzz lint clean
+.PHONY: test-all all build man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet test-ibt fuzz lint clean
 
 all: build
 
@@ -49,6 +49,14 @@ soak: setup build
 examples: setup build
 	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
 
+# What an update takes and what that depends on; docs/operate/performance.md is written.
+bench: setup build
+	@test -n "$(RELEASE)" || { echo "of which kernel? make bench RELEASE=6.1.0-57-cloud-amd64"; exit 2; }
+	NEWER_QEMU=1 ./scripts/setup
+	bin/plugsched init --release $(RELEASE) build/bench/work
+	bin/plugsched bench --qemu build/tools/qemu/usr/bin/qemu-system-x86_64 --output build/bench $(BENCHFLAGS) build/bench/work
+	cp build/bench/bench.md docs/operate/performance.md
+
 # What a change has to pass. Of the Debian guests and the kernels, those that fit into half
 # an hour; no example, no fleet, no soak. It ends, also when it fails, with a table of where
 # the time went.
@@ -75,6 +83,7 @@ test-all:
 	$(MAKE) test-kernels
 	$(MAKE) test-examples
 	$(MAKE) test-patches
+	$(MAKE) test-ibt
 	$(MAKE) test-fleet
 
 # Where the time of the last `make test` went, and of targets since; as JSON in build/times.
@@ -89,13 +98,13 @@ bin/times:
 lint:
 	@test -z "$$(gofmt -l cmd internal kernels test *.go)" || { gofmt -l cmd internal kernels test *.go; echo "run gofmt"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags guest,fleet,kernels,examples,patches ./test/...
+	$(GO) vet -tags guest,fleet,kernels,examples,patches,ibt ./test/...
 	$(STATICCHECK) ./...
-	$(STATICCHECK) -tags guest,fleet,kernels,examples,patches ./test/...
+	$(STATICCHECK) -tags guest,fleet,kernels,examples,patches,ibt ./test/...
 	$(ERRORLINT) ./...
-	$(ERRORLINT) -tags guest,fleet,kernels,examples,patches ./test/...
+	$(ERRORLINT) -tags guest,fleet,kernels,examples,patches,ibt ./test/...
 	$(MISSPELL) -error -i rela $$(git ls-files -- '*.go' '*.c' '*.h' '*.md' '*.sh' '*.yml' '*.yaml' Makefile scripts)
-	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels,examples,patches -test ./...
+	./scripts/vulncheck $(GOVULNCHECK) -tags guest,fleet,kernels,examples,patches,ibt -test ./...
 
 # No kernel, no network. What needs a tool that `make setup` fetches is left out without it.
 test-quick: bin/times
@@ -128,6 +137,12 @@ test-fleet: build bin/times
 	./scripts/setup ansible-core:ansible-playbook openssh-client:ssh
 	python3 -m unittest discover -s ansible/tests/unit
 	$(TIMED) $@ $(GO) test -tags guest,fleet -count=1 -timeout 150m ./test/debian -run TestFleet -v
+
+# That no landing instruction is missed where the processor looks for them: in bochs, as QEMU's
+# emulated processors have no indirect branch tracking. On one CPU, some ten minutes.
+test-ibt: build bin/times
+	./scripts/setup bochs:bochs-bin bochs-term: bochsbios: vgabios: isolinux: syslinux-common: xorriso:xorriso
+	$(TIMED) $@ $(GO) test -tags guest,ibt -count=1 -timeout 150m ./test/guest -run 'TestIBT|TestWrongPointer' -release $(or $(RELEASE),6.12) -v
 
 # That each of examples/ takes effect.
 test-examples: build bin/times

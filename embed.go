@@ -6,9 +6,9 @@ package plugsched
 import "embed"
 
 // Runtime holds the sources of the in-kernel half, which every scheduler module
-// is linked with. They are GPL-2.0-only.
+// is linked with, and what benchmarks need of it. They are GPL-2.0-only.
 //
-//go:embed runtime/*.c runtime/*.h runtime/arch
+//go:embed runtime/*.c runtime/*.h runtime/arch runtime/bench
 var Runtime embed.FS
 
 // Licences are the texts that go along with what is built from this repository.

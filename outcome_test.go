@@ -21,6 +21,7 @@ import (
 	"plugsched/internal/command/cli"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/module"
+	"plugsched/internal/develop/patch"
 	"plugsched/internal/develop/project"
 	"plugsched/internal/durable"
 	"plugsched/internal/guest/vm"
@@ -37,39 +38,43 @@ var errorCases = map[string]struct {
 	err  error
 	want outcome.Outcome
 }{
-	"command/cli.ExitError":          {&cli.ExitError{Code: 7}, outcome.Failed}, // exits with the guest's code
-	"command/cli.QuietError":         {&cli.QuietError{Means: outcome.Precondition}, outcome.Precondition},
-	"command/cli.UsageError":         {cli.Usagef("x"), outcome.Usage},
-	"develop/boundary.ConfigError":   {&boundary.ConfigError{}, outcome.Precondition},
-	"develop/module.BuildError":      {&module.BuildError{}, outcome.Failed},
-	"develop/module.CompileError":    {&module.CompileError{}, outcome.Refused},
-	"develop/module.SignError":       {&module.SignError{}, outcome.Precondition},
-	"develop/project.Error":          {&project.Error{}, outcome.Precondition},
-	"develop/project.MismatchError":  {&project.MismatchError{}, outcome.Precondition},
-	"develop/project.RefusedError":   {&project.RefusedError{}, outcome.Refused},
-	"durable.HeldError":              {&durable.HeldError{}, outcome.Precondition},
-	"guest/vm.BootError":             {&vm.BootError{Err: &vm.KernelFault{Faults: make([]vm.Fault, 1)}}, outcome.Fault},
-	"guest/vm.ErrOff":                {vm.ErrOff, outcome.Failed},
-	"guest/vm.ErrRebooted":           {vm.ErrRebooted, outcome.Failed},
-	"guest/vm.GuestError":            {&vm.GuestError{Errno: syscall.ENOENT}, outcome.Precondition},
-	"guest/vm.InfraError":            {&vm.InfraError{Err: fs.ErrNotExist}, outcome.Failed},
-	"guest/vm.KernelFault":           {&vm.KernelFault{Faults: make([]vm.Fault, 1)}, outcome.Fault},
-	"guest/vm.TimeoutError":          {&vm.TimeoutError{}, outcome.Failed},
-	"guest/vm/wire.DamageError":      {&wire.DamageError{}, outcome.Failed},
-	"kernel/fetch.MismatchError":     {&fetch.MismatchError{}, outcome.Precondition},
-	"kernel/fetch.SpaceError":        {&fetch.SpaceError{}, outcome.Failed},
-	"kernel/fetch.ToolError":         {&fetch.ToolError{}, outcome.Failed},
-	"kernel/fetch.UnavailableError":  {&fetch.UnavailableError{}, outcome.Precondition},
-	"kernel/image.ErrDataRelocated":  {image.ErrDataRelocated, outcome.Precondition},
-	"kernel/image.ErrNoDWARF":        {image.ErrNoDWARF, outcome.Precondition},
-	"operate/boot.GuardError":        {&boot.GuardError{}, outcome.Precondition},
-	"operate/live.BusyError":         {&live.BusyError{}, outcome.Busy},
-	"operate/live.Finding":           {&live.Finding{}, outcome.Precondition},
-	"operate/live.HeldError":         {&live.HeldError{}, outcome.Fault},
-	"operate/live.KernelFault":       {&live.KernelFault{}, outcome.Fault},
-	"operate/live.LeftoverError":     {&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault},
-	"operate/live.PreconditionError": {&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
-	"operate/live.RolledBackError":   {&live.RolledBackError{}, outcome.RolledBack},
+	"command/cli.ExitError":           {&cli.ExitError{Code: 7}, outcome.Failed}, // exits with the guest's code
+	"command/cli.QuietError":          {&cli.QuietError{Means: outcome.Precondition}, outcome.Precondition},
+	"command/cli.UsageError":          {cli.Usagef("x"), outcome.Usage},
+	"develop/boundary.ConfigError":    {&boundary.ConfigError{}, outcome.Precondition},
+	"develop/module.BuildError":       {&module.BuildError{}, outcome.Failed},
+	"develop/module.CompileError":     {&module.CompileError{}, outcome.Refused},
+	"develop/module.SignError":        {&module.SignError{}, outcome.Precondition},
+	"develop/patch.FormatError":       {&patch.FormatError{}, outcome.Precondition},
+	"develop/patch.MismatchError":     {&patch.MismatchError{}, outcome.Precondition},
+	"develop/project.Error":           {&project.Error{}, outcome.Precondition},
+	"develop/project.IncompleteError": {&project.IncompleteError{Application: &project.Application{}}, outcome.Refused},
+	"develop/project.MismatchError":   {&project.MismatchError{}, outcome.Precondition},
+	"develop/project.RefusedError":    {&project.RefusedError{}, outcome.Refused},
+	"durable.HeldError":               {&durable.HeldError{}, outcome.Precondition},
+	"guest/vm.BootError":              {&vm.BootError{Err: &vm.KernelFault{Faults: make([]vm.Fault, 1)}}, outcome.Fault},
+	"guest/vm.ErrOff":                 {vm.ErrOff, outcome.Failed},
+	"guest/vm.ErrRebooted":            {vm.ErrRebooted, outcome.Failed},
+	"guest/vm.GuestError":             {&vm.GuestError{Errno: syscall.ENOENT}, outcome.Precondition},
+	"guest/vm.InfraError":             {&vm.InfraError{Err: fs.ErrNotExist}, outcome.Failed},
+	"guest/vm.KernelFault":            {&vm.KernelFault{Faults: make([]vm.Fault, 1)}, outcome.Fault},
+	"guest/vm.StarvesError":           {&vm.StarvesError{}, outcome.Precondition},
+	"guest/vm.TimeoutError":           {&vm.TimeoutError{}, outcome.Failed},
+	"guest/vm/wire.DamageError":       {&wire.DamageError{}, outcome.Failed},
+	"kernel/fetch.MismatchError":      {&fetch.MismatchError{}, outcome.Precondition},
+	"kernel/fetch.SpaceError":         {&fetch.SpaceError{}, outcome.Failed},
+	"kernel/fetch.ToolError":          {&fetch.ToolError{}, outcome.Failed},
+	"kernel/fetch.UnavailableError":   {&fetch.UnavailableError{}, outcome.Precondition},
+	"kernel/image.ErrDataRelocated":   {image.ErrDataRelocated, outcome.Precondition},
+	"kernel/image.ErrNoDWARF":         {image.ErrNoDWARF, outcome.Precondition},
+	"operate/boot.GuardError":         {&boot.GuardError{}, outcome.Precondition},
+	"operate/live.BusyError":          {&live.BusyError{}, outcome.Busy},
+	"operate/live.Finding":            {&live.Finding{}, outcome.Precondition},
+	"operate/live.HeldError":          {&live.HeldError{}, outcome.Fault},
+	"operate/live.KernelFault":        {&live.KernelFault{}, outcome.Fault},
+	"operate/live.LeftoverError":      {&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault},
+	"operate/live.PreconditionError":  {&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
+	"operate/live.RolledBackError":    {&live.RolledBackError{}, outcome.RolledBack},
 }
 
 // TestOutcomes: every exported error type of the module, and every exported error that is

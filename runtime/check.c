@@ -61,7 +61,9 @@ void plugsched_check_stacks(struct plugsched_update *u, unsigned int id)
 
 	plugsched_check_task(u, rq->idle, stack);
 	check_queued(u, rq, stack);
-	if (plugsched_scan_complete(u))
+	if (plugsched_way == PLUGSCHED_SERIAL)
+		plugsched_bench_check(u, id, stack);
+	else if (plugsched_scan_complete(u))
 		plugsched_scan_check(u, id, stack);
 	else
 		check_share(u, id, stack);

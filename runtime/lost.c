@@ -73,7 +73,7 @@ void plugsched_lost_settle(struct plugsched_update *u)
 	struct task_struct *g, *p;
 	unsigned int i;
 
-	if (!u->from)
+	if (!u->from || plugsched_way != PLUGSCHED_OURS)
 		return;
 	if (!u->rollback && plugsched_scan_complete(u)) {
 		for (i = 0; (p = plugsched_scan_awake(u, i)); i++)

@@ -63,11 +63,14 @@ static ssize_t show_last(char *buf)
 		{ "threads_stopped", atomic_read(&last.stopped) },
 		{ "scan_ns", last.scan_ns },
 		{ "stop_machine_ns", last.job.ended - last.job.begun },
+		{ "gather_ns", last.job.gathered - last.job.begun },
+		{ "enter_ns", last.time[PLUGSCHED_T_STOPPED] - last.job.gathered },
 		{ "handler_ns", span(PLUGSCHED_T_STOPPED, PLUGSCHED_T_REBUILT) },
 		{ "stack_check_ns", span(PLUGSCHED_T_STOPPED, PLUGSCHED_T_CHECKED) },
 		{ "clear_ns", span(PLUGSCHED_T_CHECKED, PLUGSCHED_T_CLEARED) },
 		{ "redirect_ns", span(PLUGSCHED_T_CLEARED, PLUGSCHED_T_REDIRECTED) },
 		{ "rebuild_ns", span(PLUGSCHED_T_REDIRECTED, PLUGSCHED_T_REBUILT) },
+		{ "leave_ns", last.job.ended - last.time[PLUGSCHED_T_REBUILT] },
 		{ "finished_boottime_ns", last_finished },
 	};
 	unsigned int i;

@@ -210,6 +210,7 @@ struct plugsched_job {
 	unsigned int cpus;		/* online, fixed while hotplug is frozen */
 	unsigned int late;		/* how often a CPU did not come in time */
 	u64 begun;			/* one CPU stopped, the others called */
+	u64 gathered;			/* all have come */
 	u64 ended;			/* every CPU is done */
 };
 
@@ -367,6 +368,32 @@ void plugsched_text_release(void);
 bool plugsched_text_unchanged(struct plugsched_update *u);
 void plugsched_text_poke(const struct plugsched_update *u, unsigned int phase);
 void plugsched_tables_write(const struct plugsched_update *u);
+
+/*
+ * How stacks are inspected and queues rebuilt. A module that is installed knows the first
+ * only; the others are what a benchmark compares it with, and are in bench/.
+ */
+enum plugsched_way {
+	PLUGSCHED_OURS,
+	PLUGSCHED_SERIAL,	/* one CPU inspects all, each address in an unsorted list */
+	PLUGSCHED_PARALLEL,	/* all CPUs inspect all; queues from the list of tasks */
+};
+
+#ifdef PLUGSCHED_BENCH
+extern unsigned int plugsched_way;
+/* Context: process, may sleep; between the update and plugsched_text_finish(). */
+void plugsched_bench_floor(const struct plugsched_update *u);
+#else
+#define plugsched_way	((unsigned int)PLUGSCHED_OURS)
+static inline void plugsched_bench_floor(const struct plugsched_update *u) {}
+#endif
+
+/* bench/: context: stopped machine, IRQs off. */
+void plugsched_bench_check(struct plugsched_update *u, unsigned int id, unsigned long *stack);
+const struct plugsched_range *plugsched_bench_find(const struct plugsched_module *m,
+						   unsigned long addr);
+void plugsched_bench_each(struct rq *rq, struct list_head *list,
+			  void (*fn)(struct rq *rq, struct task_struct *p, struct list_head *list));
 
 /* redirect.c: any context. */
 struct plugsched_redirect *plugsched_find_redirect(const struct plugsched_module *m, const u8 *old);

@@ -181,6 +181,10 @@ static void clear(int cpu, const struct plugsched_update *u)
 	rq_lock(rq, &rf);
 	update_clock(from, rq);
 	stop_servers(from, rq);
+	if (plugsched_way == PLUGSCHED_PARALLEL) {
+		plugsched_finish_delayed(from, rq);
+		plugsched_bench_each(rq, list, take);
+	}
 	take_deadline(rq, list);
 	take_realtime(rq, list);
 	take_fair(from, rq, list);
@@ -195,6 +199,12 @@ static void clear(int cpu, const struct plugsched_update *u)
 	rq_unlock(rq, &rf);
 }
 
+static void put_back(struct rq *rq, struct task_struct *p, struct list_head *unused)
+{
+	list_del_init(&p->se.group_node);
+	p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS | move_flag(p, ENQUEUE_MOVE));
+}
+
 static void rebuild(int cpu, const struct plugsched_update *u)
 {
 	const struct plugsched_module *to = u->to;
@@ -207,11 +217,12 @@ static void rebuild(int cpu, const struct plugsched_update *u)
 	update_clock(to, rq);
 	if (to)
 		to->rebuild(rq, true);
+	if (plugsched_way == PLUGSCHED_PARALLEL)
+		plugsched_bench_each(rq, list, put_back);
 	list_for_each_entry_safe(p, n, list, se.group_node) {
-		list_del_init(&p->se.group_node);
 		if (u->heal && p->sched_class == &fair_sched_class)
 			plugsched_heal_queued(p);
-		p->sched_class->enqueue_task(rq, p, REBUILD_FLAGS | move_flag(p, ENQUEUE_MOVE));
+		put_back(rq, p, list);
 	}
 	rq_unlock(rq, &rf);
 }

@@ -34,6 +34,8 @@ struct ran {
 	bool incomplete;
 	const struct task_struct *last;	/* switched to */
 	struct task_struct *task[RAN_SIZE];
+	unsigned int nr;		/* of them */
+	u16 slot[RAN_SIZE];		/* where they are */
 };
 
 struct plugsched_scan {
@@ -59,6 +61,7 @@ static void note_task(struct ran *ran, struct task_struct *p)
 		if (!ran->task[slot]) {
 			get_task_struct(p);
 			ran->task[slot] = p;
+			ran->slot[ran->nr++] = slot;
 			return;
 		}
 	}
@@ -199,6 +202,8 @@ int plugsched_scan_begin(struct plugsched_update *u)
 	u64 start = ktime_get_mono_fast_ns();
 	int err;
 
+	if (plugsched_way != PLUGSCHED_OURS)
+		return 0;
 	err = alloc_scan(u);
 	if (!err)
 		err = tracepoint_probe_register(&__tracepoint_sched_switch, note_switch, u->scan);
@@ -240,16 +245,6 @@ bool plugsched_scan_complete(const struct plugsched_update *u)
 	return true;
 }
 
-static void check_all(struct plugsched_update *u, struct task_struct * const *list,
-		      unsigned int first, unsigned int nr, unsigned int step, unsigned long *stack)
-{
-	unsigned int i;
-
-	for (i = first; i < nr; i += step)
-		if (list[i])
-			plugsched_check_task(u, list[i], stack);
-}
-
 /*
  * Look at a share of who was awake and of what ran since, also on CPUs that have
  * gone offline meanwhile.
@@ -257,11 +252,16 @@ static void check_all(struct plugsched_update *u, struct task_struct * const *li
 void plugsched_scan_check(struct plugsched_update *u, unsigned int id, unsigned long *stack)
 {
 	const struct plugsched_scan *s = u->scan;
-	unsigned int cpu;
+	const struct ran *ran;
+	unsigned int cpu, i;
 
-	check_all(u, s->awake, id, s->nr_awake, u->job.cpus, stack);
-	for (cpu = id; cpu < nr_cpu_ids; cpu += u->job.cpus)
-		check_all(u, s->ran[cpu].task, 0, RAN_SIZE, 1, stack);
+	for (i = id; i < s->nr_awake; i += u->job.cpus)
+		plugsched_check_task(u, s->awake[i], stack);
+	for (cpu = id; cpu < nr_cpu_ids; cpu += u->job.cpus) {
+		ran = &s->ran[cpu];
+		for (i = 0; i < ran->nr; i++)
+			plugsched_check_task(u, ran->task[ran->slot[i]], stack);
+	}
 }
 
 /*

@@ -19,6 +19,8 @@ static const struct plugsched_range *find_range(const struct plugsched_module *m
 {
 	unsigned long lo = 0, hi = *m->nr_ranges;
 
+	if (plugsched_way == PLUGSCHED_SERIAL)
+		return plugsched_bench_find(m, addr);
 	while (lo < hi) {
 		unsigned long mid = lo + (hi - lo) / 2;
 		const struct plugsched_range *r = &m->ranges[mid];

@@ -119,6 +119,7 @@ static void set_up(struct plugsched_job *job, u64 begun)
 	job->late = 0;
 	job->cpus = num_online_cpus();
 	job->begun = begun;
+	job->gathered = ktime_get_mono_fast_ns();
 	if (job->set_up)
 		job->set_up(job);
 	todo = job;

@@ -142,15 +142,17 @@ static int conflict(struct plugsched_update *u, const struct plugsched_redirect 
 
 /*
  * What is expected at a jump's place before an update: the jump of the module
- * that is left, or what the kernel had there.
+ * that is left, or what the kernel had there. Whoever has prepared the update has looked
+ * for hooks when he saved that (save_jump()), and lets no probe come meanwhile: only a
+ * rollback has to look here, where every CPU waits for the answer.
  */
-static bool site_unchanged(const struct plugsched_redirect *r,
+static bool site_unchanged(const struct plugsched_update *u, const struct plugsched_redirect *r,
 			   const struct plugsched_redirect *current_jump)
 {
 	u8 insn[PLUGSCHED_JUMP_MAX];
 
 	if (!current_jump)
-		return !plugsched_arch_hooked(r, plugsched_site_of(r)) &&
+		return !(u->rollback && plugsched_arch_hooked(r, plugsched_site_of(r))) &&
 		       !memcmp(r->saved, plugsched_site_of(r), plugsched_jump_size);
 	plugsched_arch_jump(current_jump, insn);
 	return !memcmp(insn, plugsched_site_of(r), plugsched_jump_size);
@@ -228,7 +230,7 @@ bool plugsched_text_unchanged(struct plugsched_update *u)
 
 	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
 		r = &u->from->redirects[i];
-		if (!look_at_site(u, r, site_unchanged(r, r)))
+		if (!look_at_site(u, r, site_unchanged(u, r, r)))
 			return false;
 	}
 	for (i = 0; u->to && i < *u->to->nr_redirects; i++) {
@@ -236,7 +238,7 @@ bool plugsched_text_unchanged(struct plugsched_update *u)
 		was = plugsched_find_redirect(u->from, r->old);
 		if (was)
 			r->left_alone = was->left_alone;
-		else if (!look_at_site(u, r, site_unchanged(r, NULL)))
+		else if (!look_at_site(u, r, site_unchanged(u, r, NULL)))
 			return false;
 	}
 	return true;

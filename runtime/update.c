@@ -155,6 +155,8 @@ static int update_try(struct plugsched_update *u)
 		err = scan_and_run(u);
 	release_probes(u);
 	plugsched_update_publish(u, err);
+	if (!err)
+		plugsched_bench_floor(u);
 	plugsched_text_finish(u);
 	return err;
 }

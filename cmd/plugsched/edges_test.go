@@ -46,13 +46,20 @@ func mistakes(t *testing.T, list map[string]string) {
 
 func TestRanges(t *testing.T) {
 	mistakes(t, map[string]string{
-		"vm --cpus 0":        "it must be from 1 to 255",
-		"vm --cpus -1":       "it must be from 1 to 255",
-		"vm --cpus 256":      "it must be from 1 to 255",
-		"vm --memory 0":      "it must be from 128 to 1048576",
-		"vm --memory -1":     "it must be from 128 to 1048576",
-		"install --tries 0":  "it must be from 1 to 1000",
-		"try --for 25h x.ko": "it must be from 1s to 24h",
+		"vm --cpus 0":             "it must be from 1 to 255",
+		"vm --cpus -1":            "it must be from 1 to 255",
+		"vm --cpus 256":           "it must be from 1 to 255",
+		"bench --cpus 0 x":        "it must be from 1 to 255",
+		"bench --repetitions 0 x": "it must be from 1 to 1000",
+		"bench --at-most -1 x":    "it must be from 0 to 1048576",
+		"bench --at-most 50 x":    "leaves nothing of the series threads",
+		"bench --series nosuch x": `there is no series "nosuch"`,
+		"bench":                   "name a WORKDIR to measure",
+		"bench --from a.json x":   "name a WORKDIR to measure",
+		"vm --memory 0":           "it must be from 128 to 1048576",
+		"vm --memory -1":          "it must be from 128 to 1048576",
+		"install --tries 0":       "it must be from 1 to 1000",
+		"try --for 25h x.ko":      "it must be from 1s to 24h",
 	})
 }
 

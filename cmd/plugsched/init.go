@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/develop/project"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/operate/live"
@@ -17,6 +18,7 @@ import (
 func newInit() *cobra.Command {
 	var o fetch.Options
 	var sidecars []string
+	var programs string
 	c := &cobra.Command{
 		Use:   "init [--release RELEASE] WORKDIR",
 		Short: "Take the scheduler out of a kernel into a new working directory",
@@ -29,9 +31,14 @@ Without --release the kernel that runs now is meant. An interrupted init resumes
 
 With --analyze-only only the debug symbols are fetched, of any kernel of which they
 can be had, and only the boundary is derived: enough for the boundary commands, not
-for build. --suite names a suite of Debian to look in instead of the host's packages.`,
+for build. --suite names a suite of Debian to look in instead of the host's packages.
+
+If this machine's compiler is not the one that built the kernel, or the kernel's own tools do
+not run here, programs of the kernel's suite are unpacked into the cache and used; --environment
+names another suite to take them from.`,
 		Example: `  plugsched init work
   plugsched init --release 6.1.0-56-cloud-amd64 work
+  plugsched init --suite trixie --release 6.12.118+deb13-cloud-amd64 work-6.12
   plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -77,6 +84,11 @@ for build. --suite names a suite of Debian to look in instead of the host's pack
 				fmt.Fprintf(c.OutOrStdout(), "%s is analysed: see `plugsched boundary show --dir %s`\n", t.Release, a[0])
 				return nil
 			}
+			p.Environment, err = environment.For(c.Context(), t, environment.Options{Suite: programs, CacheDir: o.CacheDir,
+				Expired: o.Expired, Self: p.Self, Progress: out.fetching})
+			if err != nil {
+				return err
+			}
 			if err := p.Init(c.Context(), t); err != nil {
 				return err
 			}
@@ -89,6 +101,8 @@ for build. --suite names a suite of Debian to look in instead of the host's pack
 	f.Var(cli.Release{To: &o.Release}, "release", "kernel release, as uname -r shows it")
 	f.BoolVar(&o.AnalyseOnly, "analyze-only", false, "only derive the boundary, from the debug symbols alone")
 	f.StringVar(&o.Suite, "suite", "", "look for packages in this suite of Debian, such as trixie or sid")
+	f.BoolVar(&o.Expired, "expired", false, "take package lists of suites although their time has run out")
+	f.StringVar(&programs, "environment", "", "compile with the programs of this suite of Debian (default: if this machine's do not fit)")
 	f.StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")
 	f.StringVar(&o.Manual.Vmlinux, "vmlinux", "", "use this vmlinux with debug information")
 	f.StringVar(&o.Manual.Vmlinuz, "vmlinuz", "", "use this boot image")

@@ -25,8 +25,10 @@ func printed() map[string]any {
 	for name, v := range operator.JSON() {
 		all["plugsched "+name] = v
 	}
-	all["plugsched check"] = project.Verdict{}
+	all["plugsched check"] = project.Checked{}
 	all["plugsched diff"] = moddiff.Comparison{}
+	all["plugsched apply"] = project.Application{}
+	all["plugsched catch-up"] = project.Application{}
 	all["plugsched boundary show"] = boundary.Boundary{}
 	all["plugsched boundary why"] = found{}
 	all["plugsched boundary diff"] = boundary.Diff{}
@@ -35,7 +37,7 @@ func printed() map[string]any {
 }
 
 // headings of docs/operate/json.md that are not the type's name.
-var headings = map[string]string{"Status": "state", "MemberUse": "use"}
+var headings = map[string]string{"Status": "state", "MemberUse": "use", "PatchReport": "patch"}
 
 func heading(t reflect.Type) string {
 	if h := headings[t.Name()]; h != "" {

@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/bench"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/command/operator"
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/guest/agent"
 )
@@ -19,8 +21,17 @@ func main() {
 		agent.Main()
 		return
 	}
-	if len(os.Args) > 1 && os.Args[1] == "cc" {
-		os.Exit(module.WrapCompiler(os.Args[2:]))
+	// What builds run of this program itself, and nobody else.
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "cc":
+			os.Exit(module.WrapCompiler(os.Args[2:]))
+		case environment.EnterCommand:
+			os.Exit(environment.Enter(os.Args[2:]))
+		}
+	}
+	if bench.Invoked() {
+		os.Exit(bench.Inside())
 	}
 	root := developerRoot()
 	root.AddCommand(operator.Commands()...)
@@ -29,6 +40,6 @@ func main() {
 }
 
 func developerRoot() *cobra.Command {
-	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel",
-		newInit(), newBoundary(), newCheck(), newBuild(), newDiff(), newVM())
+	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newApply(), newCatchUp(),
+		newCheck(), newBuild(), newDiff(), newVM(), newBench())
 }

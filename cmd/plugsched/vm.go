@@ -59,7 +59,7 @@ loads the symbols of the kernel and of the installed module.`,
 			}
 			module = cmp.Or(install, module)
 			if t.Vmlinuz == "" {
-				return &project.Error{Text: t.Release + ": no boot image is known: name it with `plugsched init --vmlinuz`"}
+				return noImage(t.Release)
 			}
 			cfg.Kernel = t.Vmlinuz
 			if cfg.Files, err = ownFiles(module); err != nil {
@@ -85,6 +85,10 @@ loads the symbols of the kernel and of the installed module.`,
 	f.Lookup("gdb").NoOptDefVal, f.Lookup("gdb").DefValue = "1234", ""
 	c.MarkFlagsMutuallyExclusive("dir", "release")
 	return c
+}
+
+func noImage(release string) error {
+	return &project.Error{Text: release + ": no boot image is known: name it with `plugsched init --vmlinuz`"}
 }
 
 // vmTarget finds the kernel, and the module when there is one.

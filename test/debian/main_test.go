@@ -16,6 +16,7 @@ import (
 
 	"plugsched/internal/guest/rootfs"
 	"plugsched/internal/kernel/fetch"
+	"plugsched/test/kernels"
 )
 
 // shared is what the tests have in common.
@@ -50,10 +51,14 @@ func setUp(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if s.target, err = fetch.Fetch(ctx, fetch.Options{Release: s.release}); err != nil {
+	suite, err := kernels.Suite(s.release)
+	if err != nil {
 		return err
 	}
-	if s.modules, err = fetch.Modules(ctx, fetch.Options{Release: s.release, Version: s.target.Version}); err != nil {
+	if s.target, err = fetch.Fetch(ctx, fetch.Options{Release: s.release, Suite: suite}); err != nil {
+		return err
+	}
+	if s.modules, err = fetch.Modules(ctx, fetch.Options{Release: s.release, Version: s.target.Version, Suite: suite}); err != nil {
 		return err
 	}
 	if s.image, err = rootfs.Image(ctx, "", os.Stdout); err != nil {

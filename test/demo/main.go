@@ -34,8 +34,8 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.Resolve(ctx); err != nil {
 		return err
 	}
-	step("plugsched init --release %s %s", d.Release, d.Work)
-	if err := d.timed(ctx, "init", d.Tool, "init", "--release", d.Release, d.Work); err != nil {
+	step("plugsched %s", strings.Join(d.Init()[1:], " "))
+	if err := d.timed(ctx, "init", d.Init()...); err != nil {
 		return err
 	}
 	step("git am %s", d.Patch)

@@ -17,12 +17,14 @@ import (
 	"plugsched/internal/command/cli"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/fetch"
+	"plugsched/test/kernels"
 )
 
 // Options are the flags of such a program.
 type Options struct {
 	Release string // kernel release; Resolve puts the newest here
 	Flavour string // of the newest release
+	Suite   string // of Debian that has the release; empty: the machine's own
 	Tool    string // plugsched
 	Load    string // test/load's program
 	Patch   string // the change
@@ -35,6 +37,7 @@ type Options struct {
 // Flags declares the flags. Working directories go below dir by default.
 func (o *Options) Flags(dir string, cycles int) {
 	flag.StringVar(&o.Release, "release", "", "kernel release (default: the newest with debug symbols)")
+	flag.StringVar(&o.Suite, "suite", "", "suite of Debian with the release (default: that of a like kernel in test/kernels)")
 	flag.StringVar(&o.Flavour, "flavour", "cloud-amd64", "flavour of the newest release")
 	flag.StringVar(&o.Tool, "plugsched", "bin/plugsched", "the tool")
 	flag.StringVar(&o.Load, "load", "test/load/schedload", "the load generator")
@@ -58,7 +61,19 @@ func (o *Options) Resolve(ctx context.Context) error {
 		}
 	}
 	o.Work = filepath.Join(o.Dir, o.Release)
-	return nil
+	if o.Suite == "" {
+		o.Suite, err = kernels.Suite(o.Release)
+	}
+	return err
+}
+
+// Init is the command line that takes the scheduler out of the kernel.
+func (o *Options) Init() []string {
+	args := []string{o.Tool, "init", "--release", o.Release}
+	if o.Suite != "" {
+		args = append(args, "--suite", o.Suite)
+	}
+	return append(args, o.Work)
 }
 
 // Main runs a program until it ends or is interrupted, and exits with 1 if it

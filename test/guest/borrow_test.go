@@ -23,9 +23,9 @@ import (
 // boot one (other CPUs, words of the command line, complaints, a module that stays), and
 // then raises this by the number of them.
 //
-// All tests boot 45 guests of their own, the demo's among them; the others borrow, with
+// All tests boot 52 guests of their own, the demo's among them; the others borrow, with
 // two tests at a time some six guests, and some that failed to be as before are replaced.
-const budget = 60
+const budget = 67
 
 // booted are the guests that were booted, by test.
 var booted = struct {
@@ -60,10 +60,11 @@ func withinBudget() bool {
 // A lent guest goes from test to test, as long as each leaves it as it was.
 type lent struct {
 	*vm.Machine
-	kind   string // its configuration, without files
-	state  string // before the first test
-	faults int    // that belong to tests before
-	files  string // of the test that has it
+	kind   string        // its configuration, without files
+	state  string        // before the first test
+	faults int           // that belong to tests before
+	cpu    time.Duration // that was used for tests before
+	files  string        // of the test that has it
 }
 
 var idle struct {
@@ -174,6 +175,11 @@ func lend(kind string) *lent {
 func (g *lent) takeBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
+	defer func() {
+		now := g.CPUTime()
+		spent(t, now-g.cpu)
+		g.cpu = now
+	}()
 	judgeGuest(t, ctx, g.Machine, g.faults, nil)
 	if !t.Failed() && g.Err() == nil {
 		what := g.changed(ctx)

@@ -43,7 +43,7 @@ func TestState(t *testing.T) {
 	ok(t, m, "schedload start --spec light,fork=4,hotplug=1")
 	ok(t, m, "plugsched install /state.ko")
 	before := figures(t, ok(t, m, "cat "+stateFile))
-	ok(t, m, "echo 20 > "+stateSysctl+" && schedload check --seconds 15")
+	ok(t, m, "echo 20 > "+stateSysctl+" && schedload check --within 60")
 	after := figures(t, ok(t, m, "cat "+stateFile))
 	for _, name := range []string{"switches", "ticks", "rounds"} {
 		if after[name] <= before[name] {
@@ -93,7 +93,7 @@ func TestForgotten(t *testing.T) {
 	}
 	// It goes on working, and so does what was left.
 	ok(t, m, "cat "+stateFile+" "+stateSysctl)
-	ok(t, m, "schedload start --spec light && schedload check --seconds 15 && schedload stop")
+	ok(t, m, "schedload start --spec light && schedload check --within 60 && schedload stop")
 	if out, code := sh(t, m, "plugsched install /scheduler.ko"); code != 5 || !strings.Contains(out, "stays loaded") {
 		t.Errorf("install beside it: %d\n%s", code, out)
 	}

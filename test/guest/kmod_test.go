@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,7 +42,11 @@ func buildKmod(t *testing.T, dir string) (ko string) {
 		t.Fatal(err)
 	}
 	// Type information for BPF would need pahole.
-	cmd := exec.CommandContext(t.Context(), "make", "-C", shared.target.KernelBuild, "M="+out, "CC="+shared.target.CC,
+	env, err := shared.project.Programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := env.Command(t.Context(), "make", "-C", shared.target.KernelBuild, "M="+out, "CC="+env.CC,
 		"CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", dir, err, text)

@@ -22,6 +22,7 @@ import (
 	"plugsched/internal/develop/project"
 	"plugsched/internal/guest/vm"
 	"plugsched/internal/kernel/fetch"
+	suites "plugsched/test/kernels"
 )
 
 // shared is what the tests have in common: one working directory with the
@@ -74,8 +75,16 @@ func setUp(ctx context.Context) error {
 	}
 	s.work = filepath.Join(root, "build/test", s.release)
 	fmt.Println("kernel", s.release, "in", s.work)
+	suite, err := suites.Suite(s.release)
+	if err != nil {
+		return err
+	}
+	var suiteFlag []string
+	if suite != "" {
+		suiteFlag = []string{"--suite", suite}
+	}
 	for _, c := range [][]string{
-		slices.Concat([]string{s.tool, "init", "--release", s.release}, strings.Fields(*initFlags), []string{s.work}),
+		slices.Concat([]string{s.tool, "init", "--release", s.release}, suiteFlag, strings.Fields(*initFlags), []string{s.work}),
 		{"git", "-C", s.work, "checkout", "-q", "-f", "-B", "test", "pristine"},
 		{"git", "-C", s.work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(root, "examples/hello.patch")},
 		{s.tool, "build", s.work},
@@ -148,8 +157,15 @@ func boot(t *testing.T, change func(*vm.Config), expected ...complaint) *vm.Mach
 	t.Cleanup(func() {
 		judgeGuest(t, context.Background(), m, 0, expected)
 		m.Close()
+		spent(t, m.CPUTime())
 	})
 	return m
+}
+
+// spent notes what a test's guest has used of the host's CPUs, for test/times, which adds
+// up what is said more than once.
+func spent(t *testing.T, cpu time.Duration) {
+	t.Attr("guest-cpu-seconds", fmt.Sprintf("%.1f", cpu.Seconds()))
 }
 
 // start boots a guest that lives as long as a context.

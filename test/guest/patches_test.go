@@ -20,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"plugsched/internal/artefact/desc"
+	"plugsched/internal/develop/project"
 )
 
 // A corpus is what kernel developers changed in the scheduler between two releases, and what
@@ -167,6 +168,7 @@ func (c *corpus) test(t *testing.T) {
 	for _, how := range slices.Sorted(maps.Keys(counts)) {
 		t.Logf("%d %s", counts[how], how)
 	}
+	t.Run("catch-up", func(t *testing.T) { c.catchUp(t, from, to) })
 	t.Run("together", func(t *testing.T) {
 		ko := filepath.Join(t.TempDir(), "together.ko")
 		if became := from.becomes(t, patchOf(accepted), false); became.ko == nil {
@@ -185,6 +187,51 @@ func (c *corpus) test(t *testing.T) {
 		ok(t, m, "schedload stop")
 		stock(t, m)
 	})
+}
+
+// catchUp: one command takes over all of it that takes effect, leaves out what would be refused, and what it leaves is built.
+func (c *corpus) catchUp(t *testing.T, from, to *origin) {
+	building.Lock()
+	defer building.Unlock()
+	dir := filepath.Join(shared.root, "build/test/variant", from.release, "work")
+	from.renew(t, dir)
+	a, code := printed(t, "catch-up", "--json", "--dir", dir, "--source", to.target.Source)
+	if code != 0 || !a.Applied || !a.Effect || len(a.Patches) != 1 || a.Patches[0].Commit == "" {
+		t.Fatalf("exit code %d: %+v", code, a)
+	}
+	lacks := map[string]bool{}
+	for _, part := range a.Patches[0].Parts {
+		if !part.Applied && part.Verdict != project.Irrelevant && part.Verdict != project.Already {
+			lacks[part.File] = true
+		}
+	}
+	said, code := plugsched(t, "build", dir)
+	if code != 0 {
+		t.Fatalf("build: exit code %d\n%s", code, said)
+	}
+	var d desc.Description
+	text, err := os.ReadFile(filepath.Join(dir, "scheduler.yaml"))
+	if err == nil {
+		err = yaml.Unmarshal(text, &d)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := slices.Concat(d.Changed, d.Added, d.Removed)
+	for _, change := range c.Changes {
+		for _, name := range change.Changed {
+			if !slices.Contains(changed, name) {
+				t.Errorf("%s: %s has not changed", change.Name, name)
+			}
+		}
+		for _, r := range change.Refused {
+			class, _, _ := strings.Cut(r, " ")
+			unseen := class == "compiled-out" || class == "no-effect" // that is applied: it does no harm
+			if !unseen && !slices.ContainsFunc(change.Hunks, func(id string) bool { f, _, _ := strings.Cut(id, ":"); return lacks[f] }) {
+				t.Errorf("%s: nothing of it was left out, and it is refused: %s", change.Name, r)
+			}
+		}
+	}
 }
 
 // built is what the tool made of a change.

@@ -271,7 +271,35 @@ static void print_json(const uint64_t *delta, double seconds, unsigned int stall
 	printf("]}\n");
 }
 
-int cmd_check(const char *state, unsigned int seconds, bool json)
+/*
+ * Whether every worker has done something from its beginning to its end since a sample:
+ * one count may be of what began before. A long sleeper counts the one time that it is woken.
+ */
+static bool all_progressed(const struct sample *from)
+{
+	for (unsigned int i = 0; i < hdr->nslots; i++) {
+		const struct slot *s = &slots[i];
+		uint64_t n = __atomic_load_n(&s->counter, __ATOMIC_ACQUIRE) - from->counter[i];
+
+		if (n < (s->flags & (SLOT_WAKE_FUTEX | SLOT_WAKE_SIGNAL) ? 1 : 2))
+			return false;
+	}
+	return true;
+}
+
+static void watch(const struct sample *from, unsigned int seconds, bool soon)
+{
+	uint64_t end = from->when + seconds * NSEC_PER_SEC;
+
+	if (!soon) {
+		sleep_ns(seconds * NSEC_PER_SEC);
+		return;
+	}
+	while (now_ns() < end && !all_progressed(from))
+		sleep_ns(NSEC_PER_SEC / 10);
+}
+
+int cmd_check(const char *state, unsigned int seconds, bool soon, bool json)
 {
 	unsigned int stalled = 0, failed = 0;
 	struct sample a, b;
@@ -281,7 +309,7 @@ int cmd_check(const char *state, unsigned int seconds, bool json)
 	open_window();
 	a = take_sample();
 	wake_long_sleepers();
-	sleep_ns(seconds * NSEC_PER_SEC);
+	watch(&a, seconds, soon);
 	b = take_sample();
 	took = (double)(b.when - a.when) / 1e9;
 	for (unsigned int i = 0; i < hdr->nslots; i++) {

@@ -6,14 +6,15 @@
 
 static const char usage_text[] =
 "usage: schedload start  [--state FILE] [--spec SPEC] [--cgroup-root DIR] [--timeout SECONDS]\n"
-"       schedload check  [--state FILE] [--seconds N] [--json]\n"
+"       schedload check  [--state FILE] [--seconds N | --within N] [--json]\n"
 "       schedload quota  [--state FILE] [--seconds N] [--json]\n"
 "       schedload stop   [--state FILE]\n"
 "       schedload threads\n"
 "       schedload kinds\n"
 "\n"
 "start   runs the load in the background; returns once every worker has progressed\n"
-"check   fails unless every worker progresses within N seconds (default 5), without errors\n"
+"check   fails unless every worker progresses within N seconds (default 5), without errors;\n"
+"        with --within, it ends as soon as all have\n"
 "quota   compares the CPU use of each quota cgroup with its limit over N seconds (default 10)\n"
 "stop    ends the load and verifies that no process and no cgroup is left\n"
 "threads prints how many threads the system has\n"
@@ -26,7 +27,7 @@ static const char usage_text[] =
 struct options {
 	const char *state, *spec, *cgroot;
 	unsigned int seconds, timeout;
-	bool json;
+	bool soon, json;
 };
 
 static unsigned int seconds_arg(const char *name, const char *text, unsigned int min)
@@ -46,6 +47,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 		{ "spec", required_argument, NULL, 'p' },
 		{ "cgroup-root", required_argument, NULL, 'c' },
 		{ "seconds", required_argument, NULL, 'n' },
+		{ "within", required_argument, NULL, 'w' },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
@@ -65,6 +67,10 @@ static void parse_options(struct options *o, int argc, char **argv)
 			break;
 		case 'n':
 			o->seconds = seconds_arg("seconds", optarg, 2);
+			break;
+		case 'w':
+			o->seconds = seconds_arg("within", optarg, 2);
+			o->soon = true;
 			break;
 		case 't':
 			o->timeout = seconds_arg("timeout", optarg, 1);
@@ -104,7 +110,7 @@ int main(int argc, char **argv)
 	if (!strcmp(cmd, "start"))
 		return cmd_start(o.state, o.spec, o.cgroot, o.timeout);
 	if (!strcmp(cmd, "check"))
-		return cmd_check(o.state, o.seconds ? o.seconds : 5, o.json);
+		return cmd_check(o.state, o.seconds ? o.seconds : 5, o.soon, o.json);
 	if (!strcmp(cmd, "quota"))
 		return cmd_quota(o.state, o.seconds ? o.seconds : 10, o.json);
 	if (!strcmp(cmd, "stop"))

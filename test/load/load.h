@@ -172,7 +172,7 @@ void spec_list(void);
 /* supervise.c, check.c, quota.c */
 int cmd_start(const char *state, const char *spec, const char *cgroot, unsigned int timeout);
 int cmd_stop(const char *state);
-int cmd_check(const char *state, unsigned int seconds, bool json);
+int cmd_check(const char *state, unsigned int seconds, bool soon, bool json);
 int cmd_quota(const char *state, unsigned int seconds, bool json);
 
 /* Bodies of the kinds: wake.c, policy.c, procs.c, groups.c */

@@ -47,6 +47,9 @@ expect 0 'ready after' "$load" start --state "$state" --spec "$spec"
 expect 1 'runs here already' "$load" start --state "$state" --spec "$spec"
 expect 0 ': ok: ' "$load" check --state "$state" --seconds 5
 expect 0 '^{"ok":true' "$load" check --state "$state" --seconds 5 --json
+# It ends when all have progressed, and only then.
+expect 0 ': ok: .* progressed in [0-9]\{1,2\}\.' "$load" check --state "$state" --within 600
+expect 2 'want 2 to 86400' "$load" check --state "$state" --within 0
 
 super=$(supervisor)
 # A stopped process: both of its threads are named, and its state is shown.
@@ -55,6 +58,7 @@ kill -STOP "$victim"
 sleep 1
 expect 1 "NO PROGRESS ping_pipe/0 .* pid $victim .*state T" "$load" check --state "$state" --seconds 3
 expect 1 "\"kind\":\"ping_pipe\",\"id\":0.*\"pid\":$victim.*\"state\":\"T\"" "$load" check --state "$state" --seconds 3 --json
+expect 1 "of 63 workers progressed in 3\." "$load" check --state "$state" --within 3
 kill -CONT "$victim"
 expect 0 ': ok: ' "$load" check --state "$state" --seconds 5
 

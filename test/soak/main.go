@@ -80,7 +80,7 @@ func (s *soak) modules(ctx context.Context) error {
 		return append([]string{"git", "-C", s.Work, "-c", "user.name=soak", "-c", "user.email=soak@localhost"}, args...)
 	}
 	for _, c := range [][]string{
-		{s.Tool, "init", "--release", s.Release, s.Work},
+		s.Init(),
 		git("checkout", "-q", "-f", "-B", "soak", "pristine"),
 		{s.Tool, "build", s.Work},
 		{"cp", ko, s.b},

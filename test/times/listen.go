@@ -16,8 +16,8 @@ import (
 
 // An event is a line of `go test -json` (go doc test2json, go help buildjson).
 type event struct {
-	Action, Package, Test, Output string
-	Elapsed                       float64
+	Action, Package, Test, Output, Key, Value string
+	Elapsed                                   float64
 }
 
 // A listener reads events, prints what go test would have printed without them, and
@@ -26,15 +26,19 @@ type listener struct {
 	note    *note
 	out     io.Writer
 	verbose bool
-	held    map[string]string // not verbose: what tests have said that may yet fail
-	said    map[string]string // what a test and not its parts said, without "=== " lines
+	held    map[string]string  // not verbose: what tests have said that may yet fail
+	said    map[string]string  // what a test and not its parts said, without "=== " lines
+	cpu     map[string]float64 // what guests of a test that still runs have used
 }
 
 // booted is said at the end by tests that count their guests (test/guest).
 var booted = regexp.MustCompile(`^guests booted: (\d+)\b`)
 
+// guestCPU is the attribute (testing.T.Attr) in which a test says what its guests used.
+const guestCPU = "guest-cpu-seconds"
+
 func (l *listener) listen(r io.Reader) error {
-	l.held, l.said = map[string]string{}, map[string]string{}
+	l.held, l.said, l.cpu = map[string]string{}, map[string]string{}, map[string]float64{}
 	for in := bufio.NewReader(r); ; {
 		line, err := in.ReadString('\n')
 		if line != "" {
@@ -70,6 +74,10 @@ func (l *listener) hear(e *event) {
 		case e.Test != "" && !strings.HasPrefix(e.Output, "=== "):
 			l.held[id] += e.Output
 		}
+	case "attr":
+		if n, err := strconv.ParseFloat(e.Value, 64); err == nil && e.Key == guestCPU {
+			l.cpu[id] += n
+		}
 	case "pass", "fail", "skip":
 		if e.Test == "" {
 			l.unfinished(e)
@@ -89,7 +97,11 @@ func (l *listener) hear(e *event) {
 				io.WriteString(l.out, text)
 			}
 		}
-		l.note.Tests = append(l.note.Tests, test{e.Package, e.Test, e.Action, e.Elapsed, said})
+		if i := strings.LastIndexByte(e.Test, '/'); i >= 0 {
+			l.cpu[e.Package+" "+e.Test[:i]] += l.cpu[id]
+		}
+		l.note.Tests = append(l.note.Tests, test{e.Package, e.Test, e.Action, e.Elapsed, l.cpu[id], said})
+		delete(l.cpu, id)
 	}
 }
 

@@ -52,12 +52,13 @@ func times(w io.Writer, notes []*note) {
 	total := 0.0
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\n==> where the time goes")
-	fmt.Fprintln(t, "seconds\ttests\tguests\t  target\t")
+	fmt.Fprintln(t, "seconds\ttests\tguests\tguests' CPU s\t  target\t")
 	for _, n := range notes {
-		count := 0
+		count, cpu := 0, 0.0
 		for _, one := range n.Tests {
 			if !strings.Contains(one.Name, "/") { // the time of others is in these
 				count++
+				cpu += one.CPU
 				tests = append(tests, row{n.Target, one})
 			}
 		}
@@ -66,22 +67,22 @@ func times(w io.Writer, notes []*note) {
 			failed = fmt.Sprintf(" (exit code %d)", n.Code)
 		}
 		total += n.Seconds
-		fmt.Fprintf(t, "%.1f\t%s\t%s\t  %s%s\t\n", n.Seconds, some(count), some(n.Guests), n.Target, failed)
+		fmt.Fprintf(t, "%.1f\t%s\t%s\t%s\t  %s%s\t\n", n.Seconds, some(count), some(n.Guests), some(int(cpu)), n.Target, failed)
 	}
-	fmt.Fprintf(t, "%.1f\t\t\t  all, since %s\t\n", total, notes[0].Began.Format(time.DateTime))
+	fmt.Fprintf(t, "%.1f\t\t\t\t  all, since %s\t\n", total, notes[0].Began.Format(time.DateTime))
 	t.Flush()
 	if len(tests) == 0 {
 		return
 	}
 	slices.SortStableFunc(tests, func(a, b row) int { return cmp.Compare(b.Seconds, a.Seconds) })
 	tests = tests[:min(slowest, len(tests))]
-	fmt.Fprintf(w, "\nthe %d slowest tests; parallel ones overlap\n", len(tests))
+	fmt.Fprintf(w, "\nthe %d slowest tests, and what their guests used of the CPUs; parallel ones overlap\n", len(tests))
 	for _, r := range tests {
 		result := ""
 		if r.Result != "pass" {
 			result = "  " + r.Result
 		}
-		fmt.Fprintf(w, "%9.1f  %s %s (%s)%s\n", r.Seconds, r.Name, path.Base(r.Package), r.target, result)
+		fmt.Fprintf(w, "%9.1f  %9.1f  %s %s (%s)%s\n", r.Seconds, r.CPU, r.Name, path.Base(r.Package), r.target, result)
 	}
 }
 

@@ -26,7 +26,8 @@ import ("fmt"; "os"; "testing")
 func TestMain(m *testing.M) { c := m.Run(); fmt.Println("guests booted: 3 of 7"); os.Exit(c) }
 func TestFine(t *testing.T) { t.Log("hello") }
 func TestParts(t *testing.T) {
-	t.Run("one", func(t *testing.T) { t.Error("wrong") })
+	t.Attr("guest-cpu-seconds", "1.5")
+	t.Run("one", func(t *testing.T) { t.Attr("guest-cpu-seconds", "2"); t.Error("wrong") })
 	t.Run("two", func(t *testing.T) {})
 }
 func TestLater(t *testing.T) { t.Skip("not now") }
@@ -89,12 +90,12 @@ func TestPassThrough(t *testing.T) {
 		if err != nil || len(notes) != 1 || notes[0].Code != want || notes[0].Seconds <= 0 {
 			t.Fatalf("%q: noted %+v, %v", argv, notes, err)
 		}
-		results := map[string]string{}
+		results, cpu := map[string]string{}, map[string]float64{}
 		for _, one := range notes[0].Tests {
-			results[one.Name] = one.Result
+			results[one.Name], cpu[one.Name] = one.Result, one.CPU
 		}
 		if strings.Contains(plain, "TestParts") && (results["TestFine"] != "pass" || results["TestParts"] != "fail" ||
-			results["TestParts/two"] != "pass" || results["TestLater"] != "skip" || notes[0].Guests != 3) {
+			results["TestParts/two"] != "pass" || results["TestLater"] != "skip" || notes[0].Guests != 3 || cpu["TestParts"] != 3.5) {
 			t.Errorf("%q: noted %+v", argv, notes[0])
 		}
 	}
@@ -124,12 +125,12 @@ func TestTable(t *testing.T) {
 	table(&b, []*note{
 		{Target: "lint", Seconds: 20, Code: 1},
 		{Target: "guest", Seconds: 100, Guests: 9, Tests: []test{
-			{"m/guest", "TestQuick", "pass", 1, ""}, {"m/guest", "TestSlow/part", "fail", 80, ""}, {"m/guest", "TestSlow", "fail", 90, ""}}},
+			{"m/guest", "TestQuick", "pass", 1, 0, ""}, {"m/guest", "TestSlow/part", "fail", 80, 30, ""}, {"m/guest", "TestSlow", "fail", 90, 40, ""}}},
 	})
 	text := b.String()
 	at := -1
-	for _, want := range []string{"20.0", "lint (exit code 1)", "100.0  ", "guest", "120.0",
-		"90.0  TestSlow guest (guest)  fail", "1.0  TestQuick"} {
+	for _, want := range []string{"20.0", "lint (exit code 1)", "100.0  ", " 40  ", "guest", "120.0",
+		"90.0       40.0  TestSlow guest (guest)  fail", "1.0        0.0  TestQuick"} {
 		i := strings.Index(text[at+1:], want)
 		if i < 0 {
 			t.Fatalf("no %q, or not in its place:\n%s", want, text)

@@ -142,6 +142,14 @@ func showTimings(w io.Writer, t *live.Timings) {
 	ns := func(n int64) time.Duration { return time.Duration(n) }
 	fmt.Fprintf(w, "last update: %s, downtime %v, %d CPUs, %d threads, %d of them inspected in the stop\n", t.Direction,
 		ns(t.StopMachine), t.CPUs, t.Threads, t.Stopped)
-	fmt.Fprintf(w, "  inspection before %v\n  stop_machine      %v\n  handler           %v\n  stack inspection  %v\n  clear             %v\n  redirection       %v\n  rebuild           %v\n",
-		ns(t.Scan), ns(t.StopMachine), ns(t.Handler), ns(t.StackCheck), ns(t.Clear), ns(t.Redirect), ns(t.Rebuild))
+	for _, part := range []struct {
+		name string
+		ns   int64
+	}{
+		{"inspection before", t.Scan}, {"stop_machine", t.StopMachine}, {"gathering", t.Gather}, {"entering", t.Enter},
+		{"handler", t.Handler}, {"stack inspection", t.StackCheck}, {"clear", t.Clear}, {"redirection", t.Redirect},
+		{"rebuild", t.Rebuild}, {"leaving", t.Leave},
+	} {
+		fmt.Fprintf(w, "  %-17s %v\n", part.name, ns(part.ns))
+	}
 }

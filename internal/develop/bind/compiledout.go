@@ -32,8 +32,7 @@ func (s *Sources) compiledOut(ctx context.Context, src *edits.Set) (*Changes, er
 		if !s.compiles(d.File) {
 			continue // uncompiled says so
 		}
-		regions, _ := d.Regions(p.live)
-		for _, r := range regions {
+		for _, r := range d.Regions(p.live) {
 			dead = append(dead, r)
 			for _, name := range r.Names {
 				unknown[name] = unknown[name] || !r.Gone
@@ -260,7 +259,7 @@ func (p *preprocessor) unseen(r *edits.Region) Refusal {
 	if len(states) > 0 {
 		why += " (" + strings.Join(states, ", ") + ")"
 	}
-	return Refusal{Class: CompiledOut, Name: name + " (" + counted(r.Lines, "line") + ")", File: r.File, Line: r.From,
+	return Refusal{Class: CompiledOut, Name: name + " (" + counted(r.Lines, "line") + ")", File: r.File, Line: r.From, To: r.To, Gone: r.Gone,
 		Why: why + ": the change has no effect on this kernel", Do: "leave it out, or make it where this kernel's configuration compiles it"}
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"plugsched/internal/develop/edits"
 )
 
 // Blame lets the Makefile answer for what other options of the compiler made of functions that stay and
@@ -51,52 +53,36 @@ func (c *Changes) Blame(s *Sources) error {
 }
 
 // flagLine is the first line of a Makefile that differs from how it was and has to do with one of the
-// options, or else the first that differs. Of what is gone that is the line in its place.
+// options, or else the first that differs. Of what is gone that is the line in its place. Comments and
+// white space do not differ.
 func flagLine(was, is string, flags []string) int {
-	other := 0
-	for n, l := range makefileEdits(was, is) {
-		if other == 0 {
-			other = n + 1
-		}
-		if slices.ContainsFunc(flags, func(f string) bool { return l != "" && strings.Contains(l, f[1:]) }) {
-			return n + 1
+	old, _ := makefileLines(was)
+	now, numbers := makefileLines(is)
+	added, gone := edits.ChangedLines(old, now)
+	for _, n := range added {
+		if slices.ContainsFunc(flags, func(f string) bool { return strings.Contains(now[n], f[1:]) }) {
+			return numbers[n]
 		}
 	}
-	return other
-}
-
-// makefileEdits yields the lines of a Makefile, from 0, that are not in how it was, and where the
-// first one is missing, without comments.
-func makefileEdits(was, is string) func(yield func(int, string) bool) {
-	count := func(text string) map[string]int {
-		m := map[string]int{}
-		for l := range strings.Lines(text) {
-			m[makefileLine(l)]++
-		}
-		return m
-	}
-	return func(yield func(int, string) bool) {
-		old, now := count(was), count(is)
-		n := 0
-		for l := range strings.Lines(is) {
-			if l = makefileLine(l); l != "" && old[l] < now[l] && !yield(n, l) {
-				return
-			}
-			n++
-		}
-		lines := strings.Split(is, "\n")
-		n = 0
-		for l := range strings.Lines(was) {
-			if l = makefileLine(l); l != "" && now[l] < old[l] {
-				yield(min(n, max(len(lines)-2, 0)), "")
-				return
-			}
-			n++
-		}
+	switch edited := append(added, gone...); {
+	case len(edited) == 0:
+		return 0
+	case len(now) == 0:
+		return 1
+	default:
+		return numbers[min(slices.Min(edited), len(now)-1)]
 	}
 }
 
-func makefileLine(l string) string {
-	l, _, _ = strings.Cut(l, "#")
-	return strings.Join(strings.Fields(l), " ")
+// makefileLines are those that have words, and their numbers from 1.
+func makefileLines(text string) (lines []string, numbers []int) {
+	n := 0
+	for l := range strings.Lines(text) {
+		n++
+		l, _, _ = strings.Cut(l, "#")
+		if l = strings.Join(strings.Fields(l), " "); l != "" {
+			lines, numbers = append(lines, l), append(numbers, n)
+		}
+	}
+	return lines, numbers
 }

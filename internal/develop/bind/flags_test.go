@@ -24,6 +24,8 @@ func TestFlagLine(t *testing.T) {
 		{"ccflags-y += -Wall\n", "ccflags-y += -Wall\nCFLAGS_fair.o := $(SLOW)\n", []string{"+-O1"}, 3},
 		{"ccflags-y += -Wall\n", "", []string{"--Wall"}, 2},
 		{"obj-y += fair.o\n", "", nil, 3},
+		{"obj-y += fair.o\n", "\n# none\n", nil, 3},
+		{makefileText, "", nil, 1},
 	} {
 		if got := flagLine(makefileText, strings.Replace(makefileText, tt.from, tt.to, 1), tt.flags); got != tt.want {
 			t.Errorf("%q for %q: line %d, want %d", tt.to, tt.from, got, tt.want)

@@ -63,6 +63,10 @@ type Refusal struct {
 	Derived bool `json:"-"`
 	// Unexplained is the unit of a function whose code differs while its source does not.
 	Unexplained string `json:"-"`
+	// To is the last line of a region that is compiled out, 0 of a whole file; Gone says that its lines are those
+	// of the file as it was.
+	To   int  `json:"-"`
+	Gone bool `json:"-"`
 }
 
 func (r Refusal) String() string {

@@ -26,6 +26,7 @@ type FunctionCode struct {
 	Name    string
 	Aliases []string
 	Unit    string
+	Addr    uint64
 	Code    []byte
 	Calls   map[uint64][]string // offset of a direct branch to the names of its target
 	Keys    map[uint64]Key      // offset of a static key's site
@@ -48,7 +49,7 @@ func KernelCode(prog *image.Program, want func(unit string) bool) *Code {
 	}
 	for _, f := range prog.Functions {
 		if want(f.Unit) && !strings.HasPrefix(f.Name, "__SCT__") && !strings.HasPrefix(f.Name, "__pfx_") {
-			fc := FunctionCode{Name: f.Name, Aliases: f.Aliases, Unit: f.Unit, Code: prog.Bytes(f.Addr, int(f.Size)),
+			fc := FunctionCode{Name: f.Name, Aliases: f.Aliases, Unit: f.Unit, Addr: f.Addr, Code: prog.Bytes(f.Addr, int(f.Size)),
 				Calls: map[uint64][]string{}, Keys: map[uint64]Key{}}
 			for at := range f.Size {
 				if target, ok := keys[f.Addr+at]; ok {
@@ -71,6 +72,19 @@ func keyOf(f *image.Function, target uint64) Key {
 		return Key{}
 	}
 	return Key{append([]string{f.Name}, f.Aliases...), target - f.Addr}
+}
+
+// Places are the addresses of a unit's functions.
+func (c *Code) Places(unit string) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, f := range c.Functions {
+		if f.Unit == unit {
+			for _, name := range append([]string{f.Name}, f.Aliases...) {
+				out[name] = f.Addr
+			}
+		}
+	}
+	return out
 }
 
 // Save writes the code to a file.

@@ -36,7 +36,6 @@ func SplitSchedule(prog *image.Program, a *arch.Arch) (*Split, error) {
 	if len(switches) == 0 {
 		return nil, fmt.Errorf("__schedule does not call %s", a.SwitchTo)
 	}
-	var keys []uint64
 	for _, c := range switches {
 		r, err := prog.ReachFrom(f, c.Site)
 		if err != nil {
@@ -45,17 +44,12 @@ func SplitSchedule(prog *image.Program, a *arch.Arch) (*Split, error) {
 		for _, g := range r.Calls {
 			s.Tail = append(s.Tail, g.Name)
 		}
-		keys = append(keys, r.Keys...)
 	}
-	s.Springboard, s.Obstacle = a.Springboard(prog.Bytes(f.Addr, int(f.Size)), f.Addr, func(addr uint64) string {
-		if g := prog.FuncAt(addr); g != nil && g.Addr == addr {
-			return g.Name
-		}
-		return ""
-	})
-	if s.Obstacle == nil && len(keys) > 0 {
-		s.Springboard, s.Obstacle = nil, fmt.Errorf("the code behind the context switch: at +%#x has a static key", keys[0]-f.Addr)
+	routine, err := prog.Routine(f)
+	if err != nil {
+		return nil, err
 	}
+	s.Springboard, s.Obstacle = a.Springboard(routine)
 	if s.Obstacle != nil {
 		s.Obstacle = fmt.Errorf("__schedule cannot be replaced yet: %w", s.Obstacle)
 	}

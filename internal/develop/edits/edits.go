@@ -268,6 +268,18 @@ func (s *Set) changed(name string, inlined bool) *Change {
 	return nil
 }
 
+// HeadDiffers reports a function that is called in another way than it was: its result, name or arguments are others.
+func (c *Change) HeadDiffers() bool {
+	if c.Kind != Function || len(c.was) == 0 || len(c.is) == 0 {
+		return false
+	}
+	head := func(i *Item) string {
+		n := slices.IndexFunc(i.tokens, func(t token) bool { return t.text == "{" })
+		return joined(i.tokens[:max(n, 0)])
+	}
+	return head(c.was[0]) != head(c.is[0])
+}
+
 // Appended reports an enum that only got new constants behind the old ones, whose
 // values therefore stay.
 func (c *Change) Appended() bool {

@@ -169,6 +169,35 @@ func NewDiff(file, was, is string) *Diff {
 	return d
 }
 
+// ChangedLines compares lines of a text that is not C. Of those that are new it returns the
+// index; of those that are gone, the index of the line that stands in their place.
+func ChangedLines(was, is []string) (added, gone []int) {
+	a, b := plainLines(was), plainLines(is)
+	match(a, b, 0, 0)
+	for n, l := range b {
+		if l.same < 0 {
+			added = append(added, n)
+		}
+	}
+	place := 0
+	for _, l := range a {
+		if l.same >= 0 {
+			place = l.same + 1
+		} else {
+			gone = append(gone, place)
+		}
+	}
+	return added, gone
+}
+
+func plainLines(text []string) []sourceLine {
+	lines := make([]sourceLine, len(text))
+	for n, l := range text {
+		lines[n] = sourceLine{number: n + 1, text: l, same: -1}
+	}
+	return lines
+}
+
 // Same reports that nothing differs but comments and white space.
 func (d *Diff) Same() bool {
 	edited := func(l sourceLine) bool { return l.same < 0 }
@@ -320,8 +349,8 @@ type Region struct {
 }
 
 // Regions are the edits that the compiler does not see: live says which groups the preprocessor took, of
-// the old text and of the new. effect says that it sees others.
-func (d *Diff) Regions(live func(*Group) bool) (out []Region, effect bool) {
+// the old text and of the new.
+func (d *Diff) Regions(live func(*Group) bool) (out []Region) {
 	for _, side := range []struct {
 		lines, other []sourceLine
 		gone         bool
@@ -337,8 +366,7 @@ func (d *Diff) Regions(live func(*Group) bool) (out []Region, effect bool) {
 			}
 			dead := outermost(g, live)
 			if dead == nil || l.opens != nil && turns(side.lines, side.other, l.opens, live) {
-				effect = true
-				continue
+				continue // the compiler sees it
 			}
 			if k := len(out) - 1; k >= 0 && out[k].Group == dead && out[k].Gone == side.gone {
 				out[k].To, out[k].Lines = l.number, out[k].Lines+1
@@ -347,7 +375,7 @@ func (d *Diff) Regions(live func(*Group) bool) (out []Region, effect bool) {
 			out = append(out, Region{Group: dead, From: l.number, To: l.number, Lines: 1, Gone: side.gone})
 		}
 	}
-	return out, effect
+	return out
 }
 
 // outermost returns the group around all that is not compiled, nil if g is.

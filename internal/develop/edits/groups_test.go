@@ -81,33 +81,53 @@ func TestRegions(t *testing.T) {
 	for _, tt := range []struct {
 		name, is string
 		want     []string
-		effect   bool
 	}{
-		{"nothing", was, nil, false},
-		{"a comment where nothing is compiled", strings.Replace(was, "int b;", "int b; /* more */\n\n// than that\n", 1), nil, false},
-		{"lines broken elsewhere", strings.Replace(was, "int b;", "int\n\tb;", 1), nil, false},
-		{"compiled", strings.Replace(was, "int c;", "int cc;", 1), nil, true},
+		{"nothing", was, nil},
+		{"a comment where nothing is compiled", strings.Replace(was, "int b;", "int b; /* more */\n\n// than that\n", 1), nil},
+		{"lines broken elsewhere", strings.Replace(was, "int b;", "int\n\tb;", 1), nil},
+		{"compiled", strings.Replace(was, "int c;", "int cc;", 1), nil},
 		{"both sides", strings.NewReplacer("int b;", "int bb;", "int c;", "int cc;").Replace(was), []string{"3-3 1 CONFIG_A",
-			"3-3 1 CONFIG_A gone"}, true},
-		{"left out", strings.Replace(was, "int b;\n", "int b;\nint n;\nint m;\n", 1), []string{"4-5 2 CONFIG_A"}, false},
-		{"left out and removed", strings.Replace(was, "int b;\n", "", 1), []string{"3-3 1 CONFIG_A gone"}, false},
-		{"a condition of its own", was + "#ifdef CONFIG_B\nint n;\n#else\nint m;\n#endif\n", []string{"9-10 2 CONFIG_B"}, true},
-		{"code that is taken out", strings.Replace(was, "int d;", "#if 0\nint d;\n#endif", 1), nil, true},
-		{"code that is taken in", strings.NewReplacer("#ifdef CONFIG_A\n", "", "#else\nint c;\n#endif\n", "").Replace(was), nil, true},
+			"3-3 1 CONFIG_A gone"}},
+		{"left out", strings.Replace(was, "int b;\n", "int b;\nint n;\nint m;\n", 1), []string{"4-5 2 CONFIG_A"}},
+		{"left out and removed", strings.Replace(was, "int b;\n", "", 1), []string{"3-3 1 CONFIG_A gone"}},
+		{"a condition of its own", was + "#ifdef CONFIG_B\nint n;\n#else\nint m;\n#endif\n", []string{"9-10 2 CONFIG_B"}},
+		{"code that is taken out", strings.Replace(was, "int d;", "#if 0\nint d;\n#endif", 1), nil},
+		{"code that is taken in", strings.NewReplacer("#ifdef CONFIG_A\n", "", "#else\nint c;\n#endif\n", "").Replace(was), nil},
 		{"another condition that does not hold", strings.Replace(was, "CONFIG_A", "CONFIG_B", 1), []string{"2-2 1 CONFIG_B",
-			"2-2 1 CONFIG_A gone"}, false},
+			"2-2 1 CONFIG_A gone"}},
 	} {
 		var got []string
-		regions, effect := NewDiff("a.c", was, tt.is).Regions(live)
-		for _, r := range regions {
+		for _, r := range NewDiff("a.c", was, tt.is).Regions(live) {
 			s := fmt.Sprintf("%d-%d %d %s", r.From, r.To, r.Lines, strings.Join(r.Names, " "))
 			if r.Gone {
 				s += " gone"
 			}
 			got = append(got, s)
 		}
-		if diff := cmp.Diff(tt.want, got); diff != "" || effect != tt.effect {
-			t.Errorf("%s: effect %v: %s", tt.name, effect, diff)
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: %s", tt.name, diff)
+		}
+	}
+}
+
+// TestChangedLines: what is gone is where something else stands now.
+func TestChangedLines(t *testing.T) {
+	for _, tt := range []struct {
+		was, is     string
+		added, gone []int
+	}{
+		{"a b c", "a b c", nil, nil},
+		{"a b c", "a x b y c", []int{1, 3}, nil},
+		{"a b c", "a c", nil, []int{1}},
+		{"a b c", "a b", nil, []int{2}},
+		{"a b c", "a x c", []int{1}, []int{1}},
+		{"a b a", "a a b", []int{2}, []int{1}},
+		{"", "a", []int{0}, nil},
+		{"a b", "", nil, []int{0, 0}},
+	} {
+		added, gone := ChangedLines(strings.Fields(tt.was), strings.Fields(tt.is))
+		if diff := cmp.Diff([][]int{tt.added, tt.gone}, [][]int{added, gone}); diff != "" {
+			t.Errorf("%q to %q: %s", tt.was, tt.is, diff)
 		}
 	}
 }

@@ -145,6 +145,9 @@ type Item struct {
 	tokens    []token
 }
 
+// Last is the item's last line.
+func (i *Item) Last() int { return i.tokens[len(i.tokens)-1].line }
+
 // Words calls f for every word in the item until f returns false.
 func (i *Item) Words(f func(string) bool) {
 	for _, t := range i.tokens {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,7 +27,7 @@ func Assemble(ctx context.Context, t *Tree, dir string, units map[string][]byte)
 		if err := os.WriteFile(stem+".s", units[unit], 0o644); err != nil {
 			return nil, err
 		}
-		cmd := exec.CommandContext(ctx, t.CC, "-c", "-o", stem+".o", stem+".s")
+		cmd := t.Env.Command(ctx, t.Env.CC, "-c", "-o", stem+".o", stem+".s")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/environment"
 )
 
 // Undefined lists the undefined symbols of a module, or of objects together, sorted.
@@ -78,7 +78,7 @@ const DebugSuffix = ".debug"
 // under its own name. Its debug information goes into a file of its own beside it, found by the
 // build-id: a .gnu_debuglink would make the module depend on what it is not loaded with. It sets
 // the description's name.
-func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding) error {
+func Finish(ctx context.Context, env *environment.Environment, ko, out string, d *desc.Description, b *Binding) error {
 	image, err := os.ReadFile(ko)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding
 	if err := os.WriteFile(description, text, 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+description,
+	cmd := env.Command(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+description,
 		"--set-section-flags", desc.Section+"=readonly,noload", bound, described)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))
@@ -114,7 +114,7 @@ func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding
 	if d.Name, err = setName(image); err != nil {
 		return fmt.Errorf("%s: %w", ko, err)
 	}
-	if err := splitDebug(ctx, bound, out+DebugSuffix, image); err != nil {
+	if err := splitDebug(ctx, env, bound, out+DebugSuffix, image); err != nil {
 		return err
 	}
 	return os.WriteFile(out, image, 0o644)
@@ -122,8 +122,8 @@ func Finish(ctx context.Context, ko, out string, d *desc.Description, b *Binding
 
 // splitDebug writes what debuggers want to know of a module to out. image is the finished module,
 // whose build-id it gets.
-func splitDebug(ctx context.Context, bound, out string, image []byte) error {
-	cmd := exec.CommandContext(ctx, "objcopy", "--only-keep-debug", bound, out)
+func splitDebug(ctx context.Context, env *environment.Environment, bound, out string, image []byte) error {
+	cmd := env.Command(ctx, "objcopy", "--only-keep-debug", bound, out)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))
 	}

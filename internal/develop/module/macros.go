@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // Macros returns the names of the macros that the preprocessor knows at the end of any of the
@@ -32,11 +30,9 @@ func Macros(ctx context.Context, t *Tree, dir string, units []Unit, texts map[st
 		for _, d := range define {
 			args = append(args, "-D"+d+"=1")
 		}
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd := t.Env.Command(ctx, args[0], args[1:]...)
 		cmd.Dir = t.KernelBuild
 		cmd.Env = append(os.Environ(), "LC_ALL=C")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 		var complaint bytes.Buffer
 		cmd.Stderr = &complaint
 		text, err := cmd.Output()

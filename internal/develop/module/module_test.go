@@ -19,6 +19,7 @@ import (
 	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
@@ -56,7 +57,7 @@ func TestRunErrors(t *testing.T) {
 	} {
 		kernel, dir := t.TempDir(), t.TempDir()
 		write(t, filepath.Join(kernel, "Makefile"), tt.makefile)
-		err := run(t.Context(), &Tree{WorkDir: "/w", KernelBuild: kernel, CC: "gcc"}, dir, modeCompile)
+		err := run(t.Context(), &Tree{WorkDir: "/w", KernelBuild: kernel, Env: &environment.Environment{CC: "gcc"}}, dir, modeCompile)
 		var c *CompileError
 		var b *BuildError
 		if errors.As(err, &c) != tt.compile || errors.As(err, &b) == tt.compile || !strings.Contains(err.Error(), tt.want) {
@@ -75,7 +76,7 @@ func TestCompileNothing(t *testing.T) {
 	write(t, filepath.Join(work, "kernel/sched/core.c"), "")
 	write(t, filepath.Join(work, "kernel/sched/Makefile"), "")
 	write(t, filepath.Join(kernel, "Makefile"), "all:\n")
-	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, CC: "gcc", Self: os.Args[0]}
+	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Env: &environment.Environment{CC: "gcc"}, Self: os.Args[0]}
 	if _, err := Compile(t.Context(), tree, filepath.Join(t.TempDir(), "out")); err == nil ||
 		!strings.Contains(err.Error(), "its Makefile builds nothing") {
 		t.Errorf("error %v", err)
@@ -233,7 +234,7 @@ func TestFinish(t *testing.T) {
 		if err := os.WriteFile(ko, assemble(t, text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return Finish(t.Context(), ko, out, d, binding)
+		return Finish(t.Context(), nil, ko, out, d, binding)
 	}
 	want := desc.Description{Format: desc.Version, Release: "r", BuildID: "b", Witnesses: map[string]uint64{"w": 9}}
 	if err := finish(thisModule, &want); err != nil {
@@ -309,7 +310,7 @@ func TestFinishErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := filepath.Join(dir, "out.ko")
-		if err := Finish(t.Context(), ko, out, &desc.Description{}, binding); err == nil || !strings.Contains(err.Error(), tt.want) ||
+		if err := Finish(t.Context(), nil, ko, out, &desc.Description{}, binding); err == nil || !strings.Contains(err.Error(), tt.want) ||
 			!strings.Contains(err.Error(), ko) {
 			t.Errorf("%s: error %v, want %q", name, err, tt.want)
 		}
@@ -317,7 +318,8 @@ func TestFinishErrors(t *testing.T) {
 			t.Errorf("%s: left behind: %v", name, entries)
 		}
 	}
-	if err := Finish(t.Context(), filepath.Join(dir, "none.o"), filepath.Join(dir, "out"), &desc.Description{}, binding); !os.IsNotExist(err) {
+	if err := Finish(t.Context(), nil, filepath.Join(dir, "none.o"),
+		filepath.Join(dir, "out"), &desc.Description{}, binding); !os.IsNotExist(err) {
 		t.Errorf("missing module: %v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/develop/environment"
 )
 
 // TestMain lets the test binary be the compiler wrapper.
@@ -52,7 +54,8 @@ func TestCompileSidecars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Common: "/none", Source: source, CC: "gcc", Self: self,
+	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Common: "/none", Source: source,
+		Env: &environment.Environment{CC: "gcc"}, Self: self,
 		Module: true}
 	units, err := CompileSidecars(t.Context(), tree, out, []string{"kernel/fork.c", "fs/proc/array.c"})
 	if err != nil {

@@ -14,11 +14,15 @@ import (
 	"path/filepath"
 	"strings"
 
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/outcome"
 )
 
 // Signer signs modules as the kernel's own build does, with its scripts/sign-file.
-type Signer struct{ tool, hash, key, cert string }
+type Signer struct {
+	env                   *environment.Environment
+	tool, hash, key, cert string
+}
 
 // SignError is a mistake about the key or the certificate.
 type SignError struct{ Text string }
@@ -37,7 +41,7 @@ const pinVariable = "KBUILD_SIGN_PIN"
 // DER) can sign modules, and does so with a trial. What is wrong with them is a
 // *SignError.
 func NewSigner(ctx context.Context, t *Tree, key, cert string) (*Signer, error) {
-	s := &Signer{tool: filepath.Join(t.KernelBuild, "scripts/sign-file")}
+	s := &Signer{env: t.Env, tool: filepath.Join(t.KernelBuild, "scripts/sign-file")}
 	var err error
 	if s.key, err = filepath.Abs(key); err != nil {
 		return nil, err
@@ -69,7 +73,7 @@ func NewSigner(ctx context.Context, t *Tree, key, cert string) (*Signer, error) 
 // Sign appends a signature to a module.
 func (s *Signer) Sign(ctx context.Context, ko string) error {
 	signed := ko + ".signed"
-	out, err := exec.CommandContext(ctx, s.tool, s.hash, s.key, s.cert, ko, signed).CombinedOutput()
+	out, err := s.env.Command(ctx, s.tool, s.hash, s.key, s.cert, ko, signed).CombinedOutput()
 	if err == nil {
 		return os.Rename(signed, ko)
 	}

@@ -11,11 +11,13 @@ import (
 )
 
 func TestUnsupported(t *testing.T) {
+	const lock = "raw_spin_rq_lock_nested"
 	for _, c := range []struct{ symbol, class, want string }{
-		{"rt_mutex_lock", "fair_sched_class", ""},
+		{lock, "fair_sched_class", ""},
+		{"rt_mutex_lock", "fair_sched_class", "no locking of their own"},
 		{"rt_spin_lock", "fair_sched_class", "PREEMPT_RT"},
 		{"sched_rt_can_attach", "fair_sched_class", "CONFIG_RT_GROUP_SCHED"},
-		{"rt_mutex_lock", "ext_sched_class", "scheduling class, ext_sched_class"},
+		{lock, "ext_sched_class", "scheduling class, ext_sched_class"},
 	} {
 		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table},
 			{Name: "other_sched_class", Class: boundary.Shared}}}

@@ -36,7 +36,8 @@ const (
 
 // wrapperScript keeps the many probes that kbuild makes of the compiler cheap.
 func wrapperScript(t *Tree) string {
-	return fmt.Sprintf("#!/bin/sh\n# SPDX-License-Identifier: BSD-3-Clause\ncase \" $* \" in\n*\" -c \"*) exec '%s' cc \"$@\" ;;\nesac\nexec %s \"$@\"\n", t.Self, t.CC)
+	return fmt.Sprintf("#!/bin/sh\n"+
+		"# SPDX-License-Identifier: BSD-3-Clause\ncase \" $* \" in\n*\" -c \"*) exec '%s' cc \"$@\" ;;\nesac\nexec %s \"$@\"\n", t.Self, t.Env.CC)
 }
 
 // WrapCompiler runs one compiler call of the kernel's build: the hidden command
@@ -71,9 +72,14 @@ type wrapper struct {
 
 func (w *wrapper) run() error {
 	source, output := w.find()
+	// From 6.13 on kbuild compiles a module in its own directory.
+	file, err := filepath.Abs(source)
+	if err != nil {
+		return err
+	}
 	stem := strings.TrimSuffix(filepath.Base(source), ".c")
 	switch {
-	case output == "" || !strings.HasSuffix(source, ".c") || filepath.Dir(source) != w.dir || strings.HasSuffix(source, ".mod.c"):
+	case output == "" || !strings.HasSuffix(source, ".c") || filepath.Dir(file) != w.dir || strings.HasSuffix(source, ".mod.c"):
 		return w.passThrough()
 	case w.mode == modeAssemble:
 		return w.assemble(source, filepath.Join(w.dir, boundDir, stem+".s"), output)
@@ -144,7 +150,7 @@ func (w *wrapper) compile(source, stem, output string) error {
 			skip = true
 		case a == "-c" || a == "-DMODULE":
 		case a == source:
-		case strings.HasPrefix(a, "-I") && strings.HasSuffix(a, w.dir): // -I$(src), -I$(srctree)/$(src)
+		case w.own(a):
 			args = append(args, "-I"+filepath.Dir(real))
 		default:
 			args = append(args, a)
@@ -202,6 +208,20 @@ func (w *wrapper) assemble(source, bound, output string) error {
 		}
 	}
 	return w.exec([]string{"-c", "-o", output, bound})
+}
+
+// own reports the directory of the module among those of headers: -I$(src), -I$(srctree)/$(src),
+// or, where kbuild compiles in it, -I. and the like.
+func (w *wrapper) own(arg string) bool {
+	dir, ok := strings.CutPrefix(arg, "-I")
+	if !ok || dir == "" {
+		return false
+	}
+	if strings.HasSuffix(dir, w.dir) {
+		return true
+	}
+	abs, err := filepath.Abs(dir)
+	return err == nil && abs == w.dir
 }
 
 func (w *wrapper) exec(args []string) error {

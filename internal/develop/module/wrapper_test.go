@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"plugsched/internal/develop/environment"
 )
 
 func write(t *testing.T, path, text string) {
@@ -240,7 +242,7 @@ func TestWrapperScript(t *testing.T) {
 	self := filepath.Join(dir, "a place", "self")
 	write(t, self, "#!/bin/sh\necho self \"$@\"\n")
 	script := filepath.Join(dir, "cc")
-	write(t, script, wrapperScript(&Tree{Self: self, CC: "echo compiler"}))
+	write(t, script, wrapperScript(&Tree{Self: self, Env: &environment.Environment{CC: "echo compiler"}}))
 	for args, want := range map[string]string{"-c a.c": "self cc -c a.c", "-E a.c": "compiler -E a.c", "-cc1 a.c": "compiler -cc1 a.c",
 		"-O2 -c": "self cc -O2 -c"} {
 		out, err := exec.Command(script, strings.Fields(args)...).CombinedOutput()
@@ -261,5 +263,38 @@ func TestReadRecord(t *testing.T) {
 	write(t, path, "{")
 	if err := readRecord(path, &u); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("damaged: %v", err)
+	}
+}
+
+// TestCompileHere runs the wrapper as newer kbuilds do: in the module's own directory, with
+// relative paths.
+func TestCompileHere(t *testing.T) {
+	work, common, dir := t.TempDir(), t.TempDir(), t.TempDir()
+	t.Chdir(dir)
+	source := filepath.Join(work, "kernel/sched/core.c")
+	write(t, source, "#include \"sched.h\"\nint value = SCHED;\n")
+	write(t, filepath.Join(work, "kernel/sched/sched.h"), "#define SCHED 4\n")
+	writeHeaders(t, common)
+	if err := copyAPI(filepath.Join(dir, includeDir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(source, filepath.Join(dir, "core.c")); err != nil {
+		t.Fatal(err)
+	}
+	cc, calls := recorder(t)
+	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: common, cc: cc, dir: dir,
+		args: []string{"-Wp,-MMD,./.core.o.d", "-I" + common + "/include", "-I.", "-I" + common + "/.", "-c", "-o", "core.o", "core.c"}}
+	if err := w.run(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"-Wp,-MMD,./.core.o.d", "-I" + work + "/include", "-I" + common + "/include", "-I" + filepath.Dir(source),
+		"-I" + work, "-I" + common + "/.", "-D__DISABLE_EXPORTS", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir),
+		"-S", "-o", filepath.Join(dir, "core.s"), source}
+	if diff := cmp.Diff(want, calls()[0]); diff != "" {
+		t.Errorf("compiler call: %s", diff)
+	}
+	var u Unit
+	if err := readRecord(filepath.Join(dir, "core"+recordSuffix), &u); err != nil || !slices.Contains(u.Deps, filepath.Join(work, "kernel/sched/sched.h")) {
+		t.Errorf("dependencies %q, %v", u.Deps, err)
 	}
 }

@@ -69,19 +69,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 			return nil, err
 		}
 	}
-	units, err := p.compile(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	bound, err := p.bind(ctx, in, units)
-	if err != nil {
-		return nil, err
-	}
-	ko, err := p.link(ctx, in, bound)
-	if err != nil {
-		return nil, err
-	}
-	d, err := p.finish(ctx, in, bound, ko, signer)
+	d, err := p.make(ctx, in, signer, product{module: p.Module(), description: p.Description()})
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +78,29 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 		return nil, err
 	}
 	return &Built{d, packages}, nil
+}
+
+// product is where a module goes, and whether it is one for benchmarks.
+type product struct {
+	module, description string
+	bench               bool
+}
+
+// make makes a module from the developer's tree.
+func (p *Project) make(ctx context.Context, in *inputs, signer *module.Signer, out product) (*desc.Description, error) {
+	units, err := p.compile(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := p.bind(ctx, in, units)
+	if err != nil {
+		return nil, err
+	}
+	ko, err := p.link(ctx, in, bound, out.bench)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(ctx, in, bound, ko, signer, out)
 }
 
 // inputs are what a build works from besides the developer's source: what init left, and
@@ -107,6 +118,14 @@ type inputs struct {
 func (in *inputs) boundary() *boundary.Boundary { return in.kernel.Boundary }
 
 func (p *Project) inputs(ctx context.Context) (*inputs, error) {
+	return p.basis(func(in *inputs, release string) (err error) {
+		in.about, err = p.about(ctx, in.config, release)
+		return err
+	})
+}
+
+// basis are the inputs but for what is said about a module; also, if not nil, is called before the large ones are read.
+func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, error) {
 	in := &inputs{pristine: map[string]module.Unit{}}
 	err := p.complete()
 	if err != nil {
@@ -127,6 +146,9 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := p.Programs(); err != nil {
+		return nil, err
+	}
 	in.tree = p.tree(in.target, p.Dir)
 	in.tree.Module = true
 	b, err := p.Boundary()
@@ -143,8 +165,10 @@ func (p *Project) inputs(ctx context.Context) (*inputs, error) {
 			in.pristine[u.Name] = u
 		}
 	}
-	if in.about, err = p.about(ctx, in.config, b.Release); err != nil {
-		return nil, err
+	if also != nil {
+		if err := also(in, b.Release); err != nil {
+			return nil, err
+		}
 	}
 	syms, err := p.symbols()
 	if err != nil {
@@ -200,7 +224,7 @@ func (p *Project) sourceKey(in *inputs) (string, error) {
 		}
 		files = append(files, below...)
 	}
-	return hashOf(append([]string{self, in.tree.KernelBuild, in.tree.CC}, in.boundary().Sidecars...), files...)
+	return hashOf(append([]string{self, in.tree.KernelBuild, in.tree.Env.CC, in.tree.Env.Root}, in.boundary().Sidecars...), files...)
 }
 
 // sourceDirs are the directories of the tree that can hold source.
@@ -392,11 +416,15 @@ func parse(a *arch.Arch, path string) (*asm.Unit, error) {
 }
 
 // link links the module with the runtime, and returns the path of what is not final yet.
-func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, err error) {
+func (p *Project) link(ctx context.Context, in *inputs, b *bound, bench bool) (ko string, err error) {
+	dir := "module"
+	if bench {
+		dir = "module-bench"
+	}
 	err = p.stage("link", "linking the module", "", func() (string, error) {
-		ko, err = module.Link(ctx, in.tree, p.state("module"), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
+		ko, err = module.Link(ctx, in.tree, p.state(dir), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
 			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types, Holes: b.Holes,
-			Features: b.wishes.Features, Values: b.values})
+			Features: b.wishes.Features, Values: b.values, Bench: bench})
 		return module.Name + ".ko", err
 	})
 	return ko, err
@@ -405,14 +433,14 @@ func (p *Project) link(ctx context.Context, in *inputs, b *bound) (ko string, er
 // finish works out where every undefined symbol of the module is, and makes the
 // module final.
 func (p *Project) finish(ctx context.Context, in *inputs, b *bound, ko string,
-	signer *module.Signer) (d *desc.Description, err error) {
+	signer *module.Signer, out product) (d *desc.Description, err error) {
 	err = p.stage("finish", "binding to the kernel", "", func() (string, error) {
 		binding, err := bindModule(in, b, ko)
 		if err != nil {
 			return "", err
 		}
 		d = p.describe(in, b, binding)
-		size, err := p.write(ctx, ko, d, binding, signer)
+		size, err := p.write(ctx, in, ko, d, binding, signer, out)
 		if err != nil {
 			return "", err
 		}
@@ -503,13 +531,13 @@ func distinct(list []string) []string {
 	return slices.Compact(list)
 }
 
-// write makes the module final, and leaves it and its description in the working directory.
-func (p *Project) write(ctx context.Context, ko string, d *desc.Description, binding *module.Binding,
-	signer *module.Signer) (size int64, err error) {
-	tmp := p.Module() + ".tmp"
+// write makes the module final, and writes it, its debug information and its description.
+func (p *Project) write(ctx context.Context, in *inputs, ko string, d *desc.Description, binding *module.Binding,
+	signer *module.Signer, out product) (size int64, err error) {
+	tmp := out.module + ".tmp"
 	debug := tmp + module.DebugSuffix
 	defer removeAll(tmp, debug) // of which nothing is left once they have been renamed
-	if err := module.Finish(ctx, ko, tmp, d, binding); err != nil {
+	if err := module.Finish(ctx, in.tree.Env, ko, tmp, d, binding); err != nil {
 		return 0, err
 	}
 	if signer != nil {
@@ -521,16 +549,16 @@ func (p *Project) write(ctx context.Context, ko string, d *desc.Description, bin
 	if err != nil {
 		return 0, err
 	}
-	if err := durable.WriteFile(p.Description(), text, 0o644); err != nil {
+	if err := durable.WriteFile(out.description, text, 0o644); err != nil {
 		return 0, err
 	}
-	if err := durable.Replace(debug, p.DebugInfo()); err != nil {
+	if err := durable.Replace(debug, out.module+module.DebugSuffix); err != nil {
 		return 0, err
 	}
-	if err := durable.Replace(tmp, p.Module()); err != nil {
+	if err := durable.Replace(tmp, out.module); err != nil {
 		return 0, err
 	}
-	st, err := os.Stat(p.Module())
+	st, err := os.Stat(out.module)
 	if err != nil {
 		return 0, err
 	}

@@ -42,6 +42,7 @@ func buildable(t *testing.T) *Project {
 	if err := writeJSON(p.state(pristineFile), []module.Unit{{Name: "kernel/sched/core.c", Object: p.state("pristine/core.o")}}); err != nil {
 		t.Fatal(err)
 	}
+	write(t, `{"cc": "gcc"}`, p.state(envFile))
 	write(t, `{"release": "6.1.0-1", "sources": ["kernel/sched"]}`, p.state(boundaryFile))
 	write(t, "/.plugsched/\n", p.Dir, ".gitignore")
 	gitIn(t, p.Dir, "init", "-q")

@@ -57,6 +57,19 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 		return err
 	}
 	defer unlock()
+	if p.Environment != nil {
+		if err := writeJSON(p.state(envFile), p.Environment); err != nil {
+			return err
+		}
+	}
+	return p.initClaimed(ctx, t)
+}
+
+// initClaimed is Init of a directory that is locked.
+func (p *Project) initClaimed(ctx context.Context, t *fetch.Target) error {
+	if _, err := p.Programs(); err != nil {
+		return err
+	}
 	if len(p.Sidecars) == 0 {
 		return p.init(ctx, t)
 	}
@@ -80,7 +93,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err != nil {
 		return err
 	}
-	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, self}, " ")
+	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.CC, p.Environment.Root, self}, " ")
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err
@@ -101,7 +114,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 		return err
 	}
 	return p.stage("reproduce", "comparing the compiled source with the kernel", key, func() (string, error) {
-		return p.reproduced(t)
+		return p.reproduced(ctx, t)
 	})
 }
 
@@ -187,7 +200,7 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *fetch.Target, cfg *b
 }
 
 // reproduced holds every compiled unit against the kernel.
-func (p *Project) reproduced(t *fetch.Target) (string, error) {
+func (p *Project) reproduced(ctx context.Context, t *fetch.Target) (string, error) {
 	units, err := p.pristine()
 	if err != nil {
 		return "", err
@@ -198,7 +211,7 @@ func (p *Project) reproduced(t *fetch.Target) (string, error) {
 	}
 	var all Reproduction
 	for _, u := range units {
-		r, err := bind.Reproduce(codes, u.Name, u.Object)
+		r, err := p.reproduceUnit(ctx, t, codes, &u)
 		if err != nil {
 			return "", err
 		}
@@ -215,4 +228,23 @@ func (p *Project) reproduced(t *fetch.Target) (string, error) {
 		return "", &MismatchError{all, "another version of the source or of the compiler than the kernel was built with (" + t.Compiler + ")"}
 	}
 	return fmt.Sprintf("%d of %d functions", all.Reproduced, all.Functions), writeJSON(p.state(reproduceFile), all)
+}
+
+// reproduceUnit holds a unit against the kernel. If functions differ, that may be because of
+// where they are: then all of the unit's are compared once more, at the kernel's addresses.
+func (p *Project) reproduceUnit(ctx context.Context, t *fetch.Target, codes *bind.Code, u *module.Unit) (*bind.Reproduction, error) {
+	r, err := bind.Reproduce(codes, u.Name, u.Object)
+	if err != nil || len(r.Mismatches) == 0 {
+		return r, err
+	}
+	placed := u.Object + ".placed"
+	defer os.Remove(placed)
+	if err := module.Place(ctx, p.tree(t, p.state("source")), u, codes.Places(u.Name), placed); err != nil {
+		return nil, err
+	}
+	again, err := bind.Reproduce(codes, u.Name, placed)
+	if err != nil || len(again.Mismatches) >= len(r.Mismatches) {
+		return r, err
+	}
+	return again, nil
 }

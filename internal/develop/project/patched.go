@@ -42,7 +42,7 @@ func (p *Project) BuildPatched(ctx context.Context, patches []string) (built *Bu
 }
 
 // CheckPatched is Check in the same way.
-func (p *Project) CheckPatched(ctx context.Context, patches []string) (v *Verdict, err error) {
+func (p *Project) CheckPatched(ctx context.Context, patches []string) (v *Checked, err error) {
 	err = p.patched(ctx, patches, func(q *Project) error {
 		if v, err = q.Check(ctx); err == nil {
 			v.Directory = p.Dir
@@ -65,20 +65,17 @@ func (p *Project) patched(ctx context.Context, patches []string, work func(q *Pr
 			return err
 		}
 	}
-	q := *p
-	if q.Dir, err = os.MkdirTemp(p.state(), patchedPrefix); err != nil {
+	q, remove, err := p.scratch(ctx)
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(q.Dir)
-	if err := p.copyTo(ctx, q.Dir); err != nil {
-		return err
-	}
+	defer remove()
 	for i, path := range patches {
 		if err := q.apply(ctx, path, texts[i]); err != nil {
 			return err
 		}
 	}
-	return work(&q)
+	return work(q)
 }
 
 // readPatch reads a file, or a pipe as of a shell's <(command). Nobody's pipe is empty, and one that
@@ -114,6 +111,29 @@ func readPatch(ctx context.Context, path string) ([]byte, error) {
 // patchedPrefix begins the names of the copies, of which one can be left when a machine goes down.
 const patchedPrefix = "patched-"
 
+// scratch is a copy of the working directory, for trying.
+func (p *Project) scratch(ctx context.Context) (q *Project, remove func(), err error) {
+	c := *p
+	left, err := filepath.Glob(p.state(patchedPrefix + "*")) // by one that was killed: who has the lock is alone here
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.Dir, err = os.MkdirTemp(p.state(), patchedPrefix); err != nil {
+		return nil, nil, err
+	}
+	remove = func() { os.RemoveAll(c.Dir) }
+	if err := p.copyTo(ctx, c.Dir); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return &c, remove, nil
+}
+
 // copyTo copies the tree and what init left for builds, but not what builds made.
 func (p *Project) copyTo(ctx context.Context, dir string) error {
 	for from, to := range map[string]string{p.Dir: dir, p.state(): filepath.Join(dir, stateDir)} {
@@ -127,7 +147,7 @@ func (p *Project) copyTo(ctx context.Context, dir string) error {
 		args := []string{"-a", "-t", to, "--"}
 		for _, e := range entries {
 			name := e.Name()
-			built := slices.Contains([]string{lockFile, editedFile, "edited", "edited-sidecar", "module"}, name) ||
+			built := slices.Contains([]string{lockFile, editedFile, "edited", "edited-sidecar", "module", "module-bench"}, name) ||
 				strings.HasPrefix(name, patchedPrefix)
 			if from == p.Dir && name != stateDir || from != p.Dir && !built {
 				args = append(args, filepath.Join(from, name))

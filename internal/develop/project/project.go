@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch/isa"
@@ -34,6 +35,7 @@ const (
 	schedDir      = "kernel/sched"
 	pristineTag   = "pristine"
 	targetFile    = "target.json"
+	envFile       = "environment.json"
 	boundaryFile  = "boundary.json"
 	lockFile      = "lock"
 	symbolsFile   = "symbols"
@@ -52,6 +54,8 @@ type Project struct {
 	// Self is the plugsched binary, which the kernel's build runs as compiler
 	// wrapper.
 	Self string
+	// Environment is where programs for the kernel run. Init keeps it; what is nil is read.
+	Environment *environment.Environment
 	// Tool is its version: modules say which one made them, and packages take along an
 	// installer of the same.
 	Tool string
@@ -221,10 +225,11 @@ func (p *Project) pristine() ([]module.Unit, error) {
 func (p *Project) relocate(units []module.Unit) []module.Unit {
 	for i := range units {
 		u := &units[i]
-		was, _, ok := strings.Cut(u.Object, "/"+stateDir+"/")
-		if !ok || was == p.Dir {
+		at := strings.LastIndex(u.Object, "/"+stateDir+"/") // a copy for trying is below another
+		if at < 0 || u.Object[:at] == p.Dir {
 			continue
 		}
+		was := u.Object[:at]
 		move := func(path string) string {
 			if rel, below := strings.CutPrefix(path, was+"/"); below {
 				return p.path(rel)
@@ -242,10 +247,29 @@ func (p *Project) relocate(units []module.Unit) []module.Unit {
 	return units
 }
 
+// Programs is where programs for the kernel run: as the last Init had them run, unless that is
+// being decided anew.
+func (p *Project) Programs() (*environment.Environment, error) {
+	if p.Environment != nil {
+		return p.Environment, nil
+	}
+	e := &environment.Environment{Self: p.Self}
+	switch err := readJSON(p.state(envFile), e); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.Dir)
+	case err != nil:
+		return nil, err
+	case e.Gone():
+		return nil, userError("%s: is gone: run `plugsched init` again, which unpacks the programs of %s anew", e.Root, e.Suite)
+	}
+	p.Environment = e
+	return e, nil
+}
+
 // tree describes the build of a source directory.
 func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
 	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source,
-		CC: t.CC, Self: p.Self}
+		Self: p.Self, Env: p.Environment}
 }
 
 // Module is where build leaves the module.

@@ -21,6 +21,8 @@ type Config struct {
 	CPUs, MemoryMiB int
 	// Sockets is how many packages the CPUs are in (1 if zero); those of one share caches.
 	Sockets int
+	// CPU is the processor's model in QEMU's words; by the kernel's architecture if empty.
+	CPU string
 	// Append holds further words of the kernel command line. They come last and
 	// so override the ones this package gives.
 	Append []string
@@ -136,6 +138,9 @@ func (c *Config) complete() (*arch.Arch, error) {
 	}
 	setDefault(&c.ICountShift, icountShift)
 	setDefault(&c.CPUs, 4)
+	if c.ICount && c.CPUs > 1 && c.oneThread {
+		return nil, &StarvesError{c.QEMU}
+	}
 	setDefault(&c.Sockets, 1)
 	if c.CPUs%c.Sockets != 0 {
 		return nil, fmt.Errorf("%d CPUs in %d sockets", c.CPUs, c.Sockets)

@@ -62,6 +62,25 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
+// TestStarves: an old QEMU counts for one CPU, which is said before it is started.
+func TestStarves(t *testing.T) {
+	kernel := bzImage(t)
+	for version, want := range map[string]bool{"7.2.22": true, "8.1.0": false, "10.0.2": false} {
+		qemu := filepath.Join(t.TempDir(), "qemu")
+		if err := os.WriteFile(qemu, []byte("#!/bin/sh\necho QEMU emulator version "+version+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, cpus := range []int{0, 1, 2} { // 0: as many as usual
+			cfg := Config{Kernel: kernel, Init: busybox, QEMU: qemu, ICount: true, CPUs: cpus}
+			_, err := cfg.complete()
+			var starves *StarvesError
+			if errors.As(err, &starves) != (want && cpus != 1) || err != nil && starves == nil {
+				t.Errorf("%s, %d CPUs: %v", version, cpus, err)
+			}
+		}
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	c := Config{NoKASLR: true, Append: []string{"quiet", "panic=0"}}
 	words := c.commandLine(arch.X86)

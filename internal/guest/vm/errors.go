@@ -20,6 +20,17 @@ var ErrOff = errors.New("guest is powered off")
 // the inside. That ends it, too; boot its disk again.
 var ErrRebooted = errors.New("guest has rebooted")
 
+// A StarvesError says that a QEMU cannot count instructions for several CPUs: before 8.1 (accel/tcg,
+// "ensure fairness with icount") one that waits for another uses up the time of that one.
+type StarvesError struct{ QEMU string }
+
+func (e *StarvesError) Error() string {
+	return e.QEMU + ": before version 8.1, QEMU that counts instructions never runs the second CPU: name a newer one, or take one CPU"
+}
+
+// Outcome implements outcome.Error.
+func (*StarvesError) Outcome() outcome.Outcome { return outcome.Precondition }
+
 // A KernelFault says that the guest's kernel complained, died or stopped
 // answering. It is about the kernel under test, not about the host.
 type KernelFault struct {

@@ -24,7 +24,29 @@ const busybox = "/bin/busybox"
 //
 // It is not compressed: the emulator maps the file, while decompressing would
 // be done by the emulated CPU during boot.
-func buildInitramfs(c *Config, a *arch.Arch) (_ *os.File, err error) {
+func buildInitramfs(c *Config, a *arch.Arch) (*os.File, error) {
+	files := []File{{GuestPath: "/init", HostPath: c.Init, Mode: 0o755}}
+	if c.Disk == "" {
+		return writeInitramfs(a, append(files, c.Files...), true)
+	}
+	more, err := diskFiles(c)
+	if err != nil {
+		return nil, err
+	}
+	return writeInitramfs(a, append(files, more...), false)
+}
+
+// Initramfs is for emulators that this package does not know: the root file system of a guest
+// of the kernel, with the tools of busybox and files, one of which has to be /init.
+func Initramfs(kernel string, files []File) (*os.File, error) {
+	a, err := archOf(kernel)
+	if err != nil {
+		return nil, err
+	}
+	return writeInitramfs(a, files, true)
+}
+
+func writeInitramfs(a *arch.Arch, files []File, tools bool) (_ *os.File, err error) {
 	entries := []entry{
 		{name: "dev/console", mode: unix.S_IFCHR | 0o600, major: 5, minor: 1},
 		{name: "dev/null", mode: unix.S_IFCHR | 0o666, major: 1, minor: 3},
@@ -39,16 +61,6 @@ func buildInitramfs(c *Config, a *arch.Arch) (_ *os.File, err error) {
 			f.Close()
 		}
 	}()
-	files := []File{{GuestPath: "/init", HostPath: c.Init, Mode: 0o755}}
-	if c.Disk == "" {
-		files = append(files, c.Files...)
-	} else {
-		more, err := diskFiles(c)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, more...)
-	}
 	for _, f := range files {
 		e, host, err := f.entry()
 		if err != nil {
@@ -59,7 +71,7 @@ func buildInitramfs(c *Config, a *arch.Arch) (_ *os.File, err error) {
 		}
 		entries = append(entries, e)
 	}
-	if c.Disk == "" && runsIn(a, busybox) == nil {
+	if tools && runsIn(a, busybox) == nil {
 		bb, host, err := File{GuestPath: busybox, HostPath: busybox, Mode: 0o755}.entry()
 		if err != nil {
 			return nil, err

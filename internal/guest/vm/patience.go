@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,6 +54,37 @@ func (m *Machine) Stopwatch() (own func() time.Duration) {
 		return sum
 	}
 }
+
+// CPUTime is what the emulator has used of the host's CPUs so far (utime and stime of
+// proc(5)): unlike the time that passes, it does not depend on what else the host does.
+// It is 0 where the host does not say.
+func (m *Machine) CPUTime() time.Duration {
+	select {
+	case <-m.qemu.done:
+		return m.qemu.cmd.ProcessState.UserTime() + m.qemu.cmd.ProcessState.SystemTime()
+	default:
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.qemu.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	// The second field, the name, is in parentheses; utime and stime are the 14th and 15th.
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, _ := strconv.ParseInt(f, 10, 64)
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / clockTicks
+}
+
+// clockTicks is USER_HZ, in which proc(5) counts (sysconf(_SC_CLK_TCK)): 100 on all
+// architectures but alpha.
+const clockTicks = 100
 
 // waits is how long each thread has waited on a run queue of the host, so far (sched.h,
 // sched_info.run_delay). Where the host's kernel does not say, nobody has.

@@ -34,6 +34,9 @@ func qemuArgs(c *Config, a *arch.Arch) []string {
 		accel = "tcg,thread=single"
 	}
 	args := append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"}, a.Guest.Board...)
+	if c.CPU != "" {
+		args = append(args, "-cpu", c.CPU) // the last one counts
+	}
 	args = append(args, "-accel", accel,
 		"-smp", fmt.Sprintf("%d,sockets=%d", c.CPUs, c.Sockets), "-m", fmt.Sprintf("%dM", c.MemoryMiB),
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", consoleFD),

@@ -77,7 +77,7 @@ type Arch struct {
 	Tail func(t *isa.Text, start uint64) (*isa.Tail, error)
 	// Springboard proves that __schedule can be split at its call of SwitchTo: that the
 	// code behind it needs nothing but what the stub provides. An error says what else.
-	Springboard func(code []byte, addr uint64, name isa.Symbolic) (*isa.Springboard, error)
+	Springboard func(schedule *isa.Routine) (*isa.Springboard, error)
 
 	// What the kernel rewrites in its own code.
 

@@ -147,15 +147,29 @@ func planVersion(ctx context.Context, release, version string, want []kind, foun
 		}
 		return &UnavailableError{Package: pkg, Version: version, Have: versionsOf(found[pkg]), Fix: fix}
 	}
-	if slices.Contains(want, kindImage) {
-		if err := pick(kindImage, "linux-image-"+release, "name the boot image by hand with --vmlinuz"); err != nil {
-			return nil, err
+	image := func(k kind, fix string) error {
+		if !slices.Contains(want, k) {
+			return nil
 		}
+		if err := pick(k, "linux-image-"+release, fix); err != nil {
+			return err
+		}
+		list := imageParts(p.debs[k][0], release)
+		if err := lookUp(ctx, found, list...); err != nil {
+			return err
+		}
+		for _, pkg := range list {
+			if err := pick(k, pkg, fix); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	if slices.Contains(want, kindModules) {
-		if err := pick(kindModules, "linux-image-"+release, "use a release that can still be downloaded"); err != nil {
-			return nil, err
-		}
+	if err := image(kindImage, "name the boot image by hand with --vmlinuz"); err != nil {
+		return nil, err
+	}
+	if err := image(kindModules, "use a release that can still be downloaded"); err != nil {
+		return nil, err
 	}
 	if slices.Contains(want, kindVmlinux) {
 		err := pick(kindVmlinux, "linux-image-"+release+"-dbg", "name the kernel's debug vmlinux by hand with --vmlinux")
@@ -201,6 +215,19 @@ func planVersion(ctx context.Context, release, version string, want []kind, foun
 		}
 	}
 	return p, nil
+}
+
+// imageParts are the packages that an image package is made up of, beside itself: those of the
+// release that it depends on. Debian's kernels are split from 7.0 on.
+func imageParts(image deb, release string) []string {
+	var out []string
+	for dep := range strings.SplitSeq(image.Depends, ",") {
+		name, _, _ := strings.Cut(strings.TrimSpace(dep), " ")
+		if strings.HasPrefix(name, "linux-") && strings.HasSuffix(name, "-"+release) && name != image.Package {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 const fixHeaders = "name an unpacked headers tree by hand with --headers"

@@ -85,7 +85,7 @@ func (f *fetcher) kernel() (*Target, *vmlinuxInfo, error) {
 		Release: info.banner.release, Version: info.banner.debian(),
 		Arch: info.arch.Package, KernelArch: info.arch.Name,
 		BuildID: info.buildID, Compiler: info.banner.compiler,
-		Vmlinux: l.vmlinux, SystemMap: l.systemMap,
+		Vmlinux: l.vmlinux, SystemMap: l.systemMap, Suite: f.suite,
 	}, info, nil
 }
 
@@ -113,7 +113,6 @@ func (f *fetcher) assemble(ctx context.Context) (*Target, error) {
 	if t.Source, err = f.sourceTree(ctx, l.source); err != nil {
 		return nil, err
 	}
-	t.CC = compilerCommand(t.Compiler)
 	return t, nil
 }
 

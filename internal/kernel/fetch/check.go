@@ -4,21 +4,18 @@ package fetch
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Check finds out whether the artefacts belong to one kernel and whether this
-// host can compile for it. What does not fit is a *MismatchError, a missing
-// program a *ToolError.
-func Check(ctx context.Context, t *Target) error {
+// Check finds out whether the artefacts belong to one kernel. What does not fit is a
+// *MismatchError.
+func Check(t *Target) error {
 	info, err := readVmlinux(t.Vmlinux, t.Release)
 	if err != nil {
 		return err
@@ -37,13 +34,7 @@ func Check(ctx context.Context, t *Target) error {
 	if err := checkHeaders(t, info); err != nil {
 		return err
 	}
-	if err := checkSource(t); err != nil {
-		return err
-	}
-	if err := checkHostTools(ctx, t); err != nil {
-		return err
-	}
-	return CheckCompiler(ctx, t)
+	return checkSource(t)
 }
 
 func fixVmlinux(release string) string {
@@ -223,101 +214,4 @@ func firstDifference(source, headers string) string {
 		}
 	}
 	return ""
-}
-
-// newerRE is the dynamic linker's complaint about a library that is older than what a program
-// was linked with.
-var newerRE = regexp.MustCompile("([^\\s:]+): version `([^']+)' not found")
-
-// checkHostTools runs what the headers bring along and would otherwise fail in
-// the middle of a build: objtool is linked with libelf, and with the C library of the
-// kernel's own suite. Where it is there for several architectures, it is a script that
-// wants to know which (SRCARCH).
-func checkHostTools(ctx context.Context, t *Target) error {
-	for _, tool := range []string{"tools/objtool/objtool", "scripts/basic/fixdep"} {
-		path := filepath.Join(t.KernelBuild, tool)
-		if existing(path) == "" {
-			continue // not every architecture and series has objtool
-		}
-		cmd := exec.CommandContext(ctx, path)
-		cmd.Env = append(os.Environ(), "SRCARCH="+t.KernelArch)
-		var out tailBuffer
-		cmd.Stderr = &out
-		err := cmd.Run()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		// Called without arguments they print their usage and fail.
-		if _, lib, ok := strings.Cut(string(out.b), "error while loading shared libraries: "); ok {
-			lib, _, _ = strings.Cut(lib, ":")
-			return &ToolError{Tool: lib, Package: libraryPackage(lib), Why: "run " + path}
-		}
-		if m := newerRE.FindStringSubmatch(string(out.b)); m != nil {
-			return &MismatchError{What: "version of the host's " + filepath.Base(m[1]), Path: path, Want: m[2] + " or newer", Got: "older",
-				Fix: "the kernel's own tools run on the Debian that has this kernel, or a newer one: use plugsched there"}
-		}
-		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-			return fmt.Errorf("%s does not run on this host: %w", path, err)
-		}
-	}
-	return nil
-}
-
-// libraryPackage follows Debian's naming: libelf.so.1 is in libelf1, and
-// OpenSSL's two libraries share a package.
-func libraryPackage(lib string) string {
-	name, soversion, ok := strings.Cut(lib, ".so.")
-	if !ok {
-		return lib
-	}
-	if name == "libcrypto" {
-		name = "libssl"
-	}
-	return name + soversion
-}
-
-// CheckCompiler compares the compiler on this host with the one that built the
-// kernel. They must be the same build: code generation differs between point
-// releases, and the scheduler is reproduced bit by bit.
-func CheckCompiler(ctx context.Context, t *Target) error {
-	if t.CC == "" {
-		return fmt.Errorf("%s: compiler not understood in %q", t.Vmlinux, t.Compiler)
-	}
-	pkg := withoutTriplet(t.CC)
-	path, err := exec.LookPath(t.CC)
-	if err != nil {
-		return &ToolError{Tool: t.CC, Package: pkg, Why: fmt.Sprintf("compile like the kernel, which was built by %q,", t.Compiler)}
-	}
-	out, err := output(ctx, "", "compile", path, "--version")
-	if err != nil {
-		return err
-	}
-	got, _, _ := strings.Cut(out, "\n")
-	// The first word is the name it was called by.
-	_, wantRest, _ := strings.Cut(t.Compiler, " ")
-	_, gotRest, _ := strings.Cut(got, " ")
-	if oneLine(gotRest) != oneLine(wantRest) {
-		return &MismatchError{
-			What: "compiler", Path: path, Want: t.Compiler, Got: got,
-			Fix: fmt.Sprintf("install the version of package %s that built the kernel", pkg),
-		}
-	}
-	return nil
-}
-
-// compilerCommand is the command a banner's compiler can be run by here: with
-// its target triplet if the host has that, without it otherwise.
-func compilerCommand(compiler string) string {
-	name, _, _ := strings.Cut(compiler, " ")
-	if _, err := exec.LookPath(name); err != nil {
-		return withoutTriplet(name)
-	}
-	return name
-}
-
-func withoutTriplet(name string) string {
-	if i := strings.LastIndex(name, "-linux-gnu-"); i >= 0 {
-		return name[i+len("-linux-gnu-"):]
-	}
-	return name
 }

@@ -13,10 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"plugsched/internal/durable"
 	"plugsched/internal/outcome"
 )
 
@@ -34,9 +36,10 @@ type Target struct {
 	// kernel shows it in /sys/kernel/notes.
 	BuildID string `json:"build_id"`
 	// Compiler is the first line of what the kernel's compiler prints for
-	// --version; CC is the command that runs it on this host.
+	// --version.
 	Compiler string `json:"compiler"`
-	CC       string `json:"cc"`
+	// Suite is the suite of Debian that the packages are from; empty if that is not known.
+	Suite string `json:"suite,omitempty"`
 
 	Vmlinux string `json:"vmlinux"`
 	// Vmlinuz is the boot image; empty if everything else was given by hand
@@ -93,6 +96,9 @@ type Options struct {
 	// Suite, if not empty, is the suite of Debian ("trixie", "sid") that packages
 	// are looked for in, in place of the host's own.
 	Suite string
+	// Expired takes package lists whose time has run out: of archives that are a copy of what
+	// was, or to which nothing is added any more.
+	Expired bool
 	// AnalyseOnly asks for the vmlinux alone. The Target's fields about headers,
 	// source and boot image stay empty.
 	AnalyseOnly bool
@@ -101,7 +107,8 @@ type Options struct {
 	// Progress, if not nil, is called from one goroutine at a time.
 	Progress func(Progress)
 
-	host *host
+	host       *host
+	sourceOnly bool // see Source
 }
 
 // DefaultCacheDir is $XDG_CACHE_HOME/plugsched, or ~/.cache/plugsched.
@@ -142,7 +149,7 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 		return nil, err
 	}
 	if o.Suite != "" && !f.cached() {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, f.rep); err != nil {
+		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
 			return nil, err
 		}
 	}
@@ -157,6 +164,9 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := f.rememberSuite(); err != nil {
+		return nil, err
+	}
 	if err := f.gather(ctx); err != nil {
 		return nil, spaceError(err, f.store.dir, 0)
 	}
@@ -170,7 +180,7 @@ func Fetch(ctx context.Context, o Options) (*Target, error) {
 	if err != nil {
 		return nil, spaceError(err, f.store.dir, 0)
 	}
-	if err := Check(ctx, t); err != nil {
+	if err := Check(t); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -186,6 +196,7 @@ type fetcher struct {
 	plan             *plan // set early if it decided the version
 	store            *store
 	files            located
+	suite            string // where packages are from
 }
 
 // located is where the artefacts were found; an empty string is "not yet".
@@ -239,6 +250,22 @@ func makeCache(dir string) error {
 		return outcome.With(outcome.Usage, fmt.Errorf("the cache %s is no directory: name one with --cache-dir", dir))
 	}
 	return spaceError(err, dir, 0)
+}
+
+// rememberSuite keeps beside a kernel where it is from, for those who find it in the cache.
+func (f *fetcher) rememberSuite() error {
+	path := filepath.Join(f.store.dir, "suite")
+	if f.opts.Suite != "" {
+		f.suite = baseSuite(f.opts.Suite)
+		return durable.WriteFile(path, []byte(f.suite+"\n"), 0o644)
+	}
+	text, err := os.ReadFile(path)
+	if err == nil {
+		f.suite = strings.TrimSpace(string(text))
+	} else if f.opts.Manual == (Manual{}) {
+		f.suite = f.host.codename()
+	}
+	return nil
 }
 
 // cached reports that the cache has all that is missing.
@@ -320,7 +347,7 @@ func (f *fetcher) missing() []kind {
 	m := f.opts.Manual
 	byHand := m.Vmlinux != "" && m.Headers != "" && m.Source != ""
 	return slices.DeleteFunc(slices.Clone(allKinds), func(k kind) bool {
-		return f.files.has(k) || k == kindImage && byHand || f.opts.AnalyseOnly && k != kindVmlinux
+		return f.files.has(k) || k == kindImage && byHand || f.opts.AnalyseOnly && k != kindVmlinux || f.opts.sourceOnly && k != kindSource
 	})
 }
 

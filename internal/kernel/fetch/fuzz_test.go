@@ -91,8 +91,6 @@ func FuzzBanner(f *testing.F) {
 				t.Errorf("%+v", b)
 			}
 			b.debian()
-			withoutTriplet(b.compiler)
-			libraryPackage(s)
 		})
 	})
 }

@@ -79,6 +79,8 @@ func buildDir(headers, out string) (build, common string, err error) {
 		return "", "", err
 	}
 	mk = bytes.ReplaceAll(mk, []byte(named), []byte(common))
+	// In Debian's 7.3 it also says where it is itself.
+	mk = bytes.ReplaceAll(mk, []byte(filepath.Join(filepath.Dir(named), filepath.Base(headers))), []byte(out))
 	if builtFor(out, headers, mk) {
 		return out, common, nil
 	}

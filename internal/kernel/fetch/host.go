@@ -4,6 +4,7 @@ package fetch
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,6 +27,23 @@ func (h *host) running() (release, version string) {
 		return "", ""
 	}
 	return unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:])
+}
+
+// codename is the name of the suite of Debian that the machine runs; empty if it is none.
+func (h *host) codename() string {
+	text, err := os.ReadFile(h.path("etc/os-release"))
+	if err != nil {
+		return ""
+	}
+	v := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		key, val, _ := strings.Cut(strings.TrimSpace(line), "=")
+		v[key] = strings.Trim(val, `"'`)
+	}
+	if v["ID"] != "debian" {
+		return ""
+	}
+	return v["VERSION_CODENAME"]
 }
 
 // installedVersion is the version of the release's debug package if that is

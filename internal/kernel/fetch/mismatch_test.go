@@ -234,10 +234,6 @@ func TestMismatch(t *testing.T) {
 			func(h *byHand) { h.opts.Manual.Source = h.opts.Manual.Vmlinuz },
 			[]string{"hand/vmlinuz", ".tar.xz"},
 		},
-		"other compiler on this host": {
-			func(h *byHand) { h.a.t.Setenv("FAKE_GCC", "(Test 1.0-2) 1.0") },
-			[]string{"testdata/bin/gcc-test", "(Test 1.0-2)", "(Test 1.0-1)", "package gcc-test"},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newByHand(t)
@@ -250,44 +246,6 @@ func TestMismatch(t *testing.T) {
 			wantLine(t, err, c.want...)
 		})
 	}
-}
-
-func TestCompilerMissing(t *testing.T) {
-	h := newByHand(t)
-	k := h.k
-	k.compiler = "x86_64-linux-gnu-gcc-none (Test 9) 9"
-	h.put(h.opts.Manual.Vmlinux, string(k.vmlinux()))
-	h.edit(h.headers("include/generated/compile.h"), h.k.toolset(), k.toolset())
-	_, err := Fetch(t.Context(), h.opts)
-	var te *ToolError
-	if !errors.As(err, &te) {
-		t.Fatalf("error %v", err)
-	}
-	wantLine(t, err, "gcc-none", "(Test 9) 9", "apt-get install gcc-none")
-}
-
-// TestHostLibraries has an objtool that this host cannot run.
-func TestHostLibraries(t *testing.T) {
-	h := newByHand(t)
-	objtool := h.headers("tools/objtool/objtool")
-	must(t, os.MkdirAll(filepath.Dir(objtool), 0o755))
-	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\necho 'objtool: error while loading shared libraries: libelf.so.1: cannot open' >&2\nexit 127\n"), 0o755))
-	_, err := Fetch(t.Context(), h.opts)
-	wantLine(t, err, "libelf.so.1", "apt-get install libelf1")
-	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\n"+
-		"echo \"$0: /lib/x86_64-linux-gnu/libc.so.6: version \\`GLIBC_2.38' not found (required by $0)\" >&2\nexit 1\n"), 0o755))
-	_, err = Fetch(t.Context(), h.opts)
-	var me *MismatchError
-	if !errors.As(err, &me) {
-		t.Fatalf("error %v", err)
-	}
-	wantLine(t, err, "tools/objtool/objtool", "libc.so.6", "GLIBC_2.38")
-	// One for several architectures, as 6.12's headers have it.
-	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\n[ \"$SRCARCH\" = x86 ] && exit 129\n"+
-		"echo \"$0: error while loading shared libraries: objtool.real-$SRCARCH: no such file\" >&2\nexit 127\n"), 0o755))
-	mustFetch(t, h.opts)
-	must(t, os.WriteFile(objtool, []byte("#!/bin/sh\nexit 129\n"), 0o755))
-	mustFetch(t, h.opts)
 }
 
 func TestBadOptions(t *testing.T) {

@@ -18,6 +18,11 @@ func Modules(ctx context.Context, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if o.Suite != "" {
+		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
+			return "", err
+		}
+	}
 	if err := f.chooseVersion(ctx); err != nil {
 		return "", err
 	}

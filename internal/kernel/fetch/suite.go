@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"plugsched/internal/durable"
+	"plugsched/internal/outcome"
 )
 
 // aptConfig is the key of the context's value that names apt's configuration: all
@@ -36,9 +37,9 @@ const listsAge = 24 * time.Hour
 // inSuite makes what apt runs under the context see the packages of one suite of
 // Debian, and only those. Its lists are kept in the cache; the host's apt is not
 // touched.
-func inSuite(ctx context.Context, cache, suite string, rep *reporter) (context.Context, error) {
+func inSuite(ctx context.Context, cache, suite string, expired bool, rep *reporter) (context.Context, error) {
 	if !suiteRE.MatchString(suite) {
-		return nil, fmt.Errorf("suite %q is not the name of a suite of Debian, such as trixie or sid", suite)
+		return nil, errSuite(suite)
 	}
 	main, security := mirrors(ctx)
 	dir := filepath.Join(cache, "apt", suite)
@@ -66,7 +67,8 @@ Dir::State::lists "%[1]s/lists";
 Dir::Cache "%[1]s";
 Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-`, dir)
+Acquire::Check-Valid-Until "%[2]t";
+`, dir, !expired)
 	list, path := filepath.Join(dir, "sources.list"), filepath.Join(dir, "apt.conf")
 	was, _ := os.ReadFile(list)
 	for name, text := range map[string]string{list: sources, path: conf} {
@@ -82,11 +84,32 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 	lists := Progress{Step: "download", Item: "the package lists of " + suite}
 	rep.report(lists)
 	if _, err := output(ctx, dir, "look up kernel packages", "apt-get", append(aptOptions(), "update", "--error-on=any")...); err != nil {
-		return nil, fmt.Errorf("package lists of %s: %w", suite, err)
+		return nil, explainLists(suite, err)
 	}
 	lists.Ended = true
 	rep.report(lists)
 	return ctx, durable.WriteFile(mark, nil, 0o644)
+}
+
+func errSuite(suite string) error {
+	return outcome.With(outcome.Usage, fmt.Errorf("suite %q is not the name of a suite of Debian, such as trixie or sid", suite))
+}
+
+// expiredRE is apt's complaint about an archive that nobody signs anew any more.
+var expiredRE = regexp.MustCompile(`Release file for \S+ is expired|is not valid yet|is expired \(invalid since`)
+
+// explainLists names the option that helps.
+func explainLists(suite string, err error) error {
+	if expiredRE.MatchString(err.Error()) {
+		return outcome.With(outcome.Precondition, fmt.Errorf("package lists of %s: %w; --expired takes them all the same", suite, err))
+	}
+	return fmt.Errorf("package lists of %s: %w", suite, err)
+}
+
+// baseSuite is the suite that another one adds packages to, or itself.
+func baseSuite(suite string) string {
+	base, _, _ := strings.Cut(suite, "-")
+	return base
 }
 
 // mirrors are the archives that the host's apt uses, or Debian's own.
@@ -118,7 +141,7 @@ func Analysable(ctx context.Context, o Options, flavour, kernelSeries string) ([
 		return nil, err
 	}
 	if o.Suite != "" {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, f.rep); err != nil {
+		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
 			return nil, err
 		}
 	}

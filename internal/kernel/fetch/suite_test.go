@@ -48,6 +48,36 @@ func TestBesideModules(t *testing.T) {
 	}
 }
 
+// TestSplitImage: the image package is made up of others, and its files are beside the modules, as
+// in Debian's 7.3, where the headers' Makefile says where it is itself.
+func TestSplitImage(t *testing.T) {
+	a := newArchive(t)
+	k := testKernel()
+	a.publish(k, "linux-image", "linux-headers-"+k.release)
+	modules := "./usr/lib/modules/" + k.release + "/"
+	a.add("linux-image-"+k.release+"-dbg", k.version, "", tree{"./usr/lib/debug/boot/vmlinux-" + k.release: string(k.vmlinux())}.tar(""))
+	a.add("linux-image-"+k.release, k.version, "dracut | linux-initramfs-tool, linux-base (>= 4), linux-base-"+k.release+" (= "+k.version+
+		"), linux-binary-"+k.release+" (= "+k.version+")", tree{"./usr/share/doc/x": ""}.tar(""))
+	a.add("linux-base-"+k.release, k.version, "", tree{modules + "config": k.config, modules + "modules.builtin": ""}.tar(""))
+	a.add("linux-binary-"+k.release, k.version, "", tree{modules + "vmlinuz": string(k.vmlinuz())}.tar(""))
+	h := k.headers()
+	own := "/usr/src/linux-headers-" + k.release
+	h[own[1:]+"/Makefile"] = "KBUILD_OUTPUT=" + own + "\n" + h[own[1:]+"/Makefile"]
+	a.add("linux-headers-"+k.release, k.version, k.common()+" (= "+k.version+"), linux-kbuild-6.1 (>= "+k.version+")", h.tar("./"))
+	tgt := mustFetch(t, a.options(testRelease))
+	if existing(tgt.Vmlinuz) == "" || filepath.Base(tgt.Config) != "config-"+k.release {
+		t.Errorf("%+v", tgt)
+	}
+	mk, err := os.ReadFile(filepath.Join(tgt.KernelBuild, "Makefile"))
+	if want := "KBUILD_OUTPUT=" + tgt.KernelBuild + "\ninclude " + tgt.HeadersCommon + "/Makefile\n"; err != nil || string(mk) != want {
+		t.Errorf("build directory's Makefile %q, %v; want %q", mk, err, want)
+	}
+	dir, err := Modules(t.Context(), a.options(testRelease))
+	if err != nil || existing(filepath.Join(dir, "modules.builtin")) == "" {
+		t.Errorf("modules in %s: %v", dir, err)
+	}
+}
+
 func TestSuite(t *testing.T) {
 	a := newArchive(t)
 	a.publish(testKernel())

@@ -36,6 +36,11 @@ func (s *store) unpack(ctx context.Context, k kind, debs []download, keep bool) 
 			return fmt.Errorf("unpack %s: %w", filepath.Base(d.path), err)
 		}
 	}
+	if k == kindRoot {
+		if err := x.link(); err != nil {
+			return err
+		}
+	}
 	if lack := slices.IndexFunc(s.required(k), func(p string) bool { return existing(filepath.Join(tmp, p)) == "" }); lack >= 0 {
 		return fmt.Errorf("%s has no %s", filepath.Base(debs[0].path), s.required(k)[lack])
 	}
@@ -66,6 +71,8 @@ func (s *store) required(k kind) []string {
 	case kindHeaders:
 		h := "usr/src/linux-headers-" + s.release
 		return []string{h + "/Makefile", h + "/.config"}
+	case kindRoot:
+		return []string{"bin/sh"}
 	default:
 		return []string{"Makefile", "kernel/sched/core.c"}
 	}
@@ -74,13 +81,13 @@ func (s *store) required(k kind) []string {
 func (s *store) unpackDeb(ctx context.Context, k kind, x *extractor, deb string) error {
 	read := func(r io.Reader) error {
 		switch k {
+		case kindRoot:
+			return x.extract(r, rootFile, "")
 		case kindVmlinux:
 			x.noLinks = true
 			return x.extract(r, s.debugFile, "vmlinux-"+s.release)
 		case kindImage:
-			return x.extract(r, func(name string) string {
-				return s.bootFile(name, "boot", "config-", "vmlinuz-")
-			}, "")
+			return x.extract(r, s.imageFile, "")
 		case kindModules:
 			return x.extract(r, func(name string) string {
 				_, rel, _ := strings.Cut(name, "lib/modules/"+s.release+"/")
@@ -108,6 +115,16 @@ func (s *store) debugFile(name string) string {
 		return file + "-" + s.release
 	}
 	return s.bootFile(name, "usr/lib/debug/boot", "System.map-", "vmlinux-")
+}
+
+// imageFile keeps the boot image and its configuration. In Debian's 7.3 they are beside the
+// modules.
+func (s *store) imageFile(name string) string {
+	dir, file := path.Split(name)
+	if path.Clean(dir) == "usr/lib/modules/"+s.release && (file == "vmlinuz" || file == "config") {
+		return file + "-" + s.release
+	}
+	return s.bootFile(name, "boot", "config-", "vmlinuz-")
 }
 
 // bootFile keeps files of this release with one of the prefixes.
@@ -249,6 +266,11 @@ func (x *extractor) extract(r io.Reader, dest func(name string) string, last str
 		if to == "" || to == "." {
 			continue
 		}
+		if h.Typeflag == tar.TypeLink {
+			if h.Linkname = dest(strings.TrimPrefix(path.Clean(h.Linkname), "./")); h.Linkname == "" {
+				return fmt.Errorf("%s: is a link to what is left out", h.Name)
+			}
+		}
 		if err := x.member(tr, h, to); err != nil {
 			return err
 		}
@@ -274,6 +296,8 @@ func (x *extractor) member(r io.Reader, h *tar.Header, to string) error {
 	case tar.TypeSymlink:
 		x.files = append(x.files, fileEntry{to, int64(len(h.Linkname))})
 		return x.root.Symlink(h.Linkname, to)
+	case tar.TypeLink:
+		return x.root.Link(h.Linkname, to)
 	default:
 		return fmt.Errorf("%s: archive member of unexpected type %q", h.Name, h.Typeflag)
 	}

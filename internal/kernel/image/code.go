@@ -187,11 +187,15 @@ func (p *Program) fragments(m *arch.Arch, refs []ownedRef, compiled func(uint64)
 			return nil, fmt.Errorf("%s: %w", p.Path, err)
 		}
 		for _, r := range repl {
+			if r.SiteLen > 0 {
+				p.replaced = append(p.replaced, span{r.Site, r.Site + uint64(r.SiteLen)})
+			}
 			if r.ReplacementLen > 0 {
 				f.start(r.Replacement, p.FuncAt(r.Site), r.Site)
 			}
 		}
 	}
+	p.replaced = merge(p.replaced)
 	slices.SortStableFunc(f.starts, func(a, b fragment) int {
 		return cmp.Or(cmp.Compare(a.addr, b.addr), compareBool(a.owner == nil, b.owner == nil))
 	})

@@ -14,6 +14,8 @@ import (
 type index struct {
 	sections []*Section // allocated, by address
 	symbols  map[string]address
+	frames   []byte // .debug_frame
+	replaced []span // code that an alternative may replace, by address
 
 	funcs       map[string][]*Function // by name and alias
 	funcEnds    []uint64               // the greatest end among Functions[:i+1]
@@ -208,6 +210,17 @@ func (p *Program) ObjectAt(addr uint64) *Object {
 func (p *Program) Symbol(name string) (addr uint64, ok bool) {
 	a, ok := p.index.symbols[name]
 	return a.value, ok && !a.ambiguous
+}
+
+// symbolsAt are the names of an address, sorted.
+func (p *Program) symbolsAt(addr uint64) (names []string) {
+	for name, a := range p.index.symbols {
+		if a.value == addr && !a.ambiguous {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // InRange reports whether addr is in [start, end), given as symbols. A range

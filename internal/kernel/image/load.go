@@ -81,6 +81,9 @@ func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
 	p.Functions = funcs
 	p.sortFunctions()
 	p.buildIndex(v)
+	if p.frames, err = v.named(".debug_frame"); err != nil {
+		return nil, err
+	}
 	p.Release = p.release()
 
 	opt.progress("decoding code and reading debug information: %d functions, %d units", len(funcs), len(di.units))

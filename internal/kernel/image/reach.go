@@ -3,8 +3,10 @@
 package image
 
 import (
-	"plugsched/internal/kernel/arch"
+	"cmp"
+	"slices"
 
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
 )
 
@@ -25,22 +27,7 @@ func (p *Program) ReachFrom(f *Function, addr uint64) (*Reach, error) {
 	if err != nil {
 		return nil, err
 	}
-	within := func(a uint64) bool {
-		g := p.FuncAt(a)
-		return g == f || g != nil && g.Name == f.Name+".cold" && p.Lookup(g.Name, f.Unit) == g
-	}
-	tail, err := mach.Tail(&isa.Text{
-		Bytes:  func(a uint64) []byte { return p.upTo(a, mach.MaxInstruction) },
-		Within: within,
-		Patched: func(a uint64) (uint64, bool) {
-			s := p.PatchSiteIn(a, a+1)
-			return siteTarget(s, a)
-		},
-		Returns: func(a uint64) bool {
-			g := p.FuncAt(a)
-			return g == nil || g.Name != stackFailure
-		},
-	}, addr)
+	tail, err := mach.Tail(p.text(f, mach), addr)
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +38,49 @@ func (p *Program) ReachFrom(f *Function, addr uint64) (*Reach, error) {
 		}
 	}
 	return r, nil
+}
+
+// Routine is f as a proof about its code needs it.
+func (p *Program) Routine(f *Function) (*isa.Routine, error) {
+	mach, err := arch.Of(p.Machine)
+	if err != nil {
+		return nil, err
+	}
+	return &isa.Routine{
+		Text:  p.text(f, mach),
+		Entry: f.Addr,
+		Frame: p.FrameAt,
+		Name: func(a uint64) string {
+			if g := p.FuncAt(a); g != nil && g.Addr == a {
+				return g.Name
+			}
+			return ""
+		},
+		Variables: p.symbolsAt,
+	}, nil
+}
+
+// text is the code of f, and of the parts split off it.
+func (p *Program) text(f *Function, mach *arch.Arch) *isa.Text {
+	return &isa.Text{
+		Bytes: func(a uint64) []byte { return p.upTo(a, mach.MaxInstruction) },
+		Within: func(a uint64) bool {
+			g := p.FuncAt(a)
+			return g == f || g != nil && g.Name == f.Name+".cold" && p.Lookup(g.Name, f.Unit) == g
+		},
+		Patched: func(a uint64) (uint64, bool) {
+			s := p.PatchSiteIn(a, a+1)
+			return siteTarget(s, a)
+		},
+		Returns: func(a uint64) bool {
+			g := p.FuncAt(a)
+			return g == nil || g.Name != stackFailure
+		},
+		Replaced: func(a uint64, size int) bool {
+			i, _ := slices.BinarySearchFunc(p.replaced, a, func(s span, a uint64) int { return cmp.Compare(s.hi, a+1) })
+			return i < len(p.replaced) && p.replaced[i].lo < a+uint64(size)
+		},
+	}
 }
 
 func siteTarget(s *PatchSite, addr uint64) (uint64, bool) {

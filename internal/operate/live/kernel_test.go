@@ -144,12 +144,13 @@ func TestOwnMachine(t *testing.T) {
 
 func TestParseTimings(t *testing.T) {
 	want := &Timings{Direction: "install", CPUs: 4, Threads: 700, Stopped: 12, Scan: 1, StopMachine: 2, Handler: 3, StackCheck: 4,
-		Clear: 5, Redirect: 6, Rebuild: 7, Finished: 8}
-	text := "direction install\ncpus 4\nthreads 700\nthreads_stopped 12\nscan_ns 1\nstop_machine_ns 2\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\nfinished_boottime_ns 8\n"
-	if diff := cmp.Diff(want, parseTimings(text)); diff != "" {
+		Clear: 5, Redirect: 6, Rebuild: 7, Finished: 8, Gather: 9, Enter: 10, Leave: 11}
+	text := "direction install\ncpus 4\nthreads 700\nthreads_stopped 12\nscan_ns 1\nstop_machine_ns 2\n" +
+		"gather_ns 9\nenter_ns 10\nhandler_ns 3\nstack_check_ns 4\nclear_ns 5\nredirect_ns 6\nrebuild_ns 7\nleave_ns 11\nfinished_boottime_ns 8\n"
+	if diff := cmp.Diff(want, ParseTimings(text)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(&Timings{CPUs: 2}, parseTimings("later 5\n\ncpus 2\nclear_ns x\nrebuild_ns\n")); diff != "" {
+	if diff := cmp.Diff(&Timings{CPUs: 2}, ParseTimings("later 5\n\ncpus 2\nclear_ns x\nrebuild_ns\n")); diff != "" {
 		t.Errorf("unknown and damaged lines: %s", diff)
 	}
 	encoded, err := json.Marshal(Status{Active: true, Name: "n", Release: "r", BuildID: "b", Timings: want})
@@ -157,7 +158,8 @@ func TestParseTimings(t *testing.T) {
 		t.Fatal(err)
 	}
 	const wantJSON = `{"active":true,"name":"n","release":"r","build_id":"b","timings":{"direction":"install","cpus":4,"threads":700,"threads_stopped":12,"scan_ns":1,"stop_machine_ns":2,` +
-		`"handler_ns":3,"stack_check_ns":4,"clear_ns":5,"redirect_ns":6,"rebuild_ns":7,"finished_boottime_ns":8}}`
+		`"gather_ns":9,"enter_ns":10,"handler_ns":3,"stack_check_ns":4,"clear_ns":5,"redirect_ns":6,"rebuild_ns":7,` +
+		`"leave_ns":11,"finished_boottime_ns":8}}`
 	if diff := cmp.Diff(wantJSON, string(encoded)); diff != "" {
 		t.Errorf("what programs read: %s", diff)
 	}

@@ -19,11 +19,14 @@ type Timings struct {
 	Stopped     int    `json:"threads_stopped"` // of them, while the machine was stopped
 	Scan        int64  `json:"scan_ns"`         // inspection before the stop
 	StopMachine int64  `json:"stop_machine_ns"`
+	Gather      int64  `json:"gather_ns"` // of it, until all CPUs had come
+	Enter       int64  `json:"enter_ns"`  // from then on, until all had begun
 	Handler     int64  `json:"handler_ns"`
 	StackCheck  int64  `json:"stack_check_ns"`
 	Clear       int64  `json:"clear_ns"`
 	Redirect    int64  `json:"redirect_ns"`
 	Rebuild     int64  `json:"rebuild_ns"`
+	Leave       int64  `json:"leave_ns"`             // until all had left
 	Finished    int64  `json:"finished_boottime_ns"` // by CLOCK_BOOTTIME
 }
 
@@ -136,13 +139,14 @@ func (l *Loaded) timings() *Timings {
 	if err != nil || text == "" {
 		return nil
 	}
-	return parseTimings(text)
+	return ParseTimings(text)
 }
 
-func parseTimings(text string) *Timings {
+// ParseTimings reads a module's file timings. What is damaged, or of another version, is left out.
+func ParseTimings(text string) *Timings {
 	t := &Timings{}
 	numbers := map[string]*int64{
-		"scan_ns": &t.Scan, "stop_machine_ns": &t.StopMachine, "handler_ns": &t.Handler,
+		"scan_ns": &t.Scan, "stop_machine_ns": &t.StopMachine, "gather_ns": &t.Gather, "enter_ns": &t.Enter, "handler_ns": &t.Handler, "leave_ns": &t.Leave,
 		"stack_check_ns": &t.StackCheck, "clear_ns": &t.Clear, "redirect_ns": &t.Redirect, "rebuild_ns": &t.Rebuild,
 		"finished_boottime_ns": &t.Finished,
 	}

@@ -3,19 +3,13 @@
 package report
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"plugsched/internal/browsing"
 	"plugsched/internal/develop/boundary"
 )
 
@@ -93,62 +87,16 @@ async function frame(address, width) {
 // looks opens a page in a browser that prefers a colour scheme.
 func looks(t *testing.T, b *boundary.Boundary, dark bool) []look {
 	t.Helper()
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed: run `make setup`")
-	}
-	result := make(chan []byte, 1)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, host) })
-	mux.HandleFunc("GET /page.html", func(w http.ResponseWriter, r *http.Request) {
-		if err := Write(w, b); err != nil {
-			t.Error(err)
-		}
-	})
-	mux.HandleFunc("POST /result", func(w http.ResponseWriter, r *http.Request) {
-		text, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		result <- text
-	})
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	scheme := 1
-	if dark {
-		scheme = 0
-	}
-	args := []string{"--headless", "--disable-gpu", "--user-data-dir=" + t.TempDir(),
-		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-		fmt.Sprintf("--blink-settings=preferredColorScheme=%d", scheme), "--window-size=1500,1000", server.URL}
-	if os.Geteuid() == 0 {
-		args = append([]string{"--no-sandbox"}, args...) // it refuses to run as root with one
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, browser, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // its children end with it
-	cmd.WaitDelay = 20 * time.Second
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
-	if err := cmd.Start(); err != nil {
+	var page bytes.Buffer
+	if err := Write(&page, b); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		t.Fatalf("%v: %v\n%s", cmd.Args, err, complaints.String())
-	case text := <-result:
-		cancel()
-		<-ended
-		var out []look
-		if err := json.Unmarshal(text, &out); err != nil {
-			t.Fatalf("the script in the browser: %s", text)
-		}
-		return out
+	text := browsing.Ask(t, dark, host, map[string][]byte{"page.html": page.Bytes()})
+	var out []look
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatalf("the script in the browser: %s", text)
 	}
-	return nil
+	return out
 }
 
 // TestLooks: in a browser, on a telephone's width and a screen's, by day and by night, the page

@@ -55,6 +55,30 @@ type Text struct {
 	Patched func(addr uint64) (target uint64, ok bool)
 	// Returns is false for functions that do not come back.
 	Returns func(addr uint64) bool
+	// Replaced reports instructions that the kernel may replace by others at boot.
+	Replaced func(addr uint64, size int) bool
+}
+
+// Routine is a function, and what a proof about it needs to know.
+type Routine struct {
+	*Text
+	Entry uint64 // where it begins
+	// Frame is what the compiler says of the stack at a place.
+	Frame func(pc uint64) (*Frame, error)
+	Name  Symbolic // names functions by where they begin
+	// Variables are the names of what is at an address that is no code.
+	Variables func(addr uint64) []string
+}
+
+// Frame is where a function's caller has its frame and registers while the function is at a
+// place. Registers are DWARF's numbers of them.
+type Frame struct {
+	// The caller's frame begins Offset bytes above what is in register Base.
+	Base   int
+	Offset int64
+	// Saved are registers of the caller's that are in memory: how far from where its frame
+	// begins. All others the function has not touched.
+	Saved map[int]int64
 }
 
 // Tail is what the code behind an address can do.

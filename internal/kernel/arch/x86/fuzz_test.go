@@ -15,13 +15,14 @@ import (
 var provable = []byte{
 	0x55,             // push %rbp
 	0x48, 0x89, 0xe5, // mov %rsp,%rbp
+	0x41, 0x57, 0x41, 0x56, 0x41, 0x55, 0x41, 0x54, // push %r15 ... %r12
 	0x53,                   // push %rbx
 	0x48, 0x83, 0xec, 0x10, // sub $16,%rsp
 	0x65, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0, // mov %gs:0x28,%rax
-	0x48, 0x89, 0x45, 0xf0, // mov %rax,-16(%rbp)
+	0x48, 0x89, 0x45, 0xd0, // mov %rax,-48(%rbp)
 	0xe8, 0, 0, 0, 0, // call __switch_to_asm
 	0x48, 0x83, 0xc4, 0x10, // add $16,%rsp
-	0x5b, 0x5d, 0xc3, // pop %rbx; pop %rbp; ret
+	0x5b, 0x41, 0x5c, 0x41, 0x5d, 0x41, 0x5e, 0x41, 0x5f, 0x5d, 0xc3, // pop %rbx ... %r15, %rbp; ret
 }
 
 // FuzzProve: the proof ends, for any code, and what it proves is in the code.
@@ -39,7 +40,25 @@ func FuzzProve(f *testing.F) {
 		return ""
 	}
 	always := func(uint64) string { return "__switch_to_asm" }
-	if _, err := ProveSpringboard(provable, addr, always); err != nil {
+	routine := func(code []byte, n isa.Symbolic) *isa.Routine {
+		return &isa.Routine{Entry: addr, Name: n, Variables: func(uint64) []string { return nil },
+			Frame: func(uint64) (*isa.Frame, error) {
+				return &isa.Frame{Base: 6, Offset: 16, Saved: saved(6, 15, 14, 13, 12, 3)}, nil
+			},
+			Text: &isa.Text{
+				Bytes: func(a uint64) []byte {
+					if a-addr >= uint64(len(code)) {
+						return nil
+					}
+					return code[a-addr : min(a-addr+MaxInstruction, uint64(len(code)))]
+				},
+				Within:   func(a uint64) bool { return a-addr < uint64(len(code)) },
+				Patched:  func(a uint64) (uint64, bool) { return a ^ 1, a%32 == 31 },
+				Returns:  func(a uint64) bool { return n(a) != "__stack_chk_fail" },
+				Replaced: func(uint64, int) bool { return false },
+			}}
+	}
+	if _, err := ProveSpringboard(routine(provable, always)); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(provable)
@@ -48,11 +67,11 @@ func FuzzProve(f *testing.F) {
 	f.Fuzz(func(t *testing.T, code []byte) {
 		fuzzing.Bounded(t, func() {
 			for _, n := range []isa.Symbolic{name, always} {
-				s, err := ProveSpringboard(code, addr, n)
+				s, err := ProveSpringboard(routine(code, n))
 				if err != nil {
 					continue
 				}
-				if s.Call >= s.Return || s.Return >= uint64(len(code)) || s.FrameSize() < 0 || s.Canary >= s.FrameSize() {
+				if s.Call >= s.Return || s.Return >= uint64(len(code)) || s.Depth < 64 || -s.Canary > s.Depth {
 					t.Errorf("of %d bytes: %+v", len(code), s)
 				}
 				if !strings.Contains(s.Assembly(), "__orig___schedule") {

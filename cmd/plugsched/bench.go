@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plugsched/internal/bench"
+	"plugsched/internal/command/cli"
+	"plugsched/internal/command/version"
+	"plugsched/internal/develop/project"
+)
+
+func newBench() *cobra.Command {
+	var out, against, qemu string
+	var series, from []string
+	var repetitions, most, cpus int
+	c := &cobra.Command{
+		Use:   "bench [--output DIR] WORKDIR | --from bench.json [--output DIR]",
+		Short: "Measure updates, and how their downtime grows",
+		Long: `Bench builds WORKDIR's scheduler with what only measuring needs, boots its stock kernel in
+virtual machines whose time is a count of instructions, installs and removes the scheduler
+there, and tells what each part of the stop took: for sleeping and running tasks, CPUs, task
+groups and limits of them, each varied alone, and beside two other ways to do it.
+
+In DIR it leaves bench.json, and made of that bench.html, to look at, and bench.md. With --from it
+only makes these two anew. With --against the figures are held against those of a run before.
+
+The guests see nothing of this machine, one runs at a time, and each has the memory that it
+needs: 6 GiB for 30000 processes.`,
+		Example: `  plugsched bench --output figures work
+  plugsched bench --series threads --repetitions 3 --at-most 1000 --output quick work
+  plugsched bench --from figures/bench.json --against other/bench.json --output figures`,
+		Args: cli.Args(0, 1),
+		RunE: func(c *cobra.Command, a []string) error {
+			if (len(a) == 0) == (len(from) == 0) {
+				return cli.Usagef("name a WORKDIR to measure, or with --from what was measured")
+			}
+			chosen, err := bench.Choose(series)
+			if err != nil {
+				return cli.Usagef("--series: %w", err)
+			}
+			for i := range chosen {
+				if chosen[i].CPUs != 0 {
+					chosen[i].CPUs = cpus
+				}
+				if chosen[i] = chosen[i].AtMost(most); len(chosen[i].Values) == 0 {
+					return cli.Usagef("--at-most %d leaves nothing of the series %s", most, chosen[i].Name)
+				}
+			}
+			var before *bench.Result
+			if against != "" {
+				if before, err = readResult(against); err != nil {
+					return err
+				}
+			}
+			var r *bench.Result
+			if len(from) > 0 {
+				r, err = readResults(from)
+			} else {
+				r, err = runBench(c, a[0], &bench.Options{Series: chosen, Repetitions: repetitions, QEMU: qemu}, out)
+			}
+			if err != nil {
+				return err
+			}
+			if before != nil {
+				if err := r.Compare(before); err != nil {
+					return &project.Error{Text: against + ": " + err.Error()}
+				}
+			}
+			if err := writeBench(out, r); err != nil {
+				return err
+			}
+			return r.Table(c.OutOrStdout())
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&out, "output", "o", "bench", "the directory for what it makes")
+	f.StringArrayVar(&from, "from", nil, "measure nothing: take this bench.json; of several the series are put together")
+	f.StringVar(&against, "against", "", "compare with this bench.json")
+	f.StringSliceVar(&series, "series", nil, "only these, of "+strings.Join(bench.Names(), ", "))
+	f.Var(cli.Int(&repetitions, 9, 1, 1000), "repetitions", "installs and removals for each figure, from 1 to 1000")
+	f.Var(cli.Int(&cpus, 4, 1, 255), "cpus", "virtual CPUs, where these are not what is varied, from 1 to 255")
+	f.StringVar(&qemu, "qemu", "", "the emulator, instead of the usual one: with several CPUs it must be 8.1 or newer")
+	f.Var(cli.Int(&most, 1<<20, 0, 1<<20), "at-most", "leave out what is above this in each series")
+	return c
+}
+
+func readResult(path string) (*bench.Result, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &project.Error{Text: err.Error()}
+	}
+	r, err := bench.Parse(text)
+	if err != nil {
+		return nil, &project.Error{Text: path + ": " + err.Error()}
+	}
+	return r, nil
+}
+
+// readResults puts runs of the same together.
+func readResults(paths []string) (*bench.Result, error) {
+	r, err := readResult(paths[0])
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths[1:] {
+		other, err := readResult(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.Merge(other); err != nil {
+			return nil, &project.Error{Text: path + ": " + err.Error()}
+		}
+	}
+	return r, nil
+}
+
+// runBench measures. Its guests' console is kept beside what it makes.
+func runBench(c *cobra.Command, dir string, o *bench.Options, out string) (*bench.Result, error) {
+	began := time.Now()
+	p, err := project.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.Target()
+	if err != nil {
+		return nil, err
+	}
+	if t.Vmlinuz == "" {
+		return nil, noImage(t.Release)
+	}
+	if err := makeOutput(out); err != nil {
+		return nil, err
+	}
+	p.Tool = version.String()
+	shown := newProgress(c.ErrOrStderr())
+	defer shown.finish()
+	p.Progress = shown.stage
+	if err := p.BuildBench(c.Context()); err != nil {
+		return nil, err
+	}
+	if o.Tool, err = os.Executable(); err != nil {
+		return nil, err
+	}
+	o.Kernel, o.Module, o.ConsoleLog = t.Vmlinuz, p.BenchModule(), filepath.Join(out, "console.log")
+	r, err := runShown(c.Context(), o, shown)
+	if err != nil {
+		return nil, err
+	}
+	r.Command = "plugsched " + strings.Join(os.Args[1:], " ")
+	r.Tool, r.BuildID = version.String(), t.BuildID
+	r.Date, r.Took = began.UTC().Format(time.DateOnly), time.Since(began).Round(time.Second).String()
+	r.HostCPUs, r.HostLoad = runtime.NumCPU(), hostLoad()
+	return r, nil
+}
+
+// hostLoad is how many tasks wanted to run on this machine in the last 1, 5 and 15 minutes.
+func hostLoad() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	return strings.Join(strings.Fields(string(text))[:min(3, len(strings.Fields(string(text))))], " ")
+}
+
+// runShown shows what is measured.
+func runShown(ctx context.Context, o *bench.Options, shown *steps) (*bench.Result, error) {
+	step := shown.board.Begin("measuring")
+	defer step.Drop()
+	o.Say = func(series string, value, done, total int) {
+		step.Text("%-10s %d: %d of %d updates", series, value, done, total)
+	}
+	o.Done = func(series string, p bench.Point) {
+		shown.board.Print("%-10s %6d: %s", series, p.Value, p.Brief())
+	}
+	return bench.Run(ctx, o)
+}
+
+func makeOutput(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return &project.Error{Text: "--output " + err.Error()}
+	}
+	return nil
+}
+
+// writeBench writes a result and what is made of it.
+func writeBench(dir string, r *bench.Result) error {
+	if err := makeOutput(dir); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	for name, write := range map[string]func(io.Writer) error{
+		"bench.json": func(w io.Writer) error {
+			_, err := fmt.Fprintf(w, "%s\n", text)
+			return err
+		},
+		"bench.html": r.Page,
+		"bench.md":   r.Markdown,
+	} {
+		var b strings.Builder
+		if err := write(&b); err != nil {
+			return err
+		}
+		if err := cli.WriteFile("output", filepath.Join(dir, name), []byte(b.String())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

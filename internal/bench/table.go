@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// micro is a time as tables show it, in µs.
+func micro(ns int64) string { return fmt.Sprintf("%.1f", float64(ns)/1e3) }
+
+// Brief is a point in a line.
+func (p *Point) Brief() string {
+	var out []string
+	for _, r := range p.Rows {
+		out = append(out, fmt.Sprintf("%s %s %s µs", r.Way, r.Direction, micro(r.Figures[Stop].Median)))
+	}
+	return strings.Join(out, ", ")
+}
+
+// Table prints the medians in µs, and how much least and greatest stop differ.
+func (r *Result) Table(to io.Writer) error {
+	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%s, %s, medians of %d in µs; an instruction is %d ns\n", r.Release, r.QEMU, r.Repetitions, r.NsPerInstruction)
+	for _, s := range r.Series {
+		fmt.Fprintf(w, "\n%s\t\t\tstop\tspread\t%s\tempty\tinspected\tscan\t\n", s.Name, strings.Join(Parts, "\t"))
+		for _, p := range s.Points {
+			for _, row := range p.Rows {
+				f := row.Figures
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t", p.Value, row.Way, row.Direction, micro(f[Stop].Median), micro(f[Stop].Max-f[Stop].Min))
+				for _, part := range Parts {
+					fmt.Fprintf(w, "%s\t", micro(f[part].Median))
+				}
+				fmt.Fprintf(w, "%s\t%d\t%s\t\n", micro(f["empty"].Median), f[Stopped].Median, micro(f[Scan].Median))
+			}
+		}
+	}
+	if c := r.Against; c != nil {
+		fmt.Fprintf(w, "\nagainst the run of %s, in %% of the stop, over %d rows\n", c.Date, c.Points)
+		for _, d := range c.Figures {
+			fmt.Fprintf(w, "%s\tmedian %.2f\tmax %.2f\t%s\t\n", d.Figure, 100*d.Median, 100*d.Max, d.Where)
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package environment knows where the programs run that make something for a kernel: on this
+// machine, if its compiler is the one that built the kernel, and the kernel's own tools run here,
+// or in a tree of programs of the kernel's own suite. Such a tree is unpacked from packages
+// once. A program in it sees the tree's /usr and /etc, and all else as it is on the machine, at
+// the same paths.
+package environment
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"plugsched/internal/kernel/fetch"
+)
+
+// Environment is where programs run that are for one kernel. The zero value, and nil, are this machine,
+// without a compiler.
+type Environment struct {
+	// Suite and Root are the tree of programs; empty for this machine.
+	Suite string `json:"suite,omitempty"`
+	Root  string `json:"root,omitempty"`
+	// CC is the command of the compiler that built the kernel.
+	CC string `json:"cc"`
+	// Visible are paths that programs see although they are below a directory of the tree's.
+	Visible []string `json:"visible,omitempty"`
+
+	// Self is the plugsched binary, which enters the tree.
+	Self string `json:"-"`
+}
+
+// Command is exec.CommandContext for a program of the environment. Its children end with it.
+func (e *Environment) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if e != nil && e.Root != "" {
+		attr.Cloneflags = syscall.CLONE_NEWNS
+		if !mayMount() {
+			attr.Cloneflags |= syscall.CLONE_NEWUSER
+			attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+			attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+		}
+		enter := []string{EnterCommand, e.Root}
+		for _, path := range e.hidden() {
+			enter = append(enter, path)
+		}
+		name, args = e.Self, append(append(enter, "--", name), args...)
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = attr
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
+}
+
+// mayMount reports that this process can make a view of the file system for another one.
+func mayMount() bool {
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&h, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// hidden are the paths that the tree would hide, and that programs are to see.
+func (e *Environment) hidden() []string {
+	var out []string
+	add := func(path string) {
+		// What a link leads to is what has to be there.
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return
+		}
+		top, _, _ := strings.Cut(strings.TrimPrefix(real, "/"), "/")
+		if fetch.RootDir(top) && !strings.HasPrefix(real, e.Root+"/") {
+			out = append(out, real)
+		}
+	}
+	for _, path := range append([]string{e.Self}, e.Visible...) {
+		add(path)
+	}
+	if dir, err := os.Getwd(); err == nil {
+		add(dir)
+	}
+	return out
+}
+
+// String names it for people.
+func (e *Environment) String() string {
+	if e.Root == "" {
+		return "this machine"
+	}
+	return e.Suite
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package environment
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"plugsched/internal/kernel/fetch"
+	"plugsched/internal/outcome"
+)
+
+// Options says which environment is wanted.
+type Options struct {
+	// Suite names the suite of Debian whose programs are taken. If it is empty, those of this
+	// machine are, or, if they do not fit, those of the kernel's own suite.
+	Suite    string
+	CacheDir string // see fetch.Options
+	Expired  bool   // see fetch.Options
+	Self     string // the plugsched binary
+	Progress func(fetch.Progress)
+}
+
+// For returns an environment in which programs for a kernel run, and whose compiler built it.
+func For(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) {
+	if o.Suite != "" {
+		return unpacked(ctx, t, o)
+	}
+	here := &Environment{Self: o.Self}
+	err := here.check(ctx, t)
+	if err == nil || !unfit(err) || t.Suite == "" {
+		return here, err
+	}
+	o.Suite = t.Suite
+	e, failed := unpacked(ctx, t, o)
+	if failed != nil {
+		return nil, &unfitError{err, o.Suite, failed}
+	}
+	return e, nil
+}
+
+// unfit reports an error that says that this machine's programs are not the kernel's.
+func unfit(err error) bool {
+	var mismatch *fetch.MismatchError
+	var tool *fetch.ToolError
+	return errors.As(err, &mismatch) || errors.As(err, &tool)
+}
+
+// unfitError is why neither this machine nor a tree will do.
+type unfitError struct {
+	here   error
+	suite  string
+	failed error
+}
+
+func (e *unfitError) Error() string {
+	return fmt.Sprintf("%v (programs of %s, which would be taken instead: %v)", e.here, e.suite, e.failed)
+}
+
+func (e *unfitError) Unwrap() error { return e.failed }
+
+// unpacked returns the tree for a kernel, which is made if it is not there.
+func unpacked(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) {
+	pkgs, err := packages(t)
+	if err != nil {
+		return nil, err
+	}
+	p := fetch.Packages{Suite: o.Suite, Names: pkgs, CacheDir: o.CacheDir, Expired: o.Expired, Progress: o.Progress}
+	root, err := p.Unpack(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &Environment{Suite: o.Suite, Root: root, Self: o.Self, Visible: visible(t)}
+	if err := e.enterable(ctx); err != nil {
+		return nil, err
+	}
+	return e, e.check(ctx, t)
+}
+
+// visible are the paths of a kernel that builds read. Packaged headers have links to tools
+// beside them.
+func visible(t *fetch.Target) []string {
+	out := []string{t.KernelBuild, t.HeadersCommon, t.Source}
+	for _, dir := range []string{"scripts", "tools"} {
+		if real, err := filepath.EvalSymlinks(filepath.Join(t.KernelBuild, dir)); err == nil {
+			out = append(out, real)
+		}
+	}
+	return out
+}
+
+// enterable says why a machine does not let this user make a view of the file system.
+func (e *Environment) enterable(ctx context.Context) error {
+	_, err := e.output(ctx, "true")
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EINVAL),
+		errors.Is(err, unix.ENOSYS):
+		return outcome.With(outcome.Precondition, fmt.Errorf("programs of %s cannot be run: this machine does not let users make namespaces "+
+			"(%w): run plugsched as root, or on a machine with %[1]s", e.Suite, err))
+	}
+	return fmt.Errorf("programs of %s cannot be run: %w", e.Suite, err)
+}
+
+// general are the packages of the programs that the kernel's build system runs.
+var general = []string{"base-files", "bash", "binutils", "coreutils", "dash", "diffutils",
+	"findutils", "grep", "make", "mawk", "perl-base", "sed"}
+
+// versionRE finds a package's version in what a compiler says of itself, as in
+// "gcc-14 (Debian 14.2.0-19) 14.2.0".
+var versionRE = regexp.MustCompile(`\(\w+ (\d\S*)\)`)
+
+// packages are those of a tree for a kernel.
+func packages(t *fetch.Target) ([]string, error) {
+	cc := compilerPackage(t.Compiler)
+	if m := versionRE.FindStringSubmatch(t.Compiler); m != nil {
+		cc += "=" + m[1]
+	}
+	libs, err := libraries(t.KernelBuild)
+	return slices.Concat([]string{cc}, general, libs), err
+}
+
+// libraries are the packages of the libraries that the headers' own programs are linked with.
+func libraries(build string) ([]string, error) {
+	var out []string
+	for _, dir := range []string{"scripts", "tools"} {
+		// The directory itself may be a link.
+		real, err := filepath.EvalSymlinks(filepath.Join(build, dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		err = filepath.WalkDir(real, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			st, err := e.Info()
+			if err != nil || st.Mode()&0o111 == 0 {
+				return err
+			}
+			out = append(out, needed(path)...)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// libc is part of what every other program needs as well.
+const libc = "libc6"
+
+func needed(path string) (out []string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return nil // a script
+	}
+	libs, _ := e.ImportedLibraries() // of one that is linked statically there are none
+	for _, lib := range libs {
+		if pkg := libraryPackage(lib); pkg != libc {
+			out = append(out, pkg)
+		}
+	}
+	return out
+}
+
+// Gone reports a tree that is not there any more.
+func (e *Environment) Gone() bool {
+	if e.Root == "" {
+		return false
+	}
+	_, err := os.Stat(e.Root)
+	return err != nil
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plugsched/internal/develop/bind"
+	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/patch"
+	"plugsched/internal/kernel/fetch"
+)
+
+// ApplyOptions say how patches are applied.
+type ApplyOptions struct {
+	Partial bool     // leave out what cannot be applied
+	DryRun  bool     // only say what would become of them
+	Options []string // OPTION or OPTION=VALUE, defined for all files
+
+	foreign map[*patch.Hunk]string // see series
+}
+
+// ReadPatches reads what `plugsched apply` names. Patches whose names of files have nothing in front of them
+// are told by the tree, and by the kernel's source.
+func (p *Project) ReadPatches(ctx context.Context, paths []string) (out []*patch.Patch, err error) {
+	t, err := p.Target()
+	if err != nil {
+		return nil, err
+	}
+	known := func(path string) bool { return exists(p.path(path)) || exists(filepath.Join(t.Source, path)) }
+	for _, path := range paths {
+		list, err := patch.Read(ctx, path, os.Stdin, known)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+	}
+	return out, nil
+}
+
+// Apply makes commits of patches, as far as they concern the scheduler. All is decided on a copy of the tree, which is
+// compiled; the tree itself changes at the end, at once. Patches that cannot be applied whole are an
+// *IncompleteError, unless parts may be left out; the report is returned in any case.
+func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOptions) (*Application, error) {
+	unlock, err := p.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	lines, err := optionLines(o.Options)
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.Target()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.committed(ctx, patches, lines != ""); err != nil {
+		return nil, err
+	}
+	q, remove, err := p.scratch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	if len(p.Sidecars) > 0 {
+		if err := q.initClaimed(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	s, err := q.series(t, patches, lines)
+	if err != nil {
+		return nil, err
+	}
+	s.foreign = o.foreign
+	a, err := s.decide(ctx, o.Partial)
+	if err != nil || o.DryRun {
+		return a, err
+	}
+	if len(p.Sidecars) > 0 {
+		if err := p.initClaimed(ctx, t); err != nil {
+			return a, err
+		}
+	}
+	return a, p.commitAll(ctx, s, a)
+}
+
+// committed refuses to touch files with changes that are not committed, or that somebody merges.
+func (p *Project) committed(ctx context.Context, patches []*patch.Patch, options bool) error {
+	if made, err := p.revision(ctx, "HEAD"); err != nil || made == "" {
+		if err == nil {
+			err = userError("%s: has no git repository with a commit: patches become commits", p.Dir)
+		}
+		return err
+	}
+	args := []string{"status", "--porcelain", "--untracked-files=all", "--", schedDir}
+	for _, pt := range patches {
+		for _, f := range pt.Files {
+			for _, name := range []string{f.Old, f.New} {
+				if name != "" && !strings.HasPrefix(name, schedDir+"/") {
+					args = append(args, ":(literal)"+name)
+				}
+			}
+		}
+	}
+	if options {
+		args = append(args, optionsHeader)
+	}
+	out, err := p.gitOutput(ctx, args...)
+	if err != nil || out == "" {
+		return err
+	}
+	first, _, _ := strings.Cut(out, "\n")
+	_, file, _ := strings.Cut(first, " ") // behind the letters of its state
+	return userError("%s: %s has changes that are not committed: commit or stash them first", p.Dir, strings.TrimSpace(file))
+}
+
+// series begins with patches for a tree.
+func (p *Project) series(t *fetch.Target, patches []*patch.Patch, options string) (*series, error) {
+	in, err := p.basis(nil)
+	if err != nil {
+		return nil, err
+	}
+	return &series{p: p, target: t, kernel: in.kernel, patches: patches, options: options}, nil
+}
+
+// decide finds out what can be applied: by the text, then by compiling it. With partial it leaves out what cannot
+// be, and what belongs to that, until the rest can.
+func (s *series) decide(ctx context.Context, partial bool) (*Application, error) {
+	var j *judgement
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := s.replay(); err != nil {
+			return nil, err
+		}
+		if err := s.write(); err != nil {
+			return nil, err
+		}
+		// With another boundary there is nothing to hold it against.
+		if j = nil; !s.changes() || s.files[configFile] != nil {
+			break
+		}
+		incomplete := s.lacking()
+		var err error
+		if j, err = s.p.judge(ctx); err != nil {
+			return nil, err
+		}
+		if !partial {
+			j.refusals = slices.DeleteFunc(j.refusals, s.told)
+		}
+		if len(j.refusals) == 0 || !partial && incomplete && j.output != "" {
+			break
+		}
+		refused, rest := s.refuse(j.refusals)
+		s.rest = rest
+		if !partial {
+			if len(rest) > 0 || len(refused) == 0 {
+				a := s.report(j)
+				return a, &IncompleteError{a, unexplained(j, rest, s.lacking())}
+			}
+			break
+		}
+		if len(refused) == 0 {
+			a := s.report(j)
+			return a, &IncompleteError{a, "what is left of the patches is refused: " + unexplained(j, rest, false)}
+		}
+		bound, err := s.bound(refused)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range refused {
+			x.dropped = true
+		}
+		for x, to := range bound {
+			x.dropped, x.Applied = true, false
+			x.Verdict, x.Why, x.Do, x.Sidecars, x.Setting = Cannot, fmt.Sprintf("belongs to %s:%d", to.File, to.Line), "", nil, ""
+		}
+	}
+	if j != nil {
+		if err := s.leftOut(j.unseen); err != nil {
+			return nil, err
+		}
+	}
+	a := s.report(j)
+	if !partial && s.lacking() {
+		return a, &IncompleteError{Application: a}
+	}
+	return a, nil
+}
+
+// unexplained is what a build said of no part in particular.
+func unexplained(j *judgement, rest []bind.Refusal, lacking bool) string {
+	switch {
+	case lacking:
+		return "" // what is missing may be why
+	case len(rest) > 0:
+		return rest[0].String()
+	}
+	first, _, _ := strings.Cut(j.output, "\n")
+	return "it does not compile: " + first
+}
+
+// refuse gives the pieces that refusals are about their verdicts, the first one's if there are several, and returns them,
+// and the refusals that are about none.
+func (s *series) refuse(refusals []bind.Refusal) (refused []*piece, rest []bind.Refusal) {
+	first := map[*piece]*bind.Refusal{}
+	for i := range refusals {
+		hit := s.blamed(&refusals[i])
+		for _, x := range hit {
+			if first[x] == nil {
+				first[x] = &refusals[i]
+				refused = append(refused, x)
+			}
+		}
+		if len(hit) == 0 {
+			rest = append(rest, refusals[i])
+		}
+	}
+	for x, r := range first {
+		x.refuse(r)
+	}
+	return refused, rest
+}
+
+// told reports a refusal for want of an option that a patch's Kconfig file has brought up.
+func (s *series) told(r bind.Refusal) bool {
+	m := defineRE.FindStringSubmatch(r.Do)
+	return m != nil && slices.ContainsFunc(s.pieces, func(x *piece) bool {
+		return x.elsewhere && strings.HasPrefix(x.Setting, m[1]+"=")
+	})
+}
+
+// lacking reports that something is needed and not applied.
+func (s *series) lacking() bool {
+	return slices.ContainsFunc(s.pieces, func(x *piece) bool { return x.Verdict.lacks() })
+}
+
+// changes reports that the patches change the tree.
+func (s *series) changes() bool {
+	return s.options != "" || slices.ContainsFunc(s.changed, func(m map[string]patch.Version) bool { return len(m) > 0 })
+}
+
+// functions finds out which functions the pieces are in: what a patch names is the one that begins before it.
+func (s *series) functions() {
+	items := map[string][]*edits.Item{}
+	for _, x := range s.pieces {
+		if x.place == nil || x.elsewhere || filepath.Ext(x.File) != ".c" {
+			continue
+		}
+		c := s.files[x.File]
+		if c == nil || c.gone {
+			continue
+		}
+		if items[x.File] == nil {
+			items[x.File] = edits.Scan(x.File, c.text.String())
+		}
+		for _, it := range items[x.File] {
+			if it.Kind == edits.Function && it.Line <= x.place.To && x.place.From <= it.Last() {
+				x.Function = it.Name
+				break
+			}
+		}
+	}
+}
+
+// report says what becomes of the patches.
+func (s *series) report(j *judgement) *Application {
+	s.functions()
+	a := &Application{Release: s.target.Release, Effect: j != nil && j.effect}
+	for _, p := range s.patches {
+		r := &PatchReport{From: p.From, Subject: p.Subject, Whole: true, Parts: []Part{}}
+		for _, x := range s.pieces {
+			if x.patch == p {
+				r.Parts = append(r.Parts, x.Part)
+				r.Whole = r.Whole && !x.Verdict.lacks()
+			}
+		}
+		a.Patches = append(a.Patches, r)
+	}
+	switch {
+	case j == nil && !s.changes():
+		a.Notes = append(a.Notes, "nothing of it changes the scheduler's source here")
+	case j == nil:
+	case j.output != "" && s.lacking():
+		a.Notes = append(a.Notes, "what applies does not compile without the rest: "+unexplained(j, nil, false))
+	case j.output == "" && !j.effect && len(j.refusals) == 0:
+		a.Notes = append(a.Notes, "nothing of it takes effect on this kernel: `plugsched build` refuses a tree that has no other change")
+	}
+	for _, r := range s.rest {
+		a.Notes = append(a.Notes, "build refuses: "+r.String())
+	}
+	if slices.ContainsFunc(s.changed, func(m map[string]patch.Version) bool { _, ok := m[configFile]; return ok }) {
+		a.Notes = append(a.Notes, configFile+" changes: run `plugsched init` again")
+	}
+	return a
+}

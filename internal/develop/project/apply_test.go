@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"plugsched/internal/develop/bind"
+	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/module"
+	"plugsched/internal/develop/patch"
+	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/symbols"
+	"plugsched/internal/outcome"
+)
+
+const forkText = `struct task *copy(int a)
+{
+	return make(a);
+}
+
+static int inlined(int a)
+{
+	return a;
+}
+
+int outer(int a)
+{
+	return inlined(a);
+}
+
+int __init boot(void)
+{
+	return 1;
+}
+
+static struct ctl_table table[] = {
+	{ },
+};
+
+int limit = 5;
+`
+
+const coreText = `#include "sched.h"
+
+/* One. */
+int first(int a)
+{
+	a += 1;
+	a += 2;
+	a += 3;
+	return a;
+}
+`
+
+// applicable is a working directory to which patches are applied, as far as that goes without a kernel to compile for.
+func applicable(t *testing.T) (p *Project, source string) {
+	t.Helper()
+	p = buildable(t)
+	target, err := p.Target()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source = target.Source
+	target.Config = filepath.Join(source, "config")
+	if err := writeJSON(p.state(targetFile), target); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "CONFIG_A=y\nCONFIG_MODULE=m\n# CONFIG_OFF is not set\n", target.Config)
+	write(t, forkText, source, "kernel/fork.c")
+	write(t, "int other;\n", source, "kernel/off.c")
+	write(t, "int other;\n", source, "kernel/mod_part.c")
+	write(t, "obj-$(CONFIG_OFF) += off.o\nobj-$(CONFIG_MODULE) += mod.o\nmod-y := \\\n  mod_part.o\n", source, "kernel/Makefile")
+	write(t, "#define OTHERS 1\n", source, "include/linux/others.h")
+	write(t, coreText, p.path(schedDir), "core.c")
+	write(t, "#ifndef K\n#define K\n#endif /* K */\n", p.path("include/linux"), "kconfig.h")
+	gitIn(t, p.Dir, "add", "-A")
+	gitIn(t, p.Dir, "commit", "-q", "-m", "1")
+	return p, source
+}
+
+// ready is a series of patches in that directory.
+func ready(t *testing.T, p *Project, patches ...string) *series {
+	t.Helper()
+	target, err := p.Target()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := arch.Named("x86")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var syms []symbols.Symbol
+	for _, name := range []string{"copy", "outer", "boot"} {
+		syms = append(syms, symbols.Symbol{Name: name, Unit: "kernel/fork.c", Kind: symbols.Func, Init: name == "boot"})
+	}
+	b := &boundary.Boundary{Functions: []*boundary.Function{{Name: "first", Base: "first", DeclFile: "kernel/sched/core.c"}}}
+	s := &series{p: p, target: target, kernel: bind.NewKernel(a, b, &symbols.Table{Symbols: syms})}
+	for i, text := range patches {
+		files, err := patch.Parse("p", text, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.patches = append(s.patches, &patch.Patch{From: "p", Subject: fmt.Sprint("sched: ", i), Body: "Why.",
+			Author: "Jürgen X <j@x.org>", Date: "Sat, 21 Nov 2026 02:53:07 +0100", Files: files})
+	}
+	return s
+}
+
+// change makes a patch of a file by replacing a line, with one line around it.
+func change(file, text, old, new string) string {
+	lines := strings.Split(text, "\n")
+	n := slices.Index(lines, old)
+	out := fmt.Sprintf("--- a/%s\n+++ b/%[1]s\n@@ -%d,3 +%[2]d,%d @@\n %s\n", file, n, 2+strings.Count(new, "\n")+1, lines[n-1])
+	return out + "-" + old + "\n+" + strings.ReplaceAll(new, "\n", "\n+") + "\n " + lines[n+1] + "\n"
+}
+
+// TestVerdicts: what becomes of parts of each kind.
+func TestVerdicts(t *testing.T) {
+	p, source := applicable(t)
+	fork := func(old, new string) string { return change("kernel/fork.c", forkText, old, new) }
+	core := func(old, new string) string { return change("kernel/sched/core.c", coreText, old, new) }
+	fresh := func(file, line string) string {
+		return "--- /dev/null\n+++ b/" + file + "\n@@ -0,0 +1 @@\n+" + line + "\n"
+	}
+	binary := func(file string) string {
+		return "diff --git a/" + file + " b/" + file + "\nnew file mode 100644\nGIT binary patch\nliteral 0\n\n"
+	}
+	write(t, "a\nb\nc\n", source, "arch/x86/kernel/x.S")
+	for _, tt := range []struct {
+		name, text string
+		want       Verdict
+		says       string
+	}{
+		{"in the tree", core("\ta += 2;", "\ta += 9;"), Applies, "kernel/sched/core.c:7 first"},
+		{"there already", "--- a/kernel/sched/core.c\n+++ b/kernel/sched/core.c\n@@ -6,3 +6,3 @@\n \ta += 1;\n" +
+			"-\ta += 22;\n+\ta += 2;\n \ta += 3;\n", Already, "kernel/sched/core.c:7"},
+		{"another text", strings.Replace(core("\ta += 2;", "\ta += 9;"), "-\ta += 2;", "-\ta += 4;", 1), Rejected,
+			`:7: the patch expects "a += 4;"`},
+		{"a file that went elsewhere", "--- a/kernel/sched/syscalls.c\n+++ b/kernel/sched/syscalls.c\n@@ -90,6 +90,6 @@\n" +
+			" int first(int a)\n {\n \ta += 1;\n-\ta += 2;\n+\ta += 9;\n \ta += 3;\n \treturn a;\n", Applies,
+			"kernel/sched/core.c:7 first: this kernel has no kernel/sched/syscalls.c"},
+		{"a file that there is not", "--- a/kernel/sched/ext.c\n+++ b/kernel/sched/ext.c\n" +
+			"@@ -1,2 +1,2 @@ int first(int a)\n x\n-y\n+z\n", Rejected, "this kernel has no such file: its first is in kernel/sched/core.c"},
+		{"a new file", fresh("kernel/sched/mine.c", "int mine;"), Applies, "kernel/sched/mine.c:1"},
+		{"a new header", fresh("include/linux/mine.h", "int mine(void);"), Applies, "include/linux/mine.h:1"},
+		{"new code elsewhere", fresh("kernel/mine.c", "int mine;"), Cannot, "is new, and only kernel/sched is built"},
+		{"documentation", fresh("Documentation/x.rst", "X"), Irrelevant, "documentation"},
+		{"a list of people", fresh("MAINTAINERS", "X"), Irrelevant, ""},
+		{"a picture", binary("Documentation/p.png"), Irrelevant, "documentation"},
+		{"binary code", binary("kernel/sched/p.bin"), Cannot, "is no text"},
+		{"another architecture", fresh("arch/other/kernel/x.c", "X"), Irrelevant, "another architecture"},
+		{"assembly", "--- a/arch/x86/kernel/x.S\n+++ b/arch/x86/kernel/x.S\n@@ -1,3 +1,3 @@\n a\n-b\n+d\n c\n", Cannot, "is no C"},
+		{"an option nobody asks for", fresh("init/Kconfig", "config LONELY"), Irrelevant, "configures"},
+		{"an option", fresh("init/Kconfig", "config MINE") + core("\ta += 2;", "#ifdef CONFIG_MINE\n\ta += 9;\n#endif"), Setting, "CONFIG_MINE"},
+		{"an option that is off", fresh("init/Kconfig", "config OFF") + core("\ta += 2;", "#ifdef CONFIG_OFF\n\ta += 9;\n#endif"),
+			Irrelevant, ""},
+		{"not compiled", change("kernel/off.c", "\n\nint other;\n", "int other;", "int others;"), Irrelevant, "is not compiled into this kernel"},
+		{"a module's", change("kernel/mod_part.c", "\n\nint other;\n", "int other;", "int others;"), Cannot, "CONFIG_MODULE=m"},
+		{"a function elsewhere", fork("\treturn make(a);", "\treturn make(a + 1);"), Sidecar, "copy is outside of the scheduler"},
+		{"an inlined one", fork("\treturn a;", "\treturn a + 1;"), Sidecar, "the compiler inlined it"},
+		{"comments elsewhere", fork("\treturn make(a);", "\treturn make(a); /* x */"), Irrelevant, "comments"},
+		{"boot", fork("\treturn 1;", "\treturn 2;"), Hook, "boot is __init code"},
+		{"a table", fork("\t{ },", "\t{ .procname = \"x\" },\n\t{ },"), Hook, "table is a table that the kernel was told of at boot"},
+		{"a variable", "--- a/kernel/fork.c\n+++ b/kernel/fork.c\n@@ -23,3 +23,3 @@\n };\n \n-int limit = 5;\n+int limit = 6;\n", Hook,
+			"limit is a variable"},
+		{"an export", fork("int outer(int a)", "EXPORT_SYMBOL(copy);\nint outer(int a)"), Cannot, "EXPORT_SYMBOL(copy) makes an export"},
+		{"an initcall", fork("int outer(int a)", "late_initcall(boot);\nint outer(int a)"), Hook, "makes an initcall"},
+		{"others' header", "--- a/include/linux/others.h\n+++ b/include/linux/others.h\n@@ -1 +1 @@\n" +
+			"-#define OTHERS 1\n+#define OTHERS 2\n", Cannot, "others were compiled"},
+		{"more in others' header", "--- a/include/linux/others.h\n+++ b/include/linux/others.h\n@@ -1 +1,2 @@\n" +
+			" #define OTHERS 1\n+#define MINE 2\n", Irrelevant, "is for others"},
+	} {
+		s := ready(t, p, tt.text)
+		if err := s.replay(); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		r := s.report(nil).Patches[0]
+		first := r.Parts[0]
+		if first.Verdict != tt.want || !strings.Contains(first.String(), tt.says) {
+			t.Errorf("%s: %s %s, want %s and %q", tt.name, first.Verdict, &first, tt.want, tt.says)
+		}
+		for _, part := range r.Parts {
+			if part.Verdict == "" {
+				t.Errorf("%s: %s has no verdict", tt.name, &part)
+			}
+		}
+		if needs := first.Verdict.lacks(); r.Whole == needs || needs && first.Do == "" {
+			t.Errorf("%s: whole %v, do %q", tt.name, r.Whole, first.Do)
+		}
+	}
+}
+
+// TestSidecarsNamed: the way on is named so that it can be typed.
+func TestSidecarsNamed(t *testing.T) {
+	p, _ := applicable(t)
+	s := ready(t, p, change("kernel/fork.c", forkText, "\treturn a;", "\treturn a + 1;"))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	a := s.report(nil)
+	if got := a.Patches[0].Parts[0].Sidecars; !slices.Equal(got, []string{"kernel/fork.c:outer"}) {
+		t.Errorf("%q", got)
+	}
+	err := &IncompleteError{Application: a}
+	if text := err.Error(); !strings.Contains(text, "--sidecar kernel/fork.c:outer") || outcome.Of(err) != outcome.Refused {
+		t.Errorf("%v, %v", text, outcome.Of(err))
+	}
+	s = ready(t, p, strings.Replace(change("kernel/sched/core.c", coreText, "\ta += 2;", "\ta += 9;"), "-\ta += 2;", "-\ta += 4;", 1))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&IncompleteError{Application: s.report(nil)}); outcome.Of(err) != outcome.Precondition {
+		t.Errorf("only the text is another: %v", outcome.Of(err))
+	}
+}
+
+// TestCommitted: each patch is a commit of its author's, the branch moves at once, and what the user has that is not
+// committed stays.
+func TestCommitted(t *testing.T) {
+	p, _ := applicable(t)
+	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;"),
+		change("kernel/sched/core.c", strings.Replace(coreText, "+= 1", "+= 8", 1), "\ta += 3;", "\ta += 7;")+
+			"--- /dev/null\n+++ b/Documentation/x\n@@ -0,0 +1 @@\n+x\n",
+		"--- /dev/null\n+++ b/Documentation/y\n@@ -0,0 +1 @@\n+x\n")
+	s.options = "#define CONFIG_MINE 1\n"
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "mine\n", p.Dir, "notes")
+	a := s.report(nil)
+	if err := p.commitAll(t.Context(), s, a); err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.gitOutput(t.Context(), "log", "-3", "--format=%an <%ae> %ai %s / %b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(out, "\n")
+	const by = "Jürgen X <j@x.org> 2026-11-21 02:53:07 +0100 sched: "
+	if lines[0] != by+"1 / Why." || !strings.Contains(out, "\n"+by+"0 / Why.") || !strings.Contains(out, " Options of patches / ") {
+		t.Errorf("%q", out)
+	}
+	text, err := os.ReadFile(p.path(schedDir, "core.c"))
+	if want := strings.NewReplacer("+= 1", "+= 8", "+= 3", "+= 7").Replace(coreText); err != nil || string(text) != want {
+		t.Errorf("%q, %v", text, err)
+	}
+	header, err := os.ReadFile(p.path(optionsHeader))
+	if err != nil || string(header) != "#ifndef K\n#define K\n#define CONFIG_MINE 1\n#endif /* K */\n" {
+		t.Errorf("%q, %v", header, err)
+	}
+	status, err := p.gitOutput(t.Context(), "status", "--porcelain")
+	if err != nil || status != "?? notes" {
+		t.Errorf("%q, %v", status, err)
+	}
+	if !a.Applied || a.Patches[0].Commit == "" || a.Patches[2].Commit != "" || exists(p.state("apply-index")) {
+		t.Errorf("%+v", a.Patches)
+	}
+}
+
+// TestUncommitted: files with changes that nobody committed are not touched.
+func TestUncommitted(t *testing.T) {
+	p, _ := applicable(t)
+	patches := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;")).patches
+	write(t, coreText+"/* mine */\n", p.path(schedDir), "core.c")
+	a, err := p.Apply(t.Context(), patches, ApplyOptions{})
+	if outcome.Of(err) != outcome.Precondition || a != nil ||
+		!strings.Contains(err.Error(), "kernel/sched/core.c has changes that are not committed") {
+		t.Errorf("%v, %v", a, err)
+	}
+	for _, o := range []string{"MINE", "CONFIG_A B", "CONFIG_A=n", ""} {
+		if _, err := p.Apply(t.Context(), patches, ApplyOptions{Options: []string{o}}); outcome.Of(err) != outcome.Precondition ||
+			!strings.Contains(err.Error(), "--option") {
+			t.Errorf("option %q: %v", o, err)
+		}
+	}
+}
+
+// TestLeftOut: what depends on what is left out goes with it, and the next replay does not have it.
+func TestLeftOut(t *testing.T) {
+	p, _ := applicable(t)
+	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += mine();")+
+		"@@ -9,2 +9,7 @@\n \treturn a;\n }\n+\n+int mine(void)\n+{\n+\treturn 1;\n+}\n",
+		change("kernel/sched/core.c", coreText, "/* One. */", "/* Two. */"))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	refused, rest := s.refuse([]bind.Refusal{
+		{Class: bind.Stays, Name: "first", File: "kernel/sched/core.c", Line: 6, Why: "stays", Do: "undo it"},
+		{Class: bind.Layout, Name: "struct s", File: "include/s.h", Line: 1, Why: "changes"}})
+	if len(refused) != 1 || refused[0].Verdict != Cannot || len(rest) != 1 {
+		t.Fatalf("%+v, %+v", refused, rest)
+	}
+	bound, err := s.bound(refused)
+	if err != nil || len(bound) != 1 {
+		t.Fatalf("%+v, %v", bound, err)
+	}
+	refused[0].dropped = true
+	for x, to := range bound {
+		if x.dropped = true; to != refused[0] {
+			t.Errorf("belongs to %+v", to)
+		}
+	}
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.changed[0]) != 0 || len(s.changed[1]) != 1 {
+		t.Errorf("%v", s.changed)
+	}
+}
+
+// TestRefusedAs: what a refusal says of a way on decides on the verdict.
+func TestRefusedAs(t *testing.T) {
+	for _, tt := range []struct {
+		r    bind.Refusal
+		want Verdict
+		also string
+	}{
+		{bind.Refusal{Class: bind.Stays, Do: "name it as a sidecar: `plugsched build --sidecar kernel/sched/core.c:x .` (docs/...)"},
+			Sidecar, "kernel/sched/core.c:x"},
+		{bind.Refusal{Class: bind.Init, Do: "undo the change, and do the work in plugsched_init() (docs/develop/hooks.md)"}, Hook, ""},
+		{bind.Refusal{Class: bind.Inherited, Do: "say so in plugsched.yaml"}, Setting, ""},
+		{bind.Refusal{Class: bind.CompiledOut, Do: "define it in the tree (`#define CONFIG_X 1` at the end of include/linux/kconfig.h)"},
+			Setting, "CONFIG_X=1"},
+		{bind.Refusal{Class: bind.Layout, Do: "undo the change"}, Cannot, ""},
+	} {
+		x := &piece{}
+		x.refuse(&tt.r)
+		if got := strings.Join(x.Sidecars, " ") + x.Setting; x.Verdict != tt.want || got != tt.also {
+			t.Errorf("%s: %s, %q", tt.r.Class, x.Verdict, got)
+		}
+	}
+}
+
+// TestCopyBelow: what a copy for trying has made itself is not looked for in the one that it is a copy of.
+func TestCopyBelow(t *testing.T) {
+	p := &Project{Dir: "/w/.plugsched/patched-1"}
+	units := p.relocate([]module.Unit{{Object: "/w/.plugsched/pristine/a.o"}, {Object: "/w/.plugsched/patched-1/.plugsched/sidecar/b.o"}})
+	if units[0].Object != "/w/.plugsched/patched-1/.plugsched/pristine/a.o" ||
+		units[1].Object != "/w/.plugsched/patched-1/.plugsched/sidecar/b.o" {
+		t.Errorf("%+v", units)
+	}
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plugsched/internal/develop/patch"
+	"plugsched/internal/kernel/fetch"
+)
+
+// CatchUp takes over what a later kernel of the same series changed in the scheduler, whose source is in a directory: as one
+// commit, without what cannot be applied.
+func (p *Project) CatchUp(ctx context.Context, source string, o ApplyOptions) (*Application, error) {
+	t, err := p.Target()
+	if err != nil {
+		return nil, err
+	}
+	from, err := fetch.SourceVersion(t.Source)
+	if err != nil {
+		return nil, err
+	}
+	to, err := fetch.SourceVersion(source)
+	if err != nil {
+		return nil, err
+	}
+	if fetch.Series(from) != fetch.Series(to) {
+		return nil, userError("%s: is Linux %s, of another series than %s: `plugsched apply` takes single changes of such a kernel", source,
+			to, t.Release)
+	}
+	if fetch.CompareVersions(from, to) > 0 {
+		return nil, userError("%s: is Linux %s, and the kernel at hand is later: %s", source, to, from)
+	}
+	pt, files, err := p.difference(ctx, t.Source, source)
+	if err != nil {
+		return nil, err
+	}
+	pt.From, pt.Subject = source, "Catch up with Linux "+to
+	pt.Body = fmt.Sprintf("What changed in the scheduler since %s, from the source of both.", from)
+	if len(pt.Files) == 0 {
+		same := "the scheduler of Linux " + to + " is that of " + from
+		return &Application{Release: t.Release, Patches: []*PatchReport{}, Notes: []string{same}}, nil
+	}
+	o.Partial = true
+	o.foreign, err = p.foreign(pt, files)
+	if err != nil {
+		return nil, err
+	}
+	return p.Apply(ctx, []*patch.Patch{pt}, o)
+}
+
+// difference is what two sources differ by, in the scheduler's directory and in what else the tree has of
+// the kernel's source.
+func (p *Project) difference(ctx context.Context, from, to string) (*patch.Patch, map[string]patch.Version, error) {
+	listed, err := p.gitOutput(ctx, "ls-files", "-z")
+	if err != nil {
+		return nil, nil, err
+	}
+	paths := strings.Split(strings.TrimSuffix(listed, "\x00"), "\x00")
+	for _, dir := range []string{from, to} {
+		own, err := filesBelow(filepath.Join(dir, schedDir))
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, path := range own {
+			rel, err := filepath.Rel(dir, path)
+			if err != nil {
+				return nil, nil, err
+			}
+			paths = append(paths, rel)
+		}
+	}
+	slices.Sort(paths)
+	out, files := &patch.Patch{}, map[string]patch.Version{}
+	for _, rel := range slices.Compact(paths) {
+		v, differs, err := versionsOf(filepath.Join(from, rel), filepath.Join(to, rel))
+		if err != nil {
+			return nil, nil, err
+		}
+		if !differs {
+			continue
+		}
+		text, err := diff(ctx, rel, filepath.Join(from, rel), filepath.Join(to, rel))
+		if err != nil {
+			return nil, nil, err
+		}
+		list, err := patch.Parse(rel, text, 1)
+		if err != nil {
+			return nil, nil, err
+		}
+		out.Files = append(out.Files, list...)
+		files[rel] = v
+	}
+	return out, files, nil
+}
+
+// versionsOf reads a file of two sources. What is in neither, or not in both outside of the scheduler, is none of theirs.
+func versionsOf(from, to string) (v patch.Version, differs bool, err error) {
+	was, errWas := os.ReadFile(from)
+	is, errIs := os.ReadFile(to)
+	for _, err := range []error{errWas, errIs} {
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return v, false, err
+		}
+	}
+	v = patch.Version{Was: string(was), Is: string(is)}
+	return v, v.Was != v.Is, nil
+}
+
+// diff compares two files, of which one need not be there.
+func diff(ctx context.Context, name, from, to string) (string, error) {
+	label := func(path, side string) string {
+		if !exists(path) {
+			return "/dev/null"
+		}
+		return side + "/" + name
+	}
+	cmd := exec.CommandContext(ctx, "diff", "-upN", "--label", label(from, "a"), "--label", label(to, "b"), "--", from, to)
+	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if err != nil && exitCode(err) != 1 {
+		return "", fmt.Errorf("diff %s %s: %w", from, to, err)
+	}
+	return string(out), nil
+}
+
+// foreign are the hunks of headers that no change of the scheduler's own files needs.
+func (p *Project) foreign(pt *patch.Patch, files map[string]patch.Version) (map[*patch.Hunk]string, error) {
+	var hunks []*patch.Hunk
+	of := map[*patch.Hunk]*patch.File{}
+	for _, f := range pt.Files {
+		for _, h := range f.Hunks {
+			hunks = append(hunks, h)
+			of[h] = f
+		}
+	}
+	groups, err := p.connected(hunks, of, files)
+	if err != nil {
+		return nil, err
+	}
+	out := map[*patch.Hunk]string{}
+	for _, group := range groups {
+		if slices.ContainsFunc(group, func(h *patch.Hunk) bool {
+			path := of[h].Path()
+			return strings.HasPrefix(path, schedDir+"/") || strings.HasSuffix(path, ".c")
+		}) {
+			continue
+		}
+		for _, h := range group {
+			out[h] = "is for other parts of the kernel"
+		}
+	}
+	return out, nil
+}
+
+// connected parts the hunks of a difference of two sources into its changes.
+func (p *Project) connected(hunks []*patch.Hunk, of map[*patch.Hunk]*patch.File, files map[string]patch.Version) ([][]*patch.Hunk, error) {
+	others, err := p.wordsBut(func(rel string) bool { _, changed := files[rel]; return changed })
+	if err != nil {
+		return nil, err
+	}
+	keys := bonds(files, func(h *patch.Hunk) (string, int, int) {
+		from, to := h.Edited()
+		return of[h].Path(), from, to
+	})
+	return patch.Connect(hunks, slices.Collect(maps.Values(files)), keys, others), nil
+}

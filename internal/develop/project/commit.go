@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"plugsched/internal/develop/patch"
+)
+
+// commitAll makes a commit of each patch that changes the tree, and moves the branch there at the end: whoever is interrupted
+// before has changed nothing.
+func (p *Project) commitAll(ctx context.Context, s *series, a *Application) error {
+	head, err := p.gitOutput(ctx, "rev-parse", "HEAD")
+	if err != nil {
+		return err
+	}
+	was := head
+	w := &committer{p: p, index: p.state("apply-index")}
+	defer os.Remove(w.index)
+	if err := w.identify(ctx); err != nil {
+		return err
+	}
+	if _, err := w.git(ctx, nil, nil, "read-tree", head); err != nil {
+		return err
+	}
+	if s.options != "" {
+		text, err := os.ReadFile(p.path(optionsHeader))
+		if err != nil {
+			return err
+		}
+		change := map[string]patch.Version{optionsHeader: {Is: withOptions(string(text), s.options)}}
+		said := "Options of patches\n\n" + s.options
+		if head, err = w.commit(ctx, head, change, nil, &patch.Patch{}, strings.ReplaceAll(said, "#define", "define")); err != nil {
+			return err
+		}
+	}
+	for n, pt := range s.patches {
+		if len(s.changed[n]) == 0 {
+			continue
+		}
+		if head, err = w.commit(ctx, head, s.changed[n], s.gone[n], pt, message(a.Patches[n], pt)); err != nil {
+			return err
+		}
+		a.Patches[n].Commit = head
+	}
+	if head == was {
+		return nil
+	}
+	if err := p.git(ctx, "merge", "-q", "--ff-only", head); err != nil {
+		return err
+	}
+	a.Applied = true
+	return nil
+}
+
+// message is what a commit of a patch says: what the patch did, and which parts of it are missing.
+func message(r *PatchReport, p *patch.Patch) string {
+	text := p.Subject + "\n"
+	if p.Body != "" {
+		text += "\n" + p.Body + "\n"
+	}
+	if r.Whole {
+		return text
+	}
+	text += "\nLeft out, for this kernel:\n"
+	for _, part := range r.Parts {
+		if part.Verdict.lacks() {
+			text += "- " + part.String() + "\n"
+		}
+	}
+	return text
+}
+
+// String says where a part is, and why it is not applied.
+func (p *Part) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d", p.Line)
+	}
+	if p.Function != "" && !strings.HasPrefix(p.Why, p.Function+" ") {
+		s += " " + p.Function
+	}
+	if p.Why != "" {
+		s += ": " + p.Why
+	}
+	return s
+}
+
+// committer makes commits beside the working tree.
+type committer struct {
+	p     *Project
+	index string
+	env   []string
+}
+
+// identify lets plugsched sign for users of whom git does not know who they are.
+func (w *committer) identify(ctx context.Context) error {
+	_, err := w.git(ctx, nil, nil, "var", "GIT_COMMITTER_IDENT")
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		w.env = []string{"GIT_COMMITTER_NAME=plugsched", "GIT_COMMITTER_EMAIL=plugsched@localhost",
+			"GIT_AUTHOR_NAME=plugsched", "GIT_AUTHOR_EMAIL=plugsched@localhost"}
+		return nil
+	}
+	return err
+}
+
+func (w *committer) git(ctx context.Context, stdin []byte, env []string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", w.p.Dir}, args...)...)
+	cmd.Env = append(append(append(os.Environ(), "LC_ALL=C", "GIT_INDEX_FILE="+w.index), w.env...), env...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(complaint.String()))
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// commit makes one, and returns its id.
+func (w *committer) commit(ctx context.Context, parent string, change map[string]patch.Version, gone map[string]bool, by *patch.Patch,
+	message string) (string, error) {
+	for path, v := range change {
+		if gone[path] {
+			if _, err := w.git(ctx, nil, nil, "update-index", "--force-remove", "--", path); err != nil {
+				return "", err
+			}
+			continue
+		}
+		blob, err := w.git(ctx, []byte(v.Is), nil, "hash-object", "-w", "--stdin")
+		if err != nil {
+			return "", err
+		}
+		if _, err := w.git(ctx, nil, nil, "update-index", "--add", "--cacheinfo", "100644,"+blob+","+path); err != nil {
+			return "", err
+		}
+	}
+	tree, err := w.git(ctx, nil, nil, "write-tree")
+	if err != nil {
+		return "", err
+	}
+	return w.git(ctx, []byte(message), authorOf(by), "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent)
+}
+
+// authorOf are the variables by which git knows who made a patch, and when.
+func authorOf(p *patch.Patch) (env []string) {
+	who, err := mail.ParseAddress(p.Author)
+	if err != nil {
+		name, rest, ok := strings.Cut(p.Author, "<")
+		address, _, _ := strings.Cut(rest, ">")
+		if !ok || strings.TrimSpace(name) == "" || strings.ContainsAny(p.Author, "\n\x00") {
+			return nil
+		}
+		who = &mail.Address{Name: strings.TrimSpace(name), Address: strings.TrimSpace(address)}
+	}
+	name := who.Name
+	if name == "" {
+		name = who.Address
+	}
+	env = []string{"GIT_AUTHOR_NAME=" + name, "GIT_AUTHOR_EMAIL=" + who.Address}
+	when, err := mail.ParseDate(p.Date)
+	for _, layout := range []string{"Mon Jan 2 15:04:05 2006 -0700", time.RFC3339, "2006-01-02 15:04:05 -0700"} {
+		if err != nil {
+			when, err = time.Parse(layout, p.Date)
+		}
+	}
+	if err == nil {
+		env = append(env, "GIT_AUTHOR_DATE="+when.Format("2006-01-02T15:04:05-07:00"))
+	}
+	return env
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package project
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"plugsched/internal/develop/bind"
+	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/module"
+	"plugsched/internal/develop/patch"
+	"plugsched/internal/kernel/fetch"
+)
+
+// judgement is what a build of the tree says.
+type judgement struct {
+	refusals []bind.Refusal
+	unseen   []bind.Refusal // what the preprocessor leaves out
+	effect   bool           // the compiler makes other code
+	output   string         // of the compiler, if it does not compile
+}
+
+// judge compiles the tree and applies the boundary, as a build does before it links.
+func (p *Project) judge(ctx context.Context) (*judgement, error) {
+	in, err := p.basis(nil)
+	if err != nil {
+		return nil, err
+	}
+	j := &judgement{}
+	units, err := p.compile(ctx, in)
+	var wrong *module.CompileError
+	if errors.As(err, &wrong) {
+		j.output = wrong.Output
+		j.refusals = diagnosed(wrong.Output)
+		return j, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var b *bound
+	err = p.stage("bind", "applying the boundary, comparing with the kernel", "", func() (string, error) {
+		b, err = p.bindUnits(ctx, in, units)
+		if err != nil {
+			return "", err
+		}
+		n := len(bind.Distinct(b.Refusals))
+		if n == 0 {
+			return strconv.Itoa(len(b.Changed)) + " changed", nil
+		}
+		return strconv.Itoa(n) + " refused", nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	j.unseen = b.Unseen
+	j.effect = len(b.Changed)+len(b.Added)+len(b.Removed) > 0
+	for _, r := range bind.Distinct(b.Refusals) {
+		// That nothing takes effect is no fault of any part.
+		if r.Class != bind.NoEffect && !slices.Contains(b.Unseen, r) {
+			j.refusals = append(j.refusals, r)
+		}
+	}
+	return j, nil
+}
+
+var diagnosticRE = regexp.MustCompile(`(?m)^(\S+?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$`)
+
+// diagnosed makes refusals of a compiler's errors.
+func diagnosed(output string) (out []bind.Refusal) {
+	for _, m := range diagnosticRE.FindAllStringSubmatch(output, -1) {
+		line, _ := strconv.Atoi(m[2])
+		out = append(out, bind.Refusal{Name: "it", File: filepath.Clean(m[1]), Line: line, Why: "does not compile here: " + m[3],
+			Do: "bring along what it needs"})
+	}
+	return out
+}
+
+// word are the names in a refusal that an edit can have.
+var namesRE = regexp.MustCompile(`[A-Za-z_]\w+`)
+
+// blamed returns the applied pieces that a refusal is about.
+func (s *series) blamed(r *bind.Refusal) []*piece {
+	var own []*piece
+	for _, x := range s.pieces {
+		if x.Applied && x.hunk != nil {
+			own = append(own, x)
+		}
+	}
+	pick := func(is func(x *piece) bool) (out []*piece) {
+		for _, x := range own {
+			if is(x) {
+				out = append(out, x)
+			}
+		}
+		return out
+	}
+	here := func(x *piece) bool { return x.File == r.File }
+	if out := pick(func(x *piece) bool { return here(x) && x.place.From <= r.Line && r.Line <= x.place.To }); out != nil {
+		return out
+	}
+	const around = 4 // of a hunk's surroundings
+	if out := pick(func(x *piece) bool { return here(x) && x.place.From-around <= r.Line && r.Line <= x.place.To+around }); out != nil {
+		return out
+	}
+	names := slices.DeleteFunc(namesRE.FindAllString(r.Name+" "+quoted(r.Why), -1), func(n string) bool { return n == "struct" || n == "it" })
+	edited := func(x *piece) bool {
+		return slices.ContainsFunc(slices.Concat(x.hunk.Edits('+'), x.hunk.Edits('-')), func(l string) bool {
+			return slices.ContainsFunc(namesRE.FindAllString(l, -1), func(w string) bool { return slices.Contains(names, w) })
+		})
+	}
+	if out := pick(func(x *piece) bool { return here(x) && edited(x) }); out != nil {
+		return out
+	}
+	if out := pick(edited); out != nil {
+		return out
+	}
+	return pick(func(x *piece) bool { return slices.Contains(names, x.hunk.Function()) })
+}
+
+var quotedRE = regexp.MustCompile("[‘'](\\w+)['’(]")
+
+// quoted are the words that a compiler's message has in quotes.
+func quoted(text string) string {
+	var out []string
+	for _, m := range quotedRE.FindAllStringSubmatch(text, -1) {
+		out = append(out, m[1])
+	}
+	return strings.Join(out, " ")
+}
+
+var (
+	sidecarRE = regexp.MustCompile(`--sidecar (\S+)`)
+	defineRE  = regexp.MustCompile("`#define (CONFIG_\\w+) (\\w+)`")
+)
+
+// refuse gives a piece the verdict of a refusal.
+func (x *piece) refuse(r *bind.Refusal) {
+	x.Applied = false
+	x.Verdict, x.Why, x.Do = Cannot, r.Name+" "+r.Why, r.Do
+	x.Sidecars, x.Setting = nil, ""
+	if r.Class != "" && !strings.Contains(r.Do, "(docs/") {
+		x.Do += " (docs/develop/refusals.md#" + string(r.Class) + ")"
+	}
+	if r.Line > 0 && r.File == x.File && !r.Gone {
+		x.Line = r.Line
+	}
+	for _, m := range sidecarRE.FindAllStringSubmatch(r.Do, -1) {
+		x.Verdict = Sidecar
+		x.Sidecars = append(x.Sidecars, strings.Trim(m[1], "`.,)"))
+	}
+	switch m := defineRE.FindStringSubmatch(r.Do); {
+	case x.Verdict == Sidecar:
+		x.Do = doSidecars(x.Sidecars)
+	case m != nil:
+		x.Verdict, x.Setting = Setting, m[1]+"="+m[2]
+	case r.Class == bind.Inherited:
+		x.Verdict = Setting
+	case strings.Contains(r.Do, "plugsched_init()"):
+		x.Verdict = Hook
+	}
+}
+
+// doSidecars is the advice for what would have to move.
+func doSidecars(list []string) string {
+	return "give `--sidecar " + strings.Join(list, " --sidecar ") + "`, and it moves with the scheduler (docs/develop/sidecar.md)"
+}
+
+// leftOut marks the pieces of which the preprocessor takes nothing.
+func (s *series) leftOut(unseen []bind.Refusal) error {
+	for _, x := range s.pieces {
+		if !x.Applied || x.hunk == nil {
+			continue
+		}
+		// What was removed is told by the lines of the kernel's own text: of one that had been edited before, nothing is said.
+		was, err := s.pristine(x.File)
+		if err != nil {
+			return err
+		}
+		source, err := os.ReadFile(s.p.state("source", x.File))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		original := was != nil && *was == string(source)
+		if why := x.unseen(unseen, original); why != "" {
+			x.Verdict, x.Why = Irrelevant, why
+		}
+	}
+	return nil
+}
+
+// unseen says what leaves a piece out, "" if the compiler sees some of it.
+func (x *piece) unseen(unseen []bind.Refusal, original bool) (why string) {
+	is, was := x.place.From-before(x.hunk), x.hunk.Old
+	for _, l := range x.hunk.Lines {
+		at, gone := is, l.Op == '-'
+		if gone {
+			at = was
+		}
+		if l.Op != '-' {
+			is++
+		}
+		if l.Op != '+' {
+			was++
+		}
+		if l.Op == ' ' || !code(l.Text) {
+			continue
+		}
+		n := slices.IndexFunc(unseen, func(r bind.Refusal) bool {
+			return r.File == x.File && (r.To == 0 || r.Gone == gone && (!gone || original) && r.Line <= at && at <= r.To)
+		})
+		if n < 0 {
+			return ""
+		}
+		if why == "" {
+			why, _, _ = strings.Cut(unseen[n].Why, ": the change has no effect")
+		}
+	}
+	return why
+}
+
+// before counts the lines before a hunk's first edit.
+func before(h *patch.Hunk) int {
+	return slices.IndexFunc(h.Lines, func(l patch.Line) bool { return l.Op != ' ' })
+}
+
+// code reports a line that is more than a comment or blank, as far as one line can tell.
+func code(l string) bool {
+	l = strings.TrimSpace(l)
+	return l != "" && !strings.HasPrefix(l, "/*") && !strings.HasPrefix(l, "*") && !strings.HasPrefix(l, "//") && !strings.HasPrefix(l, "#")
+}
+
+// bound are the pieces that only make sense with one of some: those of the same patch that Connect finds, each with the one
+// that it belongs to.
+func (s *series) bound(some []*piece) (map[*piece]*piece, error) {
+	out := map[*piece]*piece{}
+	for n, p := range s.patches {
+		var hunks []*patch.Hunk
+		of := map[*patch.Hunk]*piece{}
+		wanted := false
+		for _, x := range s.pieces {
+			if x.patch == p && x.hunk != nil && !x.elsewhere && !x.dropped {
+				hunks = append(hunks, x.hunk)
+				of[x.hunk] = x
+				wanted = wanted || slices.Contains(some, x)
+			}
+		}
+		if !wanted {
+			continue
+		}
+		others, err := s.p.wordsBut(func(rel string) bool { _, changed := s.changed[n][rel]; return changed })
+		if err != nil {
+			return nil, err
+		}
+		keys := bonds(s.changed[n], func(h *patch.Hunk) (string, int, int) {
+			if x := of[h]; x.place != nil {
+				return x.File, x.place.From, x.place.To
+			}
+			return "", 0, 0
+		})
+		versions := slices.Collect(maps.Values(s.changed[n]))
+		for _, group := range patch.Connect(hunks, versions, keys, others) {
+			i := slices.IndexFunc(group, func(h *patch.Hunk) bool { return slices.Contains(some, of[h]) })
+			for _, h := range group {
+				if i >= 0 && !slices.Contains(some, of[h]) {
+					out[of[h]] = of[group[i]]
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// bonds tells what connects a hunk with others of a change: the functions that it edits, and those that it mentions
+// and that get other arguments or results. line is where its edits begin and end, behind the change.
+func bonds(files map[string]patch.Version, line func(*patch.Hunk) (file string, from, to int)) func(*patch.Hunk) []string {
+	changed := map[string][]*edits.Change{}
+	var heads []string
+	for path, v := range files {
+		src := &edits.Set{}
+		src.Compare(path, v.Was, v.Is)
+		changed[path] = src.Changes
+		for _, c := range src.Changes {
+			if c.HeadDiffers() {
+				heads = append(heads, c.Name)
+			}
+		}
+	}
+	return func(h *patch.Hunk) (out []string) {
+		file, from, to := line(h)
+		for _, c := range changed[file] {
+			if c.Kind == edits.Function && !c.Gone && c.Line <= to && from <= c.Last() {
+				out = append(out, file+":"+c.Name)
+			}
+		}
+		for _, l := range slices.Concat(h.Edits('+'), h.Edits('-')) {
+			for _, w := range namesRE.FindAllString(l, -1) {
+				if slices.Contains(heads, w) {
+					out = append(out, w)
+				}
+			}
+		}
+		return out
+	}
+}
+
+// wordsBut tells which words the tree's files have, but for some.
+func (p *Project) wordsBut(not func(rel string) bool) (func(word string) bool, error) {
+	known := map[string]bool{}
+	for _, dir := range fetch.CoreDirs {
+		files, err := filesBelow(p.path(dir))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		for _, path := range files {
+			rel, err := filepath.Rel(p.Dir, path)
+			if err != nil {
+				return nil, err
+			}
+			if not(rel) {
+				continue
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			for _, w := range namesRE.FindAllString(string(text), -1) {
+				known[w] = true
+			}
+		}
+	}
+	return func(w string) bool { return known[w] }, nil
+}

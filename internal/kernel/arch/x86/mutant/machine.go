@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package mutant
+
+import (
+	"fmt"
+	"hash/maphash"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/arch/x86/x86asm"
+
+	"plugsched/internal/kernel/arch/isa"
+)
+
+// caller is where the frame of __schedule's caller begins, in every run.
+const caller = 0xffffc90000100000
+
+// perCPU is where gs leads.
+const perCPU = 0xffff888000000000
+
+// A machine runs the code behind a context switch, as far as a test has to see it: what it
+// does to memory, whom it calls, and what it gives back. Memory is whatever a hash says.
+type machine struct {
+	r       *isa.Routine
+	at      uint64
+	regs    [16]uint64
+	zf, sf  bool
+	cf, of  bool
+	written map[uint64]byte
+	world   uint64 // says what is in memory, and which static keys are on
+	frame   uint64 // says what is in the frame, where nobody wrote
+	events  []string
+	calls   int
+}
+
+var seed = maphash.MakeSeed()
+
+func hash(v ...uint64) uint64 {
+	var all [3]uint64
+	copy(all[:], v)
+	return maphash.Comparable(seed, all)
+}
+
+func (m *machine) event(format string, args ...any) {
+	m.events = append(m.events, fmt.Sprintf(format, args...))
+}
+
+// inFrame: what is there from the call of the context switch on is the stub's, or the kernel's.
+func inFrame(addr uint64) bool { return addr >= caller-1<<16 && addr < caller-8 }
+
+func (m *machine) load(addr uint64, size int) (v uint64) {
+	for i := range size {
+		a := addr + uint64(i)
+		b, ok := m.written[a]
+		switch {
+		case ok:
+		case inFrame(a):
+			b = byte(hash(a, m.frame))
+		case hash(addr&^7, m.world)%3 == 0: // pointers end lists, too
+		default:
+			b = byte(hash(a, m.world))
+		}
+		v |= uint64(b) << (8 * i)
+	}
+	return v
+}
+
+func (m *machine) store(addr uint64, size int, v uint64) {
+	for i := range size {
+		m.written[addr+uint64(i)] = byte(v >> (8 * i))
+	}
+	if !inFrame(addr) {
+		m.event("store %d bytes %#x at %#x", size, v&mask(size), addr)
+	}
+}
+
+func mask(size int) uint64 {
+	if size >= 8 {
+		return ^uint64(0)
+	}
+	return 1<<(8*size) - 1
+}
+
+// register is a general register's number, its size in bytes, and how far up its part begins.
+func register(r x86asm.Reg) (n, size, shift int, ok bool) {
+	switch {
+	case r >= x86asm.AL && r <= x86asm.BL:
+		return int(r - x86asm.AL), 1, 0, true
+	case r >= x86asm.AH && r <= x86asm.BH:
+		return int(r - x86asm.AH), 1, 8, true
+	case r >= x86asm.SPB && r <= x86asm.R15B:
+		return int(r-x86asm.SPB) + 4, 1, 0, true
+	case r >= x86asm.AX && r <= x86asm.R15W:
+		return int(r - x86asm.AX), 2, 0, true
+	case r >= x86asm.EAX && r <= x86asm.R15L:
+		return int(r - x86asm.EAX), 4, 0, true
+	case r >= x86asm.RAX && r <= x86asm.R15:
+		return int(r - x86asm.RAX), 8, 0, true
+	}
+	return 0, 0, 0, false
+}
+
+func (m *machine) address(a x86asm.Mem, next uint64) uint64 {
+	v := uint64(int64(int32(a.Disp)))
+	if a.Base == x86asm.RIP {
+		v += next
+	} else if n, _, _, ok := register(a.Base); ok {
+		v += m.regs[n]
+	}
+	if n, _, _, ok := register(a.Index); ok {
+		v += m.regs[n] * uint64(a.Scale)
+	}
+	if a.Segment == x86asm.GS {
+		v += perCPU
+	}
+	return v
+}
+
+// get is an operand's value; size is that of memory, and of what a constant is extended to.
+func (m *machine) get(a x86asm.Arg, size int, next uint64) uint64 {
+	switch a := a.(type) {
+	case x86asm.Reg:
+		n, size, shift, _ := register(a)
+		return m.regs[n] >> shift & mask(size)
+	case x86asm.Mem:
+		return m.load(m.address(a, next), size)
+	case x86asm.Imm:
+		return uint64(int64(a)) & mask(size)
+	}
+	return 0
+}
+
+func (m *machine) set(a x86asm.Arg, size int, next, v uint64) {
+	switch a := a.(type) {
+	case x86asm.Reg:
+		n, size, shift, _ := register(a)
+		if size == 4 {
+			m.regs[n] = v & mask(4)
+			return
+		}
+		m.regs[n] = m.regs[n]&^(mask(size)<<shift) | v&mask(size)<<shift
+	case x86asm.Mem:
+		m.store(m.address(a, next), size, v)
+	}
+}
+
+const (
+	rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi = 0, 1, 2, 3, 4, 5, 6, 7
+)
+
+func (m *machine) push(v uint64) {
+	m.regs[rsp] -= 8
+	m.store(m.regs[rsp], 8, v)
+}
+
+func (m *machine) pop() uint64 {
+	v := m.load(m.regs[rsp], 8)
+	m.regs[rsp] += 8
+	return v
+}
+
+// call is another function: it may do what it likes with what a function may change.
+func (m *machine) call(to string) {
+	m.calls++
+	m.event("call %s(%x %x %x %x %x %x)", to, m.regs[rdi], m.regs[rsi], m.regs[rdx], m.regs[rcx], m.regs[8], m.regs[9])
+	for _, n := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, 11} {
+		m.regs[n] = hash(m.world, uint64(m.calls), uint64(n))
+	}
+}
+
+// leave ends a run: what the caller sees.
+func (m *machine) leave(to string) {
+	m.event("%s rsp %x rbx %x rbp %x %x", to, m.regs[rsp], m.regs[rbx], m.regs[rbp], m.regs[12:])
+}
+
+var thunk = regexp.MustCompile(`^__x86_indirect_\w*thunk_(\w+)$`)
+
+// longest is more instructions than any tail has that ends.
+const longest = 400
+
+// run goes on until the code leaves the function, or does something that is none of a tail's.
+func (m *machine) run() {
+	for range longest {
+		code := m.r.Bytes(m.at)
+		in, err := x86asm.Decode(code, 64)
+		if err != nil || in.Op == 0 || !m.r.Within(m.at) {
+			m.event("no code at %#x", m.at)
+			return
+		}
+		next := m.at + uint64(in.Len)
+		if to, ok := m.r.Patched(m.at); ok {
+			if m.at = next; hash(m.world, next)&1 == 0 {
+				m.at = to
+			}
+			continue
+		}
+		rel, direct := in.Args[0].(x86asm.Rel)
+		to := next + uint64(int64(rel))
+		name := m.r.Name(to)
+		switch {
+		case in.Op == x86asm.RET, in.Op == x86asm.JMP && direct && strings.HasSuffix(name, "return_thunk"):
+			m.leave("return")
+			return
+		case in.Op == x86asm.CALL:
+			if !direct {
+				name = fmt.Sprintf("%#x", m.get(in.Args[0], 8, next))
+			} else if t := thunk.FindStringSubmatch(name); t != nil && slices.Contains(names, t[1]) {
+				name = fmt.Sprintf("%#x", m.regs[slices.Index(names, t[1])])
+			}
+			if m.call(name); direct && !m.r.Returns(to) {
+				return
+			}
+			m.at = next
+			continue
+		case direct && in.Op != x86asm.JMP && !m.holds(in.Op):
+			m.at = next
+			continue
+		case direct:
+			if !m.r.Within(to) {
+				m.leave("jump to " + name)
+				return
+			}
+			m.at = to
+			continue
+		case !m.plain(in, next):
+			m.event("%v at %#x", in, m.at)
+			return
+		}
+		m.at = next
+	}
+	m.event("goes on and on")
+}
+
+var names = []string{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}
+
+func (m *machine) holds(op x86asm.Op) bool {
+	switch op {
+	case x86asm.JE, x86asm.SETE, x86asm.CMOVE:
+		return m.zf
+	case x86asm.JNE, x86asm.SETNE, x86asm.CMOVNE:
+		return !m.zf
+	case x86asm.JS:
+		return m.sf
+	case x86asm.JNS:
+		return !m.sf
+	case x86asm.JB:
+		return m.cf
+	case x86asm.JAE:
+		return !m.cf
+	case x86asm.JA:
+		return !m.cf && !m.zf
+	case x86asm.JBE:
+		return m.cf || m.zf
+	case x86asm.JL:
+		return m.sf != m.of
+	case x86asm.JGE:
+		return m.sf == m.of
+	case x86asm.JG:
+		return !m.zf && m.sf == m.of
+	case x86asm.JLE:
+		return m.zf || m.sf != m.of
+	case x86asm.JO:
+		return m.of
+	case x86asm.JNO:
+		return !m.of
+	}
+	return hash(m.world, m.regs[rax])&1 == 0 // parity, of which nobody here knows
+}
+
+// bit is bt: a bit's number in memory leads as far as it is great.
+func (m *machine) bit(in x86asm.Inst, size, fromSize int, next uint64) {
+	n := m.get(in.Args[1], fromSize, next)
+	a, isMem := in.Args[0].(x86asm.Mem)
+	if _, far := in.Args[1].(x86asm.Reg); isMem && far {
+		by := int64(n<<(64-8*fromSize)) >> (64 - 8*fromSize)
+		m.cf = m.load(m.address(a, next)+uint64(by>>3), 1)>>(by&7)&1 == 1
+		return
+	}
+	m.cf = m.get(in.Args[0], size, next)>>(n%uint64(8*size))&1 == 1
+}
+
+// plain runs an instruction that is followed by the next, and says whether it knows it.
+func (m *machine) plain(in x86asm.Inst, next uint64) bool {
+	size := in.MemBytes
+	if r, ok := in.Args[0].(x86asm.Reg); ok {
+		if _, size, _, ok = register(r); !ok {
+			return false
+		}
+	}
+	from := in.Args[1]
+	fromSize := size
+	if r, ok := from.(x86asm.Reg); ok {
+		if _, fromSize, _, ok = register(r); !ok {
+			return false
+		}
+	} else if _, ok := from.(x86asm.Mem); ok {
+		fromSize = in.MemBytes
+	}
+	a, b := func() uint64 { return m.get(in.Args[0], size, next) }, func() uint64 { return m.get(from, fromSize, next) }
+	put := func(v uint64) { m.set(in.Args[0], size, next, v) }
+	result := func(v uint64) uint64 {
+		v &= mask(size)
+		m.zf, m.sf = v == 0, v>>(8*size-1)&1 == 1
+		return v
+	}
+	sub := func(x, y uint64) uint64 {
+		v := result(x - y)
+		m.cf, m.of = x < y, (x^y)&(x^v)>>(8*size-1)&1 == 1
+		return v
+	}
+	logic := func(v uint64) uint64 {
+		m.cf, m.of = false, false
+		return result(v)
+	}
+	signed := func(v uint64) uint64 { return uint64(int64(v<<(64-8*fromSize)) >> (64 - 8*fromSize)) }
+	count := func() uint64 {
+		if size == 8 {
+			return b() & 63
+		}
+		return b() & 31
+	}
+	switch in.Op {
+	case x86asm.NOP:
+	case x86asm.MOV, x86asm.MOVZX:
+		put(b())
+	case x86asm.MOVSX, x86asm.MOVSXD:
+		put(signed(b()))
+	case x86asm.LEA:
+		put(m.address(from.(x86asm.Mem), next))
+	case x86asm.ADD:
+		x, y := a(), b()
+		v := result(x + y)
+		m.cf, m.of = v < x, (x^v)&(y^v)>>(8*size-1)&1 == 1
+		put(v)
+	case x86asm.SUB:
+		put(sub(a(), b()))
+	case x86asm.CMP:
+		sub(a(), b())
+	case x86asm.NEG:
+		put(sub(0, a()))
+	case x86asm.AND:
+		put(logic(a() & b()))
+	case x86asm.TEST:
+		logic(a() & b())
+	case x86asm.BT:
+		m.bit(in, size, fromSize, next)
+	case x86asm.OR:
+		put(logic(a() | b()))
+	case x86asm.XOR:
+		put(logic(a() ^ b()))
+	case x86asm.NOT:
+		put(^a())
+	case x86asm.INC:
+		put(result(a() + 1))
+	case x86asm.DEC:
+		put(result(a() - 1))
+	case x86asm.SHL:
+		put(result(a() << count()))
+	case x86asm.SHR:
+		put(result(a() >> count()))
+	case x86asm.SAR:
+		put(result(uint64(int64(a()<<(64-8*size)) >> (64 - 8*size) >> count())))
+	case x86asm.PUSH:
+		if _, ok := in.Args[0].(x86asm.Imm); ok {
+			size = 8
+		}
+		m.push(a())
+	case x86asm.POP:
+		v := m.pop()
+		put(v)
+	case x86asm.LEAVE:
+		m.regs[rsp] = m.regs[rbp]
+		m.regs[rbp] = m.pop()
+	case x86asm.SETE, x86asm.SETNE:
+		v := uint64(0)
+		if m.holds(in.Op) {
+			v = 1
+		}
+		put(v)
+	case x86asm.CMOVE, x86asm.CMOVNE:
+		v := a()
+		if m.holds(in.Op) {
+			v = b()
+		}
+		put(v)
+	default:
+		return false
+	}
+	return true
+}

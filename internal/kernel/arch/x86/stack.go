@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package x86
+
+import (
+	"fmt"
+
+	"golang.org/x/arch/x86/x86asm"
+)
+
+// stack is where rsp is, and rbp if it leads into the frame: so far below the caller's frame.
+type stack struct {
+	sp, bp int64
+	framed bool
+}
+
+// slot turns a memory operand into a place of the frame; ok is false for any other.
+func (s *stack) slot(m x86asm.Mem) (at int64, ok bool) {
+	switch {
+	case m.Index != 0 || m.Segment == x86asm.GS || m.Segment == x86asm.FS:
+		return 0, false
+	case m.Base == x86asm.RSP:
+		return int64(int32(m.Disp)) - s.sp, true
+	case m.Base == x86asm.RBP && s.framed:
+		return int64(int32(m.Disp)) - s.bp, true
+	}
+	return 0, false
+}
+
+// step applies what an instruction does to rsp and rbp.
+func (s *stack) step(in x86asm.Inst) error {
+	to, isReg := in.Args[0].(x86asm.Reg)
+	imm, hasImm := in.Args[1].(x86asm.Imm)
+	mem, hasMem := in.Args[1].(x86asm.Mem)
+	switch {
+	case in.Op == x86asm.PUSH:
+		s.sp += 8
+	case in.Op == x86asm.POP:
+		s.sp -= 8
+		if to == x86asm.RSP {
+			return fmt.Errorf("pops the stack pointer")
+		}
+	case in.Op == x86asm.LEAVE && s.framed:
+		s.sp, s.framed = s.bp-8, false
+		return nil
+	case in.Op == x86asm.LEAVE, in.Op == x86asm.ENTER:
+		return fmt.Errorf("%v without a frame pointer", in.Op)
+	case !isReg || !writes(in):
+		return nil
+	case to == x86asm.RSP && in.Op == x86asm.SUB && hasImm:
+		s.sp += int64(imm)
+		return nil
+	case to == x86asm.RSP && in.Op == x86asm.ADD && hasImm:
+		s.sp -= int64(imm)
+		return nil
+	case to == x86asm.RSP && in.Op == x86asm.MOV && in.Args[1] == x86asm.RBP && s.framed:
+		s.sp = s.bp
+		return nil
+	case to == x86asm.RSP && in.Op == x86asm.LEA && hasMem:
+		at, ok := s.slot(mem)
+		if !ok {
+			return fmt.Errorf("moves the stack pointer: %v", in)
+		}
+		s.sp = -at
+		return nil
+	case to == x86asm.RBP && in.Op == x86asm.MOV && in.Args[1] == x86asm.RSP:
+		s.bp, s.framed = s.sp, true
+		return nil
+	case wide(to) == x86asm.RSP:
+		return fmt.Errorf("moves the stack pointer: %v", in)
+	}
+	if isReg && wide(to) == x86asm.RBP && (writes(in) || in.Op == x86asm.POP) {
+		s.framed = false
+	}
+	return nil
+}
+
+// writes reports instructions that change their first operand. Of those that are not known
+// to leave it alone it is assumed.
+func writes(in x86asm.Inst) bool {
+	switch in.Op {
+	case x86asm.CMP, x86asm.TEST, x86asm.BT, x86asm.PUSH, x86asm.CALL, x86asm.JMP, x86asm.NOP:
+		return false
+	}
+	return !isJcc(in.Op)
+}
+
+// findCall follows every path from the entry to the one call of the context switch, static
+// keys both ways, and notes where the stack is there.
+func (p *prover) findCall() error {
+	seen := map[uint64]stack{}
+	type point struct {
+		at uint64
+		stack
+	}
+	work := []point{{p.Entry, stack{sp: 8}}}
+	calls := map[uint64]stack{}
+	for len(work) > 0 {
+		w := work[len(work)-1]
+		work = work[:len(work)-1]
+		if was, ok := seen[w.at]; ok {
+			if was != w.stack {
+				return fmt.Errorf("the frame at %s is another from one side than from the other", p.place(w.at))
+			}
+			continue
+		}
+		seen[w.at] = w.stack
+		in, err := p.decode(w.at)
+		if err != nil {
+			return err
+		}
+		next := w.at + uint64(in.Len)
+		follow := func(to uint64) {
+			if p.Within(to) {
+				work = append(work, point{to, w.stack})
+			}
+		}
+		if to, key := p.Patched(w.at); key {
+			follow(to)
+			follow(next)
+			continue
+		}
+		to, direct := target(in, w.at)
+		switch {
+		case in.Op == x86asm.CALL && direct && p.Name(to) == switchTo:
+			calls[w.at] = w.stack
+			p.sb.Call, p.sb.Return = w.at-p.Entry, next-p.Entry
+			continue
+		case in.Op == x86asm.CALL && direct && !p.Returns(to), in.Op == x86asm.RET, in.Op == x86asm.UD2:
+			continue
+		case in.Op == x86asm.JMP:
+			if direct {
+				follow(to)
+			}
+			continue
+		case direct && in.Op != x86asm.CALL:
+			follow(to)
+		}
+		if err := w.step(in); err != nil {
+			return fmt.Errorf("at %s it %w", p.place(w.at), err)
+		}
+		follow(next)
+	}
+	if len(calls) != 1 {
+		return fmt.Errorf("calls %s %d times, expected once", switchTo, len(calls))
+	}
+	for _, s := range calls {
+		p.sb.Depth, p.sb.FramePtr = s.sp, s.framed && s.bp == 16
+	}
+	return nil
+}

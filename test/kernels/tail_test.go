@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build kernels
+
+package kernels
+
+import (
+	"slices"
+	"testing"
+
+	"plugsched/internal/kernel/arch/x86"
+	"plugsched/internal/kernel/arch/x86/mutant"
+	"plugsched/internal/kernel/image"
+)
+
+// checkTail: the code behind __schedule's context switch needs what the golden file says and
+// no more, and of all changes of one byte of it those are refused that make it need more.
+func (a *analysed) checkTail(t *testing.T) {
+	p, err := image.Load(t.Context(), a.vmlinux, image.Options{SourceDirs: a.boundary.Sources})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := p.Func("__schedule")
+	if len(list) != 1 {
+		t.Fatalf("%d functions __schedule", len(list))
+	}
+	r, err := p.Routine(list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := x86.ProveSpringboard(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := append(s.Reads, s.Guard)
+	m, err := mutant.Try(r, mutant.Bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the tail: %d instructions, a frame of %d bytes, reads %q, calls %q", m.Instructions, s.Depth, reads, s.Callees)
+	t.Logf("of its mutants %d are refused, %d of %d of them run differently, %d accepted", m.Refused, m.Caught, m.Sampled, m.Accepted)
+	if *update {
+		a.Tail = reads
+	} else if !slices.Equal(reads, a.Tail) {
+		t.Errorf("the tail reads %q, want %q", reads, a.Tail)
+	}
+	for _, w := range m.Wrong {
+		t.Errorf("is accepted, and is another: %s", w)
+	}
+	for _, u := range m.Unmoved {
+		t.Errorf("no change of %s is refused", u)
+	}
+	if m.Caught < m.Sampled/50 {
+		t.Errorf("of %d refused mutants only %d are seen to run differently", m.Sampled, m.Caught)
+	}
+}
