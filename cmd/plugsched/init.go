@@ -109,6 +109,7 @@ names another suite to take them from.`,
 	f.StringVar(&o.Manual.Headers, "headers", "", "use this linux-headers directory")
 	f.StringVar(&o.Manual.Source, "source", "", "use this kernel tree, or .tar.xz of one")
 	f.StringArrayVar(&sidecars, "sidecar", nil, sidecarHelp)
+	c.MarkFlagsMutuallyExclusive("analyze-only", "environment")
 	return c
 }
 

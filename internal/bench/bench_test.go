@@ -207,6 +207,14 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+func TestRepetitions(t *testing.T) {
+	for n, others := range map[int]int{1: 1, 3: 3, 9: 3} {
+		if Ours.repetitions(n) != n || Serial.repetitions(n) != others || Parallel.repetitions(n) != others {
+			t.Errorf("of %d: %d, %d, %d", n, Ours.repetitions(n), Serial.repetitions(n), Parallel.repetitions(n))
+		}
+	}
+}
+
 func TestChoose(t *testing.T) {
 	if l, err := Choose([]string{"cpus", "threads"}); err != nil || len(l) != 2 || l[0].Name != "cpus" {
 		t.Errorf("%v %v", l, err)

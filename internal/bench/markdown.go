@@ -21,7 +21,7 @@ How long the machine stands still for an update, what that time consists of, and
 | kernel | %s, build-id %s |
 | emulator | %s |
 | tool | %s |
-| repetitions | %d installs and %d removals for each row, after one that is not counted |
+| repetitions | %d installs and %d removals for each row, %d at most of other ways than ours, after one that is not counted |
 | host | %d CPUs; load when it ended: %s; %s in all |
 
 Times are the guest's. Its clock counts instructions, of all its virtual CPUs together, and takes %d ns for each, whatever the
@@ -33,7 +33,7 @@ instructions in a nanosecond, waits for memory, and its CPUs work at the same ti
 // Markdown writes the result as a page of the documentation.
 func (r *Result) Markdown(to io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.QEMU, r.Tool, r.Repetitions, r.Repetitions,
+	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.QEMU, r.Tool, r.Repetitions, r.Repetitions, otherRepetitions,
 		r.HostCPUs, r.HostLoad, r.Took, r.NsPerInstruction)
 	if claims := r.Claims(); len(claims) > 0 {
 		b.WriteString("## In short\n\n")

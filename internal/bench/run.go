@@ -97,7 +97,10 @@ func drive(ctx context.Context, m *vm.Machine, o *Options, s Series, value int) 
 	if err != nil {
 		return nil, err
 	}
-	total := o.Repetitions * len(s.Ways) * 2
+	total := 0
+	for _, w := range s.Ways {
+		total += len(directions) * w.repetitions(o.Repetitions)
+	}
 	lines := &counter{each: func(done int) {
 		if o.Say != nil {
 			o.Say(s.Name, value, done, total)

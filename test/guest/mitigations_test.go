@@ -73,6 +73,11 @@ func rewritten(t *testing.T, m *vm.Machine, name string) {
 	kernel := &code{kcore: memory, file: openELF(t, shared.target.Vmlinux)}
 	slide := memory.symbol("_text") - linked(t, kernel.file, "_text")
 	kernel.at = func(section string) uint64 { return kernel.file.Section(section).Addr + slide }
+	// The kernel gives its own tables back when it has booted.
+	kernel.table = func(section string) []byte { return data(t, kernel.file, section) }
+	module.table = func(section string) []byte {
+		return memory.read(module.at(section), int(module.file.Section(section).Size))
+	}
 	pads := memory.pads()
 	for _, table := range []string{".return_sites", ".retpoline_sites", ".call_sites"} {
 		if module.file.Section(table) == nil {
@@ -113,8 +118,9 @@ func brief(counts map[string]int) (out []string) {
 // code is a kernel's or a module's, as it is in memory.
 type code struct {
 	*kcore
-	file *elf.File
-	at   func(section string) uint64
+	file  *elf.File
+	at    func(section string) uint64
+	table func(section string) []byte
 }
 
 // rewrite is an instruction that the kernel may rewrite.
@@ -126,10 +132,10 @@ type rewrite struct {
 // sites are those in .text of which a table has the distances, up to a number of them.
 func (c *code) sites(t *testing.T, table string, most int) (out []rewrite) {
 	t.Helper()
-	s, text := c.file.Section(table), c.file.Section(".text")
 	at, start := c.at(table), c.at(".text")
-	entries := c.read(at, min(int(s.Size), 4*most))
-	bytes := c.read(start, int(text.Size))
+	entries := c.table(table)
+	entries = entries[:min(len(entries), 4*most)]
+	bytes := c.read(start, min(int(c.file.Section(".text").Size), 4<<20))
 	for ; len(entries) >= 4; entries, at = entries[4:], at+4 {
 		addr := at + uint64(int64(int32(binary.LittleEndian.Uint32(entries))))
 		if off := addr - start; off+8 < uint64(len(bytes)) {
@@ -250,6 +256,15 @@ func (p *pads) find(addr uint64) (name string, before uint64) {
 		return "nothing", 0
 	}
 	return p.names[p.addrs[i]], p.addrs[i] - addr
+}
+
+func data(t *testing.T, f *elf.File, section string) []byte {
+	t.Helper()
+	b, err := f.Section(section).Data()
+	if err != nil {
+		t.Fatal(section, ": ", err)
+	}
+	return b
 }
 
 func openELF(t *testing.T, path string) *elf.File {

@@ -47,8 +47,6 @@ type golden struct {
 	Counts map[string]int `yaml:"counts"`
 	// Obstacle is what must be part of the reason why no module can be made.
 	Obstacle string `yaml:"obstacle,omitempty"`
-	// Tail is what the code behind __schedule's context switch reads.
-	Tail []string `yaml:"tail"`
 	// Missed names a function for each way in which a call graph made from the
 	// source goes wrong.
 	Missed map[string]string `yaml:"missed"`

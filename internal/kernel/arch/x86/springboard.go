@@ -200,7 +200,7 @@ func (p *prover) operand(m x86asm.Mem, next uint64) (text string, addr int64) {
 		return text, addr
 	}
 	addr += int64(next)
-	for _, name := range p.Variables(uint64(addr)) {
+	for _, name := range p.Symbols(uint64(addr)) {
 		if strings.HasSuffix(name, guardVariable) {
 			text = fmt.Sprintf("%%gs:%s(%%rip)", name)
 			break

@@ -206,8 +206,8 @@ func (m *machine) run() {
 		case in.Op == x86asm.CALL:
 			if !direct {
 				name = fmt.Sprintf("%#x", m.get(in.Args[0], 8, next))
-			} else if t := thunk.FindStringSubmatch(name); t != nil && slices.Contains(names, t[1]) {
-				name = fmt.Sprintf("%#x", m.regs[slices.Index(names, t[1])])
+			} else if thunk.MatchString(name) {
+				name = m.through(to)
 			}
 			if m.call(name); direct && !m.r.Returns(to) {
 				return
@@ -231,6 +231,16 @@ func (m *machine) run() {
 		m.at = next
 	}
 	m.event("goes on and on")
+}
+
+// through is where a thunk leads, by whichever of its names has a register.
+func (m *machine) through(addr uint64) string {
+	for _, name := range m.r.Symbols(addr) {
+		if t := thunk.FindStringSubmatch(name); t != nil && slices.Contains(names, t[1]) {
+			return fmt.Sprintf("%#x", m.regs[slices.Index(names, t[1])])
+		}
+	}
+	return "a thunk of nothing"
 }
 
 var names = []string{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}

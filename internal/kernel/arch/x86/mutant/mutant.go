@@ -93,7 +93,7 @@ func Try(r *isa.Routine, ways []byte) (*Report, error) {
 // remembering asks for what is the same for all mutants once.
 func remembering(r *isa.Routine) *isa.Routine {
 	m := *r
-	frames, variables := map[uint64]*isa.Frame{}, map[uint64][]string{}
+	frames, symbols := map[uint64]*isa.Frame{}, map[uint64][]string{}
 	m.Frame = func(pc uint64) (*isa.Frame, error) {
 		if f := frames[pc]; f != nil {
 			return f, nil
@@ -102,11 +102,11 @@ func remembering(r *isa.Routine) *isa.Routine {
 		frames[pc] = f
 		return f, err
 	}
-	m.Variables = func(addr uint64) []string {
-		if _, ok := variables[addr]; !ok {
-			variables[addr] = r.Variables(addr)
+	m.Symbols = func(addr uint64) []string {
+		if _, ok := symbols[addr]; !ok {
+			symbols[addr] = r.Symbols(addr)
 		}
-		return variables[addr]
+		return symbols[addr]
 	}
 	return &m
 }
