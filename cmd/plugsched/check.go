@@ -40,7 +40,7 @@ exits with 6 when there is an error, as build does.`,
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			p.Progress = out.stage
-			var v *project.Verdict
+			var v *project.Checked
 			if len(patches) > 0 {
 				v, err = p.CheckPatched(c.Context(), patches)
 			} else {
@@ -66,7 +66,7 @@ exits with 6 when there is an error, as build does.`,
 	return c
 }
 
-func printVerdict(w io.Writer, v *project.Verdict) {
+func printVerdict(w io.Writer, v *project.Checked) {
 	for _, d := range v.Diagnostics {
 		fmt.Fprintln(w, d)
 	}

@@ -25,10 +25,10 @@ func printed() map[string]any {
 	for name, v := range operator.JSON() {
 		all["plugsched "+name] = v
 	}
+	all["plugsched check"] = project.Checked{}
+	all["plugsched diff"] = moddiff.Comparison{}
 	all["plugsched apply"] = project.Application{}
 	all["plugsched catch-up"] = project.Application{}
-	all["plugsched check"] = project.Verdict{}
-	all["plugsched diff"] = moddiff.Comparison{}
 	all["plugsched boundary show"] = boundary.Boundary{}
 	all["plugsched boundary why"] = found{}
 	all["plugsched boundary diff"] = boundary.Diff{}

@@ -53,7 +53,7 @@ func addSymbols(file, sections string) string {
 	for line := range strings.Lines(sections) {
 		name, addr, ok := strings.Cut(strings.TrimSpace(line), " ")
 		switch {
-		case !ok:
+		case !ok || name == ".symtab" || name == ".strtab": // the kernel's copies, which no file has
 		case name == ".text":
 			text = addr
 		default:

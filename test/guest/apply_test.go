@@ -154,7 +154,7 @@ func TestApplyVerdicts(t *testing.T) {
 	}
 	for _, want := range []struct {
 		subject, file string
-		verdict       project.PartVerdict
+		verdict       project.Verdict
 		says          string
 	}{
 		{"sched/fair: With words", "Documentation/scheduler/words.rst", project.Irrelevant, "documentation"},

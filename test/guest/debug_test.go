@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"plugsched/internal/develop/module"
 )
@@ -23,9 +22,7 @@ import (
 // gdb runs the debugger without anybody's settings, and returns what it says.
 func gdb(t *testing.T, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "gdb", append([]string{"-nx", "-batch"}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "gdb", append([]string{"-nx", "-batch"}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("gdb: %v (scripts/setup installs it)\n%s", err, out)
 	}
@@ -107,8 +104,9 @@ func TestVMDebug(t *testing.T) {
 	}
 	defer os.Remove(script)
 	got := gdb(t, "-x", script, "-ex", "info line plugsched_enable", "-ex", "info symbol plugsched_schedule", "-ex", "info symbol schedule",
-		"-ex", "print plugsched_nr_redirects", "-ex", "print (int)init_task.pid")
-	for _, want := range []string{`command.c" starts at address 0xffffffff`, "plugsched_schedule in section", "schedule in section .text", "= 0"} {
+		"-ex", "print plugsched_nr_redirects")
+	for _, want := range []string{`command.c" starts at address 0xffffffff`, "plugsched_schedule in section", "schedule in section .text",
+		"$1 = "} {
 		if !strings.Contains(got, want) {
 			t.Errorf("gdb does not say %q:\n%s", want, got)
 		}

@@ -10,35 +10,33 @@ import (
 	"plugsched/internal/outcome"
 )
 
-// PartVerdict says what becomes of a part of a patch.
-type PartVerdict string
+// Verdict says what becomes of a part of a patch.
+type Verdict string
 
 // The verdicts. Those from Setting on are of parts without which a patch is not whole.
 const (
-	Applies    PartVerdict = "applies"
-	Already    PartVerdict = "already"    // this kernel has it
-	Irrelevant PartVerdict = "irrelevant" // to a scheduler for this kernel
-	Setting    PartVerdict = "setting"    // somebody has to say something first: an option, an entry of plugsched.yaml
-	Hook       PartVerdict = "hook"       // plugsched_init() can do it
-	Sidecar    PartVerdict = "sidecar"    // a function that is not named as one has to move
-	Rejected   PartVerdict = "rejected"   // the text is another here
-	Cannot     PartVerdict = "cannot"
+	Applies    Verdict = "applies"
+	Already    Verdict = "already"    // this kernel has it
+	Irrelevant Verdict = "irrelevant" // to a scheduler for this kernel
+	Setting    Verdict = "setting"    // somebody has to say something first: an option, an entry of plugsched.yaml
+	Hook       Verdict = "hook"       // plugsched_init() can do it
+	Sidecar    Verdict = "sidecar"    // a function that is not named as one has to move
+	Rejected   Verdict = "rejected"   // the text is another here
+	Cannot     Verdict = "cannot"
 )
 
 // Verdicts are all of them.
-var Verdicts = []PartVerdict{Applies, Already, Irrelevant, Setting, Hook, Sidecar, Rejected, Cannot}
+var Verdicts = []Verdict{Applies, Already, Irrelevant, Setting, Hook, Sidecar, Rejected, Cannot}
 
 // lacks reports a part that is needed, and was not applied.
-func (v PartVerdict) lacks() bool {
-	return slices.Index(Verdicts, v) >= slices.Index(Verdicts, Setting)
-}
+func (v Verdict) lacks() bool { return slices.Index(Verdicts, v) >= slices.Index(Verdicts, Setting) }
 
 // Part is a hunk of a patch, or all of what it does to a file.
 type Part struct {
-	File     string      `json:"file"` // where it is, or would be
-	Line     int         `json:"line,omitempty"`
-	Function string      `json:"function,omitempty"` // that it is in, as far as the patch says
-	Verdict  PartVerdict `json:"verdict"`
+	File     string  `json:"file"` // where it is, or would be
+	Line     int     `json:"line,omitempty"`
+	Function string  `json:"function,omitempty"` // that it is in, as far as the patch says
+	Verdict  Verdict `json:"verdict"`
 	// Applied says that the text is changed; of what is Irrelevant, it can be.
 	Applied  bool     `json:"applied"`
 	Why      string   `json:"why,omitempty"`
@@ -68,7 +66,7 @@ type Application struct {
 }
 
 // Count returns how many parts have a verdict.
-func (a *Application) Count(v PartVerdict) (n int) {
+func (a *Application) Count(v Verdict) (n int) {
 	for _, p := range a.Patches {
 		for _, part := range p.Parts {
 			if part.Verdict == v {

@@ -134,7 +134,7 @@ func TestVerdicts(t *testing.T) {
 	write(t, "a\nb\nc\n", source, "arch/x86/kernel/x.S")
 	for _, tt := range []struct {
 		name, text string
-		want       PartVerdict
+		want       Verdict
 		says       string
 	}{
 		{"in the tree", core("\ta += 2;", "\ta += 9;"), Applies, "kernel/sched/core.c:7 first"},
@@ -319,7 +319,7 @@ func TestLeftOut(t *testing.T) {
 func TestRefusedAs(t *testing.T) {
 	for _, tt := range []struct {
 		r    bind.Refusal
-		want PartVerdict
+		want Verdict
 		also string
 	}{
 		{bind.Refusal{Class: bind.Stays, Do: "name it as a sidecar: `plugsched build --sidecar kernel/sched/core.c:x .` (docs/...)"},

@@ -12,8 +12,8 @@ import (
 	"plugsched/internal/develop/module"
 )
 
-// Verdict is what Build would say of the developer's tree.
-type Verdict struct {
+// Checked is what Build would say of the developer's tree.
+type Checked struct {
 	Directory   string       `json:"directory"` // that files are relative to
 	Release     string       `json:"release"`
 	OK          bool         `json:"ok"` // it can be built
@@ -25,7 +25,7 @@ type Verdict struct {
 
 // Check is Build without anything made: it compiles what an edit reaches, applies the boundary and
 // looks for what is refused, but links no module. What Build fails of otherwise is an error.
-func (p *Project) Check(ctx context.Context) (*Verdict, error) {
+func (p *Project) Check(ctx context.Context) (*Checked, error) {
 	unlock, err := p.lock()
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (p *Project) Check(ctx context.Context) (*Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Verdict{Directory: p.Dir, Release: in.boundary().Release, Diagnostics: []Diagnostic{}}
+	v := &Checked{Directory: p.Dir, Release: in.boundary().Release, Diagnostics: []Diagnostic{}}
 	b, err := p.refusals(ctx, in)
 	var wrong *module.CompileError
 	var refused *RefusedError

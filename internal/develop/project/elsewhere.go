@@ -26,7 +26,7 @@ var aside = []struct{ prefix, what string }{
 // outside judges what a patch does to a file that the tree does not have.
 func (s *series) outside(f *patch.File) ([]*piece, error) {
 	file := f.Path()
-	whole := func(v PartVerdict, why, do string) []*piece {
+	whole := func(v Verdict, why, do string) []*piece {
 		return []*piece{{Part: Part{File: file, Verdict: v, Why: why, Do: do}}}
 	}
 	base := path.Base(file)

@@ -42,7 +42,7 @@ func (p *Project) BuildPatched(ctx context.Context, patches []string) (built *Bu
 }
 
 // CheckPatched is Check in the same way.
-func (p *Project) CheckPatched(ctx context.Context, patches []string) (v *Verdict, err error) {
+func (p *Project) CheckPatched(ctx context.Context, patches []string) (v *Checked, err error) {
 	err = p.patched(ctx, patches, func(q *Project) error {
 		if v, err = q.Check(ctx); err == nil {
 			v.Directory = p.Dir
