@@ -45,10 +45,7 @@ func (e *Environment) Command(ctx context.Context, name string, args ...string) 
 			attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 			attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 		}
-		enter := []string{EnterCommand, e.Root}
-		for _, path := range e.hidden() {
-			enter = append(enter, path)
-		}
+		enter := append([]string{EnterCommand, e.Root}, e.hidden()...)
 		name, args = e.Self, append(append(enter, "--", name), args...)
 	}
 	cmd := exec.CommandContext(ctx, name, args...)

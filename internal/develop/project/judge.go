@@ -125,7 +125,7 @@ func (s *series) blamed(r *bind.Refusal) []*piece {
 	return pick(func(x *piece) bool { return slices.Contains(names, x.hunk.Function()) })
 }
 
-var quotedRE = regexp.MustCompile("[‘'](\\w+)['’(]")
+var quotedRE = regexp.MustCompile(`[‘'](\w+)['’(]`)
 
 // quoted are the words that a compiler's message has in quotes.
 func quoted(text string) string {
