@@ -205,10 +205,10 @@ func (s *session) quota(ctx context.Context) (string, error) {
 // tools uses the scheduler's interfaces as people do.
 func (s *session) tools(ctx context.Context) (string, error) {
 	for _, c := range []struct{ command, want string }{
-		{"chrt -f 10 sleep 5 & sleep 1; chrt -p $!; kill $!", "SCHED_FIFO"},
-		{"chrt -b 0 chrt -p 0 $$ | head -1; chrt -i 0 sleep 5 & sleep 1; chrt -p $!; kill $!", "SCHED_IDLE"},
+		{"chrt -f 10 sleep 1000 & sleep 1; chrt -p $!; kill $!", "SCHED_FIFO"},
+		{"chrt -b 0 chrt -p 0 $$ | head -1; chrt -i 0 sleep 1000 & sleep 1; chrt -p $!; kill $!", "SCHED_IDLE"},
 		{"taskset -c 2 sh -c 'taskset -cp $$'", "2"},
-		{"taskset -c 1 sleep 5 & sleep 1; taskset -cp 3 $! >/dev/null; taskset -cp $!; kill $!", "3"},
+		{"taskset -c 1 sleep 1000 & sleep 1; taskset -cp 3 $! >/dev/null; taskset -cp $!; kill $!", "3"},
 		{"g=/sys/fs/cgroup/demo; mkdir $g && sh -c \"echo \\$\\$ > $g/cgroup.procs; cat /proc/self/cgroup\"; rmdir $g", "/demo"},
 		{"echo 1 > /proc/sys/kernel/sched_schedstats; a=$(grep ^cpu0 /proc/schedstat); sleep 1; b=$(grep ^cpu0 /proc/schedstat); echo 0 > /proc/sys/kernel/sched_schedstats; [ \"$a\" != \"$b\" ] && echo counts", "counts"},
 		{"grep -c ^cpu# /sys/kernel/debug/sched/debug", fmt.Sprint(s.CPUs)},
