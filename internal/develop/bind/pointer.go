@@ -18,18 +18,23 @@ const doPointer = "call it by name: give the pointer a function of your own that
 
 // notCalled are functions of the kernel whose address is taken for something else than a call;
 // patterns as of path.Match.
-var notCalled = []struct{ pattern, why string }{
-	{"__SCT__*", "trampolines of static calls, which __static_call_update() writes (include/linux/static_call.h)"},
-	{"copy_process", "the runtime looks for its frames on stacks"},
-	{"pre_handler_kretprobe", "the runtime tells kretprobes by it"},
+var notCalled = []notCalledBy{
+	{"__SCT__*", false, "trampolines of static calls, which __static_call_update() writes (include/linux/static_call.h)"},
+	{"copy_process", true, "the runtime looks for its frames on stacks"},
+	{"pre_handler_kretprobe", true, "the runtime tells kretprobes by it"},
 }
 
-func called(function string) bool {
-	return !slices.ContainsFunc(notCalled, func(n struct{ pattern, why string }) bool {
-		ok, _ := path.Match(n.pattern, function)
-		return ok
-	})
+type notCalledBy struct {
+	pattern string
+	runtime bool // only the runtime is known not to call it
+	why     string
 }
+
+// RuntimeStart and RuntimeEnd are the labels between which a module has the runtime's code.
+const (
+	RuntimeStart = "plugsched_runtime_start"
+	RuntimeEnd   = "plugsched_runtime_end"
+)
 
 // CheckPointers refuses a linked module in which the address of a function of the kernel
 // that must not be called by pointer is anything else than a direct branch's target. Where
@@ -87,11 +92,28 @@ func (c *pointers) section(s *elf.Section) error {
 		}
 		to := c.symbols[n].Name
 		branch := at < uint64(len(code)) && c.kernel.Arch.IsBranch(uint32(info), code, int(at))
-		if c.places[to].Sealed && !branch && called(to) {
+		if c.places[to].Sealed && !branch && c.called(to, elf.SectionIndex(s.Info), at) {
 			c.refuse(holder(c.symbols, elf.SectionIndex(s.Info), at), into.Name, strings.TrimPrefix(to, OrigPrefix))
 		}
 	}
 	return nil
+}
+
+// called reports whether who takes a function's address at a place of a section may call it.
+func (c *pointers) called(function string, section elf.SectionIndex, at uint64) bool {
+	return !slices.ContainsFunc(notCalled, func(n notCalledBy) bool {
+		ok, _ := path.Match(n.pattern, function)
+		return ok && (!n.runtime || c.inRuntime(section, at))
+	})
+}
+
+func (c *pointers) inRuntime(section elf.SectionIndex, at uint64) bool {
+	beyond := func(label string) bool {
+		return slices.ContainsFunc(c.symbols, func(s elf.Symbol) bool {
+			return s.Name == label && s.Section == section && at >= s.Value
+		})
+	}
+	return beyond(RuntimeStart) && !beyond(RuntimeEnd)
 }
 
 // holder names the definition at a place of a section, "" if there is none.

@@ -91,12 +91,6 @@ func (m *Module) compared() Compared {
 
 type definitions struct{ functions, variables, runtime map[string]string }
 
-// The runtime's code lies between these (internal/develop/module), and its names begin alike.
-const (
-	runtimeStart = "plugsched_runtime_start"
-	runtimeEnd   = "plugsched_runtime_end"
-)
-
 // hooks are the scheduler's, although they are named like the runtime's.
 var hooks = bind.Hooks()
 
@@ -107,9 +101,9 @@ func (m *Module) definitions() definitions {
 	var start, end elf.Symbol
 	for _, s := range m.symbols {
 		switch s.Name {
-		case runtimeStart:
+		case bind.RuntimeStart:
 			start = s
-		case runtimeEnd:
+		case bind.RuntimeEnd:
 			end = s
 		}
 	}

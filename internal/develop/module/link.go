@@ -68,8 +68,8 @@ func Link(ctx context.Context, t *Tree, dir string, p *Plan) (string, error) {
 	}
 	var generatedObjects []string
 	generated := map[string]string{
-		"runtime_start.S": textLabel("plugsched_runtime_start"),
-		"runtime_end.S":   textLabel("plugsched_runtime_end"),
+		"runtime_start.S": textLabel(bind.RuntimeStart),
+		"runtime_end.S":   textLabel(bind.RuntimeEnd),
 		"tables.S":        tables(p),
 		"springboard.S":   p.Springboard.Assembly,
 		"config.h":        configHeader(p.Types, p.Symbols),
