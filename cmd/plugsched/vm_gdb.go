@@ -40,7 +40,7 @@ func (v *guestVM) writeScript(c *cobra.Command, m *vm.Machine) error {
 		return err
 	}
 	f.Close()
-	if err := durable.WriteFile(f.Name(), []byte(script), 0o644); err != nil {
+	if err := durable.WriteFile(f.Name(), []byte(script), 0o600); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "to debug it: gdb -x %s\n", f.Name())
