@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"plugsched/internal/artefact/desc"
-	"plugsched/internal/develop/asm"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/image"
@@ -95,7 +94,7 @@ type definitions struct{ functions, variables, runtime map[string]string }
 var hooks = bind.Hooks()
 
 // definitions are what a module has, in normal form. Names that stand for several, of different
-// units, stand for all of them.
+// units or functions, stand for all of them.
 func (m *Module) definitions() definitions {
 	d := definitions{map[string]string{}, map[string]string{}, map[string]string{}}
 	var start, end elf.Symbol
@@ -111,8 +110,8 @@ func (m *Module) definitions() definitions {
 	for section, list := range m.spans {
 		for _, s := range list {
 			function := elf.ST_TYPE(s.Info) == elf.STT_FUNC
-			if !function && (asm.Stem(s.Name) != s.Name || strings.HasPrefix(s.Name, "__UNIQUE_ID_") || s.Name == "__this_module") {
-				continue // numbered ones show in what refers to them
+			if !function && (strings.HasPrefix(s.Name, "__UNIQUE_ID_") || s.Name == "__this_module") {
+				continue
 			}
 			to := &d.variables
 			between := section == int(start.Section) && s.Section == end.Section && s.Value >= start.Value && s.Value < end.Value
@@ -124,7 +123,8 @@ func (m *Module) definitions() definitions {
 			case function:
 				to = &d.functions
 			}
-			all[to][s.Name] = append(all[to][s.Name], m.normal(s))
+			name := stem(s)
+			all[to][name] = append(all[to][name], m.normal(s))
 		}
 	}
 	for to, names := range all {

@@ -27,7 +27,7 @@ const source = `
 	static N int helper(int x) { return x * 3; }
 	static N int helper2(int x) { return x * 5; }
 	N int same(int x) { anchor(x); counter++; return helper(x) + 5; }
-	N int says(int x) { static const char *text; text = "one"; zero = *text; return x; }
+	N int says(int x) { static const char *text; static volatile int limit = 3; text = "one"; zero = *text + limit; return x; }
 	N int calls(int x) { kernel(x + zero); return helper2(x); }
 	N void plugsched_enable(void) { anchor(1); }
 	N int plugsched_init(void) { kernel(2); return 0; }
@@ -101,6 +101,7 @@ func TestCompare(t *testing.T) {
 			Delta{Changed: []string{"same"}}},
 		{"a text", `"one"`, `"two"`, func(c *Comparison) Delta { return c.Functions }, Delta{Changed: []string{"says"}}},
 		{"an initial value", "counter = 3", "counter = 4", func(c *Comparison) Delta { return c.Variables }, Delta{Changed: []string{"counter"}}},
+		{"that of a local variable", "limit = 3", "limit = 4", func(c *Comparison) Delta { return c.Variables }, Delta{Changed: []string{"limit"}}},
 		{"a variable", "EXTRA", "int more = 7;", func(c *Comparison) Delta { return c.Variables }, Delta{Added: []string{"more"}}},
 		{"a function less", "N int says", "static inline int says", func(c *Comparison) Delta { return c.Functions },
 			Delta{Removed: []string{"says"}}},
