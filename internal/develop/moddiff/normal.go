@@ -88,6 +88,10 @@ func (m *Module) target(r reloc, bias int64) string {
 	return named(stem(s), off)
 }
 
+// An operand that follows an address in an instruction moves it, by its own size: a symbol closely
+// behind is what was meant.
+const operand = 4
+
 // inKernel names what is at a distance from the symbol by which the module is bound.
 func (m *Module) inKernel(off int64) string {
 	if m.anchor == 0 {
@@ -96,8 +100,6 @@ func (m *Module) inKernel(off int64) string {
 	addr := m.anchor + uint64(off)
 	i, exact := slices.BinarySearchFunc(m.kernel, addr, func(s symbol, a uint64) int { return cmp.Compare(s.addr, a) })
 	if !exact {
-		// An operand that follows the address moves it: a symbol closely behind is what was meant.
-		const operand = 4
 		if i < len(m.kernel) && m.kernel[i].addr-addr <= operand {
 			return named(m.kernel[i].name, -int64(m.kernel[i].addr-addr))
 		}
@@ -121,8 +123,13 @@ func (m *Module) place(section int, at uint64) string {
 		return fmt.Sprintf("%q", text)
 	}
 	list := m.spans[section]
-	i, found := slices.BinarySearchFunc(list, at, func(s elf.Symbol, at uint64) int { return cmp.Compare(s.Value, at) })
+	// Signed: a place can be before the first.
+	i, found := slices.BinarySearchFunc(list, int64(at), func(s elf.Symbol, at int64) int { return cmp.Compare(int64(s.Value), at) })
 	if !found {
+		const field = 4 // what is relative to an instruction begins with the address's own bytes
+		if i < len(list) && list[i].Value-at <= field+operand {
+			return named(stem(list[i]), -int64(list[i].Value-at))
+		}
 		i--
 	}
 	if i >= 0 && at < list[i].Value+list[i].Size {
