@@ -59,6 +59,9 @@ func (e *Environment) checkTools(ctx context.Context, t *fetch.Target) error {
 			return &fetch.MismatchError{What: "version of " + e.String() + "'s " + filepath.Base(m[1]), Path: path, Want: m[2] + " or newer",
 				Got: "older", Fix: "the kernel's own tools run in its own suite: name it with --environment"}
 		}
+		if strings.HasPrefix(out.String(), enterError) {
+			return fmt.Errorf("%s does not run on %s: %s", path, e, strings.TrimSpace(out.String()))
+		}
 		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 			return fmt.Errorf("%s does not run on %s: %w", path, e, err)
 		}

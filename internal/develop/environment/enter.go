@@ -23,12 +23,15 @@ const EnterCommand = "enter"
 // searchPath is where programs of a tree are.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// enterError begins what Enter prints when no program has run.
+const enterError = "plugsched enter:"
+
 // Enter is the hidden command `plugsched enter ROOT [PATH]... -- PROGRAM [ARGUMENT]...`: it makes
 // the view of the file system of which Command speaks, and becomes the program. It returns,
 // with an exit status, only if that fails.
 func Enter(args []string) int {
 	err := enter(args)
-	fmt.Fprintln(os.Stderr, "plugsched enter:", err)
+	fmt.Fprintln(os.Stderr, enterError, err)
 	return 127
 }
 
@@ -42,9 +45,9 @@ func enter(args []string) error {
 	if err != nil {
 		return err
 	}
-	// What is mounted here is not to be seen outside.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return &fs.PathError{Op: "make private", Path: "/", Err: err}
+	// What is mounted here is not to be seen outside; what is unmounted there is not to be kept here.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return &fs.PathError{Op: "make a slave", Path: "/", Err: err}
 	}
 	top, err := assemble(root)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -26,6 +27,8 @@ type Environment struct {
 	// Suite and Root are the tree of programs; empty for this machine.
 	Suite string `json:"suite,omitempty"`
 	Root  string `json:"root,omitempty"`
+	// Programs tells trees at one path apart: a hash of their files' names and sizes.
+	Programs string `json:"programs,omitempty"`
 	// CC is the command of the compiler that built the kernel.
 	CC string `json:"cc"`
 	// Visible are paths that programs see although they are below a directory of the tree's.
@@ -78,10 +81,18 @@ func (e *Environment) hidden() []string {
 	for _, path := range append([]string{e.Self}, e.Visible...) {
 		add(path)
 	}
-	if dir, err := os.Getwd(); err == nil {
-		add(dir)
-	}
 	return out
+}
+
+// Showing is the environment with more paths that programs see. Where one starts is none of them:
+// the tree's programs would be the machine's to who stands in /usr.
+func (e *Environment) Showing(paths ...string) *Environment {
+	if e == nil {
+		return nil
+	}
+	more := *e
+	more.Visible = slices.Concat(e.Visible, paths)
+	return &more
 }
 
 // String names it for people.

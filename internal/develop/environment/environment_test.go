@@ -99,6 +99,32 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// TestWorkingDirectory: where somebody stands does not put the machine's programs over the tree's.
+func TestWorkingDirectory(t *testing.T) {
+	e := tree(t)
+	for _, dir := range []string{"/usr", "/usr/bin", "/usr/lib"} {
+		t.Chdir(dir)
+		if out, err := e.output(t.Context(), "gcc", "--version"); err == nil {
+			t.Errorf("in %s, the machine's gcc runs: %s", dir, out)
+		}
+		if out, err := e.output(t.Context(), "sh", "-c", "cat /etc/motto"); err != nil || out != "the tree's\n" {
+			t.Errorf("in %s: %q, %v", dir, out, err)
+		}
+	}
+}
+
+// TestShowing: a path below a directory of the tree's is seen by who is shown it.
+func TestShowing(t *testing.T) {
+	e := tree(t)
+	const file = "/usr/include/stdio.h"
+	const look = "test -s " + file + " && echo seen || echo not seen"
+	for want, e := range map[string]*Environment{"not seen\n": e, "seen\n": e.Showing(file)} {
+		if out, err := e.output(t.Context(), "sh", "-c", look); err != nil || out != want {
+			t.Errorf("%q, %v, want %q", out, err, want)
+		}
+	}
+}
+
 // TestUser: the tree can be entered without any right over the machine.
 func TestUser(t *testing.T) {
 	if os.Getenv("PLUGSCHED_TEST_ROOT") != "" {

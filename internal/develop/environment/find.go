@@ -3,6 +3,7 @@
 package environment
 
 import (
+	"crypto/sha256"
 	"context"
 	"debug/elf"
 	"errors"
@@ -78,6 +79,11 @@ func unpacked(ctx context.Context, t *fetch.Target, o Options) (*Environment, er
 		return nil, err
 	}
 	e := &Environment{Suite: o.Suite, Root: root, Self: o.Self, Visible: visible(t)}
+	list, err := os.ReadFile(fetch.PackageFiles(root))
+	if err != nil {
+		return nil, err
+	}
+	e.Programs = fmt.Sprintf("%x", sha256.Sum256(list))
 	if err := e.enterable(ctx); err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func NewSigner(ctx context.Context, t *Tree, key, cert string) (*Signer, error) 
 // Sign appends a signature to a module.
 func (s *Signer) Sign(ctx context.Context, ko string) error {
 	signed := ko + ".signed"
-	out, err := s.env.Command(ctx, s.tool, s.hash, s.key, s.cert, ko, signed).CombinedOutput()
+	out, err := s.env.Showing(s.key, s.cert).Command(ctx, s.tool, s.hash, s.key, s.cert, ko, signed).CombinedOutput()
 	if err == nil {
 		return os.Rename(signed, ko)
 	}

@@ -61,6 +61,7 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 		if err := writeJSON(p.state(envFile), p.Environment); err != nil {
 			return err
 		}
+		p.Environment = p.Environment.Showing(p.Dir)
 	}
 	return p.initClaimed(ctx, t)
 }
@@ -93,7 +94,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err != nil {
 		return err
 	}
-	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.CC, p.Environment.Root, self}, " ")
+	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.CC, p.Environment.Root, p.Environment.Programs, self}, " ")
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err

@@ -262,8 +262,8 @@ func (p *Project) Programs() (*environment.Environment, error) {
 	case e.Gone():
 		return nil, userError("%s: is gone: run `plugsched init` again, which unpacks the programs of %s anew", e.Root, e.Suite)
 	}
-	p.Environment = e
-	return e, nil
+	p.Environment = e.Showing(p.Dir)
+	return p.Environment, nil
 }
 
 // tree describes the build of a source directory.

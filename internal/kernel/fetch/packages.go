@@ -72,6 +72,9 @@ func (p *Packages) Unpack(ctx context.Context) (root string, err error) {
 	return s.path(kindRoot), nil
 }
 
+// PackageFiles is where the files of a tree, and their sizes, are listed.
+func PackageFiles(root string) string { return root + ".json" }
+
 // instRE matches what apt-get says that it would install.
 var instRE = regexp.MustCompile(`(?m)^Inst (\S+) (?:\[\S+\] )?\((\S+) `)
 

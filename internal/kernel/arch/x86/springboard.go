@@ -170,6 +170,8 @@ func (p *prover) findCanary() error {
 			if text, addr := p.operand(from, next); text != "" {
 				holds, _ = in.Args[0].(x86asm.Reg)
 				p.sb.Guard, p.sb.GuardAt = text, addr
+			} else if r, ok := in.Args[0].(x86asm.Reg); ok && wide(r) == holds {
+				holds = 0
 			}
 		case store && holds != 0 && in.Args[1] == holds && in.MemBytes == 8:
 			if slot, ok := s.slot(to); ok {

@@ -319,6 +319,9 @@ func TestSpringboardRefuses(t *testing.T) {
 		from, to, want string
 	}{
 		{"reads rbx", framed, "mov %rax, %rdi", "mov %rbx, %rdi", "reads RBX"},
+		{"pushes without a register", moved, "test %edi, %edi", "pushfq\n\tpop %rax\n\ttest %edi, %edi", "moves the stack pointer"},
+		{"exchanges rsp", moved, "test %edi, %edi", "xchg %rsp, %rax", "moves the stack pointer"},
+		{"no canary any more", moved, "mov %rax, -0x30(%rbp)", "mov %gs:0x1000, %rax\n\tmov %rax, -0x30(%rbp)", "reads the frame at rsp+32"},
 		{"reads part of rbx", framed, "mov %rax, %rdi", "movzbl %bl, %edi", "reads BL"},
 		{"adds rbx", framed, "mov %rax, %rdi", "add %rbx, %rax", "reads RBX"},
 		{"compares rbx", framed, "mov %rax, %rdi", "cmp %rbx, %rax", "reads RBX"},

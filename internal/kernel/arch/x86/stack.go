@@ -4,6 +4,7 @@ package x86
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/arch/x86/x86asm"
 )
@@ -27,6 +28,10 @@ func (s *stack) slot(m x86asm.Mem) (at int64, ok bool) {
 	return 0, false
 }
 
+// otherPushes move rsp and name no register. No compiler uses them around a context switch.
+var otherPushes = []x86asm.Op{x86asm.PUSHF, x86asm.PUSHFD, x86asm.PUSHFQ, x86asm.PUSHA, x86asm.PUSHAD,
+	x86asm.POPF, x86asm.POPFD, x86asm.POPFQ, x86asm.POPA, x86asm.POPAD}
+
 // step applies what an instruction does to rsp and rbp.
 func (s *stack) step(in x86asm.Inst) error {
 	to, isReg := in.Args[0].(x86asm.Reg)
@@ -40,6 +45,8 @@ func (s *stack) step(in x86asm.Inst) error {
 		if to == x86asm.RSP {
 			return fmt.Errorf("pops the stack pointer")
 		}
+	case slices.Contains(otherPushes, in.Op), in.Op == x86asm.XCHG && in.Args[1] == x86asm.RSP:
+		return fmt.Errorf("moves the stack pointer: %v", in)
 	case in.Op == x86asm.LEAVE && s.framed:
 		s.sp, s.framed = s.bp-8, false
 		return nil
