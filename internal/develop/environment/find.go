@@ -3,8 +3,8 @@
 package environment
 
 import (
-	"crypto/sha256"
 	"context"
+	"crypto/sha256"
 	"debug/elf"
 	"errors"
 	"fmt"

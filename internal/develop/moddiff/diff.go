@@ -6,7 +6,6 @@ import (
 	"debug/elf"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -195,10 +194,14 @@ func (c *Comparison) layouts(old, now *Module) error {
 	var types [2]*image.Types
 	for i, m := range []*Module{old, now} {
 		path := m.Path + module.DebugSuffix
-		if _, err := os.Stat(path); err != nil {
+		// One of another build says nothing of this module.
+		mine, err := module.ID(m.Path)
+		if err != nil {
 			return nil
 		}
-		var err error
+		if its, err := module.ID(path); err != nil || its != mine {
+			return nil
+		}
 		if types[i], err = bind.ReadTypes(path); err != nil {
 			return err
 		}
