@@ -3,6 +3,7 @@
 package project
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -312,6 +313,28 @@ func TestLeftOut(t *testing.T) {
 	}
 	if len(s.changed[0]) != 0 || len(s.changed[1]) != 1 {
 		t.Errorf("%v", s.changed)
+	}
+}
+
+// TestUncompiled: a compiler that fails without a word on the source has not said that all is well.
+func TestUncompiled(t *testing.T) {
+	for _, output := range []string{
+		"gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.",
+		"cc1: fatal error: error writing to core.s: No space left on device",
+		"kernel/sched/core.o: error: objtool: can't read",
+	} {
+		said := fmt.Errorf("compile: %w", &module.CompileError{Output: output})
+		if j, err := uncompiled(said); j != nil || !errors.Is(err, said) {
+			t.Errorf("%q: %+v, %v", output, j, err)
+		}
+	}
+	j, err := uncompiled(&module.CompileError{Output: "kernel/sched/core.c:7:2: error: 'x' undeclared"})
+	if err != nil || len(j.refusals) != 1 || j.output == "" {
+		t.Errorf("%+v, %v", j, err)
+	}
+	other := errors.New("no make")
+	if j, err := uncompiled(other); j != nil || err != other {
+		t.Errorf("%+v, %v", j, err)
 	}
 }
 

@@ -36,14 +36,8 @@ func (p *Project) judge(ctx context.Context) (*judgement, error) {
 	}
 	j := &judgement{}
 	units, err := p.compile(ctx, in)
-	var wrong *module.CompileError
-	if errors.As(err, &wrong) {
-		j.output = wrong.Output
-		j.refusals = diagnosed(wrong.Output)
-		return j, nil
-	}
 	if err != nil {
-		return nil, err
+		return uncompiled(err)
 	}
 	var b *bound
 	err = p.stage("bind", "applying the boundary, comparing with the kernel", "", func() (string, error) {
@@ -67,6 +61,20 @@ func (p *Project) judge(ctx context.Context) (*judgement, error) {
 		if r.Class != bind.NoEffect && !slices.Contains(b.Unseen, r) {
 			j.refusals = append(j.refusals, r)
 		}
+	}
+	return j, nil
+}
+
+// uncompiled is the judgement of a compiler that says what is wrong and where. That it was killed, or had no room to
+// write, is nobody's edit: all else stays an error.
+func uncompiled(err error) (*judgement, error) {
+	var wrong *module.CompileError
+	if !errors.As(err, &wrong) {
+		return nil, err
+	}
+	j := &judgement{output: wrong.Output, refusals: diagnosed(wrong.Output)}
+	if len(j.refusals) == 0 {
+		return nil, err
 	}
 	return j, nil
 }
