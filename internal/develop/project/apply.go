@@ -4,7 +4,6 @@ package project
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,7 +136,11 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := s.replay(); err != nil {
+		begin := s.replay
+		if partial {
+			begin = s.settle
+		}
+		if err := begin(); err != nil {
 			return nil, err
 		}
 		if err := s.write(); err != nil {
@@ -171,16 +174,8 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 			a := s.report(j)
 			return a, &IncompleteError{a, "what is left of the patches is refused: " + unexplained(j, rest, false)}
 		}
-		bound, err := s.bound(refused)
-		if err != nil {
+		if _, err := s.leave(refused); err != nil {
 			return nil, err
-		}
-		for _, x := range refused {
-			x.dropped = true
-		}
-		for x, to := range bound {
-			x.dropped, x.Applied = true, false
-			x.Verdict, x.Why, x.Do, x.Sidecars, x.Setting = Cannot, fmt.Sprintf("belongs to %s:%d", to.File, to.Line), "", nil, ""
 		}
 	}
 	if j != nil {

@@ -316,6 +316,82 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
+// TestHalves: of a function, all edits are taken or none; what another patch has on top of them goes too.
+func TestHalves(t *testing.T) {
+	const text = `int before;
+
+static int both(int a)
+{
+	a += 1;
+	a += 2;
+
+	a += 4;
+	return a;
+}
+
+SYSCALL_DEFINE1(call, int, a)
+{
+	a += 1;
+	a += 2;
+
+	a += 5;
+	return a;
+}
+
+static int other(int a)
+{
+	a += 6;
+	return a;
+}
+`
+	file := "--- a/kernel/sched/core.c\n+++ b/kernel/sched/core.c\n"
+	const (
+		second    = "@@ -7,3 +7,3 @@\n \n-\ta += 4;\n+\ta += 40;\n \treturn a;\n"
+		inSyscall = "@@ -16,3 +16,3 @@\n \n-\ta += 5;\n+\ta += 50;\n \treturn a;\n"
+		alone     = "@@ -22,3 +22,3 @@\n {\n-\ta += 6;\n+\ta += 60;\n \treturn a;\n"
+		named     = "@@ -5,2 +5,2 @@ static int both(int a)\n \ta += 1;\n-\ta += 22;\n+\ta += 20;\n"
+		within    = "@@ -3,4 +3,4 @@\n static int both(int a)\n {\n \ta += 1;\n-\ta += 22;\n+\ta += 20;\n"
+		numbered  = "@@ -5,2 +5,2 @@\n \ta += 1;\n-\ta += 22;\n+\ta += 20;\n"
+		syscall   = "@@ -14,2 +14,2 @@ SYSCALL_DEFINE1(call, int, a)\n \ta += 1;\n-\ta += 22;\n+\ta += 20;\n"
+		outside   = "@@ -1,1 +1,1 @@\n }\n-int afore;\n+int behind;\n"
+	)
+	moved := strings.ReplaceAll(file, "core.c", "gone.c") + named
+	later := file + "@@ -7,3 +7,3 @@\n \n-\ta += 40;\n+\ta += 41;\n \treturn a;\n" + alone
+	for name, tt := range map[string]struct {
+		patches []string
+		want    string // applied, by their numbers
+	}{
+		"named in the head":   {[]string{file + named + second + alone}, "6"},
+		"named in the lines":  {[]string{file + within + second + alone}, "6"},
+		"told by the number":  {[]string{file + numbered + second + alone}, "6"},
+		"a system call":       {[]string{file + second + syscall + inSyscall}, "4"},
+		"of no function":      {[]string{file + outside + second + alone}, "4 6"},
+		"in a file elsewhere": {[]string{moved + file + second + alone}, "6"},
+		"with one on top":     {[]string{file + named + second, later}, "6"},
+		"with all there":      {[]string{file + second + alone}, "4 6"},
+	} {
+		p, _ := applicable(t)
+		write(t, text, p.path(schedDir), "core.c")
+		s := ready(t, p, tt.patches...)
+		if err := s.settle(); err != nil {
+			t.Fatal(err)
+		}
+		is := text
+		for _, n := range strings.Fields(tt.want) {
+			is = strings.Replace(is, "+= "+n+";", "+= "+n+"0;", 1)
+		}
+		c, err := s.tree("kernel/sched/core.c")
+		if err != nil || c.text.String() != is {
+			t.Errorf("%s: %v\n%s", name, err, c.text)
+		}
+		for _, x := range s.pieces {
+			if x.Applied != (x.Verdict == Applies) || x.Verdict == Cannot && !strings.Contains(x.Why, "belongs to ") {
+				t.Errorf("%s: %+v", name, x.Part)
+			}
+		}
+	}
+}
+
 // TestUncompiled: a compiler that fails without a word on the source has not said that all is well.
 func TestUncompiled(t *testing.T) {
 	for _, output := range []string{

@@ -169,9 +169,9 @@ func (p *Project) connected(hunks []*patch.Hunk, of map[*patch.Hunk]*patch.File,
 	if err != nil {
 		return nil, err
 	}
-	keys := bonds(files, func(h *patch.Hunk) (string, int, int) {
+	keys := bonds(files, func(h *patch.Hunk) []span {
 		from, to := h.Edited()
-		return of[h].Path(), from, to
+		return []span{{of[h].Path(), from, to}}
 	})
 	return patch.Connect(hunks, slices.Collect(maps.Values(files)), keys, others), nil
 }

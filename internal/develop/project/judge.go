@@ -5,6 +5,7 @@ package project
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -245,8 +246,43 @@ func code(l string) bool {
 	return l != "" && !strings.HasPrefix(l, "/*") && !strings.HasPrefix(l, "*") && !strings.HasPrefix(l, "//") && !strings.HasPrefix(l, "#")
 }
 
-// bound are the pieces that only make sense with one of some: those of the same patch that Connect finds, each with the one
-// that it belongs to.
+// leave leaves pieces out, and what belongs to them. It reports that there was such.
+func (s *series) leave(some []*piece) (more bool, err error) {
+	bound, err := s.bound(some)
+	if err != nil {
+		return false, err
+	}
+	for _, x := range some {
+		x.dropped = true
+	}
+	for x, to := range bound {
+		x.dropped, x.Applied = true, false
+		x.Verdict, x.Why, x.Do, x.Sidecars, x.Setting = Cannot, fmt.Sprintf("belongs to %s:%d", to.File, to.Line), "", nil, ""
+	}
+	return len(bound) > 0, nil
+}
+
+// settle is replay until nothing is left of changes of which the text has no place for a part. What is gone with one can be
+// what another patch goes on from.
+func (s *series) settle() error {
+	for {
+		if err := s.replay(); err != nil {
+			return err
+		}
+		var lost []*piece
+		for _, x := range s.pieces {
+			if x.hunk != nil && !x.elsewhere && !x.dropped && x.Verdict.lacks() {
+				lost = append(lost, x)
+			}
+		}
+		if more, err := s.leave(lost); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// bound are the applied pieces that only make sense with one of some: those of the same patch that Connect finds, each with
+// the one that it belongs to.
 func (s *series) bound(some []*piece) (map[*piece]*piece, error) {
 	out := map[*piece]*piece{}
 	for n, p := range s.patches {
@@ -267,17 +303,20 @@ func (s *series) bound(some []*piece) (map[*piece]*piece, error) {
 		if err != nil {
 			return nil, err
 		}
-		keys := bonds(s.changed[n], func(h *patch.Hunk) (string, int, int) {
-			if x := of[h]; x.place != nil {
-				return x.File, x.place.From, x.place.To
+		at := map[*patch.Hunk][]span{}
+		for h, x := range of {
+			if x.place != nil {
+				at[h] = []span{{x.File, x.place.From, x.place.To}}
+			} else if at[h], err = s.meant(x, s.changed[n]); err != nil {
+				return nil, err
 			}
-			return "", 0, 0
-		})
+		}
+		keys := bonds(s.changed[n], func(h *patch.Hunk) []span { return at[h] })
 		versions := slices.Collect(maps.Values(s.changed[n]))
 		for _, group := range patch.Connect(hunks, versions, keys, others) {
 			i := slices.IndexFunc(group, func(h *patch.Hunk) bool { return slices.Contains(some, of[h]) })
 			for _, h := range group {
-				if i >= 0 && !slices.Contains(some, of[h]) {
+				if i >= 0 && of[h].Applied && !slices.Contains(some, of[h]) {
 					out[of[h]] = of[group[i]]
 				}
 			}
@@ -286,9 +325,72 @@ func (s *series) bound(some []*piece) (map[*piece]*piece, error) {
 	return out, nil
 }
 
+// span is lines of a file.
+type span struct {
+	file     string
+	from, to int
+}
+
+// meant are the functions that a piece would edit whose hunk went nowhere, as they are in the files that the patch changes:
+// those that the hunk names, or else what is at its line. Of a file that this kernel does not have, they are in others.
+func (s *series) meant(x *piece, files map[string]patch.Version) (out []span, err error) {
+	names, told := edited(x.hunk)
+	if !told {
+		return []span{{x.File, x.Line, x.Line}}, nil
+	}
+	here, err := s.tree(x.File)
+	if err != nil {
+		return nil, err
+	}
+	for path, v := range files {
+		if here != nil && path != x.File {
+			continue
+		}
+		for _, it := range edits.Scan(path, v.Is) {
+			if it.Kind == edits.Function && (slices.Contains(names, it.Name) || slices.Contains(names, it.Macro+"("+it.Name)) {
+				out = append(out, span{path, it.Line, it.Last()})
+			}
+		}
+	}
+	return out, nil
+}
+
+var (
+	functionHeadRE = regexp.MustCompile(`^(?:[A-Za-z_][\w\s*]*[\s*])?(\w+)\s*\((\w*)`)
+	callRE         = regexp.MustCompile(`\)\s*;\s*$`) // or a declaration
+)
+
+// edited are the functions that a hunk says that it edits, one that a macro makes as MACRO(name. A hunk without a function's
+// head or end in front of an edit does not tell.
+func edited(h *patch.Hunk) (names []string, told bool) {
+	in := headOf(h.Section)
+	told = true
+	for _, l := range h.Lines {
+		if head := headOf(l.Text); head != nil {
+			in = head
+		}
+		if l.Op != ' ' {
+			names, told = append(names, in...), told && in != nil
+		}
+		if strings.HasPrefix(l.Text, "}") {
+			in = []string{}
+		}
+	}
+	return names, told
+}
+
+// headOf are the names that a function can have whose head begins in a line, nil if none does.
+func headOf(line string) []string {
+	m := functionHeadRE.FindStringSubmatch(line)
+	if m == nil || callRE.MatchString(line) {
+		return nil
+	}
+	return []string{m[1], m[1] + "(" + m[2]}
+}
+
 // bonds tells what connects a hunk with others of a change: the functions that it edits, and those that it mentions
-// and that get other arguments or results. line is where its edits begin and end, behind the change.
-func bonds(files map[string]patch.Version, line func(*patch.Hunk) (file string, from, to int)) func(*patch.Hunk) []string {
+// and that get other arguments or results. where is what it edits, behind the change.
+func bonds(files map[string]patch.Version, where func(*patch.Hunk) []span) func(*patch.Hunk) []string {
 	changed := map[string][]*edits.Change{}
 	var heads []string
 	for path, v := range files {
@@ -302,10 +404,11 @@ func bonds(files map[string]patch.Version, line func(*patch.Hunk) (file string, 
 		}
 	}
 	return func(h *patch.Hunk) (out []string) {
-		file, from, to := line(h)
-		for _, c := range changed[file] {
-			if c.Kind == edits.Function && !c.Gone && c.Line <= to && from <= c.Last() {
-				out = append(out, file+":"+c.Name)
+		for _, at := range where(h) {
+			for _, c := range changed[at.file] {
+				if c.Kind == edits.Function && !c.Gone && c.Line <= at.to && at.from <= c.Last() {
+					out = append(out, at.file+":"+c.Name)
+				}
 			}
 		}
 		for _, l := range slices.Concat(h.Edits('+'), h.Edits('-')) {
