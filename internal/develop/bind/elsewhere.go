@@ -28,9 +28,10 @@ func (k *Kernel) Compiled(file string) bool {
 	return slices.ContainsFunc(k.Symbols.Symbols, func(s symbols.Symbol) bool { return s.Unit == file })
 }
 
-// Elsewhere judges the changes of a file that the kernel's image has code of. text is as the kernel has it. What
-// goes along with another change, as a new function or a macro, makes none of its own.
-func (k *Kernel) Elsewhere(file, text string, src *edits.Set) (out []Elsewhere) {
+// Elsewhere judges the changes of a file that the kernel's image has code of. unit is what it is compiled as: itself, or
+// a file that includes it. text is as the kernel has it. What goes along with another change, as a new function or a macro,
+// makes none of its own.
+func (k *Kernel) Elsewhere(file, unit, text string, src *edits.Set) (out []Elsewhere) {
 	for _, c := range src.Changes {
 		e := Elsewhere{Change: c}
 		made := slices.IndexFunc(registrations, func(r registration) bool { return r.made(c) })
@@ -41,7 +42,7 @@ func (k *Kernel) Elsewhere(file, text string, src *edits.Set) (out []Elsewhere) 
 		case c.New || c.Gone:
 			continue
 		case c.Kind == edits.Function:
-			k.otherFunction(file, text, &e)
+			k.otherFunction(file, unit, text, &e)
 		case c.Kind == edits.Variable:
 			otherVariable(&e)
 		default:
@@ -53,11 +54,14 @@ func (k *Kernel) Elsewhere(file, text string, src *edits.Set) (out []Elsewhere) 
 }
 
 // otherFunction is one whose code changes: it can come along, unless it ran at boot.
-func (k *Kernel) otherFunction(file, text string, e *Elsewhere) {
-	s := k.entry(file, e.Name)
+func (k *Kernel) otherFunction(file, unit, text string, e *Elsewhere) {
+	s := k.entry(unit, e.Name)
 	switch {
 	case s != nil && s.Init:
 		e.Hook, e.Why, e.Do = true, e.Name+" is __init code: it ran at boot and will not run again", doInitHook
+		return
+	case unit != file: // a sidecar is compiled on its own
+		e.Why, e.Do = e.Name+" is outside of the scheduler, in a file that "+unit+" includes", "make the change in functions that move"
 		return
 	case s != nil:
 		e.Sidecars = []string{file + ":" + e.Name}

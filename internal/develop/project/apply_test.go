@@ -45,6 +45,8 @@ static struct ctl_table table[] = {
 };
 
 int limit = 5;
+
+#include "part.c"
 `
 
 const coreText = `#include "sched.h"
@@ -100,6 +102,9 @@ func ready(t *testing.T, p *Project, patches ...string) *series {
 	for _, name := range []string{"copy", "outer", "boot"} {
 		syms = append(syms, symbols.Symbol{Name: name, Unit: "kernel/fork.c", Kind: symbols.Func, Init: name == "boot"})
 	}
+	syms = append(syms, symbols.Symbol{Name: "part", Unit: "kernel/fork.c", Kind: symbols.Func},
+		symbols.Symbol{Name: "early", Unit: "kernel/fork.c", Kind: symbols.Func, Init: true},
+		symbols.Symbol{Name: "far", Unit: "drivers/far.c", Kind: symbols.Func})
 	b := &boundary.Boundary{Functions: []*boundary.Function{{Name: "first", Base: "first", DeclFile: "kernel/sched/core.c"}}}
 	s := &series{p: p, target: target, kernel: bind.NewKernel(a, b, &symbols.Table{Symbols: syms})}
 	for i, text := range patches {
@@ -133,6 +138,8 @@ func TestVerdicts(t *testing.T) {
 		return "diff --git a/" + file + " b/" + file + "\nnew file mode 100644\nGIT binary patch\nliteral 0\n\n"
 	}
 	write(t, "a\nb\nc\n", source, "arch/x86/kernel/x.S")
+	const partText = "\n/* Part. */\nint part(void)\n{\n\treturn 3;\n}\n\nint __init early(void)\n{\n\treturn 1;\n}\n"
+	write(t, partText, source, "kernel/part.c")
 	for _, tt := range []struct {
 		name, text string
 		want       Verdict
@@ -163,6 +170,11 @@ func TestVerdicts(t *testing.T) {
 			Irrelevant, ""},
 		{"not compiled", change("kernel/off.c", "\n\nint other;\n", "int other;", "int others;"), Irrelevant, "is not compiled into this kernel"},
 		{"a module's", change("kernel/mod_part.c", "\n\nint other;\n", "int other;", "int others;"), Cannot, "CONFIG_MODULE=m"},
+		{"a part of a file", change("kernel/part.c", partText, "\treturn 3;", "\treturn 4;"), Cannot, "in a file that kernel/fork.c includes"},
+		{"boot, in a part of a file", change("kernel/part.c", partText, "\treturn 1;", "\treturn 2;"), Hook, "early is __init code"},
+		{"a comment in a part of a file", change("kernel/part.c", partText, "/* Part. */", "/* Parts. */"), Irrelevant, "comments"},
+		{"no source", change("drivers/far.c", "\n\nint far;\n", "int far;", "int near;"), Cannot, "whose source is not at hand"},
+		{"no source and no code", change("drivers/nowhere.c", "\n\nint far;\n", "int far;", "int near;"), Irrelevant, "is not in this kernel's source"},
 		{"a function elsewhere", fork("\treturn make(a);", "\treturn make(a + 1);"), Sidecar, "copy is outside of the scheduler"},
 		{"an inlined one", fork("\treturn a;", "\treturn a + 1;"), Sidecar, "the compiler inlined it"},
 		{"comments elsewhere", fork("\treturn make(a);", "\treturn make(a); /* x */"), Irrelevant, "comments"},
@@ -195,6 +207,29 @@ func TestVerdicts(t *testing.T) {
 		if needs := first.Verdict.lacks(); r.Whole == needs || needs && first.Do == "" {
 			t.Errorf("%s: whole %v, do %q", tt.name, r.Whole, first.Do)
 		}
+	}
+}
+
+// TestSeriesElsewhere: also of files that the tree does not have, a patch goes on from where the ones before it have come.
+func TestSeriesElsewhere(t *testing.T) {
+	p, _ := applicable(t)
+	fresh := "--- /dev/null\n+++ b/kernel/mine.c\n@@ -0,0 +1,3 @@\n+int a;\n+int b;\n+int c;\n"
+	s := ready(t, p, change("kernel/fork.c", forkText, "\treturn make(a);", "\treturn make(a + 1);")+fresh,
+		change("kernel/fork.c", strings.Replace(forkText, "make(a)", "make(a + 1)", 1), "\treturn make(a + 1);", "\treturn make(a + 2);")+
+			change("kernel/mine.c", "int a;\nint b;\nint c;\n", "int b;", "int d;"),
+		"diff --git a/kernel/fork.c b/kernel/spoon.c\nrename from kernel/fork.c\nrename to kernel/spoon.c\n",
+		change("kernel/spoon.c", forkText, "\treturn a;", "\treturn a + 1;")+change("kernel/fork.c", forkText, "\treturn a;", "\treturn a + 1;"))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	var got []Verdict
+	for _, r := range s.report(nil).Patches {
+		for _, part := range r.Parts {
+			got = append(got, part.Verdict)
+		}
+	}
+	if want := []Verdict{Sidecar, Cannot, Sidecar, Cannot, Cannot, Sidecar, Cannot}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
 

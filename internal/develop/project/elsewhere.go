@@ -51,27 +51,95 @@ func (s *series) outside(f *patch.File) ([]*piece, error) {
 	case ext != ".c" && ext != ".h":
 		return whole(Cannot, "is no C: it is in the kernel's image as it is", "make the change in functions that move"), nil
 	}
-	text, err := os.ReadFile(filepath.Join(s.target.Source, cmp.Or(f.Old, f.New)))
+	was, err := s.beyond(f)
 	switch {
-	case errors.Is(err, os.ErrNotExist) && f.Old == "":
-		return whole(Cannot, "is new, and only "+schedDir+" is built", "put it there, with a line in "+schedDir+"/Makefile (obj-y += "+
-			strings.TrimSuffix(base, ".c")+".o)"), nil
-	case errors.Is(err, os.ErrNotExist):
-		return whole(Irrelevant, "is not in this kernel's source at hand: no part that the scheduler is built with", ""), nil
 	case err != nil:
 		return nil, err
-	case path.Ext(file) == ".c" && !s.kernel.Compiled(cmp.Or(f.Old, f.New)):
-		if by := s.builtBy(cmp.Or(f.Old, f.New)); by != "" {
-			return whole(Cannot, "is a part of a module ("+by+"=m), not of the kernel's image",
-				"build that module anew, if it needs the change"), nil
-		}
-		return whole(Irrelevant, "is not compiled into this kernel", ""), nil
+	case was == nil && f.Old == "", was != nil && was.made:
+		s.takeIn(f, &outer{made: true})
+		return whole(Cannot, "is new, and only "+schedDir+" is built", "put it there, with a line in "+schedDir+"/Makefile (obj-y += "+
+			strings.TrimSuffix(base, ".c")+".o)"), nil
+	case was == nil && s.kernel.Compiled(f.Old):
+		return whole(Cannot, "is of a file that stays in the kernel, and whose source is not at hand",
+			"make the change in functions that move, or let `plugsched init --source` have a whole tree and look again"), nil
+	case was == nil:
+		return whole(Irrelevant, "is not in this kernel's source at hand: no part that the scheduler is built with", ""), nil
 	}
-	return s.hunksOutside(f, string(text)), nil
+	unit := ""
+	if ext := path.Ext(file); ext == ".c" {
+		if unit, err = s.compiledAs(was.file); err != nil {
+			return nil, err
+		}
+		if unit == "" {
+			if by := s.builtBy(was.file); by != "" {
+				return whole(Cannot, "is a part of a module ("+by+"=m), not of the kernel's image",
+					"build that module anew, if it needs the change"), nil
+			}
+			return whole(Irrelevant, "is not compiled into this kernel", ""), nil
+		}
+	}
+	return s.hunksOutside(f, was, unit), nil
 }
 
-// hunksOutside judges the hunks of a file of the kernel's source.
-func (s *series) hunksOutside(f *patch.File, was string) (out []*piece) {
+// outer is a file of the kernel's source that the tree does not have, as far as the patches have come with it.
+type outer struct {
+	file string // in the kernel's source
+	text string
+	made bool // by a patch: its text is not followed
+}
+
+// beyond returns a file that the tree does not have as it is before a change, nil if there is none.
+func (s *series) beyond(f *patch.File) (*outer, error) {
+	file := cmp.Or(f.Old, f.New)
+	if o, known := s.outer[file]; known {
+		return o, nil
+	}
+	text, err := os.ReadFile(filepath.Join(s.target.Source, file))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return &outer{file: file, text: string(text)}, err
+}
+
+// takeIn notes what a change makes of a file that the tree does not have: the next patch goes on from that.
+func (s *series) takeIn(f *patch.File, is *outer) {
+	if s.outer == nil {
+		s.outer = map[string]*outer{}
+	}
+	if f.Old != f.New && f.Old != "" {
+		s.outer[f.Old] = nil
+	}
+	if f.New != "" {
+		s.outer[f.New] = is
+	}
+}
+
+// compiledAs returns the unit of the kernel's image that has a file's code: itself, or one beside it that includes it; "" if
+// there is none.
+func (s *series) compiledAs(file string) (string, error) {
+	if s.kernel.Compiled(file) {
+		return file, nil
+	}
+	includes := regexp.MustCompile(`(?m)^[ \t]*#[ \t]*include[ \t]+"(?:[^"\n]*/)?` + regexp.QuoteMeta(path.Base(file)) + `"`)
+	beside, err := filepath.Glob(filepath.Join(s.target.Source, path.Dir(file), "*.c"))
+	if err != nil {
+		return "", err
+	}
+	for _, abs := range beside {
+		text, err := os.ReadFile(abs)
+		if err != nil {
+			return "", err
+		}
+		if unit := path.Join(path.Dir(file), filepath.Base(abs)); includes.Match(text) && s.kernel.Compiled(unit) {
+			return unit, nil
+		}
+	}
+	return "", nil
+}
+
+// hunksOutside judges the hunks of a file of the kernel's source, which is compiled as a part of unit.
+func (s *series) hunksOutside(f *patch.File, before *outer, unit string) (out []*piece) {
+	was, file := before.text, before.file
 	t := patch.NewText(was)
 	for _, h := range f.Hunks {
 		x := &piece{Part: Part{File: f.Path()}, hunk: h}
@@ -80,16 +148,16 @@ func (s *series) hunksOutside(f *patch.File, was string) (out []*piece) {
 		x.Applied = false
 		out = append(out, x)
 	}
+	is := t.String()
+	s.takeIn(f, &outer{file: file, text: is})
 	if len(out) == 0 {
 		return []*piece{{Part: Part{File: f.Path(), Verdict: Cannot, Why: "moves a file of the kernel's", Do: "leave it out"}}}
 	}
-	is := t.String()
-	file := cmp.Or(f.Old, f.New)
 	src := &edits.Set{}
 	src.Compare(file, was, is)
 	var found []elsewhere
 	if path.Ext(file) == ".c" {
-		for _, e := range s.kernel.Elsewhere(file, was, src) {
+		for _, e := range s.kernel.Elsewhere(file, unit, was, src) {
 			v := Cannot
 			switch {
 			case len(e.Sidecars) > 0:

@@ -47,6 +47,8 @@ type series struct {
 	options string
 	// was are the texts of the copy's files that were written, as they were before; nil for none.
 	was map[string]*string
+	// outer are the files that the tree does not have, by the paths that the patches have given them; nil for none any more.
+	outer map[string]*outer
 
 	files   map[string]*content        // that have been touched
 	changed []map[string]patch.Version // by each patch
