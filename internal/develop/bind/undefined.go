@@ -49,20 +49,37 @@ func BoundLater(name string) bool {
 	return strings.HasPrefix(name, RuntimePrefix) || slices.Contains(modules, name)
 }
 
+const doBringAlong = "undo the change, or bring along what it needs, in the scheduler's files and by a name of its own"
+
+// Unresolved refuses what Resolve does not find: of some uses only the code tells.
+func Unresolved(missing, gone []string, src *edits.Set) (out []Refusal) {
+	for _, name := range missing {
+		out = append(out, Refusal{Class: Undefined, Name: name, Why: "is used, and this kernel has no such function or variable", Do: doBringAlong})
+	}
+	for _, name := range gone {
+		out = append(out, Refusal{Class: Init, Name: name, Why: "is used, and is gone since boot (it is __init code or data)",
+			Do: "undo the change, or bring along a copy of it by a name of its own"})
+	}
+	for i := range out {
+		out[i].atUse("", src)
+	}
+	return out
+}
+
 // undefinedName is the refusal of a name that a definition uses.
 func (k *Kernel) undefinedName(name string, by *asm.Def, unit string, src *edits.Set) Refusal {
 	user := k.sourceName(by.Name)
 	r := Refusal{Class: Undefined, Name: name, File: unit, Why: "is used by " + user + ", and this kernel has no such function or variable",
-		Do: "undo the change, or bring along what it needs, in the scheduler's files and by a name of its own"}
+		Do: doBringAlong}
 	r.atUse(user, src)
 	return r
 }
 
 // atUse gives the refusal of a name the place where user, or what is inlined into it, uses it, if
-// the edits show it.
+// the edits show it. Without a user, it is the first that does.
 func (r *Refusal) atUse(user string, src *edits.Set) {
 	changes := src.Changes // a header's inline function, for one, is where it is written
-	if e := src.Find(user, edits.Function, edits.Variable, edits.Call); e != nil && !e.Gone {
+	if e := src.Find(user, edits.Function, edits.Variable, edits.Call); user != "" && e != nil && !e.Gone {
 		r.File, r.Line = e.File, e.At
 		changes = slices.Concat([]*edits.Change{e}, changes)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/environment"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/arch"
@@ -424,6 +426,48 @@ static int other(int a)
 				t.Errorf("%s: %+v", name, x.Part)
 			}
 		}
+	}
+}
+
+// TestJudgedAsBuilt: what a build refuses for what only shows in the code, is refused of a patch.
+func TestJudgedAsBuilt(t *testing.T) {
+	p, _ := applicable(t)
+	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 2;", "\ta += nowhere(a);"))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	in := &inputs{kernel: s.kernel, tree: &module.Tree{SchedDir: schedDir, Env: &environment.Environment{CC: "gcc"}}}
+	src := &edits.Set{}
+	src.Compare("kernel/sched/core.c", coreText, s.files["kernel/sched/core.c"].text.String())
+	code := func(text string) *judgement {
+		t.Helper()
+		b := &bound{src: src, Bound: &bind.Bound{Assembly: map[string][]byte{"kernel/sched/core.c": []byte(".globl x\nx:\n" + text)},
+			Names: map[string]*symbols.Symbol{}}}
+		for i := range s.kernel.Symbols.Symbols {
+			b.Names[s.kernel.Symbols.Symbols[i].Name] = &s.kernel.Symbols.Symbols[i]
+		}
+		b.Changed = []string{"first"}
+		j, err := p.judgeBound(t.Context(), in, b)
+		if err != nil || !j.effect {
+			t.Fatalf("%+v, %v", j, err)
+		}
+		return j
+	}
+	if j := code(".text\n.quad copy\n"); len(j.refusals) != 0 {
+		t.Errorf("%+v", j.refusals)
+	}
+	if j := code(".text\n.quad boot\n"); len(j.refusals) != 1 || j.refusals[0].Class != bind.Init {
+		t.Errorf("%+v", j.refusals)
+	}
+	if j := code(".section odd,\"a\"\n.quad 0\n"); len(j.refusals) != 1 || j.refusals[0].Class != bind.Section {
+		t.Errorf("%+v", j.refusals)
+	}
+	j := code(".text\n.quad nowhere\n")
+	if len(j.refusals) != 1 || j.refusals[0].Class != bind.Undefined || j.refusals[0].Line != 7 {
+		t.Fatalf("%+v", j.refusals)
+	}
+	if refused, rest := s.refuse(j.refusals); len(refused) != 1 || len(rest) != 0 || refused[0].Verdict != Cannot {
+		t.Errorf("%+v, %+v", refused, rest)
 	}
 }
 

@@ -462,22 +462,19 @@ func bindModule(in *inputs, b *bound, ko string) (*module.Binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	places, err := judge(in, b, undefined, ko)
+	places, err := examine(in, b, undefined, ko)
 	if err != nil {
 		return nil, err
 	}
 	return module.Bind(ko, in.tree, in.kernel.Symbols, places)
 }
 
-// judge refuses what only shows in objects: those of the units, or the module that was linked of
+// examine refuses what only shows in objects: those of the units, or the module that was linked of
 // them. It returns where the kernel has what they leave undefined.
-func judge(in *inputs, b *bound, undefined []string, objects ...string) (map[string]bind.Place, error) {
+func examine(in *inputs, b *bound, undefined []string, objects ...string) (map[string]bind.Place, error) {
 	places, missing, gone := in.kernel.Resolve(b.Names, undefined)
-	if len(missing) > 0 {
-		return nil, userError("the kernel has no %s: the change uses something that this kernel does not have", strings.Join(missing, ", "))
-	}
-	if len(gone) > 0 {
-		return nil, userError("the kernel gave %s back when it had booted: the change uses __init code or data", strings.Join(gone, ", "))
+	if refusals := bind.Unresolved(missing, gone, b.src); len(refusals) > 0 {
+		return nil, &RefusedError{bind.Distinct(refusals)}
 	}
 	var refusals []bind.Refusal
 	for _, o := range objects {

@@ -67,7 +67,12 @@ func (p *Project) refusals(ctx context.Context, in *inputs) (*bound, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, p.stage("assemble", "looking at what the code refers to", "", func() (string, error) {
+	return b, p.examine(ctx, in, b)
+}
+
+// examine assembles what goes into a module, and refuses what only shows there.
+func (p *Project) examine(ctx context.Context, in *inputs, b *bound) error {
+	return p.stage("assemble", "looking at what the code refers to", "", func() (string, error) {
 		objects, err := module.Assemble(ctx, in.tree, p.state("checked"), b.Assembly)
 		if err != nil {
 			return "", err
@@ -76,7 +81,7 @@ func (p *Project) refusals(ctx context.Context, in *inputs) (*bound, error) {
 		if err != nil {
 			return "", err
 		}
-		places, err := judge(in, b, slices.DeleteFunc(undefined, bind.BoundLater), objects...)
+		places, err := examine(in, b, slices.DeleteFunc(undefined, bind.BoundLater), objects...)
 		return fmt.Sprintf("%d symbols of the kernel", len(places)), err
 	})
 }

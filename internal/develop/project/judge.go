@@ -29,13 +29,12 @@ type judgement struct {
 	output   string         // of the compiler, if it does not compile
 }
 
-// judge compiles the tree and applies the boundary, as a build does before it links.
+// judge compiles the tree, applies the boundary and looks at what comes of it, as a build does before it links.
 func (p *Project) judge(ctx context.Context) (*judgement, error) {
 	in, err := p.basis(nil)
 	if err != nil {
 		return nil, err
 	}
-	j := &judgement{}
 	units, err := p.compile(ctx, in)
 	if err != nil {
 		return uncompiled(err)
@@ -55,15 +54,29 @@ func (p *Project) judge(ctx context.Context) (*judgement, error) {
 	if err != nil {
 		return nil, err
 	}
-	j.unseen = b.Unseen
-	j.effect = len(b.Changed)+len(b.Added)+len(b.Removed) > 0
+	return p.judgeBound(ctx, in, b)
+}
+
+// judgeBound judges what the boundary has made of the units. As in a build, what it refuses is said before what only the
+// code shows.
+func (p *Project) judgeBound(ctx context.Context, in *inputs, b *bound) (*judgement, error) {
+	j := &judgement{unseen: b.Unseen, effect: len(b.Changed)+len(b.Added)+len(b.Removed) > 0}
 	for _, r := range bind.Distinct(b.Refusals) {
 		// That nothing takes effect is no fault of any part.
 		if r.Class != bind.NoEffect && !slices.Contains(b.Unseen, r) {
 			j.refusals = append(j.refusals, r)
 		}
 	}
-	return j, nil
+	if len(j.refusals) > 0 {
+		return j, nil
+	}
+	err := p.examine(ctx, in, b)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		j.refusals = refused.Refusals
+		return j, nil
+	}
+	return j, err
 }
 
 // uncompiled is the judgement of a compiler that says what is wrong and where. That it was killed, or had no room to
@@ -119,7 +132,11 @@ func (s *series) blamed(r *bind.Refusal) []*piece {
 	if out := pick(func(x *piece) bool { return here(x) && x.place.From-around <= r.Line && r.Line <= x.place.To+around }); out != nil {
 		return out
 	}
-	names := slices.DeleteFunc(namesRE.FindAllString(r.Name+" "+quoted(r.Why), -1), func(n string) bool { return n == "struct" || n == "it" })
+	name := r.Name
+	if name == "it" || name == "the module" {
+		name = ""
+	}
+	names := slices.DeleteFunc(namesRE.FindAllString(name+" "+quoted(r.Why), -1), func(n string) bool { return n == "struct" })
 	edited := func(x *piece) bool {
 		return slices.ContainsFunc(slices.Concat(x.hunk.Edits('+'), x.hunk.Edits('-')), func(l string) bool {
 			return slices.ContainsFunc(namesRE.FindAllString(l, -1), func(w string) bool { return slices.Contains(names, w) })
