@@ -54,7 +54,8 @@ const doBringAlong = "undo the change, or bring along what it needs, in the sche
 // Unresolved refuses what Resolve does not find: of some uses only the code tells.
 func Unresolved(missing, gone []string, src *edits.Set) (out []Refusal) {
 	for _, name := range missing {
-		out = append(out, Refusal{Class: Undefined, Name: name, Why: "is used, and this kernel has no such function or variable", Do: doBringAlong})
+		out = append(out, Refusal{Class: Undefined, Name: name, Do: doBringAlong,
+			Why: "is used, and this kernel has no such function or variable"})
 	}
 	for _, name := range gone {
 		out = append(out, Refusal{Class: Init, Name: name, Why: "is used, and is gone since boot (it is __init code or data)",

@@ -21,7 +21,7 @@ type ApplyOptions struct {
 	DryRun  bool     // only say what would become of them
 	Options []string // OPTION or OPTION=VALUE, defined for all files
 
-	foreign map[*patch.Hunk]string // see series
+	foreign map[*patch.Hunk]Part // see series
 }
 
 // ReadPatches reads what `plugsched apply` names. Patches whose names of files have nothing in front of them

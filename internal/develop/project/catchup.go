@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/fetch"
 )
@@ -50,7 +51,7 @@ func (p *Project) CatchUp(ctx context.Context, source string, o ApplyOptions) (*
 		return &Application{Release: t.Release, Patches: []*PatchReport{}, Notes: []string{same}}, nil
 	}
 	o.Partial = true
-	o.foreign, err = p.foreign(pt, files)
+	o.foreign, err = p.foreign(ctx, pt, files)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +135,9 @@ func diff(ctx context.Context, name, from, to string) (string, error) {
 	return string(out), nil
 }
 
-// foreign are the hunks of headers that no change of the scheduler's own files needs.
-func (p *Project) foreign(pt *patch.Patch, files map[string]patch.Version) (map[*patch.Hunk]string, error) {
+// foreign are the hunks of headers that no change of the scheduler's own files needs, with their verdicts. One of what the
+// scheduler uses may be the half of a change whose other half is in the rest of that kernel: it is not taken, but told.
+func (p *Project) foreign(ctx context.Context, pt *patch.Patch, files map[string]patch.Version) (map[*patch.Hunk]Part, error) {
 	var hunks []*patch.Hunk
 	of := map[*patch.Hunk]*patch.File{}
 	for _, f := range pt.Files {
@@ -148,7 +150,11 @@ func (p *Project) foreign(pt *patch.Patch, files map[string]patch.Version) (map[
 	if err != nil {
 		return nil, err
 	}
-	out := map[*patch.Hunk]string{}
+	used, err := p.usedWords(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[*patch.Hunk]Part{}
 	for _, group := range groups {
 		if slices.ContainsFunc(group, func(h *patch.Hunk) bool {
 			path := of[h].Path()
@@ -157,11 +163,85 @@ func (p *Project) foreign(pt *patch.Patch, files map[string]patch.Version) (map[
 			continue
 		}
 		for _, h := range group {
-			out[h] = "is for other parts of the kernel"
+			path := of[h].Path()
+			out[h] = Part{Verdict: Irrelevant, Why: "is for other parts of the kernel"}
+			if name := uses(used, path, files[path], h); name != "" {
+				out[h] = Part{Verdict: Cannot, Why: "changes what the scheduler uses (" + name + "), but goes with none of its own changes",
+					Do: "look whether it is whole without the rest of that kernel, and give it to `plugsched apply`"}
+			}
 		}
 	}
 	return out, nil
 }
+
+// usedWords are the words that the code of the scheduler and of sidecars has.
+func (p *Project) usedWords(ctx context.Context) (map[string]bool, error) {
+	listed, err := p.gitOutput(ctx, "ls-files", "-z")
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, rel := range strings.Split(listed, "\x00") {
+		ext := filepath.Ext(rel)
+		if ext != ".c" && (ext != ".h" || !strings.HasPrefix(rel, schedDir+"/")) {
+			continue
+		}
+		text, err := os.ReadFile(p.path(rel))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, it := range edits.Scan(rel, string(text)) {
+			it.Words(func(w string) bool { used[w] = true; return true })
+		}
+	}
+	return used, nil
+}
+
+// uses returns what of a header is used among what a hunk changes, or what else of the header needs that; "" if nothing is.
+func uses(used map[string]bool, path string, v patch.Version, h *patch.Hunk) string {
+	src := &edits.Set{}
+	src.Compare(path, v.Was, v.Is)
+	from, to := h.Edited()
+	var names []string
+	for _, c := range src.Changes {
+		switch {
+		case c.New:
+		case c.Gone: // its lines are those of the old text
+			if slices.ContainsFunc(h.Edits('-'), func(l string) bool { return edits.Mention(l, tag(c.Name)) > 0 }) {
+				names = append(names, c.Name)
+			}
+		case c.Line <= to && from <= c.Last():
+			names = append(names, c.Name)
+			if c.Kind == edits.Enum { // each of its constants is used by itself
+				names = append(names, namesRE.FindAllString(strings.Join(slices.Concat(h.Edits('+'), h.Edits('-')), " "), -1)...)
+			}
+		}
+	}
+	items := edits.Scan(path, v.Is)
+	seen := map[string]bool{}
+	for ; len(names) > 0; names = names[1:] {
+		name := tag(names[0])
+		switch {
+		case seen[name], name == "":
+			continue
+		case used[name]:
+			return name
+		}
+		seen[name] = true
+		for _, it := range items {
+			if it.Mentions(name) {
+				names = append(names, it.Name)
+			}
+		}
+	}
+	return ""
+}
+
+// tag is the x of "struct x", and any other name itself.
+func tag(name string) string { return name[strings.LastIndexByte(name, ' ')+1:] }
 
 // connected parts the hunks of a difference of two sources into its changes.
 func (p *Project) connected(hunks []*patch.Hunk, of map[*patch.Hunk]*patch.File, files map[string]patch.Version) ([][]*patch.Hunk, error) {

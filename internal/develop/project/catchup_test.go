@@ -46,8 +46,8 @@ func TestDifference(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Fatalf("%q", names)
 	}
-	foreign, err := p.foreign(pt, files)
-	if err != nil || len(foreign) != 1 || foreign[pt.Files[0].Hunks[1]] == "" {
+	foreign, err := p.foreign(t.Context(), pt, files)
+	if err != nil || len(foreign) != 1 || foreign[pt.Files[0].Hunks[1]].Verdict != Irrelevant {
 		t.Errorf("%v, %v", foreign, err)
 	}
 	s := ready(t, p)
@@ -78,5 +78,56 @@ func TestDifference(t *testing.T) {
 	}
 	if a, err := p.CatchUp(t.Context(), from, ApplyOptions{}); err != nil || len(a.Patches) != 0 || len(a.Notes) != 1 {
 		t.Errorf("the same: %+v, %v", a, err)
+	}
+}
+
+// TestUsedHeaders: what changes in a header without the scheduler, and is used by it, is not taken, and not kept quiet about.
+func TestUsedHeaders(t *testing.T) {
+	p, from := applicable(t)
+	to := t.TempDir()
+	const gap = "\n\n\n\n\n\n\n\n"
+	const header = "static inline int pending(int a)\n{\n\treturn a;\n}\n" + gap +
+		"static inline int within(int a)\n{\n\treturn a + 1;\n}\n" + gap +
+		"static inline int through(int a)\n{\n\treturn within(a);\n}\n" + gap +
+		"enum odd {\n\tODD_ONE,\n\tODD_USED = 4,\n};\n" + gap +
+		"#define taken_away(x) (x)\n" + gap +
+		"struct lost {\n\tint a;\n};\n" + gap +
+		"static inline int others(int a)\n{\n\treturn a + 2;\n}\n" + gap +
+		"/* A remark on pending(). */\n"
+	const code = "/* others() is no use of it. */\nint first(int a)\n{\n" +
+		"\treturn pending(a) + through(a) + ODD_USED + taken_away(a) + sizeof(struct lost);\n}\n"
+	for _, dir := range []string{from, p.Dir} {
+		write(t, code, dir, "kernel/sched/core.c")
+		write(t, header, dir, "include/linux/s.h")
+	}
+	gitIn(t, p.Dir, "add", "-A")
+	gitIn(t, p.Dir, "commit", "-q", "-m", "2")
+	write(t, code, to, "kernel/sched/core.c")
+	write(t, strings.NewReplacer("\treturn a;", "\treturn !!a;", "a + 1", "a + 10", "ODD_USED = 4", "ODD_USED = 5",
+		"#define taken_away(x) (x)\n", "",
+		"struct lost {\n\tint a;\n};\n", "",
+		"a + 2", "a + 20", "remark", "word").Replace(header), to, "include/linux/s.h")
+	pt, files, err := p.difference(t.Context(), from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := p.foreign(t.Context(), pt, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ready(t, p)
+	s.patches, s.foreign = append(s.patches, pt), foreign
+	if err := s.settle(); err != nil {
+		t.Fatal(err)
+	}
+	r := s.report(nil).Patches[0]
+	want := []string{"(pending)", "(through)", "(ODD_USED)", "(taken_away)", "(lost)", "other parts", "other parts"}
+	if len(r.Parts) != len(want) || r.Whole || s.changes() {
+		t.Fatalf("%+v", r)
+	}
+	for i, part := range r.Parts {
+		if !strings.Contains(part.Why, want[i]) || part.Applied || (part.Verdict == Irrelevant) == (part.Do != "") {
+			t.Errorf("%+v, want %s", part, want[i])
+		}
 	}
 }

@@ -41,8 +41,8 @@ type series struct {
 	kernel  *bind.Kernel
 	patches []*patch.Patch
 	pieces  []*piece
-	// foreign are hunks that are left out from the start, and why.
-	foreign map[*patch.Hunk]string
+	// foreign are hunks that are left out from the start, with their verdicts.
+	foreign map[*patch.Hunk]Part
 	// options are the lines that options add to the header that all files get.
 	options string
 	// was are the texts of the copy's files that were written, as they were before; nil for none.
@@ -178,8 +178,8 @@ func (s *series) of(p *patch.Patch, f *patch.File) (out []*piece, err error) {
 		}
 	case f.Binary:
 		out = []*piece{{Part: Part{File: f.Path(), Verdict: Cannot, Why: "is no text", Do: "add the file by hand"}, elsewhere: true}}
-	case !slices.ContainsFunc(f.Hunks, func(h *patch.Hunk) bool { return s.foreign[h] == "" }) && len(f.Hunks) > 0:
-		out = []*piece{{Part: Part{File: f.Path(), Verdict: Irrelevant, Why: s.foreign[f.Hunks[0]]}, elsewhere: true}}
+	case !slices.ContainsFunc(f.Hunks, func(h *patch.Hunk) bool { return s.foreign[h].Verdict != Irrelevant }) && len(f.Hunks) > 0:
+		out = []*piece{{Part: Part{File: f.Path(), Verdict: Irrelevant, Why: s.foreign[f.Hunks[0]].Why}, elsewhere: true}}
 	case len(f.Hunks) == 0:
 		out = []*piece{{Part: Part{File: f.Path()}}}
 	}
@@ -188,8 +188,8 @@ func (s *series) of(p *patch.Patch, f *patch.File) (out []*piece, err error) {
 			break
 		}
 		x := &piece{Part: Part{File: f.Path()}, hunk: h}
-		if why := s.foreign[h]; why != "" {
-			x.Line, x.Verdict, x.Why, x.dropped = h.Old, Irrelevant, why, true
+		if is, foreign := s.foreign[h]; foreign {
+			x.Line, x.Verdict, x.Why, x.Do, x.dropped = h.Old, is.Verdict, is.Why, is.Do, true
 		}
 		out = append(out, x)
 	}
