@@ -52,9 +52,12 @@ func (s *series) outside(f *patch.File) ([]*piece, error) {
 		return whole(Cannot, "is no C: it is in the kernel's image as it is", "make the change in functions that move"), nil
 	}
 	was, err := s.beyond(f)
+	_, known := s.outer[f.Old]
 	switch {
 	case err != nil:
 		return nil, err
+	case was == nil && known:
+		return whole(Rejected, "a patch before has moved or removed it", "adapt the patch to that"), nil
 	case was == nil && f.Old == "", was != nil && was.made:
 		s.takeIn(f, &outer{made: true})
 		return whole(Cannot, "is new, and only "+schedDir+" is built", "put it there, with a line in "+schedDir+"/Makefile (obj-y += "+
