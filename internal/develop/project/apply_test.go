@@ -303,6 +303,36 @@ func TestCommitted(t *testing.T) {
 	}
 }
 
+// TestCommittedMeanwhile: what the user commits while patches are tried is not undone by them.
+func TestCommittedMeanwhile(t *testing.T) {
+	p, _ := applicable(t)
+	q, remove, err := p.scratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remove()
+	s := ready(t, q, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;"))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	mine := strings.Replace(coreText, "+= 3", "+= 33", 1)
+	write(t, mine, p.path(schedDir), "core.c")
+	gitIn(t, p.Dir, "commit", "-q", "-a", "-m", "mine")
+	a := s.report(nil)
+	if err := p.commitAll(t.Context(), s, a); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "another commit") {
+		t.Errorf("%v", err)
+	}
+	said, err := p.gitOutput(t.Context(), "log", "-1", "--format=%s")
+	text, _ := os.ReadFile(p.path(schedDir, "core.c"))
+	if err != nil || said != "mine" || string(text) != mine || a.Applied {
+		t.Errorf("%q, %q, %v", said, text, err)
+	}
+	gitIn(t, p.Dir, "reset", "-q", "--hard", "HEAD^")
+	if err := p.commitAll(t.Context(), s, a); err != nil || !a.Applied {
+		t.Errorf("as it was: %v", err)
+	}
+}
+
 // TestUncommitted: files with changes that nobody committed are not touched.
 func TestUncommitted(t *testing.T) {
 	p, _ := applicable(t)

@@ -19,7 +19,7 @@ import (
 // commitAll makes a commit of each patch that changes the tree, and moves the branch there at the end: whoever is interrupted
 // before has changed nothing.
 func (p *Project) commitAll(ctx context.Context, s *series, a *Application) error {
-	head, err := p.gitOutput(ctx, "rev-parse", "HEAD")
+	head, err := p.tried(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -60,6 +60,25 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 	}
 	a.Applied = true
 	return nil
+}
+
+// tried returns the last commit, if it has the files that the patches were tried on. The user can have made another meanwhile,
+// which whole files of the copy would undo.
+func (p *Project) tried(ctx context.Context, s *series) (head string, err error) {
+	const files = "HEAD^{tree}"
+	copied, err := s.p.gitOutput(ctx, "rev-parse", files)
+	if err != nil {
+		return "", err
+	}
+	both, err := p.gitOutput(ctx, "rev-parse", "HEAD", files)
+	if err != nil {
+		return "", err
+	}
+	head, now, _ := strings.Cut(both, "\n")
+	if now != copied {
+		return "", userError("%s: got another commit (%.12s) while the patches were tried: run it again", p.Dir, head)
+	}
+	return head, nil
 }
 
 // message is what a commit of a patch says: what the patch did, and which parts of it are missing.
