@@ -26,6 +26,7 @@ type Patch struct {
 // File is what a patch does to one file.
 type File struct {
 	Old, New string // paths below the kernel's tree; "" for a file that there is not
+	Copy     bool   // New is made from Old, which stays
 	Binary   bool
 	Hunks    []*Hunk
 }
@@ -183,7 +184,7 @@ func (p *parser) line(strip int) error {
 		} else if v, ok := word("rename to "); ok {
 			p.cur.New = v
 		} else if v, ok := word("copy from "); ok {
-			p.cur.Old = v
+			p.cur.Old, p.cur.Copy = v, true
 		} else if v, ok := word("copy to "); ok {
 			p.cur.New = v
 		} else if _, ok := word("new file mode "); ok && len(p.cur.Hunks) == 0 {

@@ -333,6 +333,52 @@ func TestCommittedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestCopied: a copy leaves the file that it is of, and nothing overwrites a file that is there.
+func TestCopied(t *testing.T) {
+	p, _ := applicable(t)
+	write(t, "int mine;\n", p.path(schedDir), "mine.c")
+	const core, again = "kernel/sched/core.c", "diff --git a/kernel/sched/core.c b/kernel/sched/core.c\nnew file mode 100644\n"
+	from := func(how, to string) string {
+		return fmt.Sprintf("diff --git a/%[1]s b/kernel/sched/%[3]s\n%[2]s from %[1]s\n%[2]s to kernel/sched/%[3]s\n", core, how, to)
+	}
+	edit := strings.Replace(change(core, coreText, "\ta += 1;", "\ta += 8;"), "+++ b/"+core, "+++ b/kernel/sched/%s", 1)
+	edited := strings.Replace(coreText, "+= 1", "+= 8", 1)
+	write(t, edited, p.path(schedDir), "done.c")
+	for _, tt := range []struct {
+		name, text string
+		want       Verdict
+		becomes    map[string]string // "" for a file that goes
+	}{
+		{"copied", from("copy", "new.c"), Applies, map[string]string{"new.c": coreText}},
+		{"copied and edited", from("copy", "new.c") + fmt.Sprintf(edit, "new.c"), Applies, map[string]string{"new.c": edited}},
+		{"there already", from("copy", "done.c") + fmt.Sprintf(edit, "done.c"), Already, nil},
+		{"onto another", from("copy", "mine.c"), Rejected, nil},
+		{"renamed", from("rename", "new.c"), Applies, map[string]string{"new.c": coreText, "core.c": ""}},
+		{"renamed onto another", from("rename", "mine.c") + fmt.Sprintf(edit, "mine.c"), Rejected, nil},
+		{"renamed, and another comes", from("rename", "new.c") + again + "--- /dev/null\n+++ b/" + core + "\n@@ -0,0 +1 @@\n+int x;\n",
+			Applies, map[string]string{"new.c": coreText, "core.c": "int x;\n"}},
+	} {
+		s := ready(t, p, tt.text)
+		if err := s.replay(); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if x := s.pieces[0]; x.Verdict != tt.want || x.Applied != (tt.want == Applies) {
+			t.Errorf("%s: %s %s", tt.name, x.Verdict, &x.Part)
+		}
+		got := s.changed[0]
+		for name, text := range tt.becomes {
+			path := schedDir + "/" + name
+			if v, ok := got[path]; !ok || v.Is != text || s.gone[0][path] != (text == "") {
+				t.Errorf("%s: %s is %q, gone %v", tt.name, path, v.Is, s.gone[0])
+			}
+		}
+		if len(got) != len(tt.becomes) {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 // TestUncommitted: files with changes that nobody committed are not touched.
 func TestUncommitted(t *testing.T) {
 	p, _ := applicable(t)

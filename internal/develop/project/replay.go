@@ -135,14 +135,16 @@ func (s *series) replay() error {
 			if err != nil {
 				return err
 			}
-			if err := s.change(f, list, before, gone); err != nil {
+			if err := s.change(f, list, before); err != nil {
 				return err
 			}
 		}
 		versions := map[string]patch.Version{}
 		for path, was := range before {
 			v := patch.Version{Was: was}
-			if c := s.files[path]; !c.gone {
+			if c := s.files[path]; c.gone {
+				gone[path] = true
+			} else {
 				v.Is = c.text.String()
 			}
 			if v.Was != v.Is {
@@ -218,7 +220,7 @@ func (s *series) ours(f *patch.File) (bool, error) {
 }
 
 // change makes a file's change.
-func (s *series) change(f *patch.File, list []*piece, before map[string]string, gone map[string]bool) error {
+func (s *series) change(f *patch.File, list []*piece, before map[string]string) error {
 	if len(list) == 0 || list[0].elsewhere {
 		return nil
 	}
@@ -250,8 +252,17 @@ func (s *series) change(f *patch.File, list []*piece, before map[string]string, 
 			before[path] = text
 		}
 	}
+	another := f.Old != "" && f.New != "" && f.Old != f.New
+	if another {
+		if there, err := s.tree(f.New); there != nil || err != nil {
+			if err == nil {
+				taken(list, f, was, there.text.String())
+			}
+			return err
+		}
+	}
 	next := &content{text: c.text}
-	if f.New == "" {
+	if f.New == "" || f.Copy {
 		next.text = patch.NewText(was)
 	}
 	for _, x := range list {
@@ -265,7 +276,6 @@ func (s *series) change(f *patch.File, list []*piece, before map[string]string, 
 		if whole && !slices.ContainsFunc(list, func(x *piece) bool { return x.dropped }) {
 			touch(f.Old, was)
 			s.files[f.Old] = &content{gone: true}
-			gone[f.Old] = true
 			return nil
 		}
 		// A file of which something is left stays as it is.
@@ -273,15 +283,19 @@ func (s *series) change(f *patch.File, list []*piece, before map[string]string, 
 			x.Applied = false
 		}
 		return nil
-	case f.Old != "" && f.Old != f.New:
+	case another:
 		if x := list[0]; x.hunk == nil || x.Verdict == Applies {
 			x.Verdict, x.Applied, x.Why = Applies, true, "was "+f.Old
+			if f.Copy {
+				x.Why = "is a copy of " + f.Old
+			}
 		}
-		touch(f.Old, was)
 		touch(f.New, "")
-		s.files[f.Old] = &content{gone: true}
-		gone[f.Old] = true
 		s.files[f.New] = next
+		if !f.Copy {
+			touch(f.Old, was)
+			s.files[f.Old] = &content{gone: true}
+		}
 		return nil
 	}
 	if x := list[0]; x.hunk == nil && !x.dropped { // a file without a text, or one that gets another mode
@@ -292,6 +306,26 @@ func (s *series) change(f *patch.File, list []*piece, before map[string]string, 
 	touch(f.Path(), was)
 	s.files[f.Path()] = next
 	return nil
+}
+
+// taken judges the pieces of a file that is to get another name, or a copy, where there is a file of that name: a copy can be
+// there already, and anything else would be lost.
+func taken(list []*piece, f *patch.File, was, there string) {
+	t := patch.NewText(was)
+	for _, x := range list {
+		if x.hunk != nil {
+			x.put(t, f.New)
+		}
+	}
+	done := f.Copy && t.String() == there
+	for _, x := range list {
+		if x.Applied, x.place = false, nil; x.dropped {
+			continue
+		}
+		if x.File, x.Verdict, x.Why, x.Do = f.New, Already, "", ""; !done {
+			x.Verdict, x.Why, x.Do = Rejected, "is to come from "+f.Old+", and there is such a file", "adapt the patch to this kernel's files"
+		}
+	}
 }
 
 // put puts a piece's hunk into a text.
