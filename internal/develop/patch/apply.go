@@ -14,7 +14,8 @@ import (
 // Text is a file's text into which hunks are put, one after the other.
 type Text struct {
 	lines  []string // with their ends
-	shift  int      // by which what follows has moved, in the mind of who made the patch
+	shift  int      // by which what follows is away from where a patch has it before its change
+	moved  int      // and from where it has it behind its change
 	placed []*Place
 }
 
@@ -34,10 +35,13 @@ type MismatchError struct {
 	Line     int // of the text; 0 if nothing in it is like what is expected
 	Expected string
 	Found    string // "" at the end
+	Blind    bool   // the hunk has no lines that could be here or not
 }
 
 func (e *MismatchError) Error() string {
 	switch {
+	case e.Blind:
+		return "the patch only adds lines and has none around them, by which to know the place"
 	case e.Line == 0:
 		return fmt.Sprintf("nothing here is like what the patch expects (%q)", e.Expected)
 	case e.Found == "":
@@ -57,48 +61,69 @@ func NewText(s string) *Text {
 
 func (t *Text) String() string { return strings.Join(t.lines, "") }
 
-// Put makes the change of a hunk where the text is exactly as the hunk expects: at its line, or else at the
-// nearest place, one in the function that the hunk names before any other.
+// Next begins another patch, whose numbers of lines count what those before it have added.
+func (t *Text) Next() { t.shift = t.moved }
+
+// Put makes the change of a hunk where the text is exactly as the hunk expects: in the function that the hunk names
+// before any other, and there at its line or the nearest place.
 func (t *Text) Put(h *Hunk) (*Place, error) {
 	was, is := h.side('+'), h.side('-')
-	want := h.Old - 1 + t.shift
-	if len(was) == 0 {
-		want++ // diff names the line before
-	}
-	at, ok := t.find(was, want, h)
-	fresh := h.Old == 0 && len(was) == 0 && len(t.lines) > 0 // a new file, and there is one
-	ok = ok && !fresh
-	if done, there := t.find(is, h.New-1, h); there && len(is) > 0 && (!ok || distance(done, h.New-1) < distance(at, want)) {
+	old, now := begin(h.Old, was), begin(h.New, is)
+	here, done := t.find(was, old+t.shift, h), t.find(is, now+t.moved, h)
+	blind := len(was) == 0 && len(t.lines) > 0 // it would go anywhere
+	here.found = here.found && !blind
+	if done.found && len(is) > 0 && t.already(here, done, is) {
+		t.shift, t.moved = done.at+len(is)-len(was)-old, done.at-now
 		p := &Place{Hunk: h, Already: true}
-		p.From, p.To = h.edited(done + 1)
+		p.From, p.To = h.edited(done.at + 1)
 		return p, nil
 	}
 	switch {
-	case fresh:
+	case blind && h.Old == 0:
 		return nil, &MismatchError{Line: 1, Expected: "an empty file", Found: strings.TrimSpace(t.lines[0])}
-	case !ok:
-		return nil, t.mismatch(was, want)
+	case blind:
+		return nil, &MismatchError{Line: h.Old, Blind: true}
+	case !here.found:
+		return nil, t.mismatch(was, old+t.shift)
 	}
-	t.lines = slices.Replace(t.lines, at, at+len(was), is...)
+	t.lines = slices.Replace(t.lines, here.at, here.at+len(was), is...)
 	grown := len(is) - len(was)
 	for _, p := range t.placed {
-		if p.From > at {
+		if p.From > here.at {
 			p.From, p.To = p.From+grown, p.To+grown
 		}
 	}
-	t.shift += grown
-	if at != want {
-		t.shift += at - want
-	}
+	t.shift, t.moved = here.at+grown-old, here.at-now
 	p := &Place{Hunk: h}
-	p.From, p.To = h.edited(at + 1)
+	p.From, p.To = h.edited(here.at + 1)
 	t.placed = append(t.placed, p)
 	return p, nil
 }
 
+// begin is the index of the first line, where a head has line for these. Of none it has the line before.
+func begin(line int, lines []string) int {
+	if len(lines) == 0 {
+		return line
+	}
+	return line - 1
+}
+
+// already decides whether the text has a change, which is done where it has the lines behind the change, and not still
+// to be made here. Such lines can be anywhere: those in another function than the hunk's are only meant
+// if they are at its line, or in no other place.
+func (t *Text) already(here, done spot, is []string) bool {
+	switch {
+	case here.found && here.named != done.named:
+		return done.named
+	case here.found && done.far >= here.far:
+		return false
+	}
+	return done.named || done.far == 0 || t.only(is)
+}
+
 // Anywhere is Put in a file that the hunk was not made for, whose lines have other numbers.
 func (t *Text) Anywhere(h *Hunk) (*Place, error) {
-	defer func(shift int) { t.shift = shift }(t.shift)
+	defer func(shift, moved int) { t.shift, t.moved = shift, moved }(t.shift, t.moved)
 	return t.Put(h)
 }
 
@@ -138,28 +163,32 @@ func first(lines []string) string {
 	return ""
 }
 
-// find returns the index at which lines are in the text.
-func (t *Text) find(lines []string, want int, h *Hunk) (int, bool) {
-	fits := func(at int) bool {
-		return at >= 0 && at+len(lines) <= len(t.lines) && slices.Equal(t.lines[at:at+len(lines)], lines)
-	}
-	if fits(want) {
-		return want, true
-	}
-	if len(lines) == 0 || !h.bound() {
-		return 0, false
-	}
-	best, found, named := 0, false, false
-	for at := range t.lines {
-		if !fits(at) {
+// spot is where lines of a hunk are in a text.
+type spot struct {
+	at, far int  // far from where they are expected
+	named   bool // in the function that the hunk names
+	found   bool
+}
+
+// find looks for lines of a hunk in the text.
+func (t *Text) find(lines []string, want int, h *Hunk) (best spot) {
+	bound := len(lines) > 0 && h.bound()
+	for at := range len(t.lines) - len(lines) + 1 {
+		if at != want && !bound || !slices.Equal(t.lines[at:at+len(lines)], lines) {
 			continue
 		}
-		n := h.Section != "" && t.section(at) == strings.TrimSpace(h.Section)
-		if !found || n && !named || n == named && distance(at, want) < distance(best, want) {
-			best, found, named = at, true, n
+		s := spot{at, distance(at, want), t.in(h, at), true}
+		if !best.found || s.named && !best.named || s.named == best.named && s.far < best.far {
+			best = s
 		}
 	}
-	return best, found
+	return best
+}
+
+// in reports that a line is in the function that a hunk names. Programs cut long heads off.
+func (t *Text) in(h *Hunk, at int) bool {
+	name := strings.TrimSpace(h.Section)
+	return name != "" && strings.HasPrefix(t.section(at), name)
 }
 
 // bound reports a hunk that has lines of its surroundings to find a place by.

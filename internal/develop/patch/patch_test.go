@@ -179,6 +179,7 @@ func parseOne(t *testing.T, text string) *Hunk {
 
 // TestPut: where hunks go.
 func TestPut(t *testing.T) {
+	const two = "int g(void)\n a\n "
 	for _, tt := range []struct{ name, text, hunk, want, wrong string }{
 		{"at its line", "a\nb\nd\n", hunk, "a\nc\nd\n", ""},
 		{"elsewhere", "1\n2\n3\na\nb\nd\n", hunk, "1\n2\n3\na\nc\nd\n", ""},
@@ -192,7 +193,18 @@ func TestPut(t *testing.T) {
 		{"into nothing", "", "@@ -0,0 +1,2 @@\n+x\n+y\n", "x\ny\n", ""},
 		{"into something", "a\n", "@@ -0,0 +1,2 @@\n+x\n+y\n", "", `1: the patch expects "an empty file", and here is "a"`},
 		{"into the same", "x\ny\n", "@@ -0,0 +1,2 @@\n+x\n+y\n", "already", ""},
-		{"without surroundings", "a\nb\n", "@@ -1,0 +2 @@\n+x\n", "a\nx\nb\n", ""},
+		{"without surroundings", "a\nb\n", "@@ -1,0 +2 @@\n+x\n", "",
+			"1: the patch only adds lines and has none around them, by which to know the place"},
+		{"without surroundings already", "a\nx\nb\n", "@@ -1,0 +2 @@\n+x\n", "already", ""},
+		{"the function's at another's line", two + "b\n d\nint f(void)\n a\n b\n d\n", "@@ -2,3 +2,3 @@ int f(void)\n  a\n- b\n+ c\n  d\n",
+			two + "b\n d\nint f(void)\n a\n c\n d\n", ""},
+		{"another function's already", two + "c\n d\nint f(void)\n a\n b\n d\n", "@@ -2,3 +2,3 @@ int f(void)\n  a\n- b\n+ c\n  d\n",
+			two + "c\n d\nint f(void)\n a\n c\n d\n", ""},
+		{"the function's already", two + "b\n d\nint f(void)\n a\n c\n d\n", "@@ -2,3 +2,3 @@ int f(void)\n  a\n- b\n+ c\n  d\n", "already", ""},
+		{"two others' already", two + "c\n d\nint h(void)\n a\n c\n d\nint f(void)\n x\n",
+			"@@ -9,3 +9,3 @@ int f(void)\n  a\n- b\n+ c\n  d\n", "", `7: the patch expects "b", and here is "c"`},
+		{"a head cut off", two + "b\n d\nint f(void)\n a\n b\n d\n", "@@ -2,3 +2,3 @@ int f(v\n  a\n- b\n+ c\n  d\n",
+			two + "b\n d\nint f(void)\n a\n c\n d\n", ""},
 		{"no end of line", "a", "@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+b\n", "b\n", ""},
 		{"a line that repeats", "a\na\na\n", "@@ -1,3 +1,4 @@\n a\n+a\n a\n a\n", "a\na\na\na\n", ""},
 	} {

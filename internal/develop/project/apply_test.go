@@ -379,6 +379,22 @@ func TestCopied(t *testing.T) {
 	}
 }
 
+// TestNumbers: the lines of a patch are numbered behind those before it.
+func TestNumbers(t *testing.T) {
+	p, _ := applicable(t)
+	same := strings.Repeat("/* a */\nint x;\n/* b */\n", 12)
+	write(t, same, p.path(schedDir), "same.c")
+	const file = "--- a/kernel/sched/same.c\n+++ b/kernel/sched/same.c\n"
+	s := ready(t, p, file+"@@ -1,2 +1,8 @@\n /* a */\n"+strings.Repeat("+int y;\n", 6)+" int x;\n",
+		file+"@@ -19,3 +19,3 @@\n /* a */\n-int x;\n+int z;\n /* b */\n")
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	if x := s.pieces[1]; x.Verdict != Applies || x.Line != 20 {
+		t.Errorf("%s %s", x.Verdict, &x.Part)
+	}
+}
+
 // TestUncommitted: files with changes that nobody committed are not touched.
 func TestUncommitted(t *testing.T) {
 	p, _ := applicable(t)

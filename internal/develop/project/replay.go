@@ -130,6 +130,11 @@ func (s *series) replay() error {
 	for _, p := range s.patches {
 		before := map[string]string{}
 		gone := map[string]bool{}
+		for _, c := range s.files {
+			if !c.gone {
+				c.text.Next()
+			}
+		}
 		for _, f := range p.Files {
 			list, err := s.of(p, f)
 			if err != nil {
