@@ -67,6 +67,9 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 		return nil, err
 	}
 	defer remove()
+	if err := p.apart(ctx, q); err != nil {
+		return nil, err
+	}
 	if len(p.Sidecars) > 0 {
 		if err := q.initClaimed(ctx, t); err != nil {
 			return nil, err
@@ -87,6 +90,20 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 		}
 	}
 	return a, p.commitAll(ctx, s, a)
+}
+
+// apart refuses a working directory of which a copy has the same index and branches, as a linked worktree has.
+func (p *Project) apart(ctx context.Context, q *Project) error {
+	out, err := q.gitOutput(ctx, "rev-parse", "--absolute-git-dir", "--show-toplevel")
+	if err != nil {
+		return err
+	}
+	if out != q.path(".git")+"\n"+q.Dir {
+		where, _, _ := strings.Cut(out, "\n")
+		return userError("%s: its git repository is in another place (%s), which a copy for trying would change: use one with a .git of its own",
+			p.Dir, where)
+	}
+	return nil
 }
 
 // committed refuses to touch files with changes that are not committed, or that somebody merges.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
@@ -392,6 +394,60 @@ func TestNumbers(t *testing.T) {
 	}
 	if x := s.pieces[1]; x.Verdict != Applies || x.Line != 20 {
 		t.Errorf("%s %s", x.Verdict, &x.Part)
+	}
+}
+
+// TestOutside: nothing outside of a copy is changed, whatever leads out of it.
+func TestOutside(t *testing.T) {
+	p, _ := applicable(t)
+	outside := t.TempDir()
+	write(t, coreText, outside, "core.c")
+	if err := errors.Join(os.Symlink(outside, p.path(schedDir, "dir")), os.Symlink(filepath.Join(outside, "core.c"),
+		p.path(schedDir, "link.c")), unix.Mkfifo(p.path(schedDir, "fifo.c"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"link.c", "dir/core.c", "dir/new.c", "fifo.c", "dir"} {
+		path := schedDir + "/" + name
+		s := ready(t, p, change(path, coreText, "\ta += 1;", "\ta += 8;"))
+		if name == "dir/new.c" {
+			s = ready(t, p, "--- /dev/null\n+++ b/"+path+"\n@@ -0,0 +1 @@\n+int x;\n")
+		}
+		if err := s.replay(); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "is no regular file") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "fifo.c" {
+			continue // which nobody reads
+		}
+		if err := writeBelow(p.Dir, path, nil); err == nil {
+			t.Errorf("%s is written", name)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(outside, "core.c")); err != nil || string(text) != coreText || exists(filepath.Join(outside, "new.c")) {
+		t.Errorf("outside: %q, %v", text, err)
+	}
+}
+
+// TestLinkedWorktree: a copy of one would have the same index.
+func TestLinkedWorktree(t *testing.T) {
+	p, _ := applicable(t)
+	linked := *p
+	linked.Dir = filepath.Join(t.TempDir(), "linked")
+	gitIn(t, p.Dir, "worktree", "add", "-q", linked.Dir)
+	if err := os.CopyFS(linked.state(), os.DirFS(p.state())); err != nil {
+		t.Fatal(err)
+	}
+	patches := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;")).patches
+	_, err := linked.Apply(t.Context(), patches, ApplyOptions{DryRun: true})
+	if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "git repository is in another place") {
+		t.Errorf("%v", err)
+	}
+	q, remove, err := p.scratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remove()
+	if err := p.apart(t.Context(), q); err != nil {
+		t.Errorf("one of its own: %v", err)
 	}
 }
 

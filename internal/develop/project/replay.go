@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/patch"
@@ -80,12 +81,32 @@ func (s *series) pristine(path string) (*string, error) {
 	if was, written := s.was[path]; written {
 		return was, nil
 	}
-	text, err := os.ReadFile(s.p.path(path))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+	if there, err := s.regular(path); !there || err != nil {
+		return nil, err
 	}
+	text, err := os.ReadFile(s.p.path(path))
 	t := string(text)
 	return &t, err
+}
+
+// regular reports that there is a file. What a link leads to, there or on the way, is nothing of the copy's, and its text is none
+// of the tree's.
+func (s *series) regular(path string) (bool, error) {
+	for at, rest, more := "", path, true; more; {
+		var name string
+		name, rest, more = strings.Cut(rest, "/")
+		at = filepath.Join(at, name)
+		st, err := os.Lstat(s.p.path(at))
+		switch {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+			return false, nil
+		case err != nil:
+			return false, err
+		case !more && !st.Mode().IsRegular(), more && st.Mode()&os.ModeSymlink != 0:
+			return false, userError("%s: is no regular file, and %s is to be patched: put one there", at, path)
+		}
+	}
+	return true, nil
 }
 
 // write brings the copy of the tree to where the patches lead.

@@ -72,12 +72,20 @@ func copyClosure(from, to string, work []string) (int, error) {
 	return len(seen), nil
 }
 
+// writeBelow writes a file, and nowhere but below a directory: links there may lead out of it.
 func writeBelow(dir, rel string, text []byte) error {
-	path := filepath.Join(dir, rel)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, text, 0o644)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(filepath.Dir(rel), 0o755); err != nil {
+		return err
+	}
+	return root.WriteFile(rel, text, 0o644)
 }
 
 // clangdFile is what clangd, an editor's reader of C, goes by besides compile_commands.json.
