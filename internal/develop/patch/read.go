@@ -21,12 +21,9 @@ import (
 // series, which has a file `series`. Patches that change nothing, as the letter that introduces a series, are left out.
 // known reports a file of the kernel: patches whose names have nothing in front of them are told by it.
 func Read(ctx context.Context, path string, stdin io.Reader, known func(path string) bool) ([]*Patch, error) {
-	var text []byte
-	if path == "-" {
-		var err error
-		if text, err = io.ReadAll(stdin); err != nil {
-			return nil, err
-		}
+	text, err := textOf(ctx, path, stdin)
+	if err != nil {
+		return nil, err
 	}
 	out, err := read(ctx, path, text, 1)
 	if err == nil && !anyFile(out, known) {
@@ -43,23 +40,27 @@ func anyFile(patches []*Patch, known func(path string) bool) bool {
 	})
 }
 
-// read reads what a path names; text is that of standard input.
-func read(ctx context.Context, path string, text []byte, strip int) ([]*Patch, error) {
+// textOf reads what a path names, nil of a directory. A pipe can be read only once.
+func textOf(ctx context.Context, path string, stdin io.Reader) ([]byte, error) {
 	if path == "-" {
-		return one(ctx, path, text, strip)
+		return input(ctx, stdin)
 	}
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil, nil
 	}
-	if st.IsDir() {
+	return ReadText(ctx, path)
+}
+
+// read reads the patches of a text, or of a directory.
+func read(ctx context.Context, path string, text []byte, strip int) ([]*Patch, error) {
+	if text == nil {
 		return quilt(ctx, path)
 	}
-	return file(ctx, path, strip)
+	return one(ctx, path, text, strip)
 }
 
 func file(ctx context.Context, path string, strip int) ([]*Patch, error) {
-	text, err := os.ReadFile(path)
+	text, err := ReadText(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func file(ctx context.Context, path string, strip int) ([]*Patch, error) {
 
 // quilt reads the patches that a series names, in its order.
 func quilt(ctx context.Context, dir string) (out []*Patch, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, "series"))
+	text, err := ReadText(ctx, filepath.Join(dir, "series"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &FormatError{From: dir, Why: "is a directory without a `series` of quilt's: name the patches, in their order"}
 	}

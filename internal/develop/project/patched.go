@@ -6,18 +6,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
-
+	"plugsched/internal/develop/patch"
 	"plugsched/internal/durable"
-	"plugsched/internal/outcome"
 )
 
 // BuildPatched is Build with patches applied, one after the other, to a temporary copy of the
@@ -61,7 +57,7 @@ func (p *Project) patched(ctx context.Context, patches []string, work func(q *Pr
 	defer unlock()
 	texts := make([][]byte, len(patches))
 	for i, path := range patches {
-		if texts[i], err = readPatch(ctx, path); err != nil {
+		if texts[i], err = patch.ReadText(ctx, path); err != nil {
 			return err
 		}
 	}
@@ -76,36 +72,6 @@ func (p *Project) patched(ctx context.Context, patches []string, work func(q *Pr
 		}
 	}
 	return work(q)
-}
-
-// readPatch reads a file, or a pipe as of a shell's <(command). Nobody's pipe is empty, and one that
-// nothing comes from can be left.
-func readPatch(ctx context.Context, path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, outcome.With(outcome.Precondition, err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular() && st.Mode()&os.ModeNamedPipe == 0:
-		return nil, userError("%s: is no file: name a patch", path)
-	}
-	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Now()) })
-	defer stop()
-	const most = 64 << 20
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		return nil, err
-	case len(text) > most:
-		return nil, userError("%s: is larger than %d MiB: no patch of a scheduler is", path, most>>20)
-	}
-	return text, nil
 }
 
 // patchedPrefix begins the names of the copies, of which one can be left when a machine goes down.

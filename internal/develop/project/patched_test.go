@@ -3,16 +3,11 @@
 package project
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"plugsched/internal/outcome"
 )
@@ -80,34 +75,5 @@ func TestPatchedRefused(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(p.state(patchedPrefix + "*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
-	}
-}
-
-// TestReadPatch: pipes are read, what is no patch is said, and nothing waits for ever.
-func TestReadPatch(t *testing.T) {
-	dir := t.TempDir()
-	fifo, loop := filepath.Join(dir, "fifo"), filepath.Join(dir, "loop")
-	if err := errors.Join(unix.Mkfifo(fifo, 0o600), os.Symlink(loop, loop)); err != nil {
-		t.Fatal(err)
-	}
-	if text, err := readPatch(t.Context(), fifo); err != nil || len(text) > 0 {
-		t.Errorf("nobody's pipe: %q, %v", text, err)
-	}
-	for path, want := range map[string]string{dir: "is no file", loop: "symbolic links", "/dev/zero": "is no file",
-		dir + "/none": "no such file"} {
-		if _, err := readPatch(t.Context(), path); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	w.WriteString("a patch")
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if _, err := readPatch(ctx, fmt.Sprintf("/dev/fd/%d", r.Fd())); !errors.Is(err, context.Canceled) {
-		t.Errorf("a pipe that does not end: %v", err)
 	}
 }
