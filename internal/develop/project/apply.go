@@ -4,6 +4,7 @@ package project
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,10 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 	if err := p.committed(ctx, patches, lines != ""); err != nil {
 		return nil, err
 	}
+	base, err := p.gitOutput(ctx, "rev-parse", "HEAD")
+	if err != nil {
+		return nil, err
+	}
 	q, remove, err := p.scratch(ctx)
 	if err != nil {
 		return nil, err
@@ -84,12 +89,32 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 	if err != nil || o.DryRun {
 		return a, err
 	}
-	if len(p.Sidecars) > 0 {
-		if err := p.initClaimed(ctx, t); err != nil {
-			return a, err
-		}
+	if len(p.Sidecars) == 0 {
+		return a, p.commitAll(ctx, s, a)
 	}
-	return a, p.commitAll(ctx, s, a)
+	return a, p.commitSidecars(ctx, t, s, a, base)
+}
+
+// commitSidecars is commitAll behind what makes sidecars of functions. What can be known to be in the way of the commits is
+// looked for before that, since the sidecars stay.
+func (p *Project) commitSidecars(ctx context.Context, t *fetch.Target, s *series, a *Application, base string) error {
+	if err := p.committed(ctx, s.patches, s.options != ""); err != nil {
+		return err
+	}
+	head, err := p.gitOutput(ctx, "rev-parse", "HEAD")
+	if err != nil {
+		return err
+	}
+	if head != base {
+		return p.anotherCommit(head)
+	}
+	if err := p.initClaimed(ctx, t); err != nil {
+		return err
+	}
+	if err := p.commitAll(ctx, s, a); err != nil {
+		return fmt.Errorf("no patch was committed, but the sidecars stay in %s, and their files in the tree: %w", configFile, err)
+	}
+	return nil
 }
 
 // apart refuses a working directory of which a copy has the same index and branches, as a linked worktree has.

@@ -451,6 +451,47 @@ func TestLinkedWorktree(t *testing.T) {
 	}
 }
 
+// TestCommitKilled: what a killed one left is in nobody's way.
+func TestCommitKilled(t *testing.T) {
+	p, _ := applicable(t)
+	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;"))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "", p.state("apply-index.lock"))
+	write(t, "half an index", p.state("apply-index"))
+	a := s.report(nil)
+	if err := p.commitAll(t.Context(), s, a); err != nil || !a.Applied {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestSidecarsLast: nothing is made a sidecar when the commits that need it cannot be made.
+func TestSidecarsLast(t *testing.T) {
+	p, _ := applicable(t)
+	p.Sidecars = []string{"kernel/fork.c:copy"}
+	target, err := p.Target()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;"))
+	base, err := p.gitOutput(t.Context(), "rev-parse", "HEAD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(why string) {
+		t.Helper()
+		err := p.commitSidecars(t.Context(), target, s, s.report(nil), base)
+		if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), why) || exists(p.path(configFile)) {
+			t.Errorf("%v; there is a %s: %v", err, configFile, exists(p.path(configFile)))
+		}
+	}
+	write(t, coreText+"/* mine */\n", p.path(schedDir), "core.c")
+	refused("changes that are not committed")
+	gitIn(t, p.Dir, "commit", "-q", "-a", "-m", "mine")
+	refused("another commit")
+}
+
 // TestUncommitted: files with changes that nobody committed are not touched.
 func TestUncommitted(t *testing.T) {
 	p, _ := applicable(t)

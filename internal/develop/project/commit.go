@@ -26,6 +26,10 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 	was := head
 	w := &committer{p: p, index: p.state("apply-index")}
 	defer os.Remove(w.index)
+	// Who has the working directory's lock is alone here: these were left by one that was killed.
+	if err := removeAll(w.index, w.index+".lock"); err != nil {
+		return err
+	}
 	if err := w.identify(ctx); err != nil {
 		return err
 	}
@@ -76,9 +80,13 @@ func (p *Project) tried(ctx context.Context, s *series) (head string, err error)
 	}
 	head, now, _ := strings.Cut(both, "\n")
 	if now != copied {
-		return "", userError("%s: got another commit (%.12s) while the patches were tried: run it again", p.Dir, head)
+		return "", p.anotherCommit(head)
 	}
 	return head, nil
+}
+
+func (p *Project) anotherCommit(head string) error {
+	return userError("%s: got another commit (%.12s) while the patches were tried: run it again", p.Dir, head)
 }
 
 // message is what a commit of a patch says: what the patch did, and which parts of it are missing.
@@ -137,15 +145,7 @@ func (w *committer) git(ctx context.Context, stdin []byte, env []string, args ..
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", w.p.Dir}, args...)...)
 	cmd.Env = append(append(append(os.Environ(), "LC_ALL=C", "GIT_INDEX_FILE="+w.index), w.env...), env...)
 	cmd.Stdin = bytes.NewReader(stdin)
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(complaint.String()))
-	}
-	return strings.TrimSpace(out.String()), nil
+	return runGit(ctx, cmd, args[0])
 }
 
 // commit makes one, and returns its id.

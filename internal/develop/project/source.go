@@ -258,6 +258,11 @@ func exitCode(err error) int {
 func (p *Project) gitOutput(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", p.Dir}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	return runGit(ctx, cmd, args[0])
+}
+
+// runGit runs a command of git's, and returns what it prints.
+func runGit(ctx context.Context, cmd *exec.Cmd, name string) (string, error) {
 	// SIGTERM lets git remove its lock files.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -267,7 +272,7 @@ func (p *Project) gitOutput(ctx context.Context, args ...string) (string, error)
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(complaint.String()+out.String()))
+		return "", fmt.Errorf("git %s: %w: %s", name, err, strings.TrimSpace(complaint.String()+out.String()))
 	}
 	return strings.TrimSpace(out.String()), nil
 }
