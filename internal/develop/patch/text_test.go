@@ -51,7 +51,8 @@ func TestReadText(t *testing.T) {
 			t.Errorf("apply %s: %v", path, err)
 		}
 	}
-	if _, err := Read(t.Context(), "-", endless{}, never); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "larger") {
+	_, err = Read(t.Context(), "-", endless{}, never)
+	if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "larger") {
 		t.Errorf("what does not end: %v", err)
 	}
 }

@@ -422,7 +422,8 @@ func TestOutside(t *testing.T) {
 			t.Errorf("%s is written", name)
 		}
 	}
-	if text, err := os.ReadFile(filepath.Join(outside, "core.c")); err != nil || string(text) != coreText || exists(filepath.Join(outside, "new.c")) {
+	text, err := os.ReadFile(filepath.Join(outside, "core.c"))
+	if err != nil || string(text) != coreText || exists(filepath.Join(outside, "new.c")) {
 		t.Errorf("outside: %q, %v", text, err)
 	}
 }
