@@ -125,7 +125,8 @@ func TestTable(t *testing.T) {
 	table(&b, []*note{
 		{Target: "lint", Seconds: 20, Code: 1},
 		{Target: "guest", Seconds: 100, Guests: 9, Tests: []test{
-			{"m/guest", "TestQuick", "pass", 1, 0, ""}, {"m/guest", "TestSlow/part", "fail", 80, 30, ""}, {"m/guest", "TestSlow", "fail", 90, 40, ""}}},
+			{"m/guest", "TestQuick", "pass", 1, 0, ""},
+			{"m/guest", "TestSlow/part", "fail", 80, 30, ""}, {"m/guest", "TestSlow", "fail", 90, 40, ""}}},
 	})
 	text := b.String()
 	at := -1

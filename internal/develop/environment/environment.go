@@ -84,6 +84,9 @@ func (e *Environment) hidden() []string {
 	return out
 }
 
+// Key changes with whatever makes programs other ones.
+func (e *Environment) Key() string { return strings.Join([]string{e.CC, e.Root, e.Programs}, " ") }
+
 // Showing is the environment with more paths that programs see. Where one starts is none of them:
 // the tree's programs would be the machine's to who stands in /usr.
 func (e *Environment) Showing(paths ...string) *Environment {

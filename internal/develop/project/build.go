@@ -224,7 +224,7 @@ func (p *Project) sourceKey(in *inputs) (string, error) {
 		}
 		files = append(files, below...)
 	}
-	return hashOf(append([]string{self, in.tree.KernelBuild, in.tree.Env.CC, in.tree.Env.Root, in.tree.Env.Programs}, in.boundary().Sidecars...), files...)
+	return hashOf(append([]string{self, in.tree.KernelBuild, in.tree.Env.Key()}, in.boundary().Sidecars...), files...)
 }
 
 // sourceDirs are the directories of the tree that can hold source.

@@ -94,7 +94,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err != nil {
 		return err
 	}
-	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.CC, p.Environment.Root, p.Environment.Programs, self}, " ")
+	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.Key(), self}, " ")
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err
