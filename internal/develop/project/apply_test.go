@@ -682,7 +682,7 @@ func TestUncompiled(t *testing.T) {
 		t.Errorf("%+v, %v", j, err)
 	}
 	other := errors.New("no make")
-	if j, err := uncompiled(other); j != nil || err != other {
+	if j, err := uncompiled(other); j != nil || !errors.Is(err, other) {
 		t.Errorf("%+v, %v", j, err)
 	}
 }
