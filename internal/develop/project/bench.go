@@ -10,15 +10,11 @@ func (p *Project) BenchModule() string { return p.state("bench.ko") }
 // BuildBench makes the module from the developer's tree with what only benchmarks need: other
 // ways to inspect and rebuild, and the floor below an update. What Build has made stays.
 func (p *Project) BuildBench(ctx context.Context) error {
-	unlock, err := p.lock()
+	in, unlock, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	in, err := p.inputs(ctx)
-	if err != nil {
-		return err
-	}
 	_, err = p.make(ctx, in, nil, product{module: p.BenchModule(), description: p.state("bench.yaml"), bench: true})
 	return err
 }

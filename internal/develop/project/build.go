@@ -53,15 +53,11 @@ type Built struct {
 
 // Build makes the module from the developer's tree, and packages of it.
 func (p *Project) Build(ctx context.Context) (*Built, error) {
-	unlock, err := p.lock()
+	in, unlock, err := p.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	in, err := p.inputs(ctx)
-	if err != nil {
-		return nil, err
-	}
 	in.kernel.Debug = true
 	var signer *module.Signer // nil: the module is not signed
 	if p.SignKey != "" {
@@ -78,6 +74,18 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 		return nil, err
 	}
 	return &Built{d, packages}, nil
+}
+
+// begin locks the project and reads what a build works from.
+func (p *Project) begin(ctx context.Context) (in *inputs, unlock func(), err error) {
+	if unlock, err = p.lock(); err != nil {
+		return nil, nil, err
+	}
+	if in, err = p.inputs(ctx); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return in, unlock, nil
 }
 
 // product is where a module goes, and whether it is one for benchmarks.

@@ -26,15 +26,11 @@ type Checked struct {
 // Check is Build without anything made: it compiles what an edit reaches, applies the boundary and
 // looks for what is refused, but links no module. What Build fails of otherwise is an error.
 func (p *Project) Check(ctx context.Context) (*Checked, error) {
-	unlock, err := p.lock()
+	in, unlock, err := p.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	in, err := p.inputs(ctx)
-	if err != nil {
-		return nil, err
-	}
 	v := &Checked{Directory: p.Dir, Release: in.boundary().Release, Diagnostics: []Diagnostic{}}
 	b, err := p.refusals(ctx, in)
 	var wrong *module.CompileError
