@@ -32,6 +32,7 @@ type note struct {
 	Command []string  `json:"command"`
 	Began   time.Time `json:"began"`
 	Seconds float64   `json:"seconds"`
+	CPU     float64   `json:"cpu_seconds"` // of all CPUs, with what it waited for: compilers, guests
 	Code    int       `json:"code"`
 	Guests  int       `json:"guests,omitempty"` // that were booted, if the tests say so
 	Tests   []test    `json:"tests,omitempty"`
@@ -111,6 +112,9 @@ func (n *note) run() (code int, err error) {
 		}
 	}()
 	err = wait()
+	if ended := cmd.ProcessState; ended != nil {
+		n.CPU = (ended.UserTime() + ended.SystemTime()).Seconds()
+	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		if isTest {
 			fmt.Println("FAIL") // go test's last line, which it leaves out of its JSON

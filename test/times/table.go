@@ -49,10 +49,10 @@ func times(w io.Writer, notes []*note) {
 		test
 	}
 	var tests []row
-	total := 0.0
+	total, used := 0.0, 0.0
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\n==> where the time goes")
-	fmt.Fprintln(t, "seconds\ttests\tguests\tguests' CPU s\t  target\t")
+	fmt.Fprintln(t, "seconds\tCPU s\ttests\tguests\tguests' CPU s\t  target\t")
 	for _, n := range notes {
 		count, cpu := 0, 0.0
 		for _, one := range n.Tests {
@@ -66,10 +66,10 @@ func times(w io.Writer, notes []*note) {
 		if n.Code != 0 {
 			failed = fmt.Sprintf(" (exit code %d)", n.Code)
 		}
-		total += n.Seconds
-		fmt.Fprintf(t, "%.1f\t%s\t%s\t%s\t  %s%s\t\n", n.Seconds, some(count), some(n.Guests), some(int(cpu)), n.Target, failed)
+		total, used = total+n.Seconds, used+n.CPU
+		fmt.Fprintf(t, "%.1f\t%.0f\t%s\t%s\t%s\t  %s%s\t\n", n.Seconds, n.CPU, some(count), some(n.Guests), some(int(cpu)), n.Target, failed)
 	}
-	fmt.Fprintf(t, "%.1f\t\t\t\t  all, since %s\t\n", total, notes[0].Began.Format(time.DateTime))
+	fmt.Fprintf(t, "%.1f\t%.0f\t\t\t\t  all, since %s\t\n", total, used, notes[0].Began.Format(time.DateTime))
 	t.Flush()
 	if len(tests) == 0 {
 		return

@@ -87,7 +87,7 @@ func TestPassThrough(t *testing.T) {
 			t.Errorf("%q: says\n%s\nexpected\n%s", argv, got, want)
 		}
 		notes, err := read(filepath.Join(dir, "build/times"))
-		if err != nil || len(notes) != 1 || notes[0].Code != want || notes[0].Seconds <= 0 {
+		if err != nil || len(notes) != 1 || notes[0].Code != want || notes[0].Seconds <= 0 || notes[0].CPU <= 0 {
 			t.Fatalf("%q: noted %+v, %v", argv, notes, err)
 		}
 		results, cpu := map[string]string{}, map[string]float64{}
@@ -124,13 +124,13 @@ func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	table(&b, []*note{
 		{Target: "lint", Seconds: 20, Code: 1},
-		{Target: "guest", Seconds: 100, Guests: 9, Tests: []test{
+		{Target: "guest", Seconds: 100, CPU: 177, Guests: 9, Tests: []test{
 			{"m/guest", "TestQuick", "pass", 1, 0, ""},
 			{"m/guest", "TestSlow/part", "fail", 80, 30, ""}, {"m/guest", "TestSlow", "fail", 90, 40, ""}}},
 	})
 	text := b.String()
 	at := -1
-	for _, want := range []string{"20.0", "lint (exit code 1)", "100.0  ", " 40  ", "guest", "120.0",
+	for _, want := range []string{"20.0", "lint (exit code 1)", "100.0  ", "177  ", " 40  ", "guest", "120.0",
 		"90.0       40.0  TestSlow guest (guest)  fail", "1.0        0.0  TestQuick"} {
 		i := strings.Index(text[at+1:], want)
 		if i < 0 {
