@@ -187,8 +187,7 @@ func (s *session) speak(ctx context.Context) (string, error) {
 }
 
 func (s *session) progress(ctx context.Context) (string, error) {
-	text, err := s.Sh(ctx, "schedload check --seconds 5")
-	return lastLine(text), err
+	return s.Progress(ctx)
 }
 
 func (s *session) quota(ctx context.Context) (string, error) {

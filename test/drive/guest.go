@@ -55,6 +55,18 @@ func (g *Guest) Sh(ctx context.Context, command string) (string, error) {
 	return strings.TrimSpace(string(r.Stdout)), nil
 }
 
+// Progress fails unless every worker of the load progresses within a minute of the guest's own
+// time: of a busy host's, a few seconds may be too little for hundreds of workers. It returns the
+// load's last line.
+func (g *Guest) Progress(ctx context.Context) (string, error) {
+	for own := g.Stopwatch(); ; {
+		text, err := g.Sh(ctx, "schedload check --within 60")
+		if err == nil || ctx.Err() != nil || g.Err() != nil || own() > time.Minute {
+			return text[strings.LastIndexByte(text, '\n')+1:], err
+		}
+	}
+}
+
 // Change runs a command that changes schedulers. What it returns has the figures of
 // the update.
 func (g *Guest) Change(ctx context.Context, command string) (*live.Status, error) {

@@ -230,7 +230,7 @@ func (r *run) measure(ctx context.Context, release string, list []*example) erro
 			}
 		}
 	}
-	if _, err := g.Sh(ctx, "schedload check --seconds 15"); err != nil {
+	if _, err := g.Progress(ctx); err != nil {
 		return err
 	}
 	return g.Healthy(ctx)

@@ -125,7 +125,7 @@ func (s *soak) trial(ctx context.Context, g *drive.Guest) error {
 }
 
 func (s *soak) check(ctx context.Context, g *drive.Guest, i int) error {
-	if _, err := g.Sh(ctx, "schedload check --seconds 15"); err != nil {
+	if _, err := g.Progress(ctx); err != nil {
 		return err
 	}
 	if err := g.Healthy(ctx); err != nil {
