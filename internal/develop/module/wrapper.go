@@ -172,8 +172,10 @@ func (w *wrapper) compile(source, stem, output string) error {
 		}
 	}
 	asm := filepath.Join(w.dir, stem+".s")
-	if err := w.exec(append(args, "-S", "-o", asm, real)); err != nil {
-		return err
+	if toAssembly := append(args, "-S", "-o", asm, real); !cached(w.cc, toAssembly) {
+		if err := w.exec(toAssembly); err != nil {
+			return err
+		}
 	}
 	if err := w.exec([]string{"-c", "-o", output, asm}); err != nil {
 		return err
