@@ -56,6 +56,38 @@ func TestLicences(t *testing.T) {
 	}
 }
 
+// TestTags: all build tags are in the Makefile's TAGS, and none is negated, so that linters which
+// are run once, with all of them, see every file.
+func TestTags(t *testing.T) {
+	text, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`(?m)^TAGS = (.*)$`).FindSubmatch(text)
+	if list == nil {
+		t.Fatal("the Makefile has no TAGS")
+	}
+	known := strings.Split(string(list[1]), ",")
+	for _, path := range tracked(t) {
+		if filepath.Ext(path) != ".go" {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // removed, not yet committed
+		}
+		line := regexp.MustCompile(`(?m)^//go:build (.*)$`).FindSubmatch(text)
+		if line == nil {
+			continue
+		}
+		for _, tag := range strings.Split(string(line[1]), " && ") {
+			if !slices.Contains(known, tag) {
+				t.Errorf("%s: the linters do not look at it: %s", path, line[0])
+			}
+		}
+	}
+}
+
 // TestPackageDocs: every package says in a sentence what it is.
 func TestPackageDocs(t *testing.T) {
 	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
