@@ -171,6 +171,14 @@ int g(int x)
 	asm volatile(".pushsection notes,\"a\"; .long 5; .popsection" ::: "memory");
 	return x + 2;
 }`,
+	"sections behind labels": `
+int f(int x)
+{
+	asm volatile("1: nop\n\t.pushsection __bug_table,\"aw\"\n\t912: .pushsection notes,\"a\", @progbits; .long 912b - ., 1; .popsection\n"
+		"\t2:\n\t.long 1b - .\n\t.word 12\n\t.word 0\n\t.popsection\n\tmark%=: .pushsection notes\n\t.long mark%=\n\t.popsection" ::: "memory");
+	return x + 1;
+}
+int g(int x) { return x + 2; }`,
 	"common and weak": `
 int common __attribute__((common));
 static int zero[10];
