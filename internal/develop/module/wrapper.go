@@ -107,8 +107,15 @@ func (w *wrapper) passThrough() error {
 		return err
 	}
 	// Its debug information has no names of directories either.
-	args := []string{w.cc, "-ffile-prefix-map=" + w.work + "/="} // of several, the last one that fits counts
+	args := append([]string{w.cc}, w.prefixes()...)
 	return syscall.Exec(path, append(args, w.headers(w.args)...), os.Environ())
+}
+
+// prefixes leaves directories out of file names, as the kernel's own build does: WARN()
+// has the name of a header in the code, and a header may be the developer's copy. Of
+// several, the last one that fits counts.
+func (w *wrapper) prefixes() []string {
+	return []string{"-ffile-prefix-map=" + w.common + "/=", "-ffile-prefix-map=" + w.work + "/="}
 }
 
 // headers puts the developer's copies of the kernel's headers before the
@@ -160,7 +167,7 @@ func (w *wrapper) compile(source, stem, output string) error {
 		args = append(args, "-D__DISABLE_EXPORTS")
 	}
 	own := filepath.Join(w.dir, includeDir)
-	args = append(args, "-ffile-prefix-map="+w.work+"/=", "-I"+own)
+	args = append(append(args, w.prefixes()...), "-I"+own)
 	if w.module {
 		args = append(args, "-include", filepath.Join(own, moduleHeader))
 	}
