@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What comes by itself: timers of both kinds, works, interrupt works. */
 #include <linux/hrtimer.h>
+#if __has_include(<linux/hrtimer_bases.h>)
+#include <linux/hrtimer_bases.h>
+#endif
 #include <linux/irq_work.h>
 #include <linux/lockdep.h>
 #include <linux/timer.h>
