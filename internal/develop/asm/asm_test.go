@@ -417,8 +417,9 @@ func TestWriteEdits(t *testing.T) {
 		int f(int);
 		static int own(int x) { return f(x) + 1; }
 		int (*table[])(int) __attribute__((section("tab"))) = { own, f };
-		int g(int x) { return own(x) + own(x + 1); }
-		asm(".pushsection stray,\"a\"\n.quad f\n.popsection");`, "-fno-inline", "-fno-ipa-icf"))
+		extern int listed;
+		int g(int x) { return own(x) + own(x + listed); }
+		asm(".pushsection stray,\"a\"\n.quad f\n.local listed ;\nlisted:;\n.type listed, STT_OBJECT;\n.size listed, 4;\n.long 1\n.popsection");`, "-fno-inline", "-fno-ipa-icf"))
 	asked := map[string]bool{}
 	out := string(u.Write(Edit{
 		DropSection: func(s string) bool { return s == "stray" },
@@ -441,7 +442,7 @@ func TestWriteEdits(t *testing.T) {
 	}))
 	f := assemble(t, []byte(out))
 	defined, undefined := names(t, f)
-	if !defined["newtable"] || defined["table"] || !undefined["kernel_f"] || f.Section(".data.rel.ro") == nil ||
+	if !defined["newtable"] || defined["table"] || !undefined["kernel_f"] || !undefined["listed"] || f.Section(".data.rel.ro") == nil ||
 		f.Section("tab") != nil && f.Section("tab").Size != 0 || f.Section("stray") != nil {
 		t.Errorf("defined %v, undefined %v in\n%s", defined, undefined, out)
 	}
