@@ -3,6 +3,7 @@
 package module
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,6 +119,19 @@ func (w *wrapper) prefixes() []string {
 	return []string{"-ffile-prefix-map=" + w.common + "/=", "-ffile-prefix-map=" + w.work + "/="}
 }
 
+// shorten does the same for the names that gcc gives to UBSAN, which it does not map.
+func (w *wrapper) shorten(asm string) error {
+	text, err := os.ReadFile(asm)
+	if err != nil {
+		return err
+	}
+	const name = "\t.string\t\""
+	for _, dir := range []string{w.work, w.common} {
+		text = bytes.ReplaceAll(text, []byte(name+dir+"/"), []byte(name))
+	}
+	return os.WriteFile(asm, text, 0o644)
+}
+
 // headers puts the developer's copies of the kernel's headers before the
 // originals.
 func (w *wrapper) headers(args []string) []string {
@@ -180,6 +194,9 @@ func (w *wrapper) compile(source, stem, output string) error {
 	}
 	asm := filepath.Join(w.dir, stem+".s")
 	if err := w.exec(append(args, "-S", "-o", asm, real)); err != nil {
+		return err
+	}
+	if err := w.shorten(asm); err != nil {
 		return err
 	}
 	if err := w.exec([]string{"-c", "-o", output, asm}); err != nil {
