@@ -38,6 +38,7 @@ var symbolProbes = []struct{ macro, symbol, why string }{
 	{"PLUGSCHED_HAVE_KTHREAD_FUNC", "kthread_func", "what a kernel thread runs, or will run"},
 	{"PLUGSCHED_HAVE_KERNFS_MUTEX", "kernfs_mutex", "guards all trees of files like sysfs"},
 	{"PLUGSCHED_HAVE_KERNFS_RWSEM", "kernfs_rwsem", "the same later; now each has its own"},
+	{"PLUGSCHED_HAVE_SYSTEM_PERCPU_WQ", "system_percpu_wq", "and system_dfl_wq: queues of their own beside system_wq and system_unbound_wq"},
 	{"PLUGSCHED_HAVE_RQ_UNLOCK", "raw_spin_rq_unlock", "where it is none, the scheduler's header has the code"},
 	{"PLUGSCHED_HAVE_SCX", "scx_root", "the BPF scheduler that runs (sched_ext)"},
 }
