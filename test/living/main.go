@@ -50,7 +50,8 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: living fentry|fexit [-n SECONDS] FUNCTION... | living perf [-n SECONDS] | living scx|scx-partial [-n SECONDS] NAME | living map FILE")
+	fmt.Fprintln(os.Stderr, "usage: living fentry|fexit [-n SECONDS] FUNCTION... | living perf [-n SECONDS] | "+
+		"living scx|scx-partial [-n SECONDS] NAME | living map FILE")
 	os.Exit(2)
 }
 

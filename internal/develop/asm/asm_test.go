@@ -419,7 +419,8 @@ func TestWriteEdits(t *testing.T) {
 		int (*table[])(int) __attribute__((section("tab"))) = { own, f };
 		extern int listed;
 		int g(int x) { return own(x) + own(x + listed); }
-		asm(".pushsection stray,\"a\"\n.quad f\n.local listed ;\nlisted:;\n.type listed, STT_OBJECT;\n.size listed, 4;\n.long 1\n.popsection");`, "-fno-inline", "-fno-ipa-icf"))
+		asm(".pushsection stray,\"a\"\n.quad f\n.popsection");
+		asm(".pushsection stray,\"a\"\n.local listed ;\nlisted:;\n.type listed, STT_OBJECT;\n.size listed, 4;\n.long 1\n.popsection");`, "-fno-inline", "-fno-ipa-icf"))
 	asked := map[string]bool{}
 	out := string(u.Write(Edit{
 		DropSection: func(s string) bool { return s == "stray" },

@@ -54,7 +54,7 @@ var sectionRules = []sectionRule{
 	{".con_initcall*", dropped, "", "ran at boot"},
 	{"__tracepoints_ptrs*", dropped, "", "the kernel registered its tracepoints"},
 	{"__tracepoints_strings*", dropped, "", "names of the kernel's tracepoints"},
-	{"__tracepoint_check", moved, ".discard.tracepoint_check", "who calls which tracepoint, counted when the kernel was linked; the linker leaves it out"},
+	{"__tracepoint_check", moved, ".discard.tracepoint_check", "which tracepoints are called, asked when the kernel is linked"},
 	{"__tracepoints*", dropped, "", "the kernel's tracepoints; events keep going through them"},
 	{"_ftrace_events*", dropped, "", "the kernel registered its trace events"},
 	{"_ftrace_eval_map*", dropped, "", "the kernel registered its trace events"},

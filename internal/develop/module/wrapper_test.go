@@ -135,8 +135,8 @@ func TestCompile(t *testing.T) {
 	cc, calls := recorder(t)
 	deps := filepath.Join(dir, ".core.o.d")
 	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: common, cc: cc, dir: dir, module: true,
-		args: []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-c", "-o",
-			filepath.Join(dir, "core.o"), source}}
+		args: []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"",
+			"-c", "-o", filepath.Join(dir, "core.o"), source}}
 	if err := w.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -160,8 +160,8 @@ func TestCompile(t *testing.T) {
 	if len(list) != 2 {
 		t.Fatalf("compiler calls %q", list)
 	}
-	want := []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-I" + work + "/include", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"",
-		"-D__DISABLE_EXPORTS",
+	want := []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-I" + work + "/include", "-I" + common + "/include",
+		"-DKBUILD_MODNAME=\"core\"", "-D__DISABLE_EXPORTS",
 		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include",
 		filepath.Join(dir, includeDir, moduleHeader), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
 	if diff := cmp.Diff(want, list[0]); diff != "" {

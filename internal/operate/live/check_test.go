@@ -122,7 +122,8 @@ func TestFindings(t *testing.T) {
 			put(t, h, "/sys/kernel/sched_ext/state", "enabled\n")
 			put(t, h, "/sys/kernel/sched_ext/root/ops", "tiny\n")
 		}, InstallOptions{}, check, "sched_ext", "sched_ext: tiny"},
-		"BPF scheduler, beginning": {set("/sys/kernel/sched_ext/state", "enabling\n"), InstallOptions{}, check, "sched_ext", "one that is enabling"},
+		"BPF scheduler, beginning": {set("/sys/kernel/sched_ext/state", "enabling\n"), InstallOptions{}, check, "sched_ext",
+			"one that is enabling"},
 		"livepatch": {set("/sys/kernel/livepatch/fix/vmlinux/g,1/state", ""), InstallOptions{}, check, "livepatch",
 			"has replaced g already: disable it first"},
 		"modules disabled": {set("/proc/sys/kernel/modules_disabled", "1\n"), InstallOptions{}, check, "module loading", "modules_disabled=1"},
