@@ -36,6 +36,10 @@ static void check_queued(struct plugsched_update *u, struct rq *rq, unsigned lon
 	for (node = rb_first_cached(&rq->dl.root); node; node = rb_next(node))
 		if (!plugsched_is_server(rb_entry(node, struct sched_dl_entity, rb_node)))
 			check_exiting(u, container_of(node, struct task_struct, dl.rb_node), stack);
+#ifdef PLUGSCHED_HAVE_SCX
+	list_for_each_entry(p, &rq->scx.runnable_list, scx.runnable_node)
+		check_exiting(u, p, stack);
+#endif
 }
 
 static void check_share(struct plugsched_update *u, unsigned int id, unsigned long *stack)

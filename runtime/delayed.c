@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Delayed dequeue: a task that goes to sleep, or a group that has none left, stays on its
+ * Delayed dequeue: a task that goes to sleep, or a group that has none left (but not where
+ * the tasks of all groups are in one tree), stays on its
  * queue while it has had more than its share, and is taken off when it would be picked
  * (pick_next_entity()). What is delayed is not to run, so that it need not be put back
  * after an update: it is taken off for good, as if it had been picked.
@@ -13,13 +14,14 @@
 
 #define FINISH_FLAGS	(DEQUEUE_SLEEP | DEQUEUE_DELAYED)
 
+/* Behind this a task is not queued any more. */
+#ifdef PLUGSCHED_HAVE_DEQUEUE_ENTITIES
 /* What this module's scheduler does. */
 void plugsched_finish_own(struct rq *rq, struct sched_entity *se)
 {
 	dequeue_entities(rq, se, FINISH_FLAGS);
 }
 
-/* Behind this a task is not queued any more. */
 static void finish(const struct plugsched_module *from, struct rq *rq, struct sched_entity *se)
 {
 	if (from)
@@ -27,6 +29,21 @@ static void finish(const struct plugsched_module *from, struct rq *rq, struct sc
 	else
 		__orig_dequeue_entities(rq, se, FINISH_FLAGS);
 }
+#else
+/* Only tasks are delayed, and the class's own method is what ends it. */
+void plugsched_finish_own(struct rq *rq, struct sched_entity *se)
+{
+	struct task_struct *p = task_of(se);
+
+	p->sched_class->dequeue_task(rq, p, FINISH_FLAGS);
+}
+
+/* The class table is still the one of the scheduler that is left. */
+static void finish(const struct plugsched_module *from, struct rq *rq, struct sched_entity *se)
+{
+	plugsched_finish_own(rq, se);
+}
+#endif
 
 static struct sched_entity *above(const struct sched_entity *se)
 {
@@ -60,7 +77,7 @@ static void finish_tasks(const struct plugsched_module *from, struct rq *rq)
 	}
 }
 
-#ifdef CONFIG_FAIR_GROUP_SCHED
+#if defined(CONFIG_FAIR_GROUP_SCHED) && defined(PLUGSCHED_HAVE_DEQUEUE_ENTITIES)
 
 static struct sched_entity *first_of(const struct cfs_rq *cfs_rq)
 {
@@ -124,7 +141,7 @@ static void finish_groups(const struct plugsched_module *from, struct rq *rq)
 {
 }
 
-#endif /* CONFIG_FAIR_GROUP_SCHED */
+#endif
 
 /* Take what is delayed off a run queue. */
 void plugsched_finish_delayed(const struct plugsched_module *from, struct rq *rq)

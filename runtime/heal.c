@@ -139,7 +139,7 @@ static void heal_group(struct task_group *tg)
 		return;
 	heal_timers(&tg->cfs_bandwidth);
 	for_each_online_cpu(cpu)
-		heal_quota(tg->cfs_rq[cpu]);
+		heal_quota(plugsched_group_queue(tg, cpu));
 }
 
 /* Context: process. */

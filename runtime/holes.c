@@ -235,10 +235,13 @@ static void clear_groups(void)
 		if (!any(PLUGSCHED_HOLE_CFS_RQ) && !any(PLUGSCHED_HOLE_ENTITY))
 			continue;
 		for_each_possible_cpu(cpu) {
-			if (tg->cfs_rq[cpu])
-				clear(tg->cfs_rq[cpu], PLUGSCHED_HOLE_CFS_RQ);
-			if (tg->se[cpu])
-				clear(tg->se[cpu], PLUGSCHED_HOLE_ENTITY);
+			struct cfs_rq *queue = plugsched_group_queue(tg, cpu);
+			struct sched_entity *se = plugsched_group_entity(tg, cpu);
+
+			if (queue)
+				clear(queue, PLUGSCHED_HOLE_CFS_RQ);
+			if (se)
+				clear(se, PLUGSCHED_HOLE_ENTITY);
 		}
 	}
 	rcu_read_unlock();

@@ -27,7 +27,11 @@ struct rq *__orig__task_rq_lock(struct task_struct *p, struct rq_flags *rf);
 #else
 struct rq *__orig_task_rq_lock(struct task_struct *p, struct rq_flags *rf);
 #endif
+#ifdef PLUGSCHED_HAVE_RQ_UNLOCK
 void __orig_raw_spin_rq_unlock(struct rq *rq);
+#else
+#define __orig_raw_spin_rq_unlock raw_spin_rq_unlock
+#endif
 void __orig_raw_spin_rq_lock_nested(struct rq *rq, int subclass);
 void __orig_update_rq_clock(struct rq *rq);
 #ifdef PLUGSCHED_HAVE_FAIR_SERVER
@@ -49,11 +53,61 @@ extern unsigned int __orig_sysctl_sched_features;
 extern struct static_key __orig_sched_feat_keys[];
 #endif
 
-#ifdef PLUGSCHED_HAVE_SCHED_DELAYED
+#ifdef CONFIG_FAIR_GROUP_SCHED
+/* What a group has for a CPU; the root group has the run queue's, and no entity. */
+static inline struct cfs_rq *plugsched_group_queue(struct task_group *tg, int cpu)
+{
+#ifdef PLUGSCHED_HAVE_GROUP_ENTITIES
+	return tg->cfs_rq[cpu];
+#else
+	return tg_cfs_rq(tg, cpu);
+#endif
+}
+
+static inline struct sched_entity *plugsched_group_entity(struct task_group *tg, int cpu)
+{
+#ifdef PLUGSCHED_HAVE_GROUP_ENTITIES
+	return tg->se[cpu];
+#else
+	return tg_se(tg, cpu);
+#endif
+}
+#endif
+
+#ifdef PLUGSCHED_HAVE_DEQUEUE_ENTITIES
 /* kernel/sched/fair.c: static; the build makes the module's known to the linker. */
 int dequeue_entities(struct rq *rq, struct sched_entity *se, int flags);
 int __orig_dequeue_entities(struct rq *rq, struct sched_entity *se, int flags);
 #endif
+
+#ifdef PLUGSCHED_HAVE_SCX
+/* kernel/sched/ext/internal.h */
+extern struct scx_sched *scx_root;
+#endif
+
+/*
+ * Whether a BPF scheduler (sched_ext) runs. Before this says so, and when it does not say
+ * so any more, one that begins or ends has no tasks and nothing in the run queues; whoever
+ * makes it begin is inside of a function that an update replaces. Context: any.
+ */
+static inline bool plugsched_bpf_scheduler(void)
+{
+#ifdef PLUGSCHED_HAVE_SCX
+	return READ_ONCE(scx_root);
+#else
+	return false;
+#endif
+}
+
+/* Context: any. */
+static inline bool plugsched_bpf_task(const struct task_struct *p)
+{
+#ifdef PLUGSCHED_HAVE_SCX
+	return READ_ONCE(p->sched_class) == &ext_sched_class;
+#else
+	return false;
+#endif
+}
 
 /* A sleeper that is only kept on its queue until it has paid what it owes others. */
 static inline bool plugsched_delayed(const struct task_struct *p)
@@ -82,6 +136,10 @@ static inline unsigned long plugsched_nr_deadline(const struct rq *rq)
 
 #ifdef PLUGSCHED_HAVE_FAIR_SERVER
 	if (nr && !RB_EMPTY_NODE(&rq->fair_server.rb_node))
+		nr--;
+#endif
+#ifdef PLUGSCHED_HAVE_EXT_SERVER
+	if (nr && !RB_EMPTY_NODE(&rq->ext_server.rb_node))
 		nr--;
 #endif
 	return nr;

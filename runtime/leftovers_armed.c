@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What comes by itself: timers of both kinds, works, interrupt works. */
 #include <linux/hrtimer.h>
+#if __has_include(<linux/hrtimer_bases.h>)
+#include <linux/hrtimer_bases.h>
+#endif
 #include <linux/irq_work.h>
 #include <linux/lockdep.h>
 #include <linux/timer.h>
@@ -36,6 +39,11 @@ void plugsched_look_at_queues(void)
 	pass_queue(system_highpri_wq);
 	pass_queue(system_long_wq);
 	pass_queue(system_unbound_wq);
+	/* Where there are these, the kernel says once that the old ones should not be used. */
+#ifdef PLUGSCHED_HAVE_SYSTEM_PERCPU_WQ
+	pass_queue(system_percpu_wq);
+	pass_queue(system_dfl_wq);
+#endif
 }
 
 /* A timer of the timer wheel, perhaps the one of a delayed work. */

@@ -20,6 +20,10 @@
 
 /* Of the kernel's own source, where it is at hand: they are no part of its headers. */
 #if defined(CONFIG_PROC_FS) && __has_include("fs/proc/internal.h")
+/* A flag that no module's file has is 0 for modules, and the kernel's source insists on it. */
+#undef MODULE
+#include <linux/proc_fs.h>
+#define MODULE 1
 #include "fs/proc/internal.h"
 #define HAVE_PROC 1
 #endif
@@ -127,6 +131,15 @@ static void look_at_debugfs(void)
 #endif
 
 #ifdef HAVE_PROC
+static const void *proc_dops(const struct proc_dir_entry *e)
+{
+#ifdef PLUGSCHED_HAVE_PROC_DOPS
+	return e->proc_dops;
+#else
+	return NULL;
+#endif
+}
+
 static void look_at_proc_dir(const struct proc_dir_entry *dir, unsigned int depth)
 {
 	const struct proc_dir_entry *e;
@@ -136,7 +149,7 @@ static void look_at_proc_dir(const struct proc_dir_entry *dir, unsigned int dept
 	for (rb = rb_first(&dir->subdir); rb; rb = rb_next(rb)) {
 		e = rb_entry(rb, struct proc_dir_entry, subdir_node);
 		if (plugsched_ours(e->proc_iops) || plugsched_ours(e->proc_ops) ||
-		    plugsched_ours(e->proc_dops) || plugsched_ours(e->seq_ops) ||
+		    plugsched_ours(proc_dops(e)) || plugsched_ours(e->seq_ops) ||
 		    plugsched_ours(e->write) || plugsched_ours(e->data))
 			plugsched_found("file %s in /proc exists", e->name);
 		if (depth)

@@ -17,6 +17,7 @@
 
 #include "arch.h"
 
+struct cpu_stop_work;
 struct irq_work;
 struct kobject;
 struct rq;
@@ -255,6 +256,7 @@ int plugsched_update_stopped(struct plugsched_job *job);
 int plugsched_stop(struct plugsched_job *job);
 int plugsched_stop_patiently(struct plugsched_job *job);
 int plugsched_stop_others(void (*fn)(void));
+bool plugsched_ask_stopper(int (*fn)(void *), struct cpu_stop_work *work);
 int plugsched_unstopped(int (*fn)(void));
 int plugsched_absent_cpu(void);
 void plugsched_stop_init(void);

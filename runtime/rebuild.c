@@ -18,6 +18,9 @@
  *   themselves, they stay where they are. The group's timers go on.
  * - The same holds for realtime tasks while their queue is throttled, and a throttled
  *   deadline task is on no queue but has a timer.
+ * - Tasks of a BPF scheduler (sched_ext), and the server that they have, stay where they
+ *   are. Only a rollback meets them, and only the developer's edits could make the class
+ *   see their queues in another way.
  * - What others ask about a run queue (cpupri, cpudl, overload) the classes keep with
  *   each task that is taken or put back.
  */

@@ -161,7 +161,7 @@ void plugsched_rollback_attempt(u64 now)
 	WRITE_ONCE(queued_at, now);
 	if (this_cpu_xchg(lead_queued, true))
 		return;
-	if (!stop_one_cpu_nowait(smp_processor_id(), lead, NULL, this_cpu_ptr(&lead_work)))
+	if (!plugsched_ask_stopper(lead, this_cpu_ptr(&lead_work)))
 		this_cpu_write(lead_queued, false);
 }
 

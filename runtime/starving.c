@@ -155,6 +155,9 @@ bool plugsched_waits_rightly(struct task_struct *p)
 		return p->dl.dl_throttled || p->dl.dl_yielded;
 	if (rt_task(p))
 		return outranked(rq, p) || realtime_throttled(rq) || plugsched_nr_deadline(rq);
+	/* A BPF scheduler has a watchdog of its own. */
+	if (plugsched_bpf_task(p))
+		return true;
 	return throttled(p) || hinted(p) ||
 	       (burst_allowed(rq) &&
 		(READ_ONCE(rq->rt.rt_nr_running) || plugsched_nr_deadline(rq)));
@@ -179,6 +182,31 @@ static struct cfs_rq *queue_of(struct sched_entity *se)
 #endif
 }
 
+/*
+ * The queue whose virtual time se follows: its own, or the CPU's, where the tasks of all
+ * groups are in one tree. Context: RCU.
+ */
+static struct cfs_rq *timeline_of(struct sched_entity *se)
+{
+#ifdef PLUGSCHED_HAVE_H_LOAD
+	return &task_rq(task_of(se))->cfs;
+#else
+	return queue_of(se);
+#endif
+}
+
+/* What is in a queue: its own entities, or where there is one tree, all tasks of the CPU. */
+static unsigned int nr_in(const struct cfs_rq *queue)
+{
+#if defined(PLUGSCHED_HAVE_H_LOAD)
+	return READ_ONCE(queue->h_nr_queued);
+#elif defined(PLUGSCHED_HAVE_NR_QUEUED)
+	return READ_ONCE(queue->nr_queued);
+#else
+	return READ_ONCE(queue->nr_running);
+#endif
+}
+
 /* The queue's virtual time, which each of its entities follows. */
 static u64 virtual_time(const struct cfs_rq *queue)
 {
@@ -192,6 +220,16 @@ static u64 virtual_time(const struct cfs_rq *queue)
 static u64 weight_of(const struct sched_entity *se)
 {
 	return max(READ_ONCE(se->load.weight), 1UL);
+}
+
+/* By which virtual time passes for se: in one tree for all, its part of the whole CPU. */
+static u64 pace_of(const struct sched_entity *se)
+{
+#ifdef PLUGSCHED_HAVE_H_LOAD
+	return max(READ_ONCE(se->h_load.weight), 1UL);
+#else
+	return weight_of(se);
+#endif
 }
 
 /* How far the scheduler places others ahead, or lets them stay there. */
@@ -226,21 +264,37 @@ static struct competition *place(struct competition *table, const void *queue)
 	return NULL;
 }
 
+/* One more in the tree of a CPU. */
+static void count_task(struct sched_entity *se)
+{
+#ifdef PLUGSCHED_HAVE_H_LOAD
+	struct competition *c = place(counting, timeline_of(se));
+
+	if (!c)
+		return;
+	c->queue = timeline_of(se);
+	c->nr++;
+#endif
+}
+
 /* With the first of a group, the group competes too. */
 static void compete(struct sched_entity *se)
 {
 	bool first = true;
 
+	count_task(se);
 	for (; se && first; se = parent_of(se)) {
 		struct cfs_rq *queue = queue_of(se);
 		struct competition *c = place(counting, queue);
 
 		if (!c)
 			return;
-		first = !c->queue;
+		first = !c->weight;
 		c->queue = queue;
 		c->weight += weight_of(se);
+#ifndef PLUGSCHED_HAVE_H_LOAD
 		c->nr++;
+#endif
 	}
 }
 
@@ -250,7 +304,7 @@ static struct competition competition_in(struct cfs_rq *queue, u64 weight)
 	const struct competition *c = place(counted, queue);
 	struct competition now = {
 		.weight = max_t(u64, READ_ONCE(queue->load.weight), weight),
-		.nr = max(READ_ONCE(queue->nr_running), 1U),
+		.nr = max(nr_in(queue), 1U),
 	};
 
 	if (c && c->queue) {
@@ -278,13 +332,13 @@ static struct competition competition_of(struct sched_entity *se)
  */
 static u64 lead_of(struct sched_entity *se)
 {
-	s64 lead = READ_ONCE(se->vruntime) - virtual_time(queue_of(se));
+	s64 lead = READ_ONCE(se->vruntime) - virtual_time(timeline_of(se));
 	u64 ran = READ_ONCE(se->sum_exec_runtime) - READ_ONCE(se->prev_sum_exec_runtime);
 	u64 lightest = turn_ns() * scale_load_down(NICE_0_LOAD) / WEIGHT_IDLEPRIO;
 	u64 own;
 
 	ran = min3(ran, (u64)plugsched_watchdog_ms * NSEC_PER_MSEC, NS_MAX);
-	own = div64_u64(ran * NICE_0_LOAD, weight_of(se));
+	own = div64_u64(ran * NICE_0_LOAD, pace_of(se));
 	if (lead <= 0)
 		return 0;
 	return min((u64)lead <= own + lightest ? (u64)lead : own, NS_MAX);
@@ -293,10 +347,30 @@ static u64 lead_of(struct sched_entity *se)
 /* Virtual time as what se runs meanwhile. */
 static u64 from_virtual(const struct sched_entity *se, u64 ns)
 {
-	return div64_u64(min(ns, NS_MAX) * weight_of(se), NICE_0_LOAD);
+	return div64_u64(min(ns, NS_MAX) * pace_of(se), NICE_0_LOAD);
+}
+
+/* What se is entitled to of its CPU's time. Context: RCU. */
+static u64 entitled(struct sched_entity *se, u64 ns)
+{
+	ns = min(ns, NS_MAX);
+	for (; se; se = parent_of(se))
+		ns = div64_u64(ns * weight_of(se), competition_of(se).weight);
+	return ns;
 }
 
 /* What a fair scheduler may owe se at most, in ns. Context: RCU. */
+#ifdef PLUGSCHED_HAVE_H_LOAD
+/* In one tree: for what the task is ahead, and its part of a turn of all tasks. */
+static u64 bound_of(struct sched_entity *se)
+{
+	struct competition all = competition_in(timeline_of(se), pace_of(se));
+	u64 own = from_virtual(se, lead_of(se) + ahead_ns());
+	u64 turns = min(ahead_ns() + (all.nr + forks) * turn_ns(), NS_MAX);
+
+	return min(own, NS_MAX) + entitled(se, turns);
+}
+#else
 static u64 bound_of(struct sched_entity *se)
 {
 	u64 bound = 0, part = BIT_ULL(ONE_SHIFT);
@@ -312,15 +386,7 @@ static u64 bound_of(struct sched_entity *se)
 	}
 	return bound;
 }
-
-/* What se is entitled to of its CPU's time. Context: RCU. */
-static u64 entitled(struct sched_entity *se, u64 ns)
-{
-	ns = min(ns, NS_MAX);
-	for (; se; se = parent_of(se))
-		ns = div64_u64(ns * weight_of(se), competition_of(se).weight);
-	return ns;
-}
+#endif
 
 /*
  * The part of a CPU's time that was not realtime's, by what the kernel believes
@@ -401,7 +467,7 @@ void plugsched_starving_begin(void)
 
 static bool fair(struct task_struct *p)
 {
-	return !rt_task(p) && !dl_task(p);
+	return !rt_task(p) && !dl_task(p) && !plugsched_bpf_task(p);
 }
 
 /* Called for every task: does it compete with others? */
@@ -424,7 +490,7 @@ void plugsched_starving_count(struct task_struct *p)
  */
 static u64 passed(struct task_struct *p, struct plugsched_wait *w)
 {
-	struct cfs_rq *queue = queue_of(&p->se);
+	struct cfs_rq *queue = timeline_of(&p->se);
 	u64 now = virtual_time(queue), place = READ_ONCE(p->se.vruntime);
 	s64 ns = now - w->virtual_time;
 	bool stayed = w->queue == queue && w->place == place;
@@ -486,6 +552,9 @@ bool plugsched_newcomer_waits(u64 ns)
 {
 	int cpu;
 
+	/* Whether it is a fair task at all is then not known. */
+	if (plugsched_bpf_scheduler())
+		return true;
 	for_each_online_cpu(cpu) {
 		const struct cpu_time *t = per_cpu_ptr(&cpu_time, cpu);
 		u64 had = READ_ONCE(t->fair) - READ_ONCE(t->fair_at[0]);

@@ -76,12 +76,25 @@ static int follow(void *unused)
 	return 0;
 }
 
+/*
+ * Give this CPU's stopper something to do. False: it takes nothing, because the CPU comes
+ * or goes; some kernels warn when it is asked then. Context: hard interrupt.
+ */
+bool plugsched_ask_stopper(cpu_stop_fn_t fn, struct cpu_stop_work *work)
+{
+	lockdep_assert_irqs_disabled();
+	if (!cpu_active(smp_processor_id()))
+		return false;
+	stop_one_cpu_nowait(smp_processor_id(), fn, NULL, work);
+	return true;
+}
+
 /* Context: hard interrupt. */
 static void ask_stopper(struct irq_work *work)
 {
 	if (this_cpu_xchg(follow_queued, true))
 		return;
-	if (!stop_one_cpu_nowait(smp_processor_id(), follow, NULL, this_cpu_ptr(&follow_work)))
+	if (!plugsched_ask_stopper(follow, this_cpu_ptr(&follow_work)))
 		this_cpu_write(follow_queued, false);
 }
 

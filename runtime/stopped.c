@@ -6,6 +6,7 @@
 #include <linux/nmi.h>
 #include <linux/timekeeping.h>
 
+#include "internal.h"
 #include "plugsched.h"
 
 /*
@@ -46,6 +47,9 @@ static void check(struct plugsched_update *u, unsigned int id)
 	err = atomic_read(&u->nr_busy) && !u->over_tasks ? -EBUSY : 0;
 	if (!id && !plugsched_text_unchanged(u))
 		err = -EEXIST;
+	/* It might not cope, and cannot be asked. A way back cannot wait for that. */
+	if (!id && !u->rollback && plugsched_bpf_scheduler())
+		err = -EUSERS;
 	if (!id && still_wanted(u))
 		err = -EALREADY;
 	if (err)

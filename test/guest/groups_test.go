@@ -155,6 +155,36 @@ func TestThrottledGroups(t *testing.T) {
 	holds(t, m, "after")
 }
 
+// TestThrottledTasks: as users see it, on every kernel: groups that are held back are so
+// through updates, and none of their tasks is lost in one: without its quota, and with a
+// CPU for itself, each gets its time.
+func TestThrottledTasks(t *testing.T) {
+	t.Parallel()
+	m := boot(t, with("/other.ko", variant(t, otherPatch)))
+	limitedHogs(t, m)
+	holds(t, m, "before")
+	for round := range rounds(2, 5) {
+		for _, c := range []string{"plugsched install /scheduler.ko", "plugsched install --replace /other.ko", "plugsched uninstall",
+			"plugsched install /scheduler.ko", "plugsched uninstall"} {
+			ok(t, m, c)
+			if round == 0 {
+				holds(t, m, c)
+			}
+		}
+	}
+	stock(t, m)
+	for _, g := range []string{"limited/inner", "limited", "alone"} {
+		ok(t, m, "echo max > /sys/fs/cgroup/"+g+"/cpu.max")
+	}
+	// 14th field: ticks in user space.
+	ok(t, m, `cd /sys/fs/cgroup; ticks() { cut -d' ' -f14 /proc/$1/stat; }
+for p in $(cat limited/inner/cgroup.procs limited/free/leaf/cgroup.procs alone/cgroup.procs); do
+	was=$(ticks $p)
+	for i in $(seq 600); do [ $(ticks $p) -gt $((was + 5)) ] && continue 2; sleep 0.1; done
+	echo "task $p: $was ticks, and $(ticks $p) a minute later"; exit 1
+done`)
+}
+
 // TestUnreleasedGroups: a scheduler that never releases a group again, and left all
 // believing that it will, is left by hand: the kernel's own releases it.
 func TestUnreleasedGroups(t *testing.T) {

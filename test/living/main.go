@@ -7,6 +7,8 @@
 //	living fentry [-n SECONDS] FUNCTION...   BPF programs at the heads of kernel functions
 //	living fexit [-n SECONDS] FUNCTION...    the same at their returns
 //	living perf [-n SECONDS]                 cpu-clock samples and sched:sched_switch, all CPUs
+//	living scx [-n SECONDS] NAME             a BPF scheduler without programs, for all fair tasks; counts seconds
+//	living scx-partial [-n SECONDS] NAME     the same, for tasks of SCHED_EXT only
 //	living map FILE                          a file that is mapped and closed again; counts nothing
 //
 // A line is "NAME COUNT": of the second that just passed. Without -n it goes on
@@ -48,7 +50,8 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: living fentry|fexit [-n SECONDS] FUNCTION... | living perf [-n SECONDS] | living map FILE")
+	fmt.Fprintln(os.Stderr, "usage: living fentry|fexit [-n SECONDS] FUNCTION... | living perf [-n SECONDS] | "+
+		"living scx|scx-partial [-n SECONDS] NAME | living map FILE")
 	os.Exit(2)
 }
 
@@ -60,6 +63,8 @@ func attach(kind string, args []string) ([]hook, error) {
 		return attachTo(args, ebpf.AttachTraceFExit)
 	case kind == "perf" && len(args) == 0:
 		return openPerf()
+	case (kind == "scx" || kind == "scx-partial") && len(args) == 1:
+		return runScheduler(args[0], kind == "scx-partial")
 	case kind == "map" && len(args) == 1:
 		return nil, mapFile(args[0])
 	}

@@ -113,6 +113,16 @@ type parser struct {
 	pending []remark // of the line that comes next
 }
 
+// isLabel reports what a colon makes a label, be it a local one that is a number.
+func isLabel(text string) bool {
+	for i := range len(text) {
+		if !symbolByte(text[i]) {
+			return false
+		}
+	}
+	return text != ""
+}
+
 type label struct {
 	name string
 	at   int
@@ -124,10 +134,10 @@ const (
 	attrLocal
 )
 
-// statements splits a line that changes the section among other statements: the
-// section is only known from line to line.
+// statements splits a line that changes the section among other statements, or behind a
+// label: the section is only known from line to line.
 func statements(syntax *isa.Syntax, line string) []string {
-	if !strings.Contains(line, ";") || !strings.Contains(line, "section") && !strings.Contains(line, ".previous") {
+	if !strings.ContainsAny(line, ";:") || !strings.Contains(line, "section") && !strings.Contains(line, ".previous") {
 		return []string{line}
 	}
 	var out []string
@@ -142,6 +152,9 @@ func statements(syntax *isa.Syntax, line string) []string {
 			return append(out, line[start:])
 		case c == ';' && !quoted:
 			out = append(out, line[start:i])
+			start = i + 1
+		case c == ':' && !quoted && isLabel(strings.TrimLeft(line[start:i], " \t")):
+			out = append(out, line[start:i+1])
 			start = i + 1
 		}
 	}

@@ -171,6 +171,14 @@ int g(int x)
 	asm volatile(".pushsection notes,\"a\"; .long 5; .popsection" ::: "memory");
 	return x + 2;
 }`,
+	"sections behind labels": `
+int f(int x)
+{
+	asm volatile("1: nop\n\t.pushsection __bug_table,\"aw\"\n\t912: .pushsection notes,\"a\", @progbits; .long 912b - ., 1; .popsection\n"
+		"\t2:\n\t.long 1b - .\n\t.word 12\n\t.word 0\n\t.popsection\n\tmark%=: .pushsection notes\n\t.long mark%=\n\t.popsection" ::: "memory");
+	return x + 1;
+}
+int g(int x) { return x + 2; }`,
 	"common and weak": `
 int common __attribute__((common));
 static int zero[10];
@@ -409,8 +417,10 @@ func TestWriteEdits(t *testing.T) {
 		int f(int);
 		static int own(int x) { return f(x) + 1; }
 		int (*table[])(int) __attribute__((section("tab"))) = { own, f };
-		int g(int x) { return own(x) + own(x + 1); }
-		asm(".pushsection stray,\"a\"\n.quad f\n.popsection");`, "-fno-inline", "-fno-ipa-icf"))
+		extern int listed;
+		int g(int x) { return own(x) + own(x + listed); }
+		asm(".pushsection stray,\"a\"\n.quad f\n.popsection");
+		asm(".pushsection stray,\"a\"\n.local listed ;\nlisted:;\n.type listed, STT_OBJECT;\n.size listed, 4;\n.long 1\n.popsection");`, "-fno-inline", "-fno-ipa-icf"))
 	asked := map[string]bool{}
 	out := string(u.Write(Edit{
 		DropSection: func(s string) bool { return s == "stray" },
@@ -433,7 +443,7 @@ func TestWriteEdits(t *testing.T) {
 	}))
 	f := assemble(t, []byte(out))
 	defined, undefined := names(t, f)
-	if !defined["newtable"] || defined["table"] || !undefined["kernel_f"] || f.Section(".data.rel.ro") == nil ||
+	if !defined["newtable"] || defined["table"] || !undefined["kernel_f"] || !undefined["listed"] || f.Section(".data.rel.ro") == nil ||
 		f.Section("tab") != nil && f.Section("tab").Size != 0 || f.Section("stray") != nil {
 		t.Errorf("defined %v, undefined %v in\n%s", defined, undefined, out)
 	}

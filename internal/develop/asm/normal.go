@@ -167,7 +167,7 @@ func Stem(name string) string {
 		}
 		name = name[:i]
 	}
-	if strings.HasPrefix(name, "__UNIQUE_ID_") {
+	if strings.HasPrefix(name, "__UNIQUE_ID_") || strings.HasPrefix(name, "__BTF_ID__") {
 		name = strings.TrimRight(name, "0123456789")
 	}
 	return name

@@ -32,6 +32,19 @@ type Edit struct {
 	Rewrite func(in *Def, text string) (string, bool)
 }
 
+// strayLabels are those outside of all definitions in sections that are left out: what is said
+// of them, as in .local NAME, is left out with them.
+func (u *Unit) strayLabels(drop func(section string) bool) map[string]bool {
+	out := map[string]bool{}
+	for i := range u.lines {
+		l := &u.lines[i]
+		if name, _, ok := strings.Cut(l.text, ":"); ok && drop != nil && l.def == nil && isLabel(name) && drop(l.section) {
+			out[name] = true
+		}
+	}
+	return out
+}
+
 // Write renders the unit after an edit.
 func (u *Unit) Write(e Edit) []byte {
 	var out bytes.Buffer
@@ -55,7 +68,11 @@ func (u *Unit) Write(e Edit) []byte {
 			section = want
 		}
 	}
+	strays := u.strayLabels(e.DropSection)
 	left := func(l *line) bool {
+		if l.attr != "" && strays[strings.TrimRight(l.attr, "; \t")] {
+			return true
+		}
 		owner := l.def
 		if owner == nil && l.attr != "" {
 			owner = u.byName[l.attr]

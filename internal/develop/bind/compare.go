@@ -86,9 +86,10 @@ type copied struct {
 	layout bool     // a structure that it uses changed, and its code differs in numbers only
 }
 
-// uninteresting definitions have names that change with the line they are on.
+// uninteresting definitions have names that change with the line they are on, or are the
+// compiler's own, such as what UBSAN says of a line.
 func uninteresting(d *asm.Def) bool {
-	return strings.HasPrefix(d.Name, "__UNIQUE_ID_") || d.Kind == asm.Object && numbered(d.Name)
+	return strings.HasPrefix(d.Name, ".L") || strings.HasPrefix(d.Name, "__UNIQUE_ID_") || d.Kind == asm.Object && numbered(d.Name)
 }
 
 // counterpart returns a definition as the kernel has it, and its unit: another one

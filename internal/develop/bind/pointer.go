@@ -20,6 +20,7 @@ const doPointer = "call it by name: give the pointer a function of your own that
 // patterns as of path.Match.
 var notCalled = []notCalledBy{
 	{"__SCT__*", false, "trampolines of static calls, which __static_call_update() writes (include/linux/static_call.h)"},
+	{"preempt_schedule*_thunk", false, "given to __static_call_update() too (__sched_dynamic_update, kernel/sched/core.c)"},
 	{"copy_process", true, "the runtime looks for its frames on stacks"},
 	{"pre_handler_kretprobe", true, "the runtime tells kretprobes by it"},
 }

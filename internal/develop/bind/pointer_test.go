@@ -28,6 +28,7 @@ func TestPointers(t *testing.T) {
 		"of the runtime's too": {"plugsched_runtime_start: movq $sealed, %rax\nplugsched_runtime_end:",
 			"taker", "takes the address of sealed,"},
 		"only written":      {"movq $__SCT__call, %rsi", "", ""},
+		"a static call's":   {"movq $preempt_schedule_thunk, %rsi", "", ""},
 		"lea":               {"lea sealed(%rip), %rax", "taker", "takes the address of sealed,"},
 		"lea of another":    {"lea sealed(%rip), %rdi", "taker", "takes the address of sealed,"},
 		"an immediate":      {"movq $sealed, %rdi", "taker", "takes the address of sealed,"},
@@ -53,7 +54,7 @@ func TestPointers(t *testing.T) {
 		k := kernelOf(t, &asm.Unit{Name: unitName}, nil, nil)
 		k.SetUnits(nil, map[string]*asm.Unit{unitName: u})
 		got, err := k.CheckPointers(filepath.Join(dir, "m.o"), map[string]Place{"sealed": {Sealed: true}, "__orig_border": {Sealed: true},
-			"copy_process": {Sealed: true}, "__SCT__call": {Sealed: true}, "open": {}}, &edits.Set{})
+			"copy_process": {Sealed: true}, "__SCT__call": {Sealed: true}, "preempt_schedule_thunk": {Sealed: true}, "open": {}}, &edits.Set{})
 		if err != nil {
 			t.Fatal(err)
 		}

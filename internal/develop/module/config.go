@@ -20,6 +20,11 @@ var probes = []struct{ macro, structure, member, why string }{
 	{"PLUGSCHED_HAVE_D_CHILDREN", "struct dentry", "d_children", "replaces the list d_subdirs"},
 	{"PLUGSCHED_HAVE_MM_MT", "struct mm_struct", "mm_mt", "mappings are in a maple tree, no longer in a list"},
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
+	{"PLUGSCHED_HAVE_EXT_SERVER", "struct rq", "ext_server", "one for tasks of BPF schedulers (sched_ext)"},
+	{"PLUGSCHED_HAVE_NR_QUEUED", "struct cfs_rq", "nr_queued", "replaces nr_running"},
+	{"PLUGSCHED_HAVE_H_LOAD", "struct sched_entity", "h_load", "the tasks of all groups are in one tree, by their part of the CPU"},
+	{"PLUGSCHED_HAVE_GROUP_ENTITIES", "struct task_group", "se", "groups have arrays of entities and queues, in later kernels per-CPU data"},
+	{"PLUGSCHED_HAVE_PROC_DOPS", "struct proc_dir_entry", "proc_dops", "a file in /proc may have operations for its name"},
 	{"PLUGSCHED_HAVE_FAIR_SERVER", "struct rq", "fair_server", "fair tasks' own, instead of realtime throttling"},
 	{"PLUGSCHED_HAVE_RT_THROTTLED", "struct rt_rq", "rt_throttled", "realtime tasks may have had their share of a period"},
 	{"PLUGSCHED_HAVE_SCHED_DELAYED", "struct sched_entity", "sched_delayed", "sleepers and empty groups may stay queued for a while"},
@@ -33,6 +38,14 @@ var symbolProbes = []struct{ macro, symbol, why string }{
 	{"PLUGSCHED_HAVE_KTHREAD_FUNC", "kthread_func", "what a kernel thread runs, or will run"},
 	{"PLUGSCHED_HAVE_KERNFS_MUTEX", "kernfs_mutex", "guards all trees of files like sysfs"},
 	{"PLUGSCHED_HAVE_KERNFS_RWSEM", "kernfs_rwsem", "the same later; now each has its own"},
+	{"PLUGSCHED_HAVE_SYSTEM_PERCPU_WQ", "system_percpu_wq", "and system_dfl_wq: queues of their own beside system_wq and system_unbound_wq"},
+	{"PLUGSCHED_HAVE_RQ_UNLOCK", "raw_spin_rq_unlock", "where it is none, the scheduler's header has the code"},
+	{"PLUGSCHED_HAVE_SCX", "scx_root", "the BPF scheduler that runs (sched_ext)"},
+}
+
+// localProbes do the same for functions that only one file of the kernel knows.
+var localProbes = []struct{ macro, symbol, why string }{
+	{"PLUGSCHED_HAVE_DEQUEUE_ENTITIES", "dequeue_entities", "groups may stay queued for a while too"},
 }
 
 // sizeProbes are sizes, in bytes, of objects whose types only one file of the kernel
@@ -75,6 +88,11 @@ func configHeader(t *image.Types, kernel *symbols.Table) string {
 	}
 	for _, p := range symbolProbes {
 		if kernel.Global(p.symbol) != nil {
+			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
+		}
+	}
+	for _, p := range localProbes {
+		if len(kernel.Named(p.symbol)) > 0 {
 			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
 		}
 	}

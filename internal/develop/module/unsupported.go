@@ -12,8 +12,9 @@ import (
 )
 
 // movable are the scheduling classes whose queues the runtime can empty and fill
-// (runtime/rebuild.c).
-var movable = []string{"stop_sched_class", "dl_sched_class", "rt_sched_class", "fair_sched_class", "idle_sched_class"}
+// (runtime/rebuild.c), or knows to be empty: by the symbol that says so.
+var movable = map[string]string{"stop_sched_class": "", "dl_sched_class": "", "rt_sched_class": "", "fair_sched_class": "",
+	"ext_sched_class": "scx_root", "idle_sched_class": ""}
 
 // unsupported are configurations that the runtime is not made for on any architecture.
 var unsupported = []arch.Obstacle{
@@ -43,8 +44,12 @@ func Unsupported(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), 
 		}
 	}
 	for _, o := range b.Objects {
-		if o.Class == boundary.Table && !slices.Contains(movable, o.Name) {
-			return fmt.Errorf("the kernel has a scheduling class, %s, that cannot be moved yet", o.Name)
+		if o.Class != boundary.Table {
+			continue
+		}
+		told, known := movable[o.Name]
+		if _, ok := symbol(told); !known || told != "" && !ok {
+			return fmt.Errorf("the kernel has a scheduling class, %s, that cannot be moved", o.Name)
 		}
 	}
 	return nil

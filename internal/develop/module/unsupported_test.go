@@ -3,6 +3,7 @@
 package module
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,10 +19,12 @@ func TestUnsupported(t *testing.T) {
 		{"rt_spin_lock", "fair_sched_class", "PREEMPT_RT"},
 		{"sched_rt_can_attach", "fair_sched_class", "CONFIG_RT_GROUP_SCHED"},
 		{lock, "ext_sched_class", "scheduling class, ext_sched_class"},
+		{lock + " scx_root", "ext_sched_class", ""},
+		{lock + " scx_root", "my_sched_class", "scheduling class, my_sched_class"},
 	} {
 		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table},
 			{Name: "other_sched_class", Class: boundary.Shared}}}
-		err := Unsupported(arch.X86, func(name string) (uint64, bool) { return 1, name == c.symbol }, b)
+		err := Unsupported(arch.X86, func(name string) (uint64, bool) { return 1, slices.Contains(strings.Fields(c.symbol), name) }, b)
 		if c.want == "" && err == nil {
 			continue
 		}

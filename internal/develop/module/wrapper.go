@@ -3,6 +3,7 @@
 package module
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,8 +108,28 @@ func (w *wrapper) passThrough() error {
 		return err
 	}
 	// Its debug information has no names of directories either.
-	args := []string{w.cc, "-ffile-prefix-map=" + w.work + "/="} // of several, the last one that fits counts
+	args := append([]string{w.cc}, w.prefixes()...)
 	return syscall.Exec(path, append(args, w.headers(w.args)...), os.Environ())
+}
+
+// prefixes leaves directories out of file names, as the kernel's own build does: WARN()
+// has the name of a header in the code, and a header may be the developer's copy. Of
+// several, the last one that fits counts.
+func (w *wrapper) prefixes() []string {
+	return []string{"-ffile-prefix-map=" + w.common + "/=", "-ffile-prefix-map=" + w.work + "/="}
+}
+
+// shorten does the same for the names that gcc gives to UBSAN, which it does not map.
+func (w *wrapper) shorten(asm string) error {
+	text, err := os.ReadFile(asm)
+	if err != nil {
+		return err
+	}
+	const name = "\t.string\t\""
+	for _, dir := range []string{w.work, w.common} {
+		text = bytes.ReplaceAll(text, []byte(name+dir+"/"), []byte(name))
+	}
+	return os.WriteFile(asm, text, 0o644)
 }
 
 // headers puts the developer's copies of the kernel's headers before the
@@ -160,7 +181,7 @@ func (w *wrapper) compile(source, stem, output string) error {
 		args = append(args, "-D__DISABLE_EXPORTS")
 	}
 	own := filepath.Join(w.dir, includeDir)
-	args = append(args, "-ffile-prefix-map="+w.work+"/=", "-I"+own)
+	args = append(append(args, w.prefixes()...), "-I"+own)
 	if w.module {
 		args = append(args, "-include", filepath.Join(own, moduleHeader))
 	}
@@ -176,6 +197,9 @@ func (w *wrapper) compile(source, stem, output string) error {
 		if err := w.exec(toAssembly); err != nil {
 			return err
 		}
+	}
+	if err := w.shorten(asm); err != nil {
+		return err
 	}
 	if err := w.exec([]string{"-c", "-o", output, asm}); err != nil {
 		return err

@@ -118,11 +118,12 @@ func TestCompile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, filepath.Join(work, "kernel/sched/core.c"), "#include <linux/both.h>\n#include <linux/only.h>\n#include \"sched.h\"\n"+
 		"#ifdef MODULE\n#error as a module\n#endif\n#ifndef __DISABLE_EXPORTS\n#error with exports\n#endif\nint value = BOTH + ONLY + SCHED;\nconst char *file = __FILE__;\n"+
-		"struct module *owner = THIS_MODULE;\n")
+		"struct module *owner = THIS_MODULE;\nconst char **headers = &header;\nint more(int n) { return n << value; }\n")
 	write(t, filepath.Join(work, "kernel/sched/sched.h"), "#define SCHED 4\n")
 	write(t, filepath.Join(work, "include/linux/both.h"), "#define BOTH 1\n")
 	write(t, filepath.Join(common, "include/linux/both.h"), "#error the original\n")
-	write(t, filepath.Join(common, "include/linux/only.h"), "#define ONLY 2\n")
+	write(t, filepath.Join(common, "include/linux/only.h"), "#define ONLY 2\nstatic const char *header = __FILE__;\n"+
+		"int shift(int n, int by) { return n << by; }\n")
 	writeHeaders(t, common)
 	if err := copyAPI(filepath.Join(dir, includeDir)); err != nil {
 		t.Fatal(err)
@@ -134,8 +135,8 @@ func TestCompile(t *testing.T) {
 	cc, calls := recorder(t)
 	deps := filepath.Join(dir, ".core.o.d")
 	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: common, cc: cc, dir: dir, module: true,
-		args: []string{"-Wp,-MMD," + deps, "-O2", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"", "-c", "-o",
-			filepath.Join(dir, "core.o"), source}}
+		args: []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-DMODULE", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"",
+			"-c", "-o", filepath.Join(dir, "core.o"), source}}
 	if err := w.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +145,14 @@ func TestCompile(t *testing.T) {
 		!strings.Contains(string(asm), ".quad\t__this_module\n") {
 		t.Errorf("assembly (%v):\n%s", err, asm)
 	}
+	for _, name := range []string{"kernel/sched/core.c", "include/linux/only.h"} {
+		if !strings.Contains(string(asm), "\t.string\t\""+name+"\"") {
+			t.Errorf("no %s in\n%s", name, asm)
+		}
+	}
+	if strings.Contains(string(asm), "\t.string\t\"/") {
+		t.Errorf("a directory is in\n%s", asm)
+	}
 	if _, err := os.Stat(filepath.Join(dir, "core.o")); err != nil {
 		t.Error(err)
 	}
@@ -151,9 +160,9 @@ func TestCompile(t *testing.T) {
 	if len(list) != 2 {
 		t.Fatalf("compiler calls %q", list)
 	}
-	want := []string{"-Wp,-MMD," + deps, "-O2", "-I" + work + "/include", "-I" + common + "/include", "-DKBUILD_MODNAME=\"core\"",
-		"-D__DISABLE_EXPORTS",
-		"-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include",
+	want := []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-I" + work + "/include", "-I" + common + "/include",
+		"-DKBUILD_MODNAME=\"core\"", "-D__DISABLE_EXPORTS",
+		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include",
 		filepath.Join(dir, includeDir, moduleHeader), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
 	if diff := cmp.Diff(want, list[0]); diff != "" {
 		t.Errorf("compiler call: %s", diff)
@@ -288,7 +297,8 @@ func TestCompileHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"-Wp,-MMD,./.core.o.d", "-I" + work + "/include", "-I" + common + "/include", "-I" + filepath.Dir(source),
-		"-I" + work, "-I" + common + "/.", "-D__DISABLE_EXPORTS", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir),
+		"-I" + work, "-I" + common + "/.", "-D__DISABLE_EXPORTS",
+		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir),
 		"-S", "-o", filepath.Join(dir, "core.s"), source}
 	if diff := cmp.Diff(want, calls()[0]); diff != "" {
 		t.Errorf("compiler call: %s", diff)

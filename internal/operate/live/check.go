@@ -45,6 +45,7 @@ var preconditions = []check{
 	{"running scheduler", Host.checkRunning},
 	{"signature", Host.checkSignature},
 	{"livepatch", Host.checkLivepatches},
+	{"sched_ext", Host.checkExt},
 	{"module loading", Host.checkModules},
 	{"addresses", Host.checkAddresses},
 }

@@ -118,6 +118,12 @@ func TestFindings(t *testing.T) {
 		"lockdown": {set("/sys/kernel/security/lockdown", "none [integrity] confidentiality"), InstallOptions{}, check,
 			"signature", "locked down (integrity)"},
 		"signatures": {set("/sys/module/module/parameters/sig_enforce", "Y\n"), InstallOptions{}, check, "signature", "sig_enforce=1"},
+		"BPF scheduler": {func(t *testing.T, h Host, _ *Module) {
+			put(t, h, "/sys/kernel/sched_ext/state", "enabled\n")
+			put(t, h, "/sys/kernel/sched_ext/root/ops", "tiny\n")
+		}, InstallOptions{}, check, "sched_ext", "sched_ext: tiny"},
+		"BPF scheduler, beginning": {set("/sys/kernel/sched_ext/state", "enabling\n"), InstallOptions{}, check, "sched_ext",
+			"one that is enabling"},
 		"livepatch": {set("/sys/kernel/livepatch/fix/vmlinux/g,1/state", ""), InstallOptions{}, check, "livepatch",
 			"has replaced g already: disable it first"},
 		"modules disabled": {set("/proc/sys/kernel/modules_disabled", "1\n"), InstallOptions{}, check, "module loading", "modules_disabled=1"},

@@ -48,6 +48,8 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.ENOTUNIQ):
 			return precondition("the running scheduler has another member in the same hole of a structure (the kernel's log names both): " +
 				"uninstall it first; nothing was changed")
+		case errors.Is(err, unix.EUSERS):
+			return precondition("a BPF scheduler runs (sched_ext: %s): %s; nothing was changed", l.host.bpfScheduler(), endBPF)
 		case errors.Is(err, unix.ENOMEM):
 			return outOfMemory()
 		default:
