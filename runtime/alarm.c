@@ -6,6 +6,7 @@
 #include <linux/irq_work.h>
 #include <linux/string.h>
 
+#include "kernel.h"
 #include "plugsched.h"
 
 static atomic_t raised;

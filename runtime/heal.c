@@ -89,7 +89,7 @@ void plugsched_heal_sleeper(struct task_struct *p)
 	if (!p->on_rq && p->sched_class == &fair_sched_class)
 		heal_place(&p->se);
 	rq_unpin_lock(rq, &rf);
-	__orig_raw_spin_rq_unlock(rq);
+	plugsched_rq_unlock(rq);
 	raw_spin_unlock_irqrestore(&p->pi_lock, rf.flags);
 }
 
@@ -120,14 +120,14 @@ static void heal_quota(struct cfs_rq *cfs_rq)
 	struct rq_flags rf;
 
 	local_irq_save(rf.flags);
-	__orig_raw_spin_rq_lock_nested(rq, 0);
+	plugsched_rq_lock(rq);
 	rq_pin_lock(rq, &rf);
 	if (rq->online) {
 		cfs_rq->runtime_enabled = 1;
 		cfs_rq->runtime_remaining = 0;
 	}
 	rq_unpin_lock(rq, &rf);
-	__orig_raw_spin_rq_unlock(rq);
+	plugsched_rq_unlock(rq);
 	local_irq_restore(rf.flags);
 }
 

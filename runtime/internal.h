@@ -11,8 +11,15 @@
 #include <linux/sched/cputime.h>
 #include <linux/sched/hotplug.h>
 #include <linux/sched/isolation.h>
+#if __has_include(<linux/sched/posix-timers.h>) /* later than 5.10, whose sched.h needs none of it */
 #include <linux/sched/posix-timers.h>
+#endif
 #include <linux/sched/rt.h>
+/* 5.10's hides from modules what inline functions of the scheduler's header call. */
+#pragma push_macro("MODULE")
+#undef MODULE
+#include <asm/tlbflush.h>
+#pragma pop_macro("MODULE")
 
 #include "config.h"
 #include "sched.h"
@@ -27,12 +34,12 @@ struct rq *__orig__task_rq_lock(struct task_struct *p, struct rq_flags *rf);
 #else
 struct rq *__orig_task_rq_lock(struct task_struct *p, struct rq_flags *rf);
 #endif
+#ifndef PLUGSCHED_HAVE_RQ_SPINLOCK
+void __orig_raw_spin_rq_lock_nested(struct rq *rq, int subclass);
 #ifdef PLUGSCHED_HAVE_RQ_UNLOCK
 void __orig_raw_spin_rq_unlock(struct rq *rq);
-#else
-#define __orig_raw_spin_rq_unlock raw_spin_rq_unlock
 #endif
-void __orig_raw_spin_rq_lock_nested(struct rq *rq, int subclass);
+#endif
 void __orig_update_rq_clock(struct rq *rq);
 #ifdef PLUGSCHED_HAVE_FAIR_SERVER
 void __orig_dl_server_stop(struct sched_dl_entity *dl_se);
@@ -40,6 +47,27 @@ void __orig_dl_server_stop(struct sched_dl_entity *dl_se);
 #ifdef CONFIG_CFS_BANDWIDTH
 void __orig_start_cfs_bandwidth(struct cfs_bandwidth *cfs_b);
 #endif
+
+/* A run queue's lock, without the module's functions. Context: interrupts off. */
+static inline void plugsched_rq_lock(struct rq *rq)
+{
+#ifdef PLUGSCHED_HAVE_RQ_SPINLOCK
+	raw_spin_lock(&rq->lock);
+#else
+	__orig_raw_spin_rq_lock_nested(rq, 0);
+#endif
+}
+
+static inline void plugsched_rq_unlock(struct rq *rq)
+{
+#ifdef PLUGSCHED_HAVE_RQ_SPINLOCK
+	raw_spin_unlock(&rq->lock);
+#elif defined(PLUGSCHED_HAVE_RQ_UNLOCK)
+	__orig_raw_spin_rq_unlock(rq);
+#else
+	raw_spin_rq_unlock(rq);
+#endif
+}
 
 /* kernel/sched/core.c: how a CPU that goes offline gets rid of its tasks. */
 #ifdef PLUGSCHED_HAVE_PUSH_WORK
@@ -145,13 +173,19 @@ static inline unsigned long plugsched_nr_deadline(const struct rq *rq)
 	return nr;
 }
 
+#ifdef PLUGSCHED_HAVE_TASK_STATE
+#define plugsched_state(p) ((p)->__state)
+#else
+#define plugsched_state(p) ((p)->state)
+#endif
+
 /*
  * Awake, but on no queue: a broken scheduler has lost it. A wake-up or a fork passes
  * through this, quickly. Context: any.
  */
 static inline bool plugsched_lost(const struct task_struct *p)
 {
-	unsigned int state = READ_ONCE(p->__state);
+	unsigned int state = READ_ONCE(plugsched_state(p));
 
 	return !READ_ONCE(p->on_cpu) && !READ_ONCE(p->on_rq) &&
 	       (state == TASK_RUNNING || state == TASK_WAKING);

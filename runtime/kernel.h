@@ -4,6 +4,7 @@
 #define PLUGSCHED_KERNEL_H
 
 #include <linux/hrtimer.h>
+#include <linux/irq_work.h>
 #include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/mount.h>
@@ -28,6 +29,9 @@ struct task_struct;
 
 /* kernel/stop_machine.c: who holds it has all stoppers to itself. */
 extern struct mutex stop_cpus_mutex;
+
+/* kernel/cgroup/cgroup.c; 5.10's header only declares it for lock debugging. */
+extern struct mutex cgroup_mutex;
 
 /* kernel/kprobes.c: who holds it adds, arms or removes probes. */
 extern struct mutex kprobe_mutex;
@@ -72,6 +76,11 @@ extern struct mutex chrdevs_lock;
 /* drivers/char/misc.c */
 extern struct list_head misc_list;
 extern struct mutex misc_mtx;
+
+/* Before there was a choice, all was run in hard interrupts. */
+#ifndef IRQ_WORK_INIT_HARD
+#define IRQ_WORK_INIT_HARD(fn) ((struct irq_work){ .func = (fn) })
+#endif
 
 /* kernel/irq_work.c */
 DECLARE_PER_CPU(struct llist_head, raised_list);

@@ -10,6 +10,7 @@
 #include <linux/module.h>
 #include <linux/string.h>
 
+#include "config.h"
 #include "plugsched.h"
 
 /*
@@ -47,7 +48,11 @@ static const char * const openings[] = {
 
 static char opening[128];
 static unsigned long opened;
+#ifdef PLUGSCHED_HAVE_KMSG_NOLOCK
+static struct kmsg_dumper position = { .active = true };
+#else
 static struct kmsg_dump_iter position;
+#endif
 static bool positioned;
 
 static bool starts(const char *text, size_t len, const char *part)

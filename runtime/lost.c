@@ -45,12 +45,12 @@ static bool on_wake_list(const struct task_struct *p)
  */
 static void put_to_sleep(struct task_struct *p)
 {
-	if (p->__state == TASK_RUNNING) {
+	if (plugsched_state(p) == TASK_RUNNING) {
 		p->sched_contributes_to_load = 0;
 		if (p->in_iowait)
 			atomic_inc(&task_rq(p)->nr_iowait);
 	}
-	WRITE_ONCE(p->__state, TASK_IDLE);
+	WRITE_ONCE(plugsched_state(p), TASK_IDLE);
 	plugsched_note("task %d (%s) was in no queue and has been woken\n", task_pid_nr(p),
 		       p->comm);
 }
@@ -131,7 +131,7 @@ void plugsched_lost_adopt(struct rq *rq, struct list_head *list)
 static int wake(struct task_struct *p, void *heal)
 {
 	bool newborn = p->flags & PF_KTHREAD && p->nvcsw + p->nivcsw <= 1 &&
-		       READ_ONCE(p->__state) == TASK_UNINTERRUPTIBLE;
+		       READ_ONCE(plugsched_state(p)) == TASK_UNINTERRUPTIBLE;
 
 	if (heal)
 		plugsched_heal_sleeper(p);

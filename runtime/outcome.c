@@ -4,6 +4,7 @@
 
 #include <linux/kallsyms.h>
 #include <linux/kobject.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>

@@ -4,12 +4,14 @@
  * code that it takes away. While the machine is stopped no stack can change:
  * every CPU runs its stopper thread and nothing else.
  */
+#include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
 #include <linux/stacktrace.h>
 
+#include "config.h"
 #include "plugsched.h"
 #include "internal.h"
 
@@ -61,13 +63,23 @@ static bool returns_hidden(const struct task_struct *p)
 #ifdef CONFIG_FUNCTION_GRAPH_TRACER
 	hidden |= !!p->ret_stack;
 #endif
-#ifdef CONFIG_KRETPROBES
+#ifdef PLUGSCHED_HAVE_KRETPROBE_INSTANCES
 	hidden |= !!p->kretprobe_instances.first;
 #endif
 #ifdef CONFIG_RETHOOK
 	hidden |= !!p->rethooks.first;
 #endif
 	return hidden;
+}
+
+/* What a return probe puts where it takes a return address away. */
+static bool hides_return(unsigned long word)
+{
+#if defined(CONFIG_KRETPROBES) && !defined(PLUGSCHED_HAVE_KRETPROBE_INSTANCES) && !defined(CONFIG_RETHOOK)
+	return word == (unsigned long)kretprobe_trampoline;
+#else
+	return false; /* returns_hidden() knows */
+#endif
 }
 
 /*
@@ -83,9 +95,12 @@ static bool no_word_in_the_way(const struct plugsched_update *u, struct task_str
 
 	if (returns_hidden(p))
 		return false;
-	for (; word < end; word++)
-		if (in_the_way(u, READ_ONCE_NOCHECK(*word)))
+	for (; word < end; word++) {
+		unsigned long value = READ_ONCE_NOCHECK(*word);
+
+		if (in_the_way(u, value) || hides_return(value))
 			return false;
+	}
 	return true;
 }
 

@@ -5,6 +5,7 @@
  */
 #include <linux/capability.h>
 #include <linux/kobject.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>

@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 

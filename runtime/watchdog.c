@@ -80,7 +80,7 @@ static void describe(struct task_struct *p, const struct plugsched_wait *w)
 	struct task_struct *curr;
 
 	plugsched_note("task %d (%s): state %#x, policy %u, priority %d, on_rq %d, CPU %d\n",
-		       task_pid_nr(p), p->comm, READ_ONCE(p->__state), p->policy, p->prio,
+		       task_pid_nr(p), p->comm, READ_ONCE(plugsched_state(p)), p->policy, p->prio,
 		       READ_ONCE(p->on_rq), task_cpu(p));
 	plugsched_note_stack(stack, stack_trace_save_tsk(p, stack, ARRAY_SIZE(stack), 0));
 	rcu_read_lock();

@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	features = "/sys/kernel/debug/sched/features"
+	// Until 5.12 it was a file beside others, and more was in sysctls (kernel/sched/debug.c).
+	features = "$(ls /sys/kernel/debug/sched/features /sys/kernel/debug/sched_features 2> /dev/null)"
 	message  = "I am the new scheduler: __schedule"
 )
 
@@ -119,9 +120,10 @@ func (s *session) state(ctx context.Context) (map[string]string, error) {
 	for name, command := range map[string]string{
 		"features": "cat " + features,
 		"sysctls":  "cd /proc/sys/kernel && for f in sched_*; do echo $f $(cat $f); done",
-		"debugfs": "cd /sys/kernel/debug/sched && find . | sort && " +
+		"debugfs": "cd /sys/kernel/debug && find . -path './sched*' | sort && { cd sched 2> /dev/null || exit 0; } && " +
 			"for f in $(find . -maxdepth 1 -name '*_ns' | sort) tunable_scaling nr_migrate verbose; do echo $f $(cat $f); done",
-		"domains": "cd /sys/kernel/debug/sched && for f in $(find . -path './domains/*' -type f | sort); do " + // 6.12 has them if it is verbose
+		"domains": "cd /sys/kernel/debug/sched 2> /dev/null || cd /proc/sys/kernel && " +
+			"for f in $(find . -path '*domain*/*' -type f | sort); do " + // 6.12 has them if it is verbose
 			"case $f in */max_newidle*) ;; *) echo $f $(cat $f);; esac; done",
 		"modules": "lsmod | awk 'NR > 1 { print $1 }'",
 	} {
@@ -210,7 +212,7 @@ func (s *session) tools(ctx context.Context) (string, error) {
 		{"taskset -c 1 sleep 1000 & sleep 1; taskset -cp 3 $! >/dev/null; taskset -cp $!; kill $!", "3"},
 		{"g=/sys/fs/cgroup/demo; mkdir $g && sh -c \"echo \\$\\$ > $g/cgroup.procs; cat /proc/self/cgroup\"; rmdir $g", "/demo"},
 		{"echo 1 > /proc/sys/kernel/sched_schedstats; a=$(grep ^cpu0 /proc/schedstat); sleep 1; b=$(grep ^cpu0 /proc/schedstat); echo 0 > /proc/sys/kernel/sched_schedstats; [ \"$a\" != \"$b\" ] && echo counts", "counts"},
-		{"grep -c ^cpu# /sys/kernel/debug/sched/debug", fmt.Sprint(s.CPUs)},
+		{"cat /sys/kernel/debug/sched/debug /proc/sched_debug 2> /dev/null | grep -c ^cpu#", fmt.Sprint(s.CPUs)},
 		{"renice -n 5 $$ >/dev/null; cut -d' ' -f19 /proc/$$/stat", "5"},
 	} {
 		text, err := s.Sh(ctx, c.command)

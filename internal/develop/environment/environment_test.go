@@ -288,6 +288,21 @@ func TestNeither(t *testing.T) {
 	}
 }
 
+// TestCgo: a plugsched that would not run among other libraries is refused before anything is fetched.
+func TestCgo(t *testing.T) {
+	k := kernel(t, "")
+	self := filepath.Join(t.TempDir(), "plugsched")
+	write(t, self+".c", "int main(void) { return 0; }\n", 0o644)
+	if out, err := exec.Command("gcc", "-o", self, self+".c").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	_, err := For(t.Context(), k, Options{Suite: "bullseye", Self: self, CacheDir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "libc.so.6") || !strings.Contains(err.Error(), "CGO_ENABLED=0") ||
+		outcome.Of(err) != outcome.Precondition {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestPackages: the compiler is that of the kernel, and libraries are those that its tools are
 // linked with.
 func TestPackages(t *testing.T) {

@@ -69,6 +69,9 @@ func (e *unfitError) Unwrap() error { return e.failed }
 
 // unpacked returns the tree for a kernel, which is made if it is not there.
 func unpacked(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) {
+	if err := independent(o.Self); err != nil {
+		return nil, err
+	}
 	pkgs, err := packages(t)
 	if err != nil {
 		return nil, err
@@ -164,7 +167,19 @@ func libraries(build string) ([]string, error) {
 // libc is part of what every other program needs as well.
 const libc = "libc6"
 
-func needed(path string) (out []string) {
+// independent refuses a plugsched that needs libraries of this machine: in a tree it is the
+// compiler's wrapper, and finds there those of the tree.
+func independent(self string) error {
+	if libs := imported(self); len(libs) > 0 {
+		return outcome.With(outcome.Precondition, fmt.Errorf("%s was built with cgo and needs %s, which another suite has in another version: "+
+			"build it with CGO_ENABLED=0", self, libs[0]))
+	}
+	return nil
+}
+
+// imported are the libraries that a program asks for; one that is linked statically, or is a
+// script, asks for none.
+func imported(path string) []string {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
@@ -172,10 +187,14 @@ func needed(path string) (out []string) {
 	defer f.Close()
 	e, err := elf.NewFile(f)
 	if err != nil {
-		return nil // a script
+		return nil
 	}
-	libs, _ := e.ImportedLibraries() // of one that is linked statically there are none
-	for _, lib := range libs {
+	libs, _ := e.ImportedLibraries()
+	return libs
+}
+
+func needed(path string) (out []string) {
+	for _, lib := range imported(path) {
 		if pkg := libraryPackage(lib); pkg != libc {
 			out = append(out, pkg)
 		}

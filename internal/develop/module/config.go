@@ -17,6 +17,9 @@ var probes = []struct{ macro, structure, member, why string }{
 	{"PLUGSCHED_HAVE_VLAG", "struct sched_entity", "vlag", "EEVDF: a dequeued task keeps its lag, not its virtual time"},
 	{"PLUGSCHED_HAVE_THROTTLE_NODE", "struct task_struct", "throttle_node", "fair tasks are throttled one by one, and are on no queue then"},
 	{"PLUGSCHED_HAVE_ZERO_VRUNTIME", "struct cfs_rq", "zero_vruntime", "replaces min_vruntime"},
+	{"PLUGSCHED_HAVE_TASK_STATE", "struct task_struct", "__state", "replaces state, which was signed"},
+	{"PLUGSCHED_HAVE_KRETPROBE_INSTANCES", "struct task_struct", "kretprobe_instances", "the return probes that a task is in; later rethooks"},
+	{"PLUGSCHED_HAVE_RQ_SPINLOCK", "struct rq", "lock", "a run queue has a lock of its own, which no function hides"},
 	{"PLUGSCHED_HAVE_D_CHILDREN", "struct dentry", "d_children", "replaces the list d_subdirs"},
 	{"PLUGSCHED_HAVE_MM_MT", "struct mm_struct", "mm_mt", "mappings are in a maple tree, no longer in a list"},
 	{"PLUGSCHED_HAVE_DL_SERVER", "struct sched_dl_entity", "dl_server", "an entity on the deadline queue that is no task"},
@@ -35,6 +38,7 @@ var probes = []struct{ macro, structure, member, why string }{
 var symbolProbes = []struct{ macro, symbol, why string }{
 	{"PLUGSCHED_HAVE_FEATURES", "sched_feat_keys", "the administrator can set features; without, they are constants"},
 	{"PLUGSCHED_HAVE_HRTIMER_SETUP", "hrtimer_setup", "replaces hrtimer_init()"},
+	{"PLUGSCHED_HAVE_KMSG_NOLOCK", "kmsg_dump_rewind_nolock", "who reads the kernel's log has a dumper, later an iterator"},
 	{"PLUGSCHED_HAVE_KTHREAD_FUNC", "kthread_func", "what a kernel thread runs, or will run"},
 	{"PLUGSCHED_HAVE_KERNFS_MUTEX", "kernfs_mutex", "guards all trees of files like sysfs"},
 	{"PLUGSCHED_HAVE_KERNFS_RWSEM", "kernfs_rwsem", "the same later; now each has its own"},

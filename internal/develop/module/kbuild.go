@@ -38,8 +38,6 @@ type Tree struct {
 	// Module makes THIS_MODULE that of the module. The kernel's own code is built in: for
 	// what is to be equal to it, it is NULL.
 	Module bool
-
-	export string // not empty: with the kernel's exports
 }
 
 // Unit is one compiled unit.
@@ -147,6 +145,7 @@ const compileKbuild = `# SPDX-License-Identifier: GPL-2.0-only
 include $(src)/Makefile
 always-y := $(filter %.o,$(obj-y))
 override is-kernel-object := y
+CONFIG_MODVERSIONS :=
 $(file >$(obj)/units,$(always-y))
 $(file >$(obj)/others,$(filter-out %.o,$(obj-y)) $(obj-m))
 obj-y :=
@@ -248,7 +247,7 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
 	cmd := t.Env.Command(ctx, "make", append(args, targets...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
-		envCommon+"="+t.Common, envCC+"="+t.Env.CC, envDir+"="+dir, envSource+"="+t.Source, envExport+"="+t.export,
+		envCommon+"="+t.Common, envCC+"="+t.Env.CC, envDir+"="+dir, envSource+"="+t.Source,
 		envModule+"="+flag(t.Module), "MAKEFLAGS=", "KBUILD_OUTPUT=")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = log, &tee{log, &out}

@@ -28,9 +28,6 @@ func CompileSidecars(ctx context.Context, t *Tree, dir string, files []string) (
 	for _, d := range dirs {
 		side := *t
 		side.SchedDir = d
-		// An export takes the function's address (include/linux/export.h), and gcc
-		// decides by that how others may call it. Binding drops it again.
-		side.export = "y"
 		links := map[string]string{}
 		for _, name := range byDir[d] {
 			links[name] = filepath.Join(t.WorkDir, d, name)

@@ -24,23 +24,12 @@ var unsupported = []arch.Obstacle{
 		Why: "groups have realtime queues, which the runtime does not move (CONFIG_RT_GROUP_SCHED, kernel/sched/rt.c)"},
 }
 
-// needed are functions that kernels have which the runtime is made for.
-var needed = []arch.Obstacle{
-	{Symbol: "raw_spin_rq_lock_nested",
-		Why: "run queues have no locking of their own (raw_spin_rq_lock(), kernel/sched/sched.h), by which the runtime locks them"},
-}
-
 // Unsupported says why the runtime could not take over from a kernel's scheduler, or
 // give it back; nil if it can. Symbol looks a symbol of the kernel up.
 func Unsupported(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
 	for _, u := range slices.Concat(unsupported, a.Obstacles) {
 		if _, ok := symbol(u.Symbol); ok {
 			return errors.New(u.Why)
-		}
-	}
-	for _, n := range needed {
-		if _, ok := symbol(n.Symbol); !ok {
-			return errors.New(n.Why)
 		}
 	}
 	for _, o := range b.Objects {

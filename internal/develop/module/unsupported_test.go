@@ -12,15 +12,13 @@ import (
 )
 
 func TestUnsupported(t *testing.T) {
-	const lock = "raw_spin_rq_lock_nested"
 	for _, c := range []struct{ symbol, class, want string }{
-		{lock, "fair_sched_class", ""},
-		{"rt_mutex_lock", "fair_sched_class", "no locking of their own"},
+		{"", "fair_sched_class", ""},
 		{"rt_spin_lock", "fair_sched_class", "PREEMPT_RT"},
 		{"sched_rt_can_attach", "fair_sched_class", "CONFIG_RT_GROUP_SCHED"},
-		{lock, "ext_sched_class", "scheduling class, ext_sched_class"},
-		{lock + " scx_root", "ext_sched_class", ""},
-		{lock + " scx_root", "my_sched_class", "scheduling class, my_sched_class"},
+		{"", "ext_sched_class", "scheduling class, ext_sched_class"},
+		{"scx_root", "ext_sched_class", ""},
+		{"scx_root", "my_sched_class", "scheduling class, my_sched_class"},
 	} {
 		b := &boundary.Boundary{Objects: []*boundary.Object{{Name: c.class, Class: boundary.Table},
 			{Name: "other_sched_class", Class: boundary.Shared}}}

@@ -24,7 +24,6 @@ const (
 	envCC     = "PLUGSCHED_CC_CC"
 	envDir    = "PLUGSCHED_CC_DIR"
 	envSource = "PLUGSCHED_CC_SOURCE"
-	envExport = "PLUGSCHED_CC_EXPORT"
 	envModule = "PLUGSCHED_CC_MODULE"
 
 	modeCompile  = "compile"  // source to assembly, kept, and on to an object
@@ -46,7 +45,6 @@ func wrapperScript(t *Tree) string {
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
 		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource),
-		export: os.Getenv(envExport) != "",
 		module: os.Getenv(envModule) != ""}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")
@@ -67,7 +65,6 @@ type wrapper struct {
 	args                               []string
 	mode, work, sched, common, cc, dir string
 	whole                              string // the kernel's whole source
-	export                             bool
 	module                             bool
 }
 
@@ -155,9 +152,10 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// compile makes the unit as if it were built in: without MODULE, with nothing
-// exported a second time (unless told to), and with paths as the kernel's own build
-// has them. For the module, THIS_MODULE nevertheless means it: what the developer
+// compile makes the unit as if it were built in: without MODULE, and with paths as the
+// kernel's own build has them. Exports are as there, too: one takes the function's address
+// (include/linux/export.h), and gcc decides by that how it splits and calls it. Binding drops
+// them. For the module, THIS_MODULE nevertheless means it: what the developer
 // registers with an owner keeps it loaded.
 func (w *wrapper) compile(source, stem, output string) error {
 	real := filepath.Join(w.work, w.sched, filepath.Base(source))
@@ -176,9 +174,6 @@ func (w *wrapper) compile(source, stem, output string) error {
 		default:
 			args = append(args, a)
 		}
-	}
-	if !w.export {
-		args = append(args, "-D__DISABLE_EXPORTS")
 	}
 	own := filepath.Join(w.dir, includeDir)
 	args = append(append(args, w.prefixes()...), "-I"+own)

@@ -117,7 +117,7 @@ func TestCompile(t *testing.T) {
 	work, common, dir := t.TempDir(), t.TempDir(), t.TempDir()
 	t.Chdir(t.TempDir())
 	write(t, filepath.Join(work, "kernel/sched/core.c"), "#include <linux/both.h>\n#include <linux/only.h>\n#include \"sched.h\"\n"+
-		"#ifdef MODULE\n#error as a module\n#endif\n#ifndef __DISABLE_EXPORTS\n#error with exports\n#endif\nint value = BOTH + ONLY + SCHED;\nconst char *file = __FILE__;\n"+
+		"#ifdef MODULE\n#error as a module\n#endif\n#ifdef __DISABLE_EXPORTS\n#error without exports\n#endif\nint value = BOTH + ONLY + SCHED;\nconst char *file = __FILE__;\n"+
 		"struct module *owner = THIS_MODULE;\nconst char **headers = &header;\nint more(int n) { return n << value; }\n")
 	write(t, filepath.Join(work, "kernel/sched/sched.h"), "#define SCHED 4\n")
 	write(t, filepath.Join(work, "include/linux/both.h"), "#define BOTH 1\n")
@@ -161,7 +161,7 @@ func TestCompile(t *testing.T) {
 		t.Fatalf("compiler calls %q", list)
 	}
 	want := []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-I" + work + "/include", "-I" + common + "/include",
-		"-DKBUILD_MODNAME=\"core\"", "-D__DISABLE_EXPORTS",
+		"-DKBUILD_MODNAME=\"core\"",
 		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include",
 		filepath.Join(dir, includeDir, moduleHeader), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
 	if diff := cmp.Diff(want, list[0]); diff != "" {
@@ -297,7 +297,7 @@ func TestCompileHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"-Wp,-MMD,./.core.o.d", "-I" + work + "/include", "-I" + common + "/include", "-I" + filepath.Dir(source),
-		"-I" + work, "-I" + common + "/.", "-D__DISABLE_EXPORTS",
+		"-I" + work, "-I" + common + "/.",
 		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir),
 		"-S", "-o", filepath.Join(dir, "core.s"), source}
 	if diff := cmp.Diff(want, calls()[0]); diff != "" {
