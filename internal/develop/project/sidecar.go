@@ -184,7 +184,7 @@ func (p *Project) sourcesOf(t *fetch.Target, u module.Unit) map[string]string {
 	out := map[string]string{}
 	for _, dep := range u.Deps {
 		for _, dir := range []string{p.state("source"), t.HeadersCommon} {
-			if rel, err := filepath.Rel(dir, dep); err == nil && !strings.HasPrefix(rel, "..") {
+			if rel, err := filepath.Rel(dir, dep); err == nil && !strings.HasPrefix(rel, "..") && !module.Generated(rel) {
 				out[rel] = dep
 			}
 		}
