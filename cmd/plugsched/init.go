@@ -20,7 +20,7 @@ func newInit() *cobra.Command {
 	var sidecars []string
 	var programs string
 	c := &cobra.Command{
-		Use:   "init [--release RELEASE] WORKDIR",
+		Use:   "init [--release RELEASE | --tree DIR] WORKDIR",
 		Short: "Take the scheduler out of a kernel into a new working directory",
 		Long: `Init fetches the kernel's image, debug symbols, headers and source, reads the
 shipped binary, derives the boundary, and makes WORKDIR a git repository with the
@@ -28,6 +28,9 @@ pristine scheduler source. The pristine source is compiled and compared with the
 kernel's code function by function. No kernel is compiled, nothing is installed.
 
 Without --release the kernel that runs now is meant. An interrupted init resumes.
+
+With --tree the kernel is one that was built here, and DIR the directory that it was built in
+(with make O=DIR: that one). What it has to be configured with is looked at first.
 
 With --analyze-only only the debug symbols are fetched, of any kernel of which they
 can be had, and only the boundary is derived: enough for the boundary commands, not
@@ -39,6 +42,7 @@ names another suite to take them from.`,
 		Example: `  plugsched init work
   plugsched init --release 6.1.0-56-cloud-amd64 work
   plugsched init --suite trixie --release 6.12.118+deb13-cloud-amd64 work-6.12
+  plugsched init --tree ~/linux work
   plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -57,7 +61,7 @@ names another suite to take them from.`,
 					return err
 				}
 			}
-			if o.Release == "" && o.Manual.Vmlinux == "" {
+			if o.Release == "" && o.Manual.Vmlinux == "" && o.Tree == "" {
 				release, err := (live.Host{}).Release()
 				if err != nil {
 					return err
@@ -104,6 +108,7 @@ names another suite to take them from.`,
 	f.BoolVar(&o.Expired, "expired", false, "take package lists of suites although their time has run out")
 	f.StringVar(&programs, "environment", "", "compile with the programs of this suite of Debian (default: if this machine's do not fit)")
 	f.StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")
+	f.StringVar(&o.Tree, "tree", "", "use the kernel that was built in this directory")
 	f.StringVar(&o.Manual.Vmlinux, "vmlinux", "", "use this vmlinux with debug information")
 	f.StringVar(&o.Manual.Vmlinuz, "vmlinuz", "", "use this boot image")
 	f.StringVar(&o.Manual.Headers, "headers", "", "use this linux-headers directory")

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/outcome"
@@ -120,9 +121,22 @@ var general = []string{"base-files", "bash", "binutils", "coreutils", "dash", "d
 // "gcc-14 (Debian 14.2.0-19) 14.2.0".
 var versionRE = regexp.MustCompile(`\(\w+ (\d\S*)\)`)
 
+// majorRE finds the first number of a compiler's version, which what it says of itself ends with.
+var majorRE = regexp.MustCompile(`\) (\d+)\.\S*$`)
+
+// versioned is the package that has the compiler. One that was called by its plain name, as those who build kernels
+// call it, is in the package of its series, on which the one of that name depends.
+func versioned(compiler string) string {
+	pkg := compilerPackage(compiler)
+	if m := majorRE.FindStringSubmatch(compiler); m != nil && !strings.Contains(pkg, "-") {
+		pkg += "-" + m[1]
+	}
+	return pkg
+}
+
 // packages are those of a tree for a kernel.
 func packages(t *fetch.Target) ([]string, error) {
-	cc := compilerPackage(t.Compiler)
+	cc := versioned(t.Compiler)
 	if m := versionRE.FindStringSubmatch(t.Compiler); m != nil {
 		cc += "=" + m[1]
 	}

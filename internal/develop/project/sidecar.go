@@ -166,8 +166,7 @@ func (p *Project) joinTree(ctx context.Context, t *fetch.Target, files []string)
 		}
 	}
 	slices.Sort(added)
-	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, as in the package %s.\n", strings.Join(files, ", "),
-		t.Release, t.Version)
+	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, %s.\n", strings.Join(files, ", "), t.Release, whence(t))
 	if err := p.git(ctx, append([]string{"add", "--"}, added...)...); err != nil {
 		return err
 	}
