@@ -48,6 +48,32 @@ func For(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) 
 	return e, nil
 }
 
+// Probe says which programs For would take, without fetching any.
+func Probe(ctx context.Context, t *fetch.Target, o Options) (string, error) {
+	here := &Environment{Self: o.Self}
+	if o.Suite == "" {
+		err := here.check(ctx, t)
+		if err == nil || !unfit(err) || t.Suite == "" {
+			return fmt.Sprintf("%s, of %s", t.Compiler, here), err
+		}
+		o.Suite = t.Suite
+	}
+	pkgs, err := packages(t)
+	if err != nil {
+		return "", err
+	}
+	p := fetch.Packages{Suite: o.Suite, Names: pkgs, CacheDir: o.CacheDir, Expired: o.Expired, Progress: o.Progress}
+	n, bytes, err := p.Look(ctx)
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("%s, of %s", t.Compiler, o.Suite)
+	if n > 0 {
+		text += fmt.Sprintf(": %d packages to fetch, %d MB", n, bytes/1_000_000)
+	}
+	return text, nil
+}
+
 // unfit reports an error that says that this machine's programs are not the kernel's.
 func unfit(err error) bool {
 	var mismatch *fetch.MismatchError

@@ -32,6 +32,22 @@ var needed = []arch.Obstacle{
 // Unsupported says why the runtime could not take over from a kernel's scheduler, or
 // give it back; nil if it can. Symbol looks a symbol of the kernel up.
 func Unsupported(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
+	if err := Obstacle(a, symbol); err != nil {
+		return err
+	}
+	for _, o := range b.Objects {
+		if o.Class == boundary.Table && !Movable(o.Name) {
+			return fmt.Errorf("the kernel has a scheduling class, %s, that cannot be moved yet", o.Name)
+		}
+	}
+	return nil
+}
+
+// Movable reports a scheduling class that the runtime can move.
+func Movable(class string) bool { return slices.Contains(movable, class) }
+
+// Obstacle is the part of Unsupported that follows from the kernel's symbols.
+func Obstacle(a *arch.Arch, symbol func(name string) (addr uint64, ok bool)) error {
 	for _, u := range slices.Concat(unsupported, a.Obstacles) {
 		if _, ok := symbol(u.Symbol); ok {
 			return errors.New(u.Why)
@@ -40,11 +56,6 @@ func Unsupported(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), 
 	for _, n := range needed {
 		if _, ok := symbol(n.Symbol); !ok {
 			return errors.New(n.Why)
-		}
-	}
-	for _, o := range b.Objects {
-		if o.Class == boundary.Table && !slices.Contains(movable, o.Name) {
-			return fmt.Errorf("the kernel has a scheduling class, %s, that cannot be moved yet", o.Name)
 		}
 	}
 	return nil

@@ -309,12 +309,17 @@ func (f *fetcher) chooseVersion(ctx context.Context) error {
 			f.plan, f.version = p, p.version
 		}
 	}
+	f.openStore()
+	return nil
+}
+
+// openStore names the cache directory.
+func (f *fetcher) openStore() {
 	name := f.release + "_" + f.version
 	if f.version == "" {
 		name = f.release + "_manual"
 	}
 	f.store = &store{dir: filepath.Join(f.cache, name), release: f.release, version: f.version, rep: f.rep, sourceDirs: f.opts.SourceDirs}
-	return nil
 }
 
 // gather locates every artefact, downloading those that are nowhere.
