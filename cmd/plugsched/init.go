@@ -38,6 +38,10 @@ Without --release the kernel that runs now is meant. An interrupted init resumes
 With --tree the kernel is one that was built here, and DIR the directory that it was built in
 (with make O=DIR: that one). What it has to be configured with is looked at first.
 
+With --rpm, once for each, the kernel is one in RPM packages: with boot image (kernel-core), headers (kernel-devel),
+vmlinux (kernel-debuginfo) and source (kernel-....src.rpm). A vmlinux that is nowhere is asked for at the servers
+in DEBUGINFOD_URLS, by build-id.
+
 With --check nothing is made: it says, from the configuration and what else can be had quickly, whether
 the kernel will do, and what not. It exits with 3 if something is in the way. What it calls unknown only
 init itself can tell.
@@ -57,6 +61,7 @@ names another suite to take them from.`,
   plugsched init --analyze-only --suite sid --release 7.2.13+deb14-cloud-amd64 work-7.2`,
 		Args: cli.Args(0, 1),
 		RunE: func(c *cobra.Command, a []string) error {
+			o.Debuginfod = fetch.DebuginfodURLs(os.Getenv("DEBUGINFOD_URLS"))
 			if check == (len(a) == 1) || asJSON && !check {
 				return cli.Usagef("usage: %s", c.UseLine())
 			}
@@ -124,6 +129,7 @@ names another suite to take them from.`,
 	f.StringVar(&programs, "environment", "", "compile with the programs of this suite of Debian (default: if this machine's do not fit)")
 	f.StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")
 	f.StringVar(&o.Tree, "tree", "", "use the kernel that was built in this directory")
+	f.StringArrayVar(&o.RPMs, "rpm", nil, "use the kernel in this RPM package; once for each of its packages")
 	f.StringVar(&o.Manual.Vmlinux, "vmlinux", "", "use this vmlinux with debug information")
 	f.StringVar(&o.Manual.Vmlinuz, "vmlinuz", "", "use this boot image")
 	f.StringVar(&o.Manual.Headers, "headers", "", "use this linux-headers directory")
@@ -132,12 +138,13 @@ names another suite to take them from.`,
 	c.MarkFlagsMutuallyExclusive("analyze-only", "environment")
 	c.MarkFlagsMutuallyExclusive("analyze-only", "check")
 	c.MarkFlagsMutuallyExclusive("sidecar", "check")
+	c.MarkFlagsMutuallyExclusive("tree", "rpm")
 	return c
 }
 
 // thisKernel means the one that runs, if no other is named.
 func thisKernel(o *fetch.Options) (err error) {
-	if o.Release == "" && o.Manual.Vmlinux == "" && o.Tree == "" {
+	if o.Release == "" && o.Manual.Vmlinux == "" && o.Tree == "" && len(o.RPMs) == 0 {
 		o.Release, err = (live.Host{}).Release()
 	}
 	return err

@@ -98,6 +98,8 @@ func (r *Fitness) look(ctx context.Context, o fetch.Options, e environment.Optio
 		switch {
 		case p.Err != nil:
 			r.add(p.What, No, "%v", p.Err)
+		case p.Unsure:
+			r.add(p.What, Unknown, "%s", p.Place)
 		case p.Download > 0:
 			r.add(p.What, Yes, "%s, %d MB", p.Place, p.Download/1_000_000)
 		default:

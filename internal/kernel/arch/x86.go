@@ -60,6 +60,7 @@ var X86 = &Arch{
 
 	BootImage:   "arch/x86/boot/bzImage",
 	BootVersion: x86.BootVersion,
+	BootPayload: x86.BootPayload,
 	IsBootImage: x86.IsBootImage,
 	Guest: Guest{
 		QEMU: "qemu-system-x86_64",

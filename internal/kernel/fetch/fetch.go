@@ -40,8 +40,8 @@ type Target struct {
 	Compiler string `json:"compiler"`
 	// Suite is the suite of Debian that the packages are from; empty if that is not known.
 	Suite string `json:"suite,omitempty"`
-	// Origin is where the kernel is from as a whole: "tree" for one from the tree that it was built in,
-	// empty for packages of Debian and for files that were named one by one.
+	// Origin is where the kernel is from as a whole: "tree" for one from the tree that it was built in, "rpm" for RPM
+	// packages, empty for packages of Debian and for files that were named one by one.
 	Origin string `json:"origin,omitempty"`
 
 	Vmlinux string `json:"vmlinux"`
@@ -95,6 +95,10 @@ type Options struct {
 	Manual   Manual
 	// Tree is the directory that the kernel was built in. It stands for all that Manual does not name.
 	Tree string
+	// RPMs are the packages of a kernel, in files.
+	RPMs []string
+	// Debuginfod are the servers that are asked for a vmlinux by its build-id.
+	Debuginfod []string
 	// SourceDirs are top directories that the source has to have besides those that
 	// Target.Source names.
 	SourceDirs []string
@@ -203,6 +207,9 @@ type fetcher struct {
 	files            located
 	suite            string // where packages are from
 	origin           string // see Target.Origin
+	providers        []provider
+	storeID          string // ends the name of the cache directory, if not the version does
+	unavailable      error  // why the archive lacks what others are asked for
 }
 
 // located is where the artefacts were found; an empty string is "not yet".
@@ -237,13 +244,14 @@ func newFetcher(o *Options) (*fetcher, error) {
 	if f.cache, err = filepath.Abs(f.cache); err != nil {
 		return nil, err
 	}
-	for _, p := range f.providers() {
+	f.providers = providersOf(o)
+	for _, p := range f.providers {
 		if err := p.identify(f); err != nil {
 			return nil, err
 		}
 	}
 	if f.release == "" {
-		return nil, fmt.Errorf("no kernel named: give --release, --tree or --vmlinux")
+		return nil, fmt.Errorf("no kernel named: give --release, --tree, --rpm or --vmlinux")
 	}
 	if f.release != filepath.Base(f.release) {
 		return nil, fmt.Errorf("release %q is not the name of a kernel release", f.release)
@@ -289,24 +297,26 @@ func (f *fetcher) cached() bool {
 // chooseVersion settles which package version is wanted, which also names the
 // cache directory.
 func (f *fetcher) chooseVersion(ctx context.Context) error {
-	if f.version == "" {
+	if f.version == "" && f.origin == "" {
 		if r, v := f.host.running(); r == f.release {
 			f.version = debianVersion(v)
 		}
 	}
-	if f.version == "" {
+	if f.version == "" && f.origin == "" {
 		f.version = cachedVersion(f.cache, f.release)
+	}
+	if f.origin != "" {
+		f.openStore()
+		return nil
 	}
 	if f.version == "" && len(f.missing()) > 0 {
 		f.version = f.host.installedVersion(ctx, f.release)
 	}
 	if f.version == "" {
 		if want := f.missing(); len(want) > 0 {
-			p, err := makePlan(ctx, f.release, "", want)
-			if err != nil {
+			if err := f.makePlan(ctx, want); err != nil {
 				return err
 			}
-			f.plan, f.version = p, p.version
 		}
 	}
 	f.openStore()
@@ -319,6 +329,9 @@ func (f *fetcher) openStore() {
 	if f.version == "" {
 		name = f.release + "_manual"
 	}
+	if f.storeID != "" {
+		name = f.release + "_" + f.storeID
+	}
 	f.store = &store{dir: filepath.Join(f.cache, name), release: f.release, version: f.version, rep: f.rep, sourceDirs: f.opts.SourceDirs}
 }
 
@@ -327,7 +340,7 @@ func (f *fetcher) gather(ctx context.Context) error {
 	if err := f.store.clean(); err != nil {
 		return err
 	}
-	for _, p := range f.providers() {
+	for _, p := range f.providers {
 		missing := f.missing()
 		if len(missing) == 0 {
 			break

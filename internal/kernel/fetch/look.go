@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Part is an artefact of a kernel, and where it can be had.
@@ -19,6 +20,8 @@ type Part struct {
 	Place string
 	// Download is how many bytes are fetched from there.
 	Download int64
+	// Unsure says that only trying will tell.
+	Unsure bool
 	// Err says why it is nowhere.
 	Err error
 }
@@ -68,8 +71,13 @@ func Look(ctx context.Context, o Options) (*Outlook, error) {
 			return nil, err
 		}
 	}
-	remote := f.missing()
-	if len(remote) > 0 && (f.plan == nil || !f.plan.covers(remote)) {
+	if err := f.openRPMs(ctx, out); err != nil {
+		return nil, err
+	}
+	remote := slices.DeleteFunc(f.missing(), func(k kind) bool {
+		return slices.ContainsFunc(out.Parts, func(p Part) bool { return p.What == titles[k] })
+	})
+	if len(remote) > 0 && f.origin == "" && (f.plan == nil || !f.plan.covers(remote)) {
 		// One look-up for all that is there; if it is not, each kind is looked for by itself.
 		if p, err := makePlan(ctx, f.release, f.version, remote); err == nil {
 			f.plan = p
@@ -85,7 +93,7 @@ func Look(ctx context.Context, o Options) (*Outlook, error) {
 		switch {
 		case slices.Contains(remote, k):
 			out.Parts = append(out.Parts, places[k])
-		case f.files.has(k):
+		case f.files.has(k) && !slices.ContainsFunc(out.Parts, func(p Part) bool { return p.What == titles[k] }):
 			out.Parts = append(out.Parts, Part{What: titles[k], Place: f.files.place(k)})
 		}
 	}
@@ -113,9 +121,35 @@ func (f *fetcher) settleVersion(ctx context.Context) error {
 	return nil
 }
 
+// openRPMs unpacks, of packages that were named, the headers alone.
+func (f *fetcher) openRPMs(ctx context.Context, out *Outlook) error {
+	for _, p := range f.providers {
+		r, ok := p.(*rpms)
+		if !ok {
+			continue
+		}
+		for _, k := range f.missing() {
+			if r.has[k] == "" {
+				continue
+			}
+			out.Parts = append(out.Parts, Part{What: titles[k], Place: r.has[k]})
+			if k == kindHeaders {
+				if err := r.provide(ctx, f, []kind{k}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // offer says which packages have an artefact, and fetches those of the headers.
 func (f *fetcher) offer(ctx context.Context, k kind) (Part, error) {
 	part := Part{What: titles[k]}
+	if f.origin != "" {
+		part.Err = f.lacks(k)
+		return f.servers(k, part), nil
+	}
 	p, err := f.plan, error(nil)
 	if p == nil || !p.covers([]kind{k}) {
 		p, err = makePlan(ctx, f.release, f.version, []kind{k})
@@ -124,7 +158,7 @@ func (f *fetcher) offer(ctx context.Context, k kind) (Part, error) {
 	switch {
 	case errors.As(err, &unavailable):
 		part.Err = err
-		return part, nil
+		return f.servers(k, part), nil
 	case err != nil:
 		return part, err
 	}
@@ -145,6 +179,14 @@ func (f *fetcher) offer(ctx context.Context, k kind) (Part, error) {
 		return part, incomplete(f.store.dir, k)
 	}
 	return part, nil
+}
+
+// servers says that servers will be asked for what is nowhere else.
+func (f *fetcher) servers(k kind, part Part) Part {
+	if k == kindVmlinux && len(f.opts.Debuginfod) > 0 {
+		part.Place, part.Unsure, part.Err = "debuginfod will be asked: "+strings.Join(f.opts.Debuginfod, " "), true, nil
+	}
+	return part
 }
 
 // place is where an artefact was found.

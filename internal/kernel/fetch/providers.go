@@ -4,6 +4,8 @@ package fetch
 
 import (
 	"context"
+	"errors"
+	"slices"
 )
 
 // provider is somewhere that artefacts of a kernel come from. A fetch asks its providers in turn,
@@ -21,18 +23,21 @@ type provider interface {
 	fix(k kind, release, version string) string
 }
 
-// providers are those of a fetch, in the order in which they are asked.
-func (f *fetcher) providers() []provider {
-	list := []provider{given{}}
-	if f.opts.Tree != "" {
-		list = append(list, &builtTree{dir: f.opts.Tree})
+// providersOf are those of a fetch, in the order in which they are asked.
+func providersOf(o *Options) (list []provider) {
+	if len(o.RPMs) > 0 {
+		list = append(list, &rpms{paths: slices.Clone(o.RPMs)}) // they tell the release, by which headers are known
 	}
-	return append(list, cache{}, installed{}, aptArchive{})
+	list = append(list, given{})
+	if o.Tree != "" {
+		list = append(list, &builtTree{dir: o.Tree})
+	}
+	return append(list, cache{}, installed{}, aptArchive{}, debuginfod{})
 }
 
 // adviser is the provider that knows what to do about a target's artefacts.
 func adviser(origin string) provider {
-	for _, p := range []provider{&builtTree{}} {
+	for _, p := range []provider{&builtTree{}, &rpms{}} {
 		if p.name() == origin {
 			return p
 		}
@@ -97,11 +102,22 @@ func (aptArchive) name() string { return "" }
 func (aptArchive) identify(*fetcher) error { return nil }
 
 func (aptArchive) provide(ctx context.Context, f *fetcher, want []kind) error {
+	if f.origin != "" { // it has nothing of that kernel
+		lacks := f.lacks(want[0])
+		if !f.mayAsk(want) {
+			return lacks
+		}
+		f.unavailable = lacks
+		return nil
+	}
 	if f.plan == nil || !f.plan.covers(want) {
-		var err error
-		if f.plan, err = makePlan(ctx, f.release, f.version, want); err != nil {
+		if err := f.makePlan(ctx, want); err != nil {
 			return err
 		}
+	}
+	want = slices.DeleteFunc(slices.Clone(want), func(k kind) bool { return !f.plan.covers([]kind{k}) })
+	if len(want) == 0 {
+		return nil
 	}
 	if err := f.store.fetch(ctx, f.plan, want, f.opts.KeepDebs); err != nil {
 		return err
@@ -110,6 +126,36 @@ func (aptArchive) provide(ctx context.Context, f *fetcher, want []kind) error {
 		if !f.store.locate(k, &f.files) {
 			return incomplete(f.store.dir, k)
 		}
+	}
+	return nil
+}
+
+// lacks says that what was named as a whole kernel is none.
+func (f *fetcher) lacks(k kind) error {
+	return &UnavailableError{Package: titles[k], Reason: f.release + ": nothing that was named has the " + titles[k], Fix: f.fix(k)}
+}
+
+// mayAsk reports that a vmlinux is all that is wanted, and that there are servers to ask for it.
+func (f *fetcher) mayAsk(want []kind) bool {
+	return len(f.opts.Debuginfod) > 0 && len(want) == 1 && want[0] == kindVmlinux
+}
+
+// makePlan plans what to take from the archive. A vmlinux that it does not have may be elsewhere.
+func (f *fetcher) makePlan(ctx context.Context, want []kind) error {
+	p, err := makePlan(ctx, f.release, f.version, want)
+	var unavailable *UnavailableError
+	if (errors.As(err, &unavailable) || errors.Is(err, errNoLists)) && len(f.opts.Debuginfod) > 0 && slices.Contains(want, kindVmlinux) {
+		f.unavailable = err
+		if p, err = (&plan{}), nil; len(want) > 1 {
+			p, err = makePlan(ctx, f.release, f.version, slices.DeleteFunc(slices.Clone(want), func(k kind) bool { return k == kindVmlinux }))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	f.plan = p
+	if f.version == "" {
+		f.version = p.version
 	}
 	return nil
 }

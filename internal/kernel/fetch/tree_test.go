@@ -104,8 +104,8 @@ func TestTreeFaults(t *testing.T) {
 		"no image": {func(t *testing.T, dir string) { remove(t, dir, "arch/x86/boot/bzImage") }, []string{"arch/x86/boot/bzImage",
 			"`make -C "}},
 		"option": {replace(".config", "CONFIG_KALLSYMS_ALL=y\n", ""), []string{"CONFIG_KALLSYMS_ALL=n, it has to be y", "General setup"}},
-		"option changed": {replace(".config", "CONFIG_HZ=250", "CONFIG_HZ=1000"), []string{`CONFIG_HZ is "1000", want "250,
-			with which`, "build it again"}},
+		"option changed": {replace(".config", "CONFIG_HZ=250", "CONFIG_HZ=1000"),
+			[]string{`CONFIG_HZ is "1000", want "250, with which`, "build it again"}},
 		"option gone":   {replace(".config", "CONFIG_HZ=250\n", ""), []string{`CONFIG_HZ is "not set"`, "build it again"}},
 		"other release": {replace("include/generated/utsrelease.h", "-own", "-new"), []string{"kernel release", "build the kernel again"}},
 	} {
