@@ -62,14 +62,16 @@ func Build(ctx context.Context, dir string, k *Kernel) (*Packages, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("rpmbuild (package rpm): %w\n%s", err, out)
 	}
-	nvr := k.Version + "-1.fc99"
-	rpms := filepath.Join(dir, "RPMS/x86_64")
-	return &Packages{
-		Core:      filepath.Join(rpms, "kernel-core-"+nvr+".x86_64.rpm"),
-		Devel:     filepath.Join(rpms, "kernel-devel-"+nvr+".x86_64.rpm"),
-		Debuginfo: filepath.Join(rpms, "kernel-debuginfo-"+nvr+".x86_64.rpm"),
-		Source:    filepath.Join(dir, "SRPMS", "kernel-"+nvr+".src.rpm"),
-	}, nil
+	p := &Packages{}
+	for pattern, path := range map[string]*string{"RPMS/*/kernel-core-*": &p.Core, "RPMS/*/kernel-devel-*": &p.Devel,
+		"RPMS/*/kernel-debuginfo-*": &p.Debuginfo, "SRPMS/*": &p.Source} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern+".rpm"))
+		if err != nil || len(found) != 1 {
+			return nil, fmt.Errorf("rpmbuild made %q of %s (%w)", found, pattern, err)
+		}
+		*path = found[0]
+	}
+	return p, nil
 }
 
 func specText(k *Kernel, archive, patches string) string {
@@ -87,7 +89,6 @@ Summary: The Linux kernel
 License: GPL-2.0-only
 Source0: %[5]s
 %[6]sAutoReqProv: no
-BuildArch: x86_64
 %%description
 The kernel.
 %%package core
