@@ -15,14 +15,14 @@ MISSPELL    = $(GO) run github.com/golangci/misspell/cmd/misspell@v0.7.0
 GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0 $(if $(GOVULNDB),-db $(GOVULNDB))
 
 # All of them only add files (policy_test.go): with them, linters see what is there.
-TAGS = guest,fleet,kernels,examples,patches,ibt
+TAGS = guest,fleet,kernels,examples,patches,ibt,own,sources
 
 # Runs a target's command and notes its time. Its exit code is the command's.
 TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet test-ibt fuzz lint clean
+.PHONY: test-all all build man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel fuzz lint clean
 
 all: build
 
@@ -87,6 +87,8 @@ test-all:
 	$(MAKE) test-examples
 	$(MAKE) test-patches
 	$(MAKE) test-ibt
+	$(MAKE) test-sources
+	$(MAKE) test-own-kernel
 	$(MAKE) test-fleet
 
 # Where the time of the last `make test` went, and of targets since; as JSON in build/times.
@@ -144,6 +146,20 @@ test-fleet: build bin/times
 test-ibt: build bin/times
 	./scripts/setup bochs:bochs-bin bochs-term: bochsbios: vgabios: isolinux: syslinux-common: xorriso:xorriso
 	$(TIMED) $@ $(GO) test -tags guest,ibt -count=1 -timeout 150m ./test/guest -run 'TestIBT|TestWrongPointer|TestMitigations' -release $(or $(RELEASE),6.12) -v
+
+# Kernels from RPM packages, and debug symbols from a debuginfod server: of a real kernel's files.
+test-sources: build bin/times
+	./scripts/setup rpm:rpmbuild
+	$(TIMED) $@ $(GO) test -tags sources -count=1 -timeout 60m ./test/sources -v
+
+# A kernel that is nobody's package, in the tree that it was built in: compiled once, in 15 minutes of
+# two CPUs, and kept below build/own. Then what is special about it, and install, replacement, trial and removal.
+OWN_TESTS = 'TestOwn.*|TestTakesEffect|TestReplace|TestTrial|TestNothingStays'
+test-own-kernel: build bin/times
+	tree=$$(./scripts/own-kernel test/own/own.config) && \
+	release=$$(cat $$tree/include/config/kernel.release) && \
+	$(TIMED) $@ $(GO) test -tags guest,own -count=1 -timeout 60m ./test/guest -release $$release -init "--tree $$tree" \
+		-run $(or $(RUN),$(OWN_TESTS)) -v
 
 # That each of examples/ takes effect.
 test-examples: build bin/times

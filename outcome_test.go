@@ -28,6 +28,7 @@ import (
 	"plugsched/internal/guest/vm/wire"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/image"
+	"plugsched/internal/kernel/needs"
 	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/live"
 	"plugsched/internal/outcome"
@@ -65,6 +66,7 @@ var errorCases = map[string]struct {
 	"kernel/fetch.SpaceError":         {&fetch.SpaceError{}, outcome.Failed},
 	"kernel/fetch.ToolError":          {&fetch.ToolError{}, outcome.Failed},
 	"kernel/fetch.UnavailableError":   {&fetch.UnavailableError{}, outcome.Precondition},
+	"kernel/needs.Error":              {&needs.Error{}, outcome.Precondition},
 	"kernel/image.ErrDataRelocated":   {image.ErrDataRelocated, outcome.Precondition},
 	"kernel/image.ErrNoDWARF":         {image.ErrNoDWARF, outcome.Precondition},
 	"operate/boot.GuardError":         {&boot.GuardError{}, outcome.Precondition},

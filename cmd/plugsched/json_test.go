@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/command/operator"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/fit"
 	"plugsched/internal/develop/moddiff"
 	"plugsched/internal/develop/project"
 )
@@ -26,6 +27,7 @@ func printed() map[string]any {
 		all["plugsched "+name] = v
 	}
 	all["plugsched check"] = project.Checked{}
+	all["plugsched init"] = fit.Fitness{}
 	all["plugsched diff"] = moddiff.Comparison{}
 	all["plugsched apply"] = project.Application{}
 	all["plugsched catch-up"] = project.Application{}

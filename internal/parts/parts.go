@@ -68,5 +68,5 @@ func list(words []string) string {
 
 // Ways are how one goes on with a kernel for which there are no packages.
 const Ways = "take another release with `init --release`; or name the files with " +
-	"`init --vmlinux FILE --headers DIR --source DIR`; or name TREE, in which the kernel was built, as all of them: " +
-	"`init --vmlinux TREE/vmlinux --headers TREE --source TREE`"
+	"`init --vmlinux FILE --headers DIR --source DIR`; or name the directory in which the kernel was built: " +
+	"`init --tree DIR`; or name its RPM packages: `init --rpm FILE --rpm FILE...`"

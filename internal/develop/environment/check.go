@@ -89,7 +89,7 @@ func libraryPackage(lib string) string {
 // build: code generation differs between point releases, and the scheduler is reproduced bit by
 // bit.
 func (e *Environment) checkCompiler(ctx context.Context, t *fetch.Target) error {
-	pkg := compilerPackage(t.Compiler)
+	pkg := versioned(t.Compiler)
 	if pkg == "" {
 		return fmt.Errorf("%s: compiler not understood in %q", t.Vmlinux, t.Compiler)
 	}

@@ -331,3 +331,18 @@ func TestPackages(t *testing.T) {
 		}
 	}
 }
+
+// TestVersioned: who builds a kernel calls the compiler by its plain name, of which the package is only a pointer.
+func TestVersioned(t *testing.T) {
+	for compiler, want := range map[string]string{
+		"gcc (Debian 12.2.0-14+deb12u1) 12.2.0":                     "gcc-12",
+		"gcc-14 (Debian 14.2.0-19) 14.2.0":                          "gcc-14",
+		"x86_64-linux-gnu-gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0": "gcc-12",
+		"gcc (GCC) 14.2.1 20240912 (Red Hat 14.2.1-3)":              "gcc",
+		"x86_64-linux-gnu-gcc (Debian 12.2.0-14+deb12u1) 12.2.0":    "gcc-12",
+	} {
+		if got := versioned(compiler); got != want {
+			t.Errorf("%s: %s, want %s", compiler, got, want)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/outcome"
@@ -45,6 +46,32 @@ func For(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) 
 		return nil, &unfitError{err, o.Suite, failed}
 	}
 	return e, nil
+}
+
+// Probe says which programs For would take, without fetching any.
+func Probe(ctx context.Context, t *fetch.Target, o Options) (string, error) {
+	here := &Environment{Self: o.Self}
+	if o.Suite == "" {
+		err := here.check(ctx, t)
+		if err == nil || !unfit(err) || t.Suite == "" {
+			return fmt.Sprintf("%s, of %s", t.Compiler, here), err
+		}
+		o.Suite = t.Suite
+	}
+	pkgs, err := packages(t)
+	if err != nil {
+		return "", err
+	}
+	p := fetch.Packages{Suite: o.Suite, Names: pkgs, CacheDir: o.CacheDir, Expired: o.Expired, Progress: o.Progress}
+	n, bytes, err := p.Look(ctx)
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("%s, of %s", t.Compiler, o.Suite)
+	if n > 0 {
+		text += fmt.Sprintf(": %d packages to fetch, %d MB", n, bytes/1_000_000)
+	}
+	return text, nil
 }
 
 // unfit reports an error that says that this machine's programs are not the kernel's.
@@ -123,9 +150,22 @@ var general = []string{"base-files", "bash", "binutils", "coreutils", "dash", "d
 // "gcc-14 (Debian 14.2.0-19) 14.2.0".
 var versionRE = regexp.MustCompile(`\(\w+ (\d\S*)\)`)
 
+// majorRE finds the first number of a compiler's version, which what it says of itself ends with.
+var majorRE = regexp.MustCompile(`\) (\d+)\.\S*$`)
+
+// versioned is the package that has the compiler. One that was called by its plain name, as those who build kernels
+// call it, is in the package of its series, on which the one of that name depends.
+func versioned(compiler string) string {
+	pkg := compilerPackage(compiler)
+	if m := majorRE.FindStringSubmatch(compiler); m != nil && !strings.Contains(pkg, "-") {
+		pkg += "-" + m[1]
+	}
+	return pkg
+}
+
 // packages are those of a tree for a kernel.
 func packages(t *fetch.Target) ([]string, error) {
-	cc := compilerPackage(t.Compiler)
+	cc := versioned(t.Compiler)
 	if m := versionRE.FindStringSubmatch(t.Compiler); m != nil {
 		cc += "=" + m[1]
 	}

@@ -27,18 +27,39 @@ var unsupported = []arch.Obstacle{
 // Unsupported says why the runtime could not take over from a kernel's scheduler, or
 // give it back; nil if it can. Symbol looks a symbol of the kernel up.
 func Unsupported(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), b *boundary.Boundary) error {
+	if err := Obstacle(a, symbol); err != nil {
+		return err
+	}
+	for _, o := range b.Objects {
+		if o.Class == boundary.Table && !Movable(o.Name, symbol) {
+			return fmt.Errorf("the kernel has a scheduling class, %s, that cannot be moved", o.Name)
+		}
+	}
+	return nil
+}
+
+// Movable reports a scheduling class that the runtime can move.
+func Movable(class string, symbol func(name string) (addr uint64, ok bool)) bool {
+	told, known := movable[class]
+	if told == "" {
+		return known
+	}
+	_, ok := symbol(told)
+	return ok
+}
+
+// MovedBy is the symbol without which a scheduling class cannot be moved, "" if it always can; known is false
+// for one that never can.
+func MovedBy(class string) (symbol string, known bool) {
+	symbol, known = movable[class]
+	return symbol, known
+}
+
+// Obstacle is the part of Unsupported that follows from the kernel's symbols.
+func Obstacle(a *arch.Arch, symbol func(name string) (addr uint64, ok bool)) error {
 	for _, u := range slices.Concat(unsupported, a.Obstacles) {
 		if _, ok := symbol(u.Symbol); ok {
 			return errors.New(u.Why)
-		}
-	}
-	for _, o := range b.Objects {
-		if o.Class != boundary.Table {
-			continue
-		}
-		told, known := movable[o.Name]
-		if _, ok := symbol(told); !known || told != "" && !ok {
-			return fmt.Errorf("the kernel has a scheduling class, %s, that cannot be moved", o.Name)
 		}
 	}
 	return nil

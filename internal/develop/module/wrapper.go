@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -129,22 +130,88 @@ func (w *wrapper) shorten(asm string) error {
 	return os.WriteFile(asm, text, 0o644)
 }
 
-// headers puts the developer's copies of the kernel's headers before the
-// originals.
+// seeking are the options that name where headers are sought, and files that are read as if they
+// were included first. gcc takes a name as part of the option's word, or as the next one.
+var seeking, included = []string{"-I", "-iquote", "-isystem", "-idirafter"}, []string{"-include", "-imacros"}
+
+// headers puts the developer's copies of the kernel's headers before the originals. How it
+// writes their directories is kbuild's affair: from the root, or from where the compiler runs, which is
+// the tree itself for a kernel that was built here.
 func (w *wrapper) headers(args []string) []string {
 	var out []string
-	for i, a := range args {
-		if rest, ok := strings.CutPrefix(a, "-I"+w.common+"/"); ok {
-			out = append(out, "-I"+filepath.Join(w.work, rest))
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		option, name := split(a, seeking, included)
+		word := option != "" && name == "" && i+1 < len(args)
+		if word {
+			i++
+			name = args[i]
 		}
-		if rest, ok := strings.CutPrefix(a, w.common+"/"); ok && i > 0 && args[i-1] == "-include" {
-			if own := filepath.Join(w.work, rest); exists(own) {
-				a = own
-			}
+		rel, ours := w.kernels(name)
+		switch {
+		case option == "" || !ours:
+		case slices.Contains(seeking, option):
+			out = append(out, option+filepath.Join(w.work, rel))
+		case exists(filepath.Join(w.work, rel)):
+			name = filepath.Join(w.work, rel)
+			a = option + name
 		}
-		out = append(out, a)
+		if word {
+			out = append(out, option, name)
+		} else {
+			out = append(out, a)
+		}
 	}
 	return out
+}
+
+// split parts an argument into one of the options and what is in the same word.
+func split(arg string, lists ...[]string) (option, rest string) {
+	for _, list := range lists {
+		for _, o := range list {
+			if r, ok := strings.CutPrefix(arg, o); ok {
+				return o, r
+			}
+		}
+	}
+	return "", ""
+}
+
+// kernels reports a path in the tree of the kernel's headers, of which the developer may have a
+// copy, and where in it that is. What the build of the kernel generated is nobody's source.
+func (w *wrapper) kernels(path string) (rel string, ok bool) {
+	if path == "" {
+		return "", false
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", false
+	}
+	for _, p := range []string{w.work, w.dir} {
+		if _, ok := below(p, abs); ok {
+			return "", false // a working directory may be in the tree
+		}
+	}
+	if rel, ok = below(w.common, abs); !ok {
+		// The directory that the compiler runs in may have been entered through a link.
+		if abs, err = filepath.EvalSymlinks(abs); err != nil {
+			return "", false
+		}
+		rel, ok = below(w.common, abs)
+	}
+	return rel, ok && !Generated(rel)
+}
+
+func below(dir, path string) (rel string, ok bool) {
+	rel, err := filepath.Rel(dir, path)
+	return rel, dir != "" && err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// Generated reports a path in a kernel's tree where its build, not its source, has headers
+// (Makefile, LINUXINCLUDE).
+func Generated(rel string) bool {
+	rel = "/" + rel + "/"
+	return strings.Contains(rel, "/include/generated/") || strings.Contains(rel, "/include/config/")
 }
 
 func exists(path string) bool {

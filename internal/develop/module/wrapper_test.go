@@ -43,16 +43,91 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestHeaders: the developer's headers come first, however kbuild writes where the kernel's are.
 func TestHeaders(t *testing.T) {
-	work := t.TempDir()
-	write(t, filepath.Join(work, "include/linux/kconfig.h"), "")
-	w := &wrapper{work: work, common: "/k/common"}
-	got := w.headers(strings.Fields("-nostdinc -I/k/common/arch/x86/include -I./arch/x86/include/generated -I/k/common2/include " +
-		"-include /k/common/include/linux/kconfig.h -include /k/common/include/linux/other.h /k/common/include/linux/kconfig.h -I/k/common -c a.c"))
-	want := strings.Fields("-nostdinc -I" + work + "/arch/x86/include -I/k/common/arch/x86/include -I./arch/x86/include/generated -I/k/common2/include " +
-		"-include " + work + "/include/linux/kconfig.h -include /k/common/include/linux/other.h /k/common/include/linux/kconfig.h -I/k/common -c a.c")
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	work, common, out, linked := filepath.Join(top, "work"), filepath.Join(top, "k/common"), filepath.Join(top, "k/out"),
+		filepath.Join(top, "linked")
+	within := filepath.Join(common, "work") // a working directory in the kernel's own tree
+	for _, dir := range []string{work, within} {
+		write(t, filepath.Join(dir, "include/linux/kconfig.h"), "")
+	}
+	for _, dir := range []string{"include/linux", "include/uapi", "arch/x86/include/generated"} {
+		write(t, filepath.Join(common, dir, "other.h"), "")
+	}
+	write(t, filepath.Join(out, "include/other.h"), "")
+	if err := os.Symlink(common, linked); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, cwd, work, args, want string }{
+		{"packages", "/", work,
+			"-nostdinc -IC/arch/x86/include -I./arch/x86/include/generated -IC2/include -include C/include/linux/kconfig.h -include " +
+				"C/include/linux/other.h C/include/linux/kconfig.h -IC -c a.c",
+			"-nostdinc -IW/arch/x86/include -IC/arch/x86/include -I./arch/x86/include/generated -IC2/include " +
+				"-include W/include/linux/kconfig.h -include " +
+				"C/include/linux/other.h C/include/linux/kconfig.h -IW -IC -c a.c"},
+		{"in the tree", common, work,
+			"-I./arch/x86/include -I./arch/x86/include/generated -I./include " +
+				"-include ./include/linux/kconfig.h -include ./include/linux/other.h a.c",
+			"-IW/arch/x86/include -I./arch/x86/include -I./arch/x86/include/generated -IW/include -I./include " +
+				"-include W/include/linux/kconfig.h -include ./include/linux/other.h a.c"},
+		{"beside the tree", out, work, "-I../common/include -I./include -I../common/include/uapi -include ../common/include/linux/kconfig.h",
+			"-IW/include -I../common/include -I./include -IW/include/uapi -I../common/include/uapi -include W/include/linux/kconfig.h"},
+		{"through a link", linked, work, "-I./include -Iinclude/uapi", "-IW/include -I./include -IW/include/uapi -Iinclude/uapi"},
+		{"in two words", common, work, "-I include -isystem ./include -include",
+			"-IW/include -I include -isystemW/include -isystem ./include -include"},
+		{"in one", common, work, "-iquoteinclude -include./include/linux/kconfig.h",
+			"-iquoteW/include -iquoteinclude -includeW/include/linux/kconfig.h"},
+		{"the directory in the tree", common, within, "-I./include -IW/include -include W/include/linux/kconfig.h",
+			"-IW/include -I./include -IW/include -include W/include/linux/kconfig.h"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(tt.cwd)
+			fill := func(s string) []string {
+				return strings.Fields(strings.NewReplacer("W/", tt.work+"/", "-IW", "-I"+tt.work, "C", common).Replace(s))
+			}
+			w := &wrapper{work: tt.work, common: common}
+			got, want := w.headers(fill(tt.args)), fill(tt.want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestHeadersRead: of a kernel in whose tree the compiler runs, the developer's header is what is read, by
+// inclusion and before the first line, and what was generated is still found.
+func TestHeadersRead(t *testing.T) {
+	tree, work, dir := t.TempDir(), t.TempDir(), t.TempDir()
+	t.Chdir(tree)
+	for path, text := range map[string]string{
+		filepath.Join(tree, "include/linux/both.h"):     "#error the original\n",
+		filepath.Join(tree, "include/linux/first.h"):    "#error the original\n",
+		filepath.Join(tree, "include/generated/conf.h"): "#define CONF 4\n",
+		filepath.Join(work, "include/linux/both.h"):     "#define BOTH 1\n",
+		filepath.Join(work, "include/linux/first.h"):    "#define FIRST 2\n",
+		filepath.Join(work,
+			"kernel/sched/core.c"): "#include <linux/both.h>\n#include <generated/conf.h>\nint value = BOTH + FIRST + CONF;\n",
+		filepath.Join(dir, includeDir, "plugsched/none"): "",
+	} {
+		write(t, path, text)
+	}
+	source := filepath.Join(dir, "core.c")
+	if err := os.Symlink(filepath.Join(work, "kernel/sched/core.c"), source); err != nil {
+		t.Fatal(err)
+	}
+	w := &wrapper{mode: modeCompile, work: work, sched: "kernel/sched", common: tree, cc: "gcc", dir: dir,
+		args: []string{"-Wp,-MMD," + dir + "/.core.o.d", "-I./include", "-include", "./include/linux/first.h", "-c", "-o",
+			filepath.Join(dir, "core.o"), source}}
+	if err := w.run(); err != nil {
+		t.Fatal(err)
+	}
+	asm, err := os.ReadFile(filepath.Join(dir, "core.s"))
+	if err != nil || !strings.Contains(string(asm), ".long\t7") {
+		t.Errorf("assembly (%v):\n%s", err, asm)
 	}
 }
 
@@ -304,7 +379,8 @@ func TestCompileHere(t *testing.T) {
 		t.Errorf("compiler call: %s", diff)
 	}
 	var u Unit
-	if err := readRecord(filepath.Join(dir, "core"+recordSuffix), &u); err != nil || !slices.Contains(u.Deps, filepath.Join(work, "kernel/sched/sched.h")) {
+	if err := readRecord(filepath.Join(dir, "core"+recordSuffix), &u); err != nil || !slices.Contains(u.Deps, filepath.Join(work,
+		"kernel/sched/sched.h")) {
 		t.Errorf("dependencies %q, %v", u.Deps, err)
 	}
 }

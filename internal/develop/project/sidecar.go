@@ -166,8 +166,7 @@ func (p *Project) joinTree(ctx context.Context, t *fetch.Target, files []string)
 		}
 	}
 	slices.Sort(added)
-	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, as in the package %s.\n", strings.Join(files, ", "),
-		t.Release, t.Version)
+	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, %s.\n", strings.Join(files, ", "), t.Release, whence(t))
 	if err := p.git(ctx, append([]string{"add", "--"}, added...)...); err != nil {
 		return err
 	}
@@ -184,7 +183,7 @@ func (p *Project) sourcesOf(t *fetch.Target, u module.Unit) map[string]string {
 	out := map[string]string{}
 	for _, dep := range u.Deps {
 		for _, dir := range []string{p.state("source"), t.HeadersCommon} {
-			if rel, err := filepath.Rel(dir, dep); err == nil && !strings.HasPrefix(rel, "..") {
+			if rel, err := filepath.Rel(dir, dep); err == nil && !strings.HasPrefix(rel, "..") && !module.Generated(rel) {
 				out[rel] = dep
 			}
 		}

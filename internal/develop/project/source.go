@@ -169,8 +169,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 	if err := p.writeCommands(t, units); err != nil {
 		return "", err
 	}
-	message := fmt.Sprintf("The scheduler of Linux %s\n\nPristine source, as in the package %s; build-id %s.\n", t.Release, t.Version,
-		t.BuildID)
+	message := fmt.Sprintf("The scheduler of Linux %s\n\nPristine source, %s; build-id %s.\n", t.Release, whence(t), t.BuildID)
 	for _, args := range [][]string{
 		{"init", "-q", "-b", "main"},
 		{"add", "-A"},
@@ -182,6 +181,14 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 		}
 	}
 	return fmt.Sprintf("%d files", len(copies)), nil
+}
+
+// whence says where a kernel's source is from.
+func whence(t *fetch.Target) string {
+	if t.Version == "" {
+		return "as in " + t.Source
+	}
+	return "as in the package " + t.Version
 }
 
 const gitignore = `/.plugsched/

@@ -100,9 +100,13 @@ type Arch struct {
 	// module does not get. None may be a table of what has to be patched.
 	Unread []string
 
+	// BootImage is where a kernel's build leaves its boot image, below the tree.
+	BootImage string
 	// BootVersion reads the version string out of a boot image, in the form
 	// "RELEASE (BUILDER) #1 SMP ... DATE"; IsBootImage tells one by its first 4096 bytes.
 	BootVersion func(io.ReaderAt) (string, error)
+	// BootPayload finds the compressed kernel in a boot image.
+	BootPayload func(io.ReaderAt) (*io.SectionReader, error)
 	IsBootImage func(head []byte) bool
 
 	Guest Guest

@@ -58,7 +58,9 @@ var X86 = &Arch{
 	Traced:   []string{"__mcount_loc"},
 	Assembly: isa.Syntax{Comment: "#", Branch: x86.BranchMnemonic, Prefix: x86.PrefixMnemonic},
 
+	BootImage:   "arch/x86/boot/bzImage",
 	BootVersion: x86.BootVersion,
+	BootPayload: x86.BootPayload,
 	IsBootImage: x86.IsBootImage,
 	Guest: Guest{
 		QEMU: "qemu-system-x86_64",

@@ -204,8 +204,8 @@ func planVersion(ctx context.Context, release, version string, want []kind, foun
 		// Debian applies the rt patch set to these at build time
 		// (linux-patch-X.Y-rt); the source package is without it.
 		if _, fl, _ := splitRelease(release); strings.HasPrefix(fl, "rt-") {
-			return nil, fmt.Errorf("%s has no source of the rt flavour; apply linux-patch-%s-rt to it and name the tree with --source", src,
-				series(version))
+			return nil, &UnavailableError{Package: src, Reason: src + " has no source of the rt flavour",
+				Fix: fmt.Sprintf("apply linux-patch-%s-rt to it and name the tree with --source", series(version))}
 		}
 		if err := lookUp(ctx, found, src); err != nil {
 			return nil, err

@@ -25,8 +25,8 @@ func unsupported(release string) absent {
 	return absent{func(a *archive) {
 		a.publish(testKernel())
 		a.publish(newKernel("6.1.0-10-amd64", "6.1.8-1"))
-	}, release, "", []string{"only Debian's kernels of these flavours are supported: amd64, cloud-amd64; package linux-image-" + release,
-		"; of " + release + " this machine lacks ", "or name the files with", "or name TREE, in which the kernel was built"}}
+	}, release, "", []string{"apt knows kernels of these flavours alone: amd64, cloud-amd64; package linux-image-" + release,
+		"; of " + release + " this machine lacks ", "or name the files with", "or name the directory in which the kernel was built"}}
 }
 
 func TestUnavailable(t *testing.T) {

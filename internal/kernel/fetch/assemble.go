@@ -39,14 +39,9 @@ func (f *fetcher) readManual() error {
 		*p.path = abs
 	}
 	if m.Vmlinux != "" {
-		info, err := readVmlinux(m.Vmlinux, f.release)
-		if err != nil {
+		if err := f.identifyBy(m.Vmlinux); err != nil {
 			return err
 		}
-		if err := f.agree(m.Vmlinux, info.banner); err != nil {
-			return err
-		}
-		f.release, f.version = info.banner.release, info.banner.debian()
 	}
 	f.files.vmlinux, f.files.vmlinuz = m.Vmlinux, m.Vmlinuz
 	f.files.source = m.Source
@@ -60,13 +55,26 @@ func (f *fetcher) readManual() error {
 	return nil
 }
 
+// identifyBy takes the kernel for the one whose vmlinux this is.
+func (f *fetcher) identifyBy(vmlinux string) error {
+	info, err := readVmlinux(vmlinux, f.fix(kindVmlinux))
+	if err != nil {
+		return err
+	}
+	if err := f.agree(vmlinux, info.banner); err != nil {
+		return err
+	}
+	f.release, f.version = info.banner.release, info.banner.debian()
+	return nil
+}
+
 // agree compares a vmlinux with what was asked for.
 func (f *fetcher) agree(path string, b banner) error {
 	if f.release != "" && b.release != f.release {
-		return &MismatchError{What: "kernel release", Path: path, Want: f.release, Got: b.release, Fix: fixVmlinux(f.release)}
+		return &MismatchError{What: "kernel release", Path: path, Want: f.release, Got: b.release, Fix: f.fix(kindVmlinux)}
 	}
 	if f.version != "" && b.debian() != "" && b.debian() != f.version {
-		return &MismatchError{What: "package version", Path: path, Want: f.version, Got: b.debian(), Fix: fixVmlinux(f.release)}
+		return &MismatchError{What: "package version", Path: path, Want: f.version, Got: b.debian(), Fix: f.fix(kindVmlinux)}
 	}
 	return nil
 }
@@ -74,7 +82,7 @@ func (f *fetcher) agree(path string, b banner) error {
 // kernel makes the part of the target that follows from the vmlinux.
 func (f *fetcher) kernel() (*Target, *vmlinuxInfo, error) {
 	l := &f.files
-	info, err := readVmlinux(l.vmlinux, f.release)
+	info, err := readVmlinux(l.vmlinux, f.fix(kindVmlinux))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +93,7 @@ func (f *fetcher) kernel() (*Target, *vmlinuxInfo, error) {
 		Release: info.banner.release, Version: info.banner.debian(),
 		Arch: info.arch.Package, KernelArch: info.arch.Name,
 		BuildID: info.buildID, Compiler: info.banner.compiler,
-		Vmlinux: l.vmlinux, SystemMap: l.systemMap, Suite: f.suite,
+		Vmlinux: l.vmlinux, SystemMap: l.systemMap, Suite: f.suite, Origin: f.origin,
 	}, info, nil
 }
 
@@ -98,7 +106,7 @@ func (f *fetcher) assemble(ctx context.Context) (*Target, error) {
 	}
 	if l.vmlinuz == "" {
 		l.vmlinuz = existing(f.host.path("boot/vmlinuz-" + f.release))
-		if l.vmlinuz != "" && checkImage(l.vmlinuz, info) != nil {
+		if l.vmlinuz != "" && checkImage(l.vmlinuz, info, "") != nil {
 			l.vmlinuz = "" // of another version of the release
 		}
 	}

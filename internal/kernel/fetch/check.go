@@ -5,54 +5,51 @@ package fetch
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+
+	"plugsched/internal/kernel/needs"
 )
 
 // Check finds out whether the artefacts belong to one kernel. What does not fit is a
 // *MismatchError.
 func Check(t *Target) error {
-	info, err := readVmlinux(t.Vmlinux, t.Release)
+	fix := func(k kind) string { return adviser(t.Origin).fix(k, t.Release, t.Version) }
+	if err := needs.Check(t.Config); err != nil {
+		return err
+	}
+	info, err := readVmlinux(t.Vmlinux, fix(kindVmlinux))
 	if err != nil {
 		return err
 	}
 	if info.banner.release != t.Release {
-		return &MismatchError{What: "kernel release", Path: t.Vmlinux, Want: t.Release, Got: info.banner.release, Fix: fixVmlinux(t.Release)}
+		return &MismatchError{What: "kernel release", Path: t.Vmlinux, Want: t.Release, Got: info.banner.release, Fix: fix(kindVmlinux)}
 	}
 	if info.buildID != t.BuildID {
-		return &MismatchError{What: "build-id", Path: t.Vmlinux, Want: t.BuildID, Got: info.buildID, Fix: fixVmlinux(t.Release)}
+		return &MismatchError{What: "build-id", Path: t.Vmlinux, Want: t.BuildID, Got: info.buildID, Fix: fix(kindVmlinux)}
 	}
 	if t.Vmlinuz != "" {
-		if err := checkImage(t.Vmlinuz, info); err != nil {
+		if err := checkImage(t.Vmlinuz, info, fix(kindImage)); err != nil {
 			return err
 		}
 	}
-	if err := checkHeaders(t, info); err != nil {
+	if err := checkHeaders(t, info, fix(kindHeaders)); err != nil {
 		return err
 	}
-	return checkSource(t)
-}
-
-func fixVmlinux(release string) string {
-	if release == "" {
-		release = "RELEASE"
-	}
-	return "use the vmlinux of package linux-image-" + release + "-dbg"
+	return checkSource(t, fix(kindSource))
 }
 
 // checkImage compares release and version, which has the time of the build
 // (or Debian's version and date), of boot image and vmlinux.
-func checkImage(path string, info *vmlinuxInfo) error {
+func checkImage(path string, info *vmlinuxInfo, fix string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	fix := "use the boot image of package linux-image-" + info.banner.release
 	v, err := info.arch.BootVersion(f)
 	if err != nil {
 		return &MismatchError{What: "format", Path: path, Want: "the boot image of " + info.banner.release, Got: err.Error(), Fix: fix}
@@ -63,7 +60,7 @@ func checkImage(path string, info *vmlinuxInfo) error {
 	}
 	version := ""
 	if i := strings.IndexByte(v, '#'); i >= 0 {
-		version = strings.TrimSpace(v[i:])
+		version = oneLine(v[i:]) // as the banner is: dates have two blanks before a day of one digit
 	}
 	if version != info.banner.version {
 		return &MismatchError{What: "kernel version", Path: path, Want: info.banner.version, Got: version, Fix: fix}
@@ -75,9 +72,8 @@ var plainVersionRE = regexp.MustCompile(`^\d+\.\d+(\.\d+)?$`)
 
 // checkHeaders compares what the headers were generated for with the vmlinux
 // and the configuration.
-func checkHeaders(t *Target, info *vmlinuxInfo) error {
+func checkHeaders(t *Target, info *vmlinuxInfo, fix string) error {
 	gen := filepath.Join(t.KernelBuild, "include/generated")
-	fix := "use the headers of package linux-headers-" + t.Release
 	uts := filepath.Join(gen, "utsrelease.h")
 	if got := defined(uts, "UTS_RELEASE"); got != t.Release {
 		return &MismatchError{What: "kernel release", Path: uts, Want: t.Release, Got: got, Fix: fix}
@@ -121,11 +117,11 @@ var unshippedOptions = []string{
 
 func checkConfig(t *Target, fix string) error {
 	path := filepath.Join(t.KernelBuild, ".config")
-	got, err := readConfig(path)
+	got, err := needs.ReadConfig(path)
 	if err != nil {
 		return err
 	}
-	want, err := readConfig(t.Config)
+	want, err := needs.ReadConfig(t.Config)
 	if err != nil {
 		return err
 	}
@@ -157,11 +153,7 @@ func orUnset(v string) string {
 // checkSource compares the tree's version and the headers it has in common with
 // the headers package: two uploads of one upstream version differ there, if at
 // all in anything that changes declarations.
-func checkSource(t *Target) error {
-	fix := "name the source of exactly that version with --source"
-	if t.Version != "" {
-		fix = fmt.Sprintf("use package linux-source-%s of version %s", series(t.Version), t.Version)
-	}
+func checkSource(t *Target, fix string) error {
 	for _, p := range []string{"kernel/sched/core.c", "kernel/sched/sched.h", "include/linux/sched.h", "arch/" + t.KernelArch} {
 		if existing(filepath.Join(t.Source, p)) == "" {
 			return &MismatchError{What: p, Path: t.Source, Want: "the source tree of " + t.Release, Fix: fix}

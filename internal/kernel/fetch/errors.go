@@ -59,7 +59,7 @@ type UnavailableError struct {
 func (e *UnavailableError) Error() string {
 	s := ""
 	if len(e.Flavours) > 0 {
-		s = "only Debian's kernels of these flavours are supported: " + strings.Join(e.Flavours, ", ") + "; "
+		s = "apt knows kernels of these flavours alone: " + strings.Join(e.Flavours, ", ") + "; "
 	}
 	if e.Reason != "" {
 		s += e.Reason

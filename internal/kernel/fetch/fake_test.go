@@ -23,6 +23,7 @@ type fakeKernel struct {
 	compiler                   string
 	buildID                    string
 	noDWARF                    bool
+	mine                       bool // not built by Debian
 	config                     string
 }
 
@@ -30,12 +31,31 @@ func newKernel(release, version string) fakeKernel {
 	return fakeKernel{
 		release: release, version: version, makefile: upstreamVersion(version),
 		compiler: "gcc-test (Test 1.0-1) 1.0", buildID: "id of " + release + " " + version,
-		config: "CONFIG_SMP=y\nCONFIG_HZ=250\n",
+		config: "CONFIG_SMP=y\nCONFIG_HZ=250\n" + neededConfig,
 	}
 }
 
+// neededConfig is what no kernel can be without.
+const neededConfig = `CONFIG_64BIT=y
+CONFIG_CC_IS_GCC=y
+CONFIG_KALLSYMS=y
+CONFIG_KALLSYMS_ALL=y
+CONFIG_MODULES=y
+CONFIG_MODULE_UNLOAD=y
+CONFIG_PROC_FS=y
+CONFIG_SYSFS=y
+CONFIG_DEBUG_INFO=y
+CONFIG_STACKTRACE=y
+CONFIG_HAVE_RELIABLE_STACKTRACE=y
+`
+
 func (k fakeKernel) toolset() string { return k.compiler + ", GNU ld (Test) 2.0" }
-func (k fakeKernel) uts() string     { return "#1 SMP Debian " + k.version + " (2026-01-02)" }
+func (k fakeKernel) uts() string {
+	if k.mine {
+		return "#1 SMP Fri Jan  2 00:00:00 UTC 2026"
+	}
+	return "#1 SMP Debian " + k.version + " (2026-01-02)"
+}
 
 func (k fakeKernel) vmlinux() []byte {
 	banner := fmt.Sprintf("Linux version %s (a@b) (%s) %s\n\x00", k.release, k.toolset(), k.uts())

@@ -40,6 +40,9 @@ type Target struct {
 	Compiler string `json:"compiler"`
 	// Suite is the suite of Debian that the packages are from; empty if that is not known.
 	Suite string `json:"suite,omitempty"`
+	// Origin is where the kernel is from as a whole: "tree" for one from the tree that it was built in, "rpm" for RPM
+	// packages, empty for packages of Debian and for files that were named one by one.
+	Origin string `json:"origin,omitempty"`
 
 	Vmlinux string `json:"vmlinux"`
 	// Vmlinuz is the boot image; empty if everything else was given by hand
@@ -90,6 +93,12 @@ type Options struct {
 	// CacheDir is where artefacts are kept; empty means DefaultCacheDir.
 	CacheDir string
 	Manual   Manual
+	// Tree is the directory that the kernel was built in. It stands for all that Manual does not name.
+	Tree string
+	// RPMs are the packages of a kernel, in files.
+	RPMs []string
+	// Debuginfod are the servers that are asked for a vmlinux by its build-id.
+	Debuginfod []string
 	// SourceDirs are top directories that the source has to have besides those that
 	// Target.Source names.
 	SourceDirs []string
@@ -197,6 +206,10 @@ type fetcher struct {
 	store            *store
 	files            located
 	suite            string // where packages are from
+	origin           string // see Target.Origin
+	providers        []provider
+	storeID          string // ends the name of the cache directory, if not the version does
+	unavailable      error  // why the archive lacks what others are asked for
 }
 
 // located is where the artefacts were found; an empty string is "not yet".
@@ -231,11 +244,14 @@ func newFetcher(o *Options) (*fetcher, error) {
 	if f.cache, err = filepath.Abs(f.cache); err != nil {
 		return nil, err
 	}
-	if err := f.readManual(); err != nil {
-		return nil, err
+	f.providers = providersOf(o)
+	for _, p := range f.providers {
+		if err := p.identify(f); err != nil {
+			return nil, err
+		}
 	}
 	if f.release == "" {
-		return nil, fmt.Errorf("no kernel named: give --release, or --vmlinux")
+		return nil, fmt.Errorf("no kernel named: give --release, --tree, --rpm or --vmlinux")
 	}
 	if f.release != filepath.Base(f.release) {
 		return nil, fmt.Errorf("release %q is not the name of a kernel release", f.release)
@@ -262,7 +278,7 @@ func (f *fetcher) rememberSuite() error {
 	text, err := os.ReadFile(path)
 	if err == nil {
 		f.suite = strings.TrimSpace(string(text))
-	} else if f.opts.Manual == (Manual{}) {
+	} else if f.opts.Manual == (Manual{}) && f.origin == "" {
 		f.suite = f.host.codename()
 	}
 	return nil
@@ -281,32 +297,42 @@ func (f *fetcher) cached() bool {
 // chooseVersion settles which package version is wanted, which also names the
 // cache directory.
 func (f *fetcher) chooseVersion(ctx context.Context) error {
-	if f.version == "" {
+	if f.version == "" && f.origin == "" {
 		if r, v := f.host.running(); r == f.release {
 			f.version = debianVersion(v)
 		}
 	}
-	if f.version == "" {
+	if f.version == "" && f.origin == "" {
 		f.version = cachedVersion(f.cache, f.release)
+	}
+	if f.origin != "" {
+		f.openStore()
+		return nil
 	}
 	if f.version == "" && len(f.missing()) > 0 {
 		f.version = f.host.installedVersion(ctx, f.release)
 	}
 	if f.version == "" {
 		if want := f.missing(); len(want) > 0 {
-			p, err := makePlan(ctx, f.release, "", want)
-			if err != nil {
+			if err := f.makePlan(ctx, want); err != nil {
 				return err
 			}
-			f.plan, f.version = p, p.version
 		}
 	}
+	f.openStore()
+	return nil
+}
+
+// openStore names the cache directory.
+func (f *fetcher) openStore() {
 	name := f.release + "_" + f.version
 	if f.version == "" {
 		name = f.release + "_manual"
 	}
+	if f.storeID != "" {
+		name = f.release + "_" + f.storeID
+	}
 	f.store = &store{dir: filepath.Join(f.cache, name), release: f.release, version: f.version, rep: f.rep, sourceDirs: f.opts.SourceDirs}
-	return nil
 }
 
 // gather locates every artefact, downloading those that are nowhere.
@@ -314,32 +340,27 @@ func (f *fetcher) gather(ctx context.Context) error {
 	if err := f.store.clean(); err != nil {
 		return err
 	}
-	for _, k := range f.missing() {
-		f.store.locate(k, &f.files)
-	}
-	if missing := f.missing(); len(missing) > 0 && f.version != "" {
-		f.host.locate(ctx, f.release, f.version, missing, &f.files)
-	}
-	missing := f.missing()
-	if len(missing) == 0 {
-		return nil
-	}
-	if f.plan == nil || !f.plan.covers(missing) {
-		var err error
-		if f.plan, err = makePlan(ctx, f.release, f.version, missing); err != nil {
+	for _, p := range f.providers {
+		missing := f.missing()
+		if len(missing) == 0 {
+			break
+		}
+		if err := p.provide(ctx, f, missing); err != nil {
 			return err
 		}
 	}
-	if err := f.store.fetch(ctx, f.plan, missing, f.opts.KeepDebs); err != nil {
-		return err
-	}
-	for _, k := range missing {
-		if !f.store.locate(k, &f.files) {
-			return fmt.Errorf("%s: the %s just unpacked there is not complete", f.store.dir, k)
-		}
+	if missing := f.missing(); len(missing) > 0 {
+		return incomplete(f.store.dir, missing[0])
 	}
 	return nil
 }
+
+func incomplete(dir string, k kind) error {
+	return fmt.Errorf("%s: the %s just unpacked there is not complete", dir, k)
+}
+
+// fix says what to do about an artefact.
+func (f *fetcher) fix(k kind) string { return adviser(f.origin).fix(k, f.release, f.version) }
 
 // missing lists what is still to be found. With the three artefacts that are
 // analysed given by hand nothing is downloaded for a boot image's sake.

@@ -358,7 +358,7 @@ func TestMissingTools(t *testing.T) {
 				if !errors.As(err, &ue) {
 					t.Errorf("error %v", err)
 				}
-				wantLine(t, err, "this machine does not have", "of "+testRelease+" this machine lacks", "another release", "--vmlinux FILE", "TREE")
+				wantLine(t, err, "this machine does not have", "of "+testRelease+" this machine lacks", "another release", "--vmlinux FILE", "--tree")
 				return
 			}
 			var te *ToolError

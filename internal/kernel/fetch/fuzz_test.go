@@ -16,6 +16,8 @@ import (
 
 	"plugsched/internal/fuzzing"
 	"plugsched/internal/kernel/arch"
+
+	"plugsched/internal/kernel/needs"
 )
 
 // FuzzVersions: package versions are totally ordered.
@@ -134,7 +136,7 @@ func FuzzTree(f *testing.F) {
 		fuzzing.Bounded(t, func() {
 			defined(path, "UTS_RELEASE")
 			makefileVersion(path)
-			readConfig(path)
+			needs.ReadConfig(path)
 			commonHeaders(dir)
 			if s.intact(kindImage) {
 				var m marker

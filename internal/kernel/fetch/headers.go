@@ -41,7 +41,7 @@ func commonHeaders(headers string) (common, named string, err error) {
 	}
 	m := commonIncludeRE.FindSubmatch(mk)
 	if m == nil {
-		return headers, headers, nil
+		return sourceOf(headers, mk)
 	}
 	named = string(m[1])
 	for _, d := range []string{filepath.Join(filepath.Dir(headers), filepath.Base(named)), named} {
@@ -53,6 +53,30 @@ func commonHeaders(headers string) (common, named string, err error) {
 		What: "common headers", Path: headers, Want: filepath.Base(named) + " beside it",
 		Fix: "unpack package " + filepath.Base(named) + " into the same root",
 	}
+}
+
+// beside is the Makefile that kbuild writes into the directory of a build beside its source (make O=DIR;
+// Makefile, outputmakefile), which it names from the root or from there.
+var beside = regexp.MustCompile(`(?m)^include\s+(\S+)/Makefile\s*$`)
+
+// sourceOf finds the source of a complete build directory, which is itself unless it was built beside it.
+func sourceOf(build string, makefile []byte) (common, named string, err error) {
+	m := beside.FindSubmatch(makefile)
+	if m == nil || bytes.Contains(makefile, []byte("\nPATCHLEVEL")) {
+		return build, build, nil
+	}
+	src := string(m[1])
+	if !filepath.IsAbs(src) {
+		src = filepath.Join(build, src)
+	}
+	if real, err := filepath.EvalSymlinks(src); err == nil {
+		src = real
+	}
+	if existing(filepath.Join(src, "Makefile")) == "" {
+		return "", "", &MismatchError{What: "source", Path: build, Want: src + ", beside which it was built",
+			Fix: "bring it back, or build the kernel again: `make -C SOURCE O=" + build + "`"}
+	}
+	return src, src, nil
 }
 
 // buildDir returns a directory for make -C. Headers that lie where their
@@ -167,19 +191,4 @@ func makefileVersion(path string) (string, error) {
 		return "", fmt.Errorf("%s: not the Makefile of a kernel tree", path)
 	}
 	return v["VERSION"] + "." + v["PATCHLEVEL"] + "." + v["SUBLEVEL"], nil
-}
-
-// readConfig reads the options of a kernel configuration that are set.
-func readConfig(path string) (map[string]string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	c := map[string]string{}
-	for line := range strings.Lines(string(b)) {
-		if key, val, ok := strings.Cut(strings.TrimSpace(line), "="); ok && strings.HasPrefix(key, "CONFIG_") {
-			c[key] = val
-		}
-	}
-	return c, nil
 }

@@ -31,16 +31,10 @@ const kindRoot kind = "programs"
 
 // Unpack returns the tree, which is made if the cache does not have all of it.
 func (p *Packages) Unpack(ctx context.Context) (root string, err error) {
-	f, err := newFetcher(&Options{Release: "none", CacheDir: p.CacheDir, Progress: p.Progress})
+	f, s, err := p.open()
 	if err != nil {
 		return "", err
 	}
-	if !suiteRE.MatchString(p.Suite) {
-		return "", errSuite(p.Suite)
-	}
-	id := strings.Join(p.Names, " ")
-	s := &store{dir: filepath.Join(f.cache, "environments", fmt.Sprintf("%s-%.6x", p.Suite, sha256.Sum256([]byte(id)))),
-		version: id, rep: f.rep}
 	if err := makeCache(s.dir); err != nil {
 		return "", err
 	}
@@ -70,6 +64,20 @@ func (p *Packages) Unpack(ctx context.Context) (root string, err error) {
 		return "", spaceError(err, s.dir, 0)
 	}
 	return s.path(kindRoot), nil
+}
+
+// open names the place of the tree in the cache.
+func (p *Packages) open() (*fetcher, *store, error) {
+	f, err := newFetcher(&Options{Release: "none", CacheDir: p.CacheDir, Progress: p.Progress})
+	if err != nil {
+		return nil, nil, err
+	}
+	if !suiteRE.MatchString(p.Suite) {
+		return nil, nil, errSuite(p.Suite)
+	}
+	id := strings.Join(p.Names, " ")
+	dir := filepath.Join(f.cache, "environments", fmt.Sprintf("%s-%.6x", p.Suite, sha256.Sum256([]byte(id))))
+	return f, &store{dir: dir, version: id, rep: f.rep}, nil
 }
 
 // PackageFiles is where the files of a tree, and their sizes, are listed.

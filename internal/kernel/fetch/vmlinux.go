@@ -73,8 +73,8 @@ func lastComma(s string) int {
 }
 
 // readVmlinux opens a vmlinux and checks that it is whole and has symbols and
-// debug information. The wanted release, if known, is for the error text.
-func readVmlinux(path, release string) (*vmlinuxInfo, error) {
+// debug information. Errors say what to do.
+func readVmlinux(path, fix string) (*vmlinuxInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func readVmlinux(path, release string) (*vmlinuxInfo, error) {
 		return nil, err
 	}
 	bad := func(what, want, got string) error {
-		return &MismatchError{What: what, Path: path, Want: want, Got: got, Fix: fixVmlinux(release)}
+		return &MismatchError{What: what, Path: path, Want: want, Got: got, Fix: fix}
 	}
 	if !st.Mode().IsRegular() {
 		return nil, bad("file type", "an uncompressed ELF vmlinux", st.Mode().Type().String())

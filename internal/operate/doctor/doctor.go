@@ -48,12 +48,12 @@ func unsupported(h live.Host) *live.Finding {
 	case strings.Contains(string(text), "Debian "):
 		return nil
 	}
-	problem := "this kernel is none of Debian's, and others are not supported: " + strings.TrimSpace(string(text))
+	problem := "this kernel is none of Debian's, and of no other are the files found by themselves: " + strings.TrimSpace(string(text))
 	if release, err := h.Release(); err == nil {
 		problem += "; " + parts.Missing(h.Root, release)
 	}
 	return &live.Finding{Check: "supported kernel", Problem: problem,
-		Fix: "boot a kernel of Debian; or where modules are built " + parts.Ways + "; then name the module"}
+		Fix: "where modules are built " + parts.Ways + "; then name the module"}
 }
 
 // state: without its directory a package is refused, since the boot guard cannot be

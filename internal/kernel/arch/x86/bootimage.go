@@ -39,3 +39,22 @@ func BootVersion(r io.ReaderAt) (string, error) {
 	}
 	return string(b[:end]), nil
 }
+
+// BootPayload finds the compressed kernel in a boot image, with the size that the kernel's build puts behind
+// whatever gzip did not compress (Documentation/x86/boot.rst, payload_offset; scripts/Makefile.lib,
+// size_append).
+func BootPayload(r io.ReaderAt) (*io.SectionReader, error) {
+	hdr := make([]byte, 0x250)
+	if _, err := r.ReadAt(hdr, 0); err != nil || !IsBootImage(hdr) {
+		return nil, fmt.Errorf("not an x86 boot image")
+	}
+	sectors := int64(hdr[0x1f1])
+	if sectors == 0 {
+		sectors = 4
+	}
+	off, size := binary.LittleEndian.Uint32(hdr[0x248:]), binary.LittleEndian.Uint32(hdr[0x24c:])
+	if version := binary.LittleEndian.Uint16(hdr[0x206:]); version < 0x208 || size == 0 {
+		return nil, fmt.Errorf("boot image that does not say where the kernel is in it")
+	}
+	return io.NewSectionReader(r, (sectors+1)*512+int64(off), int64(size)), nil
+}
