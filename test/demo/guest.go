@@ -119,12 +119,13 @@ func (s *session) state(ctx context.Context) (map[string]string, error) {
 	out := map[string]string{}
 	for name, command := range map[string]string{
 		"features": "cat " + features,
-		"sysctls":  "cd /proc/sys/kernel && for f in sched_*; do echo $f $(cat $f); done",
+		// One process reads all files of a kind: under the load, a hundred take a minute.
+		"sysctls": "cd /proc/sys/kernel && find . -maxdepth 1 -name 'sched_*' -type f | sort | xargs grep -H ''",
 		"debugfs": "cd /sys/kernel/debug && find . -path './sched*' | sort && { cd sched 2> /dev/null || exit 0; } && " +
-			"for f in $(find . -maxdepth 1 -name '*_ns' | sort) tunable_scaling nr_migrate verbose; do echo $f $(cat $f); done",
+			"find . -maxdepth 1 -name '*_ns' -o -name tunable_scaling -o -name nr_migrate -o -name verbose | sort | xargs grep -H ''",
 		"domains": "cd /sys/kernel/debug/sched 2> /dev/null || cd /proc/sys/kernel && " +
-			"for f in $(find . -path '*domain*/*' -type f | sort); do " + // 6.12 has them if it is verbose
-			"case $f in */max_newidle*) ;; *) echo $f $(cat $f);; esac; done",
+			// 6.12 has them if it is verbose.
+			"find . -path '*domain*/*' -type f ! -name 'max_newidle*' | sort | xargs -r grep -H ''",
 		"modules": "lsmod | awk 'NR > 1 { print $1 }'",
 	} {
 		text, err := s.Sh(ctx, command)
