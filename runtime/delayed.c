@@ -15,7 +15,7 @@
 #define FINISH_FLAGS	(DEQUEUE_SLEEP | DEQUEUE_DELAYED)
 
 /* Behind this a task is not queued any more. */
-#ifdef PLUGSCHED_HAVE_DEQUEUE_ENTITIES
+#ifdef PLUGSCHED_GROUPS_DELAYED
 /* What this module's scheduler does. */
 void plugsched_finish_own(struct rq *rq, struct sched_entity *se)
 {
@@ -77,7 +77,7 @@ static void finish_tasks(const struct plugsched_module *from, struct rq *rq)
 	}
 }
 
-#if defined(CONFIG_FAIR_GROUP_SCHED) && defined(PLUGSCHED_HAVE_DEQUEUE_ENTITIES)
+#if defined(CONFIG_FAIR_GROUP_SCHED) && defined(PLUGSCHED_GROUPS_DELAYED)
 
 static struct sched_entity *first_of(const struct cfs_rq *cfs_rq)
 {

@@ -102,7 +102,9 @@ static inline struct sched_entity *plugsched_group_entity(struct task_group *tg,
 }
 #endif
 
-#ifdef PLUGSCHED_HAVE_DEQUEUE_ENTITIES
+/* Where groups have places of their own in trees, they may be delayed as tasks are. */
+#if defined(PLUGSCHED_HAVE_SCHED_DELAYED) && !defined(PLUGSCHED_HAVE_H_LOAD)
+#define PLUGSCHED_GROUPS_DELAYED
 /* kernel/sched/fair.c: static; the build makes the module's known to the linker. */
 int dequeue_entities(struct rq *rq, struct sched_entity *se, int flags);
 int __orig_dequeue_entities(struct rq *rq, struct sched_entity *se, int flags);

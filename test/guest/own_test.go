@@ -107,7 +107,7 @@ func TestOwnKernel(t *testing.T) {
 	ownTree(t)
 	m := boot(t, func(c *vm.Config) { other(t)(c) })
 	config := ok(t, m, "zcat /proc/config.gz")
-	for _, line := range []string{"CONFIG_PREEMPT=y", "CONFIG_SCHED_CORE=y", "CONFIG_UCLAMP_TASK=y", "# CONFIG_FTRACE is not set",
+	for _, line := range []string{"CONFIG_PREEMPT=y", "CONFIG_SCHED_CORE=y", "CONFIG_UCLAMP_TASK=y", "# CONFIG_FUNCTION_TRACER is not set",
 		"# CONFIG_NUMA is not set"} {
 		if !strings.Contains(config, line) {
 			t.Errorf("the kernel is not configured with %s", line)

@@ -47,11 +47,6 @@ var symbolProbes = []struct{ macro, symbol, why string }{
 	{"PLUGSCHED_HAVE_SCX", "scx_root", "the BPF scheduler that runs (sched_ext)"},
 }
 
-// localProbes do the same for functions that only one file of the kernel knows.
-var localProbes = []struct{ macro, symbol, why string }{
-	{"PLUGSCHED_HAVE_DEQUEUE_ENTITIES", "dequeue_entities", "groups may stay queued for a while too"},
-}
-
 // sizeProbes are sizes, in bytes, of objects whose types only one file of the kernel
 // knows, and of functions.
 var sizeProbes = []struct{ macro, object, why string }{
@@ -92,11 +87,6 @@ func configHeader(t *image.Types, kernel *symbols.Table) string {
 	}
 	for _, p := range symbolProbes {
 		if kernel.Global(p.symbol) != nil {
-			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
-		}
-	}
-	for _, p := range localProbes {
-		if len(kernel.Named(p.symbol)) > 0 {
 			b.WriteString("#define " + p.macro + " 1 /* " + p.why + " */\n")
 		}
 	}

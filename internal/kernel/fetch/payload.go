@@ -46,6 +46,13 @@ var compressions = []struct {
 	{"lzma", "\x5d\x00\x00", func(ctx context.Context, in io.Reader, read func(io.Reader) error) error {
 		return pipe(ctx, in, read, "unpack what xz has compressed", "xz", "-dc", "--format=lzma")
 	}},
+	{"lz4", lz4Magic, func(_ context.Context, in io.Reader, read func(io.Reader) error) error {
+		r, err := newLZ4(in)
+		if err != nil {
+			return err
+		}
+		return read(r)
+	}},
 	{"bzip2", "BZh", func(_ context.Context, in io.Reader, read func(io.Reader) error) error {
 		return read(bzip2.NewReader(in))
 	}},

@@ -72,6 +72,8 @@ var needed = []need{
 		"Kernel hacking, Compile-time checks and compiler options, Reduce debugging information"},
 	{"DEBUG_INFO_SPLIT", true, "the debug information is in files other than vmlinux",
 		"Kernel hacking, Compile-time checks and compiler options, Produce split debuginfo in .dwo files"},
+	{"TRACEPOINTS", false, "an update learns by them who runs, who is born and who has died",
+		"Kernel hacking, Tracers: any of them, the least is Trace process context switches and events"},
 	{"STACKTRACE", false, "an update looks at the stacks of all tasks", "Kernel hacking, Stack backtrace support"},
 	{"HAVE_RELIABLE_STACKTRACE", false, "an update has to know that it has seen all of a stack",
 		"Kernel hacking, Choose kernel unwinder: ORC unwinder"},
