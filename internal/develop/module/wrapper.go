@@ -107,8 +107,21 @@ func (w *wrapper) passThrough() error {
 		return err
 	}
 	// Its debug information has no names of directories either.
-	args := []string{w.cc, "-ffile-prefix-map=" + w.work + "/="} // of several, the last one that fits counts
+	args := append([]string{w.cc}, w.maps()...) // of several, the last one that fits counts
 	return syscall.Exec(path, append(args, w.headers(w.args)...), os.Environ())
+}
+
+// sourceName is what debug information calls the directories of the kernel's headers and of its build, which
+// are somebody's cache.
+const sourceName = "/usr/src/linux"
+
+// maps keep the names of directories of this machine out of what is made.
+func (w *wrapper) maps() []string {
+	maps := []string{"-ffile-prefix-map=" + w.work + "/=", "-fdebug-prefix-map=" + w.common + "=" + sourceName}
+	if dir, err := os.Getwd(); err == nil {
+		maps = append(maps, "-fdebug-prefix-map="+dir+"="+sourceName)
+	}
+	return maps
 }
 
 // headers puts the developer's copies of the kernel's headers before the
@@ -160,7 +173,7 @@ func (w *wrapper) compile(source, stem, output string) error {
 		args = append(args, "-D__DISABLE_EXPORTS")
 	}
 	own := filepath.Join(w.dir, includeDir)
-	args = append(args, "-ffile-prefix-map="+w.work+"/=", "-I"+own)
+	args = append(append(args, w.maps()...), "-I"+own)
 	if w.module {
 		args = append(args, "-include", filepath.Join(own, moduleHeader))
 	}
