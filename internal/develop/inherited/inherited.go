@@ -32,7 +32,7 @@ func kept(names, prefixes []string) (env []string) {
 // directory, index and objects in the environment, is not to have them changed.
 func Git() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "GIT_") && !slices.ContainsFunc([]string{"GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_CONFIG_", "GIT_EXEC_PATH="},
-			func(p string) bool { return strings.HasPrefix(v, p) })
+		keep := []string{"GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_CONFIG_", "GIT_EXEC_PATH=", "GIT_TEST_"}
+		return strings.HasPrefix(v, "GIT_") && !slices.ContainsFunc(keep, func(p string) bool { return strings.HasPrefix(v, p) })
 	})
 }

@@ -173,11 +173,11 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 	message := fmt.Sprintf("The scheduler of Linux %s\n\nPristine source, as in the package %s; build-id %s.\n", t.Release, t.Version,
 		t.BuildID)
 	// The kernel's own date: whoever initialises for the same kernel has the same commits, and so the same packages.
-	st, err := os.Stat(t.Vmlinux)
-	if err != nil {
-		return "", err
+	var dates []string
+	if st, err := os.Stat(t.Vmlinux); err == nil {
+		date := st.ModTime().UTC().Format(time.RFC3339)
+		dates = []string{"GIT_AUTHOR_DATE=" + date, "GIT_COMMITTER_DATE=" + date}
 	}
-	date := st.ModTime().UTC().Format(time.RFC3339)
 	for _, args := range [][]string{
 		{"init", "-q", "-b", "main"},
 		{"add", "-A"},
@@ -185,7 +185,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 		{"tag", pristineTag},
 	} {
 		cmd := p.gitCommand(ctx, args...)
-		cmd.Env = append(cmd.Env, "GIT_AUTHOR_DATE="+date, "GIT_COMMITTER_DATE="+date)
+		cmd.Env = append(cmd.Env, dates...)
 		if _, err := runGit(ctx, cmd, args[0]); err != nil {
 			return "", err
 		}
