@@ -27,7 +27,7 @@ that nothing differs because it lies elsewhere; variables by size and initial co
 which functions are redirected, features, what is set on taking over, and warnings.
 Structures are compared when each module has its debug information beside it, as build
 leaves it. OLD and NEW are modules, or directories with one: a working directory, or
-/usr/lib/plugsched/RELEASE of a package. It exits with 0 whether they differ or not.`,
+/usr/lib/plugsched/RELEASE/NAME of a package. It exits with 0 whether they differ or not.`,
 		Example: `  plugsched diff released.ko work
   plugsched diff --json old.ko new.ko | jq -e .same`,
 		Args: cli.Args(2, 2),

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,16 +23,16 @@ import (
 
 func newVM() *cobra.Command {
 	var dir, release, cacheDir, install string
-	var files []string
+	var files, shares []string
 	cfg := vm.Config{}
 	c := &cobra.Command{
 		Use:   "vm [--dir WORKDIR | --release RELEASE] [--install MODULE] [--gdb[=PORT]] [-- COMMAND [ARG...]]",
 		Short: "Try a scheduler in a virtual machine of its kernel",
 		Long: `Vm boots the stock kernel of WORKDIR (or of --release) under QEMU and runs COMMAND
 in it, or a shell. The module that build made is /scheduler.ko there, and
-plugsched is in the path. The guest sees nothing of this machine, and nothing is
-kept but the console log. The exit status is COMMAND's, or 5 when the guest's
-kernel complained.
+plugsched is in the path. The guest sees nothing of this machine but what --file copies and
+--share shares, and nothing is kept but the console log and what the guest writes to a
+shared directory. The exit status is COMMAND's, or 5 when the guest's kernel complained.
 
 With --install MODULE, which need not be of WORKDIR, that module is /scheduler.ko and is
 installed first; without a working directory the kernel is the module's. With --gdb QEMU
@@ -42,6 +44,9 @@ loads the symbols of the kernel and of the installed module.`,
 		RunE: func(c *cobra.Command, a []string) error {
 			extra, err := vmFiles(files)
 			if err != nil {
+				return err
+			}
+			if cfg.Shares, err = vmShares(shares); err != nil {
 				return err
 			}
 			if install != "" {
@@ -62,6 +67,9 @@ loads the symbols of the kernel and of the installed module.`,
 				return noImage(t.Release)
 			}
 			cfg.Kernel = t.Vmlinuz
+			if cfg.Modules, err = vmModules(c, t, cacheDir, len(shares) > 0); err != nil {
+				return err
+			}
 			if cfg.Files, err = ownFiles(module); err != nil {
 				return err
 			}
@@ -79,6 +87,8 @@ loads the symbols of the kernel and of the installed module.`,
 	f.Var(cli.Int(&cfg.MemoryMiB, 1024, 128, 1<<20), "memory", "memory in MiB, from 128 to 1048576")
 	f.StringArrayVar(&cfg.Append, "append", nil, "another word for the kernel command line")
 	f.StringArrayVar(&files, "file", nil, "put a file into the guest, as HOST:GUEST")
+	f.StringArrayVar(&shares, "share", nil,
+		"share a directory with the guest, as DIR[:GUESTDIR][:ro]; GUESTDIR is /mnt/ and DIR's name otherwise")
 	f.StringVar(&cfg.ConsoleLog, "console", "", "keep the console log here")
 	f.StringVar(&install, "install", "", "install this module first")
 	f.Var(cli.Int(&cfg.GDB, 0, 1, 65535), "gdb", "listen for a debugger on this port of 127.0.0.1")
@@ -144,6 +154,57 @@ func vmFiles(files []string) ([]vm.File, error) {
 		list = append(list, vm.File{GuestPath: guest, HostPath: host})
 	}
 	return list, nil
+}
+
+// vmShares are the directories that the user names.
+func vmShares(shares []string) ([]vm.Share, error) {
+	var list []vm.Share
+	for _, text := range shares {
+		s := vm.Share{}
+		s.HostPath, s.ReadOnly = strings.CutSuffix(text, ":ro")
+		if i := strings.LastIndex(s.HostPath, ":/"); i >= 0 {
+			s.HostPath, s.GuestPath = s.HostPath[:i], s.HostPath[i+1:]
+		}
+		st, err := os.Stat(s.HostPath)
+		switch {
+		case s.HostPath == "":
+			return nil, cli.Usagef("--share %s: write DIR[:GUESTDIR][:ro]", text)
+		case err != nil:
+			return nil, cli.Usagef("--share %s: %w", text, err)
+		case !st.IsDir():
+			return nil, cli.Usagef("--share %s: %s is no directory; --file puts a file into the guest", text, s.HostPath)
+		}
+		if s.HostPath, err = filepath.Abs(s.HostPath); err != nil {
+			return nil, err
+		}
+		if s.GuestPath == "" {
+			s.GuestPath = path.Join("/mnt", filepath.Base(s.HostPath))
+		}
+		if path.Clean(s.GuestPath) != s.GuestPath || s.GuestPath == "/" || strings.Contains(s.GuestPath, ":") {
+			return nil, cli.Usagef("--share %s: %s is no place for it in the guest: write DIR:GUESTDIR, the path there from the root",
+				text, s.GuestPath)
+		}
+		if slices.ContainsFunc(list, func(other vm.Share) bool { return other.GuestPath == s.GuestPath }) {
+			return nil, cli.Usagef("--share %s: %s is shared already: write DIR:GUESTDIR with another place", text, s.GuestPath)
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// vmModules returns the directory of the kernel's modules, which have the drivers of shared directories.
+func vmModules(c *cobra.Command, t *fetch.Target, cacheDir string, wanted bool) (string, error) {
+	if !wanted {
+		return "", nil
+	}
+	out := newProgress(c.ErrOrStderr())
+	defer out.finish()
+	dir, err := fetch.Modules(c.Context(), fetch.Options{Release: t.Release, Version: t.Version, Suite: t.Suite, CacheDir: cacheDir,
+		Progress: out.fetching})
+	if err != nil {
+		return "", fmt.Errorf("--share needs the kernel's modules: %w", err)
+	}
+	return dir, nil
 }
 
 // guestVM is a guest to be run, and what it is run with.

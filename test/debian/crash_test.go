@@ -28,8 +28,8 @@ WantedBy=multi-user.target
 // that the crash has interrupted can be taken back.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	good := build(t, "b", "examples/hello.patch", "test/debian/testdata/wait.patch")
-	bad := build(t, "crash", "examples/broken/crash.patch")
+	good := build(t, "b", "", "examples/hello.patch", "test/debian/testdata/wait.patch")
+	bad := build(t, "crash", "", "examples/broken/crash.patch")
 	m := newMachine(t, program(shared.tool), good.file(t, "*.deb", "good.deb"), bad.file(t, "*.deb", "bad.deb"))
 	name, unit := "scheduler-"+shared.release, installed.Unit(shared.release)
 	why := fmt.Sprintf("in an earlier boot %s 0.1 (%s) was loaded and not confirmed before the machine went down", name, bad.module)

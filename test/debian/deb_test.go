@@ -57,7 +57,7 @@ func (m *machine) same(before map[string]bool) {
 func TestDeb(t *testing.T) {
 	t.Parallel()
 	a := shared.a
-	b := build(t, "b", "examples/hello.patch", "test/debian/testdata/wait.patch")
+	b := build(t, "b", "", "examples/hello.patch", "test/debian/testdata/wait.patch")
 	m := newMachine(t, program(shared.tool), a.file(t, "*.deb", "a.deb"), b.file(t, "*.deb", "b.deb"))
 	name := "scheduler-" + shared.release
 

@@ -223,7 +223,7 @@ func (m *machine) rolledBackTo(module, version string) {
 // batches fail in different ways.
 func TestFleet(t *testing.T) {
 	a := shared.a
-	b := build(t, "b", "examples/hello.patch", "test/debian/testdata/wait.patch")
+	b := build(t, "b", "", "examples/hello.patch", "test/debian/testdata/wait.patch")
 	f := newFleet(t, a, b)
 	one, two, three := f.machines[0], f.machines[1], f.machines[2]
 

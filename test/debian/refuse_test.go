@@ -53,14 +53,15 @@ func (m *machine) is(what, name, status, module string) {
 func TestRefuse(t *testing.T) {
 	t.Parallel()
 	a := shared.a
-	b := build(t, "b", "examples/hello.patch", "test/debian/testdata/wait.patch")
+	b := build(t, "b", "", "examples/hello.patch", "test/debian/testdata/wait.patch")
 	name, unit := "scheduler-"+shared.release, installed.Unit(shared.release)
 	const elsewhere = "6.1.0-999-cloud-amd64"
 	m := newMachine(t, program(shared.tool), a.file(t, "*.deb", "a.deb"), b.file(t, "*.deb", "b.deb"),
 		repack(t, a, "arch.deb", "sed -i 's/^Architecture: .*/Architecture: arm64/' DEBIAN/control"),
 		repack(t, a, "second.deb", "sed -i 's/^Package: .*/Package: second-"+shared.release+"/' DEBIAN/control"),
-		repack(t, a, "elsewhere.deb", "sed -i 's/"+shared.release+"/"+elsewhere+"/g' DEBIAN/* usr/lib/systemd/system/* usr/lib/plugsched/*/package.json;"+
-			"mv usr/lib/systemd/system/"+unit+" usr/lib/systemd/system/"+installed.Unit(elsewhere)+"; mv usr/lib/plugsched/"+shared.release+" usr/lib/plugsched/"+elsewhere+"; mv usr/share/doc/"+name+" usr/share/doc/scheduler-"+elsewhere))
+		repack(t, a, "elsewhere.deb", "sed -i 's/"+shared.release+"/"+elsewhere+"/g' DEBIAN/* usr/lib/plugsched/*/*/package.json usr/lib/plugsched/*/*/*.service;"+
+			"mv usr/lib/plugsched/"+shared.release+" usr/lib/plugsched/"+elsewhere+
+			"; for d in doc lintian/overrides; do mv usr/share/$d/"+name+" usr/share/$d/scheduler-"+elsewhere+"; done"))
 	m.up()
 	before := m.files()
 
@@ -95,10 +96,10 @@ func TestRefuse(t *testing.T) {
 	m.ok("mount -o remount,rw / && systemctl start " + unit)
 	m.is("the root can be written again", name, "installed", a.module)
 
-	m.fails("dpkg -i /run/test/second.deb", "conflict", name)
+	m.fails("dpkg -i /run/test/second.deb", "trying to overwrite", name)
 	m.is("a second one", name, "installed", a.module)
 
-	m.ok("plugsched uninstall && plugsched try --for 10m /usr/lib/plugsched/" + shared.release + "/scheduler.ko")
+	m.ok("plugsched uninstall && plugsched try --for 10m /usr/lib/plugsched/" + shared.release + "/scheduler/scheduler.ko")
 	m.fails("dpkg -i /run/test/b.deb", "is on trial")
 	m.fails("apt-get remove -y -q "+name, "is on trial")
 	m.ok("date --set '+1 day'")

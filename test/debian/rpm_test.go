@@ -15,7 +15,7 @@ import (
 func TestRPM(t *testing.T) {
 	t.Parallel()
 	a := shared.a
-	b := build(t, "b", "examples/hello.patch", "test/debian/testdata/wait.patch")
+	b := build(t, "b", "", "examples/hello.patch", "test/debian/testdata/wait.patch")
 	name := "scheduler-" + shared.release
 	query := func(option string) string {
 		t.Helper()
@@ -27,10 +27,9 @@ func TestRPM(t *testing.T) {
 	}
 	for option, words := range map[string][]string{
 		"--queryformat=%{NAME} %{VERSION}-%{RELEASE} %{ARCH} %{LICENSE}": {name + " 0.1-1 x86_64 GPL-2.0-only AND BSD-3-Clause"},
-		"--provides":  {"plugsched-scheduler-" + shared.release},
-		"--conflicts": {"plugsched-scheduler-" + shared.release},
-		"--scripts":   {"preinstall", "postinstall", "preuninstall", "postuninstall"},
-		"--list":      {"/usr/lib/plugsched/" + shared.release + "/scheduler.ko", "/usr/lib/systemd/system/"},
+		"--provides": {"plugsched-scheduler-" + shared.release},
+		"--scripts":  {"preinstall", "postinstall", "preuninstall", "postuninstall"},
+		"--list":     {"/usr/lib/plugsched/" + shared.release + "/scheduler/scheduler.ko", "/scheduler/plugsched.service"},
 	} {
 		for _, w := range words {
 			if out := query(option); !strings.Contains(out, w) {

@@ -29,9 +29,9 @@ type scheduler struct {
 var building sync.Mutex
 
 // build makes the pristine scheduler with patches, which are named relative to the
-// repository. It begins with what was built already, so that only compiling and
+// repository, and with some text as plugsched.yaml. It begins with what was built already, so that only compiling and
 // linking is left to do; what the same tool has made of the same is used again.
-func build(t *testing.T, name string, patches ...string) *scheduler {
+func build(t *testing.T, name, config string, patches ...string) *scheduler {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()
@@ -44,6 +44,7 @@ func build(t *testing.T, name string, patches ...string) *scheduler {
 		}
 		hash.Write(text)
 	}
+	hash.Write([]byte(config))
 	key, keyFile := fmt.Sprintf("%x", hash.Sum(nil)), filepath.Join(s.dir, ".plugsched/test")
 	if made, err := os.ReadFile(keyFile); err != nil || string(made) != key {
 		run := func(command ...string) {
@@ -62,6 +63,11 @@ func build(t *testing.T, name string, patches ...string) *scheduler {
 				filepath.Join(shared.root, p))
 		}
 		run("sh", "-c", "rm -f "+s.dir+"/scheduler*")
+		if config != "" {
+			if err := os.WriteFile(filepath.Join(s.dir, "plugsched.yaml"), []byte(config), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
 		run(shared.tool, "build", s.dir)
 		if err := os.WriteFile(keyFile, []byte(key), 0o644); err != nil {
 			t.Fatal(err)

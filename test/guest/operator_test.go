@@ -121,8 +121,8 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	obstacles(t, m, "plugsched doctor /scheduler.ko", "running scheduler")
 
 	// What a package would leave: who the scheduler is from is known at once.
-	dir := "/usr/lib/plugsched/" + s.Release
-	ok(t, m, "mkdir -p "+dir+" && echo '{\"name\": \"demo\", \"version\": \"7\", \"release\": \""+s.Release+"\", \"module\": \""+s.Name+"\"}' > "+dir+"/package.json")
+	dir := "/usr/lib/plugsched/" + s.Release + "/demo"
+	ok(t, m, "mkdir -p "+dir+" && echo '{\"name\": \"demo\", \"scheduler\": \"demo\", \"version\": \"7\", \"release\": \""+s.Release+"\", \"module\": \""+s.Name+"\"}' > "+dir+"/package.json")
 	if out := ok(t, m, "plugsched status && plugsched list"); !strings.Contains(out, "package:    demo 7\n") ||
 		!strings.Contains(out, s.Name+"  yes   no") {
 		t.Errorf("%s", out)

@@ -83,8 +83,8 @@ func TestPackage(t *testing.T) {
 	first, next, bad := moduleName(t, shared.project.Module()), moduleName(t, nextKo), moduleName(t, badKo)
 	m := boot(t, both(unpacked(t, "/", shared.work), unpacked(t, "/next", filepath.Dir(nextKo)), unpacked(t, "/bad", filepath.Dir(badKo)),
 		func(c *vm.Config) { addChrt(t, c) }), complaint{kind: vm.Warning, text: "sched_fork"})
-	dir := filepath.Join(installed.Dir, shared.release)
-	guard := installed.GuardFile(shared.release)
+	dir := installed.PackageDir(shared.release, "scheduler")
+	guard := installed.GuardFile(installed.PackageName("scheduler", shared.release))
 	upgrade := func(to string) {
 		t.Helper()
 		ok(t, m, fmt.Sprintf("/%s/DEBIAN/preinst upgrade 1 && cp -a /%s/usr /%s/DEBIAN /", to, to, to))
@@ -117,7 +117,8 @@ func TestPackage(t *testing.T) {
 		expects(t, m, "/DEBIAN/prerm remove", 0, "the kernel's own scheduler runs")
 		stock(t, m)
 		expects(t, m, "plugsched guard --reset", 0, "may be loaded again")
-		expects(t, m, "plugsched boot --settle 1s "+dir, 0, "is the running scheduler ("+bad)
+		expects(t, m, "plugsched boot "+dir, 3, "no scheduler is selected for this kernel: `plugsched switch scheduler`")
+		expects(t, m, "plugsched switch --settle 1s scheduler", 0, "is the running scheduler ("+bad)
 		ok(t, m, "plugsched boot --stop "+dir)
 		stock(t, m)
 	})
@@ -152,12 +153,13 @@ func TestPackage(t *testing.T) {
 	t.Run("another's scheduler", func(t *testing.T) {
 		ok(t, m, "plugsched install /bad"+dir+"/scheduler.ko")
 		for _, command := range []string{"plugsched boot " + dir, "/DEBIAN/postinst configure 1"} {
-			expects(t, m, command, 3, bad+" runs, which is not of this package")
+			expects(t, m, command, 3, bad+" runs, which is of no package here")
 		}
 		expects(t, m, "/DEBIAN/preinst install", 1, "nothing was installed")
 		ok(t, m, "/DEBIAN/prerm remove")
 		alone(t, m, bad)
-		ok(t, m, "plugsched uninstall")
+		expects(t, m, "plugsched switch scheduler", 3, bad+" runs, which is of no package here")
+		ok(t, m, "plugsched uninstall && plugsched switch --settle 1s scheduler && plugsched uninstall")
 	})
 	t.Run("disk", func(t *testing.T) {
 		ok(t, m, "rm -rf /var/lib/plugsched && mkdir /var/lib/plugsched && mount -t tmpfs -o size=8k none /var/lib/plugsched; dd if=/dev/zero of=/var/lib/plugsched/full bs=4k || true")
@@ -188,7 +190,7 @@ func TestPackage(t *testing.T) {
 func TestPackageLater(t *testing.T) {
 	t.Parallel()
 	m := boot(t, both(unpacked(t, "/", shared.work), func(c *vm.Config) { c.Append = append(c.Append, "plugsched.enable=0") }))
-	dir := filepath.Join(installed.Dir, shared.release)
+	dir := installed.PackageDir(shared.release, "scheduler")
 	expects(t, m, "/DEBIAN/postinst configure ''", 0, "is installed for later: plugsched.enable=0 is on the kernel command line")
 	expects(t, m, "plugsched boot "+dir, 0, "is not loaded: plugsched.enable=0 is on the kernel command line")
 	stock(t, m)
@@ -210,7 +212,7 @@ func TestPackageLater(t *testing.T) {
 func TestPackageKilled(t *testing.T) {
 	t.Parallel()
 	m := boot(t, both(unpacked(t, "/", shared.work), oneCPU, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat"))))
-	dir := filepath.Join(installed.Dir, shared.release)
+	dir := installed.PackageDir(shared.release, "scheduler")
 	name := moduleName(t, shared.project.Module())
 	command := "plugsched package configure --first --settle 100ms " + dir
 	out := ok(t, m, "killat -e "+command)
@@ -225,7 +227,7 @@ func TestPackageKilled(t *testing.T) {
 	}
 	killed := 0
 	for n := 1; n <= total; n += step {
-		sh(t, m, "plugsched uninstall --verify=false; rm -rf "+installed.StateDir)
+		sh(t, m, "plugsched uninstall --verify=false; rm -rf "+installed.StateDir+" "+installed.SelectionDir)
 		out, code := sh(t, m, fmt.Sprintf("killat -e -k %d %s", n, command))
 		if code == 0 {
 			continue // a run may make fewer calls

@@ -56,14 +56,21 @@ class CheckMode(unittest.TestCase):
         path.chmod(mode)
 
     def install(self, version, status):
-        """Makes a package the installed one; its program tells a status and what it is asked."""
+        """Makes a package the installed and selected one; its program tells a status and what it is asked."""
+        self.select("scheduler")
         self.file("home/package.json", json.dumps({"name": "scheduler-x", "version": version, "module": "plugsched_" + version}))
         self.file("home/plugsched", "#!/bin/sh\necho \"$*\" >> '%s/asked'\n[ $1 != status ] || echo '%s'\n" % (self.dir, json.dumps(status)), 0o755)
+
+    def select(self, name):
+        link = self.dir / "selection"
+        link.unlink(missing_ok=True)
+        if name:
+            link.symlink_to("/usr/lib/plugsched/x/" + name)
 
     def run_playbook(self, version):
         """The exit code and what was said, in one line without what the terminal made of it."""
         given = {"plugsched_packages": str(self.dir), "plugsched_version": version, "plugsched_package": "scheduler-x",
-                 "plugsched_file_name": "package-%s", "plugsched_home": str(self.home), "plugsched_dir": str(self.dir / "cache"),
+                 "plugsched_file_name": "package-%s", "plugsched_home": str(self.home), "plugsched_selection": str(self.dir / "selection"), "plugsched_dir": str(self.dir / "cache"),
                  "plugsched_hosts": "all", "plugsched_report": str(self.dir / "report.json"), "ansible_become": False,
                  "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
         env = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(self.dir), ANSIBLE_NOCOLOR="1", ANSIBLE_LOCAL_TEMP=str(self.dir / "tmp"),
@@ -91,6 +98,18 @@ class CheckMode(unittest.TestCase):
         self.assertEqual(code, 0, said)
         self.assertIn("check mode ends here: ", said)
         self.assertEqual(self.asked(), ["status --json"])
+
+    def test_selection(self):
+        """A host on which another scheduler is selected, or none although one is installed, is left alone."""
+        self.select("fast")
+        code, said = self.run_playbook("2")
+        self.assertNotEqual(code, 0, said)
+        self.assertIn("the scheduler fast is selected", said)
+        self.install("1", {"active": True, "name": "plugsched_1"})
+        self.select("")
+        code, said = self.run_playbook("2")
+        self.assertNotEqual(code, 0, said)
+        self.assertIn("is installed, and not selected", said)
 
     def test_on_trial(self):
         self.install("1", {"active": True, "name": "plugsched_1", "trial_left_ns": 5})

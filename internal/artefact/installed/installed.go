@@ -5,6 +5,7 @@
 package installed
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,10 +13,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// Dir is where packages are, each in a directory that is named after its kernel's
-// release. There is one scheduler for a kernel, so the name is enough.
+// Dir is where packages are: for each kernel a directory that is named after its release,
+// and in that one for each of its schedulers.
 const Dir = "/usr/lib/plugsched"
 
 // The files of a package's directory.
@@ -25,33 +30,54 @@ const (
 	Description = "scheduler.yaml"
 	Boundary    = "boundary.json.gz"
 	Installer   = "plugsched"
+	UnitText    = "plugsched.service" // what UnitFile holds while the package is the selected one
 )
+
+// PackageDir is where the package of a scheduler for a kernel is.
+func PackageDir(release, scheduler string) string { return filepath.Join(Dir, release, scheduler) }
+
+// PackageName is what dpkg and rpm call it: unique for a kernel, in the letters that dpkg allows.
+func PackageName(scheduler, release string) string {
+	return scheduler + "-" + strings.ReplaceAll(strings.ToLower(release), "_", "-")
+}
+
+// SelectionDir has for each kernel a symbolic link to the directory of the package whose
+// scheduler is loaded at boot. It is the administrator's choice, which everybody may read.
+const SelectionDir = "/etc/plugsched"
+
+// Selection is that link.
+func Selection(release string) string { return filepath.Join(SelectionDir, release) }
 
 // StateDir is what packages remember on a machine; only root may read it.
 const StateDir = "/var/lib/plugsched"
 
-// GuardFile is what is remembered about the scheduler for one kernel (internal/operate/boot).
-func GuardFile(release string) string {
-	return filepath.Join(StateDir, "guard-"+release+".json")
+// GuardFile is what is remembered about the scheduler of a package (internal/operate/boot).
+func GuardFile(name string) string {
+	return filepath.Join(StateDir, "guard-"+name+".json")
 }
 
 var noUnitName = regexp.MustCompile(`[^A-Za-z0-9._-]`)
 
-// Unit is the systemd unit of the scheduler for one kernel. (A release may have
+// Unit is the systemd unit of the scheduler that is selected for one kernel. (A release may have
 // characters that a unit's name may not.)
 func Unit(release string) string {
 	return "plugsched-" + noUnitName.ReplaceAllString(release, "_") + ".service"
 }
 
+// UnitFile is where the unit is. It belongs to all packages for the kernel, which dpkg has no way
+// to say, so that they make it, and the last that goes removes it.
+func UnitFile(release string) string { return filepath.Join("/usr/lib/systemd/system", Unit(release)) }
+
 // Package is what an installed package says of itself.
 type Package struct {
-	Name    string `json:"name"`    // as dpkg and rpm know it
-	Version string `json:"version"` // of the scheduler
-	Release string `json:"release"` // uname -r of the kernel that it is for
-	BuildID string `json:"build_id"`
-	Module  string `json:"module"` // its name once it is loaded
-	Commit  string `json:"commit,omitempty"`
-	Tool    string `json:"tool"` // version of plugsched that built it
+	Name      string `json:"name"`      // as dpkg and rpm know it
+	Scheduler string `json:"scheduler"` // what it is called among those for its kernel
+	Version   string `json:"version"`   // of the scheduler
+	Release   string `json:"release"`   // uname -r of the kernel that it is for
+	BuildID   string `json:"build_id"`
+	Module    string `json:"module"` // its name once it is loaded
+	Commit    string `json:"commit,omitempty"`
+	Tool      string `json:"tool"` // version of plugsched that built it
 
 	Dir string `json:"-"` // where it was found
 }
@@ -72,16 +98,17 @@ func Read(dir string) (*Package, error) {
 	if err := json.Unmarshal(text, p); err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): install the package again", filepath.Join(dir, About), err)
 	}
-	if p.Name == "" || p.Release == "" || p.Module == "" {
+	if p.Name == "" || p.Scheduler == "" || p.Release == "" || p.Module == "" {
 		return nil, fmt.Errorf("%s is damaged (it lacks a name): install the package again", filepath.Join(dir, About))
 	}
 	return p, nil
 }
 
 // List returns the packages below root ("/" for this machine), in order of their
-// kernels' releases. One that cannot be read is left out, and the error is about it.
+// kernels' releases and of their schedulers' names. One that cannot be read is left out, and the error
+// is about it.
 func List(root string) ([]*Package, error) {
-	dirs, err := filepath.Glob(filepath.Join(root, Dir, "*"))
+	dirs, err := filepath.Glob(filepath.Join(root, Dir, "*/*"))
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +119,52 @@ func List(root string) ([]*Package, error) {
 		switch {
 		case err == nil:
 			list = append(list, p)
-		case !errors.Is(err, fs.ErrNotExist): // a directory with leftovers is no package
+		case !noPackage(err):
 			errs = append(errs, err)
 		}
 	}
+	slices.SortStableFunc(list, func(a, b *Package) int {
+		return cmp.Or(cmp.Compare(a.Release, b.Release), cmp.Compare(a.Scheduler, b.Scheduler))
+	})
 	return list, errors.Join(errs...)
+}
+
+// ForKernel is List for those of one kernel.
+func ForKernel(root, release string) ([]*Package, error) {
+	all, err := List(root)
+	return slices.DeleteFunc(all, func(p *Package) bool { return p.Release != release }), err
+}
+
+// noPackage: a directory with leftovers is no package, nor is a file.
+func noPackage(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
+}
+
+// Selected names the scheduler that is selected for a kernel, "" when none is. Its package may be gone.
+func Selected(root, release string) (scheduler string, err error) {
+	path := filepath.Join(root, Selection(release))
+	to, err := os.Readlink(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("which scheduler is selected cannot be told: %w", err)
+	}
+	scheduler = filepath.Base(to)
+	if to != PackageDir(release, scheduler) {
+		return "", fmt.Errorf("%s leads to %s, where no scheduler for that kernel can be: `plugsched switch` makes it right", path, to)
+	}
+	return scheduler, nil
+}
+
+// Find returns the package of a scheduler, by its name or that of its package; nil when there is none.
+func Find(packages []*Package, name string) *Package {
+	for _, p := range packages {
+		if p.Scheduler == name || p.Name == name {
+			return p
+		}
+	}
+	return nil
 }
 
 // ForModule returns the package that a module is from, nil when it is from none.

@@ -64,7 +64,8 @@ var files = map[string][][2]string{
 		{"~/.cache/plugsched", "kernels that were fetched"},
 	},
 	Operator: {
-		{"/usr/lib/plugsched/RELEASE", "the package of a scheduler for that kernel; its unit is plugsched-RELEASE.service"},
+		{"/usr/lib/plugsched/RELEASE/NAME", "the package of a scheduler for that kernel"},
+		{"/etc/plugsched/RELEASE", "leads to the one that is selected for that kernel; its unit is plugsched-RELEASE.service"},
 		{"/var/lib/plugsched", "the history, and what the boot guard remembers; only root may read it"},
 		{"/sys/kernel/plugsched", "the running scheduler's files"},
 		{"/run/plugsched.lock, /run/plugsched-package.lock", "keep two commands apart; two packages or boots"},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,6 +76,10 @@ func (m machine) newRunner(c *cobra.Command, dir string, t trial) (*boot.Runner,
 	if err := t.check(); err != nil {
 		return nil, err
 	}
+	dir, err := filepath.EvalSymlinks(dir) // the selection is one
+	if err != nil {
+		return nil, err
+	}
 	p, err := installed.Read(dir)
 	if err != nil {
 		return nil, err
@@ -114,15 +119,11 @@ func (m machine) adopt(action string, ctx context.Context, r *boot.Runner) (stri
 	return words, nil
 }
 
-// leave rolls back to the kernel's own scheduler, if the package's runs.
+// leave rolls back to the kernel's own scheduler, if a package's runs.
 func leave(c *cobra.Command, r *boot.Runner) error {
-	s, err := goBack("stop", c.Context(), r)
+	s, err := update("stop", r.Package.Module, r.Package, func() (*live.Status, error) { return r.Stop(c.Context()) })
 	if err == nil && s != nil {
 		fmt.Fprintln(c.OutOrStdout(), "the kernel's own scheduler runs")
 	}
 	return err
-}
-
-func goBack(action string, ctx context.Context, r *boot.Runner) (*live.Status, error) {
-	return update(action, r.Package.Module, r.Package, func() (*live.Status, error) { return r.Remove(ctx) })
 }

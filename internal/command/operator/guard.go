@@ -5,9 +5,13 @@ package operator
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"plugsched/internal/artefact/installed"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/boot"
 )
@@ -16,13 +20,15 @@ func newGuard(m machine) *cobra.Command {
 	var reset, asJSON bool
 	var release string
 	c := &cobra.Command{
-		Use:   "guard",
+		Use:   "guard [NAME]",
 		Short: "Say whether a package's scheduler is kept from being loaded, or allow it again",
 		Long: `A package's scheduler that was loaded and not confirmed, because the machine went
 down or the scheduler was rolled back, is not loaded again. Guard says so and why;
-with --reset it may be loaded again, at the next boot or with systemctl start.`,
-		Example: "  plugsched guard\n  plugsched guard --reset",
-		Args:    cli.Args(0, 0),
+with --reset it may be loaded again, at the next boot or with systemctl start.
+
+Without NAME the selected scheduler is meant, or the only one that is installed.`,
+		Example: "  plugsched guard\n  plugsched guard --reset fast",
+		Args:    cli.Args(0, 1),
 		RunE: func(c *cobra.Command, a []string) error {
 			if release == "" {
 				var err error
@@ -30,7 +36,11 @@ with --reset it may be loaded again, at the next boot or with systemctl start.`,
 					return err
 				}
 			}
-			g, err := boot.ReadGuard("/", release)
+			p, err := m.guarded(release, a)
+			if err != nil {
+				return err
+			}
+			g, err := boot.ReadGuard("/", p)
 			if reset {
 				return resetGuard(c, g, err)
 			}
@@ -44,6 +54,35 @@ with --reset it may be loaded again, at the next boot or with systemctl start.`,
 	c.Flags().Var(cli.Release{To: &release}, "release", "the kernel (default: the running one)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// guarded returns the package whose guard is meant. One that was removed may have left it behind.
+func (m machine) guarded(release string, args []string) (*installed.Package, error) {
+	all, bad := installed.ForKernel(m.Root, release)
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	} else if now, err := m.selected(release); err != nil {
+		return nil, err
+	} else {
+		name = now
+	}
+	p := installed.Find(all, name)
+	switch {
+	case p != nil:
+	case len(args) > 0:
+		p = &installed.Package{Name: installed.PackageName(name, release), Scheduler: name, Release: release}
+		if _, err := os.Stat(filepath.Join("/", m.Root, installed.GuardFile(p.Name))); errors.Is(err, fs.ErrNotExist) {
+			return nil, noScheduler(all, name, release, bad)
+		}
+	case len(all) == 1:
+		p = all[0]
+	case len(all) == 0 && bad == nil:
+		p = &installed.Package{Release: release} // nothing is kept back
+	default:
+		return nil, noScheduler(all, "", release, bad)
+	}
+	return p, nil
 }
 
 func resetGuard(c *cobra.Command, g *boot.Guard, err error) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,8 @@ func linkTool(c *cobra.Command, p *installed.Package) {
 	tool := p.File(installed.Installer)
 	args := []string{"--install", "/usr/sbin/plugsched", "plugsched", tool, strconv.Itoa(version.Day())}
 	for _, d := range documents(p) {
-		args = append(args, "--slave", d.link, filepath.Base(d.link), d.file)
+		// Names are the link group's own: bash's completion has that of the program.
+		args = append(args, "--slave", d.link, "plugsched-"+filepath.Base(d.file), d.file)
 	}
 	alternative(c, args...)
 }
@@ -48,7 +50,7 @@ func alternative(c *cobra.Command, args ...string) {
 type document struct{ file, link string }
 
 // documents lists the package's man pages and completions, and where the system
-// looks for them.
+// looks for them. Where it does not, there is no directory, and update-alternatives would make nothing at all.
 func documents(p *installed.Package) []document {
 	var list []document
 	pages, _ := filepath.Glob(p.File("man/*.[1-8].gz"))
@@ -66,5 +68,8 @@ func documents(p *installed.Package) []document {
 			list = append(list, document{f, link})
 		}
 	}
-	return list
+	return slices.DeleteFunc(list, func(d document) bool {
+		st, err := os.Stat(filepath.Dir(d.link))
+		return err != nil || !st.IsDir()
+	})
 }

@@ -11,15 +11,17 @@ import (
 
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/live"
 )
 
 // listed is an installed package and what becomes of its scheduler.
 type listed struct {
 	*installed.Package
-	Kernel  bool   `json:"kernel_runs"` // that it is for
-	Runs    bool   `json:"runs"`
-	Enabled bool   `json:"enabled"` // its unit, at boot
-	Guard   string `json:"guard,omitempty"`
+	Kernel   bool   `json:"kernel_runs"` // that it is for
+	Runs     bool   `json:"runs"`
+	Selected bool   `json:"selected"` // among those for its kernel
+	Enabled  bool   `json:"enabled"`  // it is selected, and so is loaded at boot, by the kernel's unit
+	Guard    string `json:"guard,omitempty"`
 }
 
 // packages is what list prints for programs.
@@ -32,9 +34,10 @@ func newList(m machine) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the schedulers that are installed as packages, by kernel",
-		Long: `List shows the scheduler packages of this machine, one for a kernel, and of each:
-whether its scheduler runs, whether it is loaded at boot (its systemd unit is
-enabled), and what the boot guard has against it.`,
+		Long: `List shows the scheduler packages of this machine, and of each: whether its
+scheduler runs, whether it is the one that is selected for its kernel, whether it is
+loaded at boot (the kernel's systemd unit is enabled), and what the boot guard has
+against it. Switch selects another.`,
 		Example: "  plugsched list\n  plugsched list --json | jq -r '.packages[] | select(.runs) | .name'",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -50,9 +53,9 @@ enabled), and what the boot guard has against it.`,
 				return nil
 			}
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "KERNEL\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
+			fmt.Fprintln(w, "KERNEL\tNAME\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
 			for _, p := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Release, p.Name, p.Version, p.Module, p.runs(), p.atBoot())
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Release, p.Scheduler, p.Name, p.Version, p.Module, p.runs(), p.atBoot())
 			}
 			return w.Flush()
 		},
@@ -68,12 +71,20 @@ func (m machine) list() ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m.listed(packages, s), bad
+}
+
+// listed says what becomes of packages' schedulers.
+func (m machine) listed(packages []*installed.Package, s *live.Status) []listed {
 	out := []listed{}
 	for _, p := range packages {
-		out = append(out, listed{Package: p, Kernel: p.Release == s.Release, Runs: s.Active && s.Name == p.Module,
-			Enabled: m.enabled(installed.Unit(p.Release)), Guard: m.guard(p)})
+		now, _ := installed.Selected(m.Root, p.Release) // a link that leads elsewhere selects nothing
+		l := listed{Package: p, Kernel: p.Release == s.Release, Selected: now == p.Scheduler, Guard: m.guard(p)}
+		l.Runs = l.Kernel && s.Active && s.Name == p.Module
+		l.Enabled = l.Selected && m.enabled(installed.Unit(p.Release))
+		out = append(out, l)
 	}
-	return out, bad
+	return out
 }
 
 // enabled reports whether something wants a systemd unit (systemctl enable makes links).
@@ -94,8 +105,10 @@ func (l *listed) runs() string {
 
 func (l *listed) atBoot() string {
 	switch {
-	case !l.Enabled:
+	case !l.Selected:
 		return "no"
+	case !l.Enabled:
+		return "selected, but " + installed.Unit(l.Release) + " is not enabled"
 	case l.Guard != "":
 		return "kept back: " + l.Guard
 	}

@@ -41,6 +41,9 @@ Counts and the histogram are of what the history has; only root may read it.`,
 				}
 				return m.serve(c, l)
 			case socket != "":
+				if n := len(socket); n > metrics.MaxSocket {
+					return cli.Usagef("--socket: a path of %d bytes, and a socket's has at most %d: go by a shorter one", n, metrics.MaxSocket)
+				}
 				l, err := metrics.Socket(socket)
 				if err != nil {
 					return fmt.Errorf("--socket: %w", err)

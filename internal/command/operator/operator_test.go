@@ -68,15 +68,26 @@ func (m machine) load(t *testing.T, module, state string, ago time.Duration) {
 	m.put(t, dir+"timings", fmt.Sprintf("direction install\ncpus 2\nstop_machine_ns 1234567\nfinished_boottime_ns %d\n", live.Boottime()-ago))
 }
 
-func (m machine) install(t *testing.T, pkg, version, release, module string) {
+func (m machine) install(t *testing.T, scheduler, version, release, module string) {
 	t.Helper()
-	m.put(t, installed.Dir+"/"+release+"/"+installed.About,
-		fmt.Sprintf(`{"name": %q, "version": %q, "release": %q, "module": %q}`, pkg, version, release, module))
+	m.put(t, installed.PackageDir(release, scheduler)+"/"+installed.About, fmt.Sprintf(`{"name": %q, "scheduler": %q, "version": %q,
+		"release": %q, "module": %q}`, installed.PackageName(scheduler, release), scheduler, version, release, module))
+}
+
+// selects makes a scheduler the selected one.
+func (m machine) selects(t *testing.T, release, scheduler string) {
+	t.Helper()
+	link := filepath.Join(m.Root, installed.Selection(release))
+	os.Remove(link)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(installed.PackageDir(release, scheduler), link)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (m machine) trip(t *testing.T, module string) {
 	t.Helper()
-	m.put(t, installed.GuardFile(release), fmt.Sprintf(`{"attempt": {"package": "s", "version": "1", "module": %q, "boot_id": "boot-0"}}`, module))
+	m.put(t, installed.GuardFile("s-"+release),
+		fmt.Sprintf(`{"attempt": {"package": "s", "version": "1", "module": %q, "boot_id": "boot-0"}}`, module))
 }
 
 func run(c *cobra.Command, args ...string) (out string, err error) {
@@ -109,13 +120,19 @@ func TestStatus(t *testing.T) {
 		t.Errorf("stock:\n%s", out)
 	}
 
-	m.install(t, "s-"+release, "3", release, name)
+	m.install(t, "s", "3", release, name)
+	out, _ = run(newStatus(m))
+	has(t, "not selected", out, "installed:  s 3\n")
+	if strings.Contains(out, "package:") {
+		t.Errorf("not selected:\n%s", out)
+	}
+	m.selects(t, release, "s")
 	m.trip(t, name)
 	out, _ = run(newStatus(m))
-	has(t, "kept back", out, "package:    s-6.1.0-1 3 is installed for this kernel, but its scheduler does not run\n",
+	has(t, "kept back", out, "package:    s-6.1.0-1 3 is selected for this kernel, but its scheduler does not run\n",
 		"boot guard: in an earlier boot s 1 (plugsched_aa) was loaded and not confirmed")
 
-	os.Remove(filepath.Join(m.Root, installed.GuardFile(release)))
+	os.Remove(filepath.Join(m.Root, installed.GuardFile("s-"+release)))
 	m.load(t, name, "active", time.Hour)
 	m.put(t, "/sys/kernel/livepatch/fix/vmlinux/g,1/state", "")
 	m.put(t, "/sys/kernel/debug/kprobes/list", "ffffffff81000010  k  f+0x5     \n")
@@ -135,9 +152,16 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%+v, %v, of\n%s", s, err, out)
 	}
 
-	m.install(t, "s-"+release, "4", release, "plugsched_bb")
+	m.install(t, "q", "1", release, "plugsched_dd")
 	out, _ = run(newStatus(m))
-	has(t, "another", out, "package:    s-6.1.0-1 4 is installed for this kernel, but its scheduler does not run\n")
+	has(t, "beside", out, "package:    s-6.1.0-1 3\n", "installed:  q 1, s 3 (selected)\n")
+	m.selects(t, release, "q")
+	out, _ = run(newStatus(m))
+	has(t, "another is selected", out, "package:    s-6.1.0-1 3\n", "installed:  q 1 (selected), s 3\n")
+	m.selects(t, release, "s")
+	m.install(t, "s", "4", release, "plugsched_bb")
+	out, _ = run(newStatus(m))
+	has(t, "another", out, "package:    s-6.1.0-1 4 is selected for this kernel, but its scheduler does not run\n")
 	if err := os.RemoveAll(filepath.Join(m.Root, installed.Dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -159,23 +183,27 @@ func TestList(t *testing.T) {
 	if out, _ := run(newList(m), "--json"); out != "{\n  \"schema\": 1,\n  \"packages\": []\n}\n" {
 		t.Errorf("%q", out)
 	}
-	m.install(t, "s-"+release, "3", release, name)
-	m.install(t, "s-6.1.0-2", "1", "6.1.0-2", "plugsched_bb")
-	m.put(t, installed.Dir+"/6.1.0-3/"+installed.About, "{")
+	m.install(t, "s", "3", release, name)
+	m.install(t, "q", "2", release, "plugsched_cc")
+	m.selects(t, release, "s")
+	m.install(t, "s", "1", "6.1.0-2", "plugsched_bb")
+	m.selects(t, "6.1.0-2", "s")
+	m.put(t, installed.Dir+"/6.1.0-3/s/"+installed.About, "{")
 	m.put(t, "/etc/systemd/system/multi-user.target.wants/"+installed.Unit(release), "")
 	m.load(t, name, "active", 0)
 	out, _ = run(newList(m))
 	rows := strings.Split(strings.Join(strings.FieldsFunc(out, func(r rune) bool { return r == ' ' }), " "), "\n")
-	has(t, "rows", strings.Join(rows, "\n"), "warning: ", "6.1.0-3/package.json is damaged",
-		"6.1.0-1 s-6.1.0-1 3 plugsched_aa yes yes\n", "6.1.0-2 s-6.1.0-2 1 plugsched_bb another kernel runs no\n")
+	has(t, "rows", strings.Join(rows, "\n"), "warning: ", "6.1.0-3/s/package.json is damaged",
+		"6.1.0-1 q q-6.1.0-1 2 plugsched_cc no no\n", "6.1.0-1 s s-6.1.0-1 3 plugsched_aa yes yes\n",
+		"6.1.0-2 s s-6.1.0-2 1 plugsched_bb another kernel runs selected, but plugsched-6.1.0-2.service is not enabled\n")
 	m.trip(t, name)
 	out, _ = run(newList(m), "--json")
 	var printed packages
 	err = json.Unmarshal([]byte(out[strings.Index(out, "{\n"):]), &printed)
 	list := printed.Packages
-	if err != nil || len(list) != 2 ||
-		!list[0].Runs || !list[0].Enabled || !list[0].Kernel || list[0].Guard == "" || list[1].Runs || list[1].Enabled ||
-		list[1].Kernel || list[1].Name != "s-6.1.0-2" {
+	if err != nil || len(list) != 3 || list[0].Selected || list[0].Enabled || list[0].Runs || list[0].Guard != "" || !list[1].Selected ||
+		!list[1].Runs || !list[1].Enabled || !list[1].Kernel || list[1].Guard == "" || list[2].Runs || list[2].Enabled ||
+		list[2].Kernel || list[2].Name != "s-6.1.0-2" {
 		t.Errorf("%+v, %v of\n%s", list, err, out)
 	}
 }
@@ -262,7 +290,7 @@ func TestHistory(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	m := stock(t)
-	m.install(t, "s-"+release, "3", release, name)
+	m.install(t, "s", "3", release, name)
 	m.load(t, name, "active", time.Minute)
 	out, err := run(newMetrics(m))
 	if err != nil {

@@ -5,14 +5,19 @@ package operator
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/command/cli"
+	"plugsched/internal/durable"
 	"plugsched/internal/operate/boot"
+	"plugsched/internal/operate/live"
 )
 
 // newPackage is what the scripts of packages call (internal/develop/packaging/files).
@@ -48,30 +53,73 @@ func newPackageConfigure(m machine) *cobra.Command {
 
 func (m machine) configure(c *cobra.Command, r *boot.Runner, first bool) error {
 	p := r.Package
-	unit := installed.Unit(p.Release)
 	linkTool(c, p)
+	selected, err := m.selected(p.Release)
+	if err != nil {
+		return err
+	}
+	if selected == "" && !first {
+		fmt.Fprintf(c.OutOrStdout(), "%s is installed, and no scheduler is selected: `plugsched switch %s` makes it the one\n", p, p.Scheduler)
+		return nil
+	}
+	if selected != "" && selected != p.Scheduler {
+		fmt.Fprintf(c.OutOrStdout(), "%s is installed beside %s, which is selected: `plugsched switch %s` changes that\n",
+			p, selected, p.Scheduler)
+		return nil
+	}
+	r.Select = selected == ""
+	if err := writeUnit(p); err != nil {
+		return err
+	}
 	why, err := m.later(r, first)
 	if err != nil {
 		return err
 	}
 	if why != "" {
+		if r.Select {
+			if err := r.SelectLater(c.Context()); err != nil {
+				return err
+			}
+		}
 		fmt.Fprintf(c.OutOrStdout(), "%s is installed for later: %s\n", p, why)
-		return enable(unit, first, false)
+		return enable(p, first, false)
 	}
 	words, err := m.adopt("package", c.Context(), r)
 	if err != nil {
-		return fmt.Errorf("%s is installed, but does not run: %w\nWhen the cause is gone: systemctl enable --now %s", p, err, unit)
+		return fmt.Errorf("%s is installed, but does not run: %w\nWhen the cause is gone: plugsched switch %s", p, err, p.Scheduler)
 	}
 	fmt.Fprintln(c.OutOrStdout(), words)
-	return enable(unit, first, true)
+	return enable(p, first, true)
+}
+
+// selected names the scheduler that is selected for a kernel, "" when none is that is installed.
+func (m machine) selected(release string) (string, error) {
+	name, err := installed.Selected(m.Root, release)
+	if err != nil || name == "" {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join("/", m.Root, installed.PackageDir(release, name))); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return name, nil
+}
+
+// writeUnit makes the unit of the package's kernel.
+func writeUnit(p *installed.Package) error {
+	text, err := os.ReadFile(p.File(installed.UnitText))
+	if err != nil {
+		return err
+	}
+	file := installed.UnitFile(p.Release)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return durable.WriteFile(file, text, 0o644)
 }
 
 // later says why the scheduler is not to run now although nothing is wrong, "" when it is.
 func (m machine) later(r *boot.Runner, first bool) (string, error) {
-	if boot.Disabled(m.Host) {
-		return boot.Disable + " is on the kernel command line", nil
-	}
-	if why, err := boot.Elsewhere(m.Host, r.Package); err != nil || why != "" {
+	if why, err := m.elsewhere(r); err != nil || why != "" {
 		return why, err
 	}
 	unit := installed.Unit(r.Package.Release)
@@ -92,6 +140,14 @@ func (m machine) later(r *boot.Runner, first bool) (string, error) {
 	return "", nil
 }
 
+// elsewhere says why no package's scheduler can run in this boot, or here, "" when it can.
+func (m machine) elsewhere(r *boot.Runner) (string, error) {
+	if boot.Disabled(m.Host) {
+		return boot.Disable + " is on the kernel command line", nil
+	}
+	return boot.Elsewhere(m.Host, r.Package)
+}
+
 // policyForbids asks the administrator's policy about services, where Debian has one.
 func policyForbids(unit string) bool {
 	err := exec.Command("/usr/sbin/policy-rc.d", unit, "start").Run()
@@ -104,14 +160,16 @@ func systemdRuns() bool {
 	return err == nil
 }
 
-// enable has the scheduler loaded at boot, unless that was decided at an earlier
+// enable has the selected scheduler loaded at boot, unless that was decided at an earlier
 // install, and lets systemd know that it runs.
-func enable(unit string, first, running bool) error {
-	if _, err := exec.LookPath("systemctl"); err != nil {
-		return nil // another init, or a bare chroot
+func enable(p *installed.Package, first, running bool) error {
+	unit := installed.Unit(p.Release)
+	if !hasSystemctl() {
+		return nil
 	}
 	if first {
-		if err := systemctl("enable", unit); err != nil {
+		// systemd reads its units anew once, below: on a busy machine that takes its time.
+		if err := systemctl("--no-reload", "enable", unit); err != nil {
 			return err
 		}
 	}
@@ -124,6 +182,12 @@ func enable(unit string, first, running bool) error {
 	// It finds the scheduler running. To wait for it could take for ever: the unit
 	// comes after a target that may wait for this installation.
 	return systemctl("--no-block", "reload-or-restart", unit)
+}
+
+// hasSystemctl: otherwise this has another init, or is a bare chroot.
+func hasSystemctl() bool {
+	_, err := exec.LookPath("systemctl")
+	return err == nil
 }
 
 func systemctl(args ...string) error {
@@ -144,19 +208,24 @@ func newPackageRemove(m machine) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return remove(c, r)
+			return m.remove(c, r)
 		},
 	}
 }
 
-func remove(c *cobra.Command, r *boot.Runner) error {
-	if boot.Confined("/") == "" {
-		s, err := goBack("package", c.Context(), r)
+func (m machine) remove(c *cobra.Command, r *boot.Runner) error {
+	p := r.Package
+	selected, err := m.selected(p.Release)
+	if err != nil {
+		fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
+	}
+	if boot.Confined("/") == "" && !m.same(selected, p) {
+		s, err := update("package", p.Module, p, func() (*live.Status, error) { return r.Remove(c.Context()) })
 		if err != nil {
 			// What only came to light when the module was gone is no reason to keep its package.
 			now, e := r.Kernel.Read()
 			if e != nil || len(now.Modules) > 0 {
-				return fmt.Errorf("%s stays installed: %w", r.Package, err)
+				return fmt.Errorf("%s stays installed: %w", p, err)
 			}
 			fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
 		}
@@ -164,12 +233,45 @@ func remove(c *cobra.Command, r *boot.Runner) error {
 			fmt.Fprintln(c.OutOrStdout(), "the kernel's own scheduler runs")
 		}
 	}
-	unlinkTool(c, r.Package)
-	return disable(installed.Unit(r.Package.Release))
+	unlinkTool(c, p)
+	if selected != p.Scheduler {
+		return nil // the unit is another one's
+	}
+	if err := disable(installed.Unit(p.Release)); err != nil {
+		return err
+	}
+	if err := r.Unselect(c.Context()); err != nil {
+		return err
+	}
+	if left := m.others(p); left != "" {
+		fmt.Fprintf(c.OutOrStdout(), "no scheduler is selected any more, of %s: `plugsched switch NAME` does that\n", left)
+	}
+	return nil
+}
+
+// same reports whether the selected scheduler is another package's, and the very same module.
+func (m machine) same(selected string, p *installed.Package) bool {
+	if selected == "" || selected == p.Scheduler {
+		return false
+	}
+	other, err := installed.Read(filepath.Join("/", m.Root, installed.PackageDir(p.Release, selected)))
+	return err == nil && other.Module == p.Module
+}
+
+// others names the schedulers of the other packages for a package's kernel.
+func (m machine) others(p *installed.Package) string {
+	var names []string
+	all, _ := installed.ForKernel(m.Root, p.Release)
+	for _, other := range all {
+		if other.Name != p.Name {
+			names = append(names, other.Scheduler)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func disable(unit string) error {
-	if _, err := exec.LookPath("systemctl"); err != nil {
+	if !hasSystemctl() {
 		return nil
 	}
 	if systemdRuns() && boot.Confined("/") == "" {

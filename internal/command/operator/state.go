@@ -22,10 +22,13 @@ func (m machine) log() history.Log { return history.Log{Host: m.Host} }
 // out for others.
 type state struct {
 	*live.Status
-	Since   time.Time          `json:"since,omitzero"`    // that scheduler runs, by the wall clock
-	Package *installed.Package `json:"package,omitempty"` // that is installed for the running kernel
+	Since time.Time `json:"since,omitzero"` // that scheduler runs, by the wall clock
+	// Package is the one that the running scheduler is of, or else the one that is selected for the running kernel.
+	Package *installed.Package `json:"package,omitempty"`
 	// OfPackage: the running scheduler is the package's.
 	OfPackage bool `json:"of_package"`
+	// Installed are all packages for the running kernel.
+	Installed []listed `json:"installed,omitempty"`
 	// Guard says why the package's scheduler is not loaded at boot any more.
 	Guard string `json:"guard,omitempty"`
 }
@@ -49,31 +52,24 @@ func (m machine) about(s *live.Status) (*state, error) {
 	if st.Since, err = m.since(s, recent); err != nil {
 		return nil, err
 	}
-	if st.Package, err = m.packageFor(s.Release); err != nil {
-		return nil, err
-	}
-	if st.Package != nil {
-		st.OfPackage = s.Active && s.Name == st.Package.Module
-		st.Guard = m.guard(st.Package)
-	}
-	return st, nil
-}
-
-// packageFor returns the package that is installed for a kernel, or nil.
-func (m machine) packageFor(release string) (*installed.Package, error) {
-	list, err := installed.List(m.Root)
-	for _, p := range list {
-		if p.Release == release {
-			return p, nil
+	all, bad := installed.ForKernel(m.Root, s.Release)
+	st.Installed = m.listed(all, s)
+	for i := range st.Installed {
+		// Two packages can have the same module: the selected one is meant then.
+		if l := &st.Installed[i]; l.Runs && (!st.OfPackage || l.Selected) || l.Selected && !st.OfPackage {
+			st.Package, st.OfPackage, st.Guard = l.Package, l.Runs, l.Guard
 		}
 	}
-	return nil, err
+	if st.Package == nil && bad != nil {
+		return nil, bad // it may be the one
+	}
+	return st, nil
 }
 
 // guard says what keeps a package's scheduler from being loaded at boot, "" when
 // nothing does, or when only root may know.
 func (m machine) guard(p *installed.Package) string {
-	g, err := boot.ReadGuard(m.Root, p.Release)
+	g, err := boot.ReadGuard(m.Root, p)
 	if errors.Is(err, fs.ErrPermission) {
 		return ""
 	}

@@ -56,6 +56,9 @@ func (s *state) show(w io.Writer, asJSON bool) error {
 	if text := s.packageText(); text != "" {
 		fmt.Fprintf(w, "package:    %s\n", text)
 	}
+	if text := s.installedText(); text != "" {
+		fmt.Fprintf(w, "installed:  %s\n", text)
+	}
 	if !s.Since.IsZero() {
 		fmt.Fprintf(w, "since:      %s (%v)\n", s.Since.Local().Format(time.DateTime), time.Since(s.Since).Round(time.Second))
 	}
@@ -93,8 +96,24 @@ func (s *state) packageText() string {
 	case s.OfPackage:
 		return p.String()
 	default:
-		return p.String() + " is installed for this kernel, but its scheduler does not run"
+		return p.String() + " is selected for this kernel, but its scheduler does not run"
 	}
+}
+
+// installedText lists the packages among which one can switch, "" where there is no choice.
+func (s *state) installedText() string {
+	var all []string
+	for _, l := range s.Installed {
+		text := l.Scheduler + " " + l.Version
+		if l.Selected {
+			if len(s.Installed) == 1 {
+				return ""
+			}
+			text += " (selected)"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
 }
 
 func showReport(w io.Writer, title, text string) {

@@ -20,6 +20,7 @@ import (
 
 	"plugsched"
 	"plugsched/internal/develop/environment"
+	"plugsched/internal/develop/inherited"
 	"plugsched/internal/outcome"
 )
 
@@ -246,9 +247,9 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		"CONFIG_DEBUG_INFO_BTF_MODULES=",
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
 	cmd := t.Env.Command(ctx, "make", append(args, targets...)...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
+	cmd.Env = append(inherited.Build(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
 		envCommon+"="+t.Common, envCC+"="+t.Env.CC, envDir+"="+dir, envSource+"="+t.Source,
-		envModule+"="+flag(t.Module), "MAKEFLAGS=", "KBUILD_OUTPUT=")
+		envModule+"="+flag(t.Module))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = log, &tee{log, &out}
 	err = cmd.Run()

@@ -112,10 +112,18 @@ func (w *wrapper) passThrough() error {
 
 // prefixes leaves directories out of file names, as the kernel's own build does: WARN()
 // has the name of a header in the code, and a header may be the developer's copy. Of
-// several, the last one that fits counts.
+// several, the last one that fits counts. Debug information has names for the directories of the
+// kernel's headers and of its build, which are somebody's cache.
 func (w *wrapper) prefixes() []string {
-	return []string{"-ffile-prefix-map=" + w.common + "/=", "-ffile-prefix-map=" + w.work + "/="}
+	maps := []string{"-ffile-prefix-map=" + w.common + "/=", "-ffile-prefix-map=" + w.work + "/=", "-fdebug-prefix-map=" + w.common + "=" + sourceName}
+	if dir, err := os.Getwd(); err == nil {
+		maps = append(maps, "-fdebug-prefix-map="+dir+"="+sourceName)
+	}
+	return maps
 }
+
+// sourceName is what debug information calls those directories.
+const sourceName = "/usr/src/linux"
 
 // shorten does the same for the names that gcc gives to UBSAN, which it does not map.
 func (w *wrapper) shorten(asm string) error {

@@ -237,7 +237,8 @@ func TestCompile(t *testing.T) {
 	}
 	want := []string{"-Wp,-MMD," + deps, "-O2", "-fsanitize=shift", "-I" + work + "/include", "-I" + common + "/include",
 		"-DKBUILD_MODNAME=\"core\"",
-		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir), "-include",
+		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=",
+		"-fdebug-prefix-map=" + common + "=/usr/src/linux", "-fdebug-prefix-map=" + here(t) + "=/usr/src/linux", "-I" + filepath.Join(dir, includeDir), "-include",
 		filepath.Join(dir, includeDir, moduleHeader), "-S", "-o", filepath.Join(dir, "core.s"), filepath.Join(work, "kernel/sched/core.c")}
 	if diff := cmp.Diff(want, list[0]); diff != "" {
 		t.Errorf("compiler call: %s", diff)
@@ -350,6 +351,16 @@ func TestReadRecord(t *testing.T) {
 	}
 }
 
+// here is the directory in which the compiler runs.
+func here(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // TestCompileHere runs the wrapper as newer kbuilds do: in the module's own directory, with
 // relative paths.
 func TestCompileHere(t *testing.T) {
@@ -373,7 +384,8 @@ func TestCompileHere(t *testing.T) {
 	}
 	want := []string{"-Wp,-MMD,./.core.o.d", "-I" + work + "/include", "-I" + common + "/include", "-I" + filepath.Dir(source),
 		"-I" + work, "-I" + common + "/.",
-		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=", "-I" + filepath.Join(dir, includeDir),
+		"-ffile-prefix-map=" + common + "/=", "-ffile-prefix-map=" + work + "/=",
+		"-fdebug-prefix-map=" + common + "=/usr/src/linux", "-fdebug-prefix-map=" + here(t) + "=/usr/src/linux", "-I" + filepath.Join(dir, includeDir),
 		"-S", "-o", filepath.Join(dir, "core.s"), source}
 	if diff := cmp.Diff(want, calls()[0]); diff != "" {
 		t.Errorf("compiler call: %s", diff)

@@ -46,8 +46,3 @@ func ParseConfig(section map[string]string) (Config, error) {
 	}
 	return c, nil
 }
-
-// packageName is unique for a kernel, in the letters that dpkg allows.
-func packageName(name, release string) string {
-	return name + "-" + strings.ReplaceAll(strings.ToLower(release), "_", "-")
-}

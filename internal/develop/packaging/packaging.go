@@ -112,10 +112,9 @@ func write(p nfpm.Packager, info *nfpm.Info, path string) error {
 }
 
 // name is the package's.
-func (s *Scheduler) name() string { return packageName(s.Name, s.Release) }
+func (s *Scheduler) name() string { return installed.PackageName(s.Name, s.Release) }
 
 func (s *Scheduler) info(scripts string, contents files.Contents) *nfpm.Info {
-	only := "plugsched-scheduler-" + packageName("", s.Release)[1:]
 	info := &nfpm.Info{
 		Name: s.name(), Version: s.Version, VersionSchema: "none", Arch: s.Arch, Platform: "linux",
 		Section: "kernel", Priority: "optional", Maintainer: s.Maintainer, License: "GPL-2.0-only AND BSD-3-Clause",
@@ -123,8 +122,8 @@ func (s *Scheduler) info(scripts string, contents files.Contents) *nfpm.Info {
 		MTime:       s.Time,
 		Overridables: nfpm.Overridables{
 			Umask: 0o022,
-			// One scheduler for a kernel: whoever provides this conflicts with all others.
-			Provides: []string{only}, Conflicts: []string{only},
+			// Others can depend on one of the kernel's schedulers, whichever.
+			Provides: []string{installed.PackageName("plugsched-scheduler", s.Release)},
 			Scripts: nfpm.Scripts{
 				PreInstall:  filepath.Join(scripts, "preinst"),
 				PostInstall: filepath.Join(scripts, "postinst"),
@@ -151,8 +150,8 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 			return nil, err
 		}
 	}
-	about, err := json.MarshalIndent(installed.Package{Name: s.name(), Version: s.Version, Release: s.Release, BuildID: s.BuildID,
-		Module: s.ModuleName, Commit: s.Commit, Tool: s.Tool}, "", "  ")
+	about, err := json.MarshalIndent(installed.Package{Name: s.name(), Scheduler: s.Name, Version: s.Version, Release: s.Release,
+		BuildID: s.BuildID, Module: s.ModuleName, Commit: s.Commit, Tool: s.Tool}, "", "  ")
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +206,7 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 	add(s.Module, path.Join(to, installed.Module), 0o644)
 	add(s.Description, path.Join(to, installed.Description), 0o644)
 	add(s.Installer, path.Join(to, installed.Installer), 0o755)
-	add(filepath.Join(tmp, "unit"), "/usr/lib/systemd/system/"+installed.Unit(s.Release), 0o644)
+	add(filepath.Join(tmp, "unit"), path.Join(to, installed.UnitText), 0o644)
 	doc := path.Join("/usr/share/doc", s.name())
 	add(filepath.Join(tmp, "copyright"), path.Join(doc, "copyright"), 0o644)
 	add(filepath.Join(tmp, "changelog.gz"), path.Join(doc, "changelog.gz"), 0o644)
@@ -220,11 +219,11 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 	return list, nil
 }
 
-func (s *Scheduler) dir() string { return path.Join(installed.Dir, s.Release) }
+func (s *Scheduler) dir() string { return installed.PackageDir(s.Release, s.Name) }
 
 // directories are those that belong to a package: rpm leaves behind any other.
 func directories(to string, made map[string][]byte) []string {
-	set := map[string]bool{installed.Dir: true, to: true}
+	set := map[string]bool{installed.Dir: true, path.Dir(to): true, to: true}
 	for name := range made {
 		for d := path.Dir(name); d != "."; d = path.Dir(d) {
 			set[path.Join(to, d)] = true
@@ -260,7 +259,8 @@ func (s *Scheduler) render(name, to string) error {
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
 		"Name": s.name(), "Version": s.Version, "Release": s.Release, "BuildID": s.BuildID, "Module": s.ModuleName, "Signed": s.Signed,
-		"Replaced": s.Replaced, "Dir": s.dir(), "Unit": installed.Unit(s.Release), "Guard": installed.GuardFile(s.Release),
+		"Replaced": s.Replaced, "Dir": s.dir(), "Kernel": path.Dir(s.dir()), "UnitFile": installed.UnitFile(s.Release),
+		"Guard": installed.GuardFile(s.name()), "Selection": installed.Selection(s.Release), "State": installed.StateDir, "Scheduler": s.Name,
 		"Nobody": strings.HasSuffix(s.Maintainer, "@localhost>"),
 	})
 	if err != nil {

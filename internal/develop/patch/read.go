@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"plugsched/internal/develop/inherited"
 )
 
 // Read reads patches: a file of one, a mailbox of many, "-" for standard input, or the directory of a quilt
@@ -197,7 +199,7 @@ func mails(ctx context.Context, from string, text []byte, strip int) ([]*Patch, 
 
 func git(ctx context.Context, from string, stdin []byte, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(inherited.Git(), "LC_ALL=C")
 	cmd.Stdin = bytes.NewReader(stdin)
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint

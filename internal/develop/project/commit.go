@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"plugsched/internal/develop/inherited"
 	"plugsched/internal/develop/patch"
 )
 
@@ -143,7 +144,7 @@ func (w *committer) identify(ctx context.Context) error {
 
 func (w *committer) git(ctx context.Context, stdin []byte, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", w.p.Dir}, args...)...)
-	cmd.Env = append(append(append(os.Environ(), "LC_ALL=C", "GIT_INDEX_FILE="+w.index), w.env...), env...)
+	cmd.Env = append(append(append(inherited.Git(), "LC_ALL=C", "GIT_INDEX_FILE="+w.index), w.env...), env...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	return runGit(ctx, cmd, args[0])
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"plugsched/internal/develop/inherited"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/durable"
 )
@@ -134,7 +135,7 @@ func (p *Project) copyTo(ctx context.Context, dir string) error {
 func (p *Project) apply(ctx context.Context, path string, text []byte) error {
 	cmd := exec.CommandContext(ctx, "git", "-C", p.Dir, "apply", "-")
 	// A directory above that is git's is not meant.
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_CEILING_DIRECTORIES="+filepath.Dir(p.Dir))
+	cmd.Env = append(inherited.Git(), "LC_ALL=C", "GIT_CEILING_DIRECTORIES="+filepath.Dir(p.Dir))
 	cmd.Stdin = bytes.NewReader(text)
 	out, err := cmd.CombinedOutput()
 	switch {

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"plugsched/internal/develop/inherited"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/fetch"
@@ -170,13 +171,21 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 		return "", err
 	}
 	message := fmt.Sprintf("The scheduler of Linux %s\n\nPristine source, %s; build-id %s.\n", t.Release, whence(t), t.BuildID)
+	// The kernel's own date: whoever initialises for the same kernel has the same commits, and so the same packages.
+	var dates []string
+	if st, err := os.Stat(t.Vmlinux); err == nil {
+		date := st.ModTime().UTC().Format(time.RFC3339)
+		dates = []string{"GIT_AUTHOR_DATE=" + date, "GIT_COMMITTER_DATE=" + date}
+	}
 	for _, args := range [][]string{
 		{"init", "-q", "-b", "main"},
 		{"add", "-A"},
 		append(slices.Clone(asPlugsched), "commit", "-q", "--allow-empty", "-m", message),
 		{"tag", pristineTag},
 	} {
-		if err := p.git(ctx, args...); err != nil {
+		cmd := p.gitCommand(ctx, args...)
+		cmd.Env = append(cmd.Env, dates...)
+		if _, err := runGit(ctx, cmd, args[0]); err != nil {
 			return "", err
 		}
 	}
@@ -263,9 +272,13 @@ func exitCode(err error) int {
 
 // gitOutput runs git in the tree, and returns what it prints.
 func (p *Project) gitOutput(ctx context.Context, args ...string) (string, error) {
+	return runGit(ctx, p.gitCommand(ctx, args...), args[0])
+}
+
+func (p *Project) gitCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", p.Dir}, args...)...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	return runGit(ctx, cmd, args[0])
+	cmd.Env = append(inherited.Git(), "LC_ALL=C")
+	return cmd
 }
 
 // runGit runs a command of git's, and returns what it prints.

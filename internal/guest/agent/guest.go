@@ -61,7 +61,7 @@ func prepare() error {
 		}
 	}
 	handleSignals()
-	return nil
+	return mountShares(os.Getenv(wire.EnvShares))
 }
 
 func serve(device string) error {

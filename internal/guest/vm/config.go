@@ -37,8 +37,10 @@ type Config struct {
 	// The guest writes to it. Without one, the initramfs is all there is.
 	Disk string
 	// Modules is the directory of the kernel's modules, which hold the drivers of
-	// disk and network (fetch.Modules).
+	// disk, network and shares (fetch.Modules).
 	Modules string
+	// Shares are directories that the guest has in common with this machine. They need Modules, and no Disk.
+	Shares []Share
 	// SSHPort, if not 0, is a port of 127.0.0.1 that leads to port 22 of the guest. The
 	// guest reaches nothing outside. It needs a Disk.
 	SSHPort int
@@ -75,6 +77,7 @@ type Config struct {
 	Debug io.Writer
 
 	oneThread bool // tcg: all CPUs on one host thread, see tcg.go
+	sharing   *sharing
 }
 
 // A File is put into the guest's initramfs, from HostPath or, if that is empty,
@@ -125,6 +128,9 @@ func (c *Config) complete() (*arch.Arch, error) {
 		return nil, fmt.Errorf("unknown accelerator %q: tcg or kvm", c.Accel)
 	}
 	if err := c.checkDisk(); err != nil {
+		return nil, err
+	}
+	if c.sharing, err = c.share(); err != nil {
 		return nil, err
 	}
 	if c.ICountShift < 0 || c.ICountShift > 10 || c.ICountShift > 0 && !c.ICount {
@@ -183,6 +189,9 @@ func (c *Config) commandLine(a *arch.Arch) []string {
 			"net.ifnames=0",
 			// The console is the kernel's; what systemd does is in the journal.
 			"systemd.show_status=0")
+	}
+	if c.sharing != nil {
+		words = append(words, c.sharing.word())
 	}
 	words = append(words, a.Guest.Append...)
 	if c.Accel == "tcg" && !c.ICount && a.Guest.HostClock != nil {

@@ -26,6 +26,9 @@ const busybox = "/bin/busybox"
 // be done by the emulated CPU during boot.
 func buildInitramfs(c *Config, a *arch.Arch) (*os.File, error) {
 	files := []File{{GuestPath: "/init", HostPath: c.Init, Mode: 0o755}}
+	if c.sharing != nil {
+		files = append(files, c.sharing.files(c.Modules)...)
+	}
 	if c.Disk == "" {
 		return writeInitramfs(a, append(files, c.Files...), true)
 	}

@@ -198,12 +198,13 @@ func (m *Machine) bury() {
 	<-m.link.closed
 	leftOver.Stop()
 	m.link.w.Fail(ErrOff)
+	daemon := failure(m.qemu.servers)
 	m.qemu.close()
-	m.err = m.postMortem()
+	m.err = m.postMortem(daemon)
 	close(m.dead)
 }
 
-func (m *Machine) postMortem() error {
+func (m *Machine) postMortem(daemon error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	text := m.console.bytes()
@@ -212,6 +213,8 @@ func (m *Machine) postMortem() error {
 		return fmt.Errorf("guest: %w", context.Cause(m.ctx))
 	case m.closing:
 		return ErrOff
+	case daemon != nil: // without it QEMU ends, or the guest waits
+		return daemon
 	case m.hung != nil:
 		return &KernelFault{Faults: m.faults(text), ConsolePath: m.cfg.ConsoleLog}
 	case m.verdict != nil:

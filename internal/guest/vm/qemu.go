@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,7 @@ const (
 	monitorFD
 	initramfsFD
 	sharedFD
+	firstShareFD
 )
 
 // qemuArgs is the command line of QEMU. Everything it talks through is an
@@ -48,6 +50,9 @@ func qemuArgs(c *Config, a *arch.Arch) []string {
 	args = append(args, a.Guest.Serial(0, "console")...)
 	args = append(args, a.Guest.Serial(1, "bell")...)
 	args = append(args, diskArgs(c, a)...)
+	if c.sharing != nil {
+		args = append(args, c.sharing.args(c.MemoryMiB, firstShareFD)...)
+	}
 	args = append(args, "-kernel", c.Kernel,
 		"-initrd", fmt.Sprintf("/proc/self/fd/%d", initramfsFD),
 		"-append", strings.Join(c.commandLine(a), " "))
@@ -70,6 +75,7 @@ type qemu struct {
 	cmd                    *exec.Cmd
 	console, bell, monitor *os.File
 	shared                 []byte
+	servers                []*server
 	stderr                 tail
 	done                   chan struct{} // closed when reaped
 	err                    error         // of Wait; valid after done
@@ -97,8 +103,14 @@ func startQEMU(c *Config, a *arch.Arch, initramfs *os.File) (*qemu, error) {
 		}
 		*ours, theirs = o, append(theirs, t)
 	}
+	servers, ends, err := c.sharing.serve()
+	if err != nil {
+		q.close()
+		return nil, err
+	}
+	q.servers, theirs = servers, append(theirs, ends...)
 	q.cmd = exec.Command(c.QEMU, qemuArgs(c, a)...)
-	q.cmd.ExtraFiles = append(theirs[:3:3], initramfs, shared)
+	q.cmd.ExtraFiles = slices.Concat(theirs[:3], []*os.File{initramfs, shared}, ends)
 	q.cmd.Stderr = &q.stderr
 	// A process group of its own: Ctrl-C at the terminal is for us to handle.
 	q.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -127,6 +139,7 @@ func (q *qemu) kill() { q.cmd.Process.Kill() }
 
 // close gives everything back. Nobody may use the shared memory any more.
 func (q *qemu) close() {
+	stop(q.servers)
 	q.closeSockets()
 	unix.Munmap(q.shared)
 }

@@ -18,8 +18,15 @@ func Modules(ctx context.Context, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if o.Suite != "" {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
+	suite := func() error {
+		if o.Suite != "" {
+			ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep)
+		}
+		return err
+	}
+	known := o.Version != "" // then the suite's lists are only needed for what is not in the cache
+	if !known {
+		if err := suite(); err != nil {
 			return "", err
 		}
 	}
@@ -40,6 +47,11 @@ func Modules(ctx context.Context, o Options) (string, error) {
 	defer unlock()
 	if s.intact(kindModules) {
 		return s.path(kindModules), nil
+	}
+	if known {
+		if err := suite(); err != nil {
+			return "", err
+		}
 	}
 	if err := s.clean(); err != nil {
 		return "", err

@@ -40,6 +40,9 @@ type Runner struct {
 	// the machine was watched for Settle.
 	Trial, Settle time.Duration
 	Say           func(string)
+	// Select is to make the package the selected one when its scheduler runs. Without it, it has to be
+	// selected already.
+	Select bool
 }
 
 func (r *Runner) say(format string, args ...any) {
@@ -48,23 +51,40 @@ func (r *Runner) say(format string, args ...any) {
 	}
 }
 
-// Adopt makes the package's scheduler the running one, instead of the kernel's own or of
-// an earlier version of the package. When it returns an error, the scheduler before runs,
-// unless the error says otherwise.
+// Adopt makes the package's scheduler the running one, instead of the kernel's own, of an
+// earlier version of the package or of another package's. When it returns an error, the scheduler before
+// runs and is selected, unless the error says otherwise.
 func (r *Runner) Adopt(ctx context.Context) (*live.Status, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	if !r.Select {
+		if err := r.selected(); err != nil {
+			return nil, err
+		}
+		if err := r.adopt(ctx); err != nil {
+			return nil, err
+		}
+		return r.Kernel.Read()
+	}
+	choice, err := choose(r.Root, r.Package)
+	if err != nil {
+		return nil, &live.PreconditionError{Err: fmt.Errorf("nothing was changed, because the selection cannot be written: %w", err)}
+	}
+	defer choice.drop()
 	if err := r.adopt(ctx); err != nil {
 		return nil, err
+	}
+	if err := choice.take(); err != nil {
+		return nil, fmt.Errorf("%s is the running scheduler, but is not selected, so that the next boot begins with another: %w", r.Package, err)
 	}
 	return r.Kernel.Read()
 }
 
 func (r *Runner) adopt(ctx context.Context) error {
-	guard, err := ReadGuard(r.Root, r.Package.Release)
+	guard, err := ReadGuard(r.Root, r.Package)
 	if err != nil {
 		return err
 	}
@@ -79,7 +99,7 @@ func (r *Runner) adopt(ctx context.Context) error {
 		return err
 	}
 	if why := guard.Tripped(r.Package.Module, r.BootID); why != "" {
-		return &GuardError{why}
+		return &GuardError{why, r.Package.Scheduler}
 	}
 	o := live.InstallOptions{Progress: r.Say}
 	o.Replace, o.Trial = s.Active, r.Trial
@@ -119,10 +139,20 @@ func (r *Runner) mayReplace(guard *Guard, s *live.Status) error {
 		return nil
 	case s.TrialLeft > 0:
 		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or `plugsched uninstall` first", s.Name)}
-	case !guard.Knows(s.Name):
-		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s runs, which is not of this package: remove its package, or `plugsched uninstall` first", s.Name)}
+	case !guard.Knows(s.Name) && !r.otherOwns(s.Name):
+		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s runs, which is of no package here: `plugsched uninstall` it first",
+			s.Name)}
 	}
 	return nil
+}
+
+// otherOwns reports whether another package for the kernel knows a module, in its version or an earlier one.
+func (r *Runner) otherOwns(module string) bool {
+	all, _ := installed.ForKernel(r.Root, r.Package.Release) // one that is damaged knows nothing
+	return slices.ContainsFunc(all, func(p *installed.Package) bool {
+		g, _ := ReadGuard(r.Root, p)
+		return p.Name != r.Package.Name && (p.Module == module || g.Knows(module))
+	})
 }
 
 // resume goes on where an earlier run was ended.
@@ -234,6 +264,13 @@ func (r *Runner) takeBack(ctx context.Context, guard *Guard, why error) error {
 // version, and unloads a module of it that was rolled back. It returns nil when there was
 // nothing to do.
 func (r *Runner) Remove(ctx context.Context) (*live.Status, error) {
+	return r.remove(ctx, func(string) bool { return false })
+}
+
+// Stop is Remove for whichever package's scheduler runs.
+func (r *Runner) Stop(ctx context.Context) (*live.Status, error) { return r.remove(ctx, r.otherOwns) }
+
+func (r *Runner) remove(ctx context.Context, also func(module string) bool) (*live.Status, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -244,15 +281,16 @@ func (r *Runner) Remove(ctx context.Context) (*live.Status, error) {
 		return nil, err
 	}
 	// A damaged guard knows no earlier version, and does not keep this one here.
-	guard, _ := ReadGuard(r.Root, r.Package.Release)
-	if !slices.ContainsFunc(s.Modules, func(l live.Loaded) bool { return l.Name == r.Package.Module || guard.Knows(l.Name) }) {
+	guard, _ := ReadGuard(r.Root, r.Package)
+	owns := func(module string) bool { return module == r.Package.Module || guard.Knows(module) || also(module) }
+	if !slices.ContainsFunc(s.Modules, func(l live.Loaded) bool { return owns(l.Name) }) {
 		return nil, nil
 	}
 	switch {
 	case s.TrialLeft > 0:
 		return nil, &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or `plugsched uninstall` first, or wait %v",
 			s.Name, s.TrialLeft.Round(time.Second))}
-	case s.Active && s.Name != r.Package.Module && !guard.Knows(s.Name):
+	case s.Active && !owns(s.Name):
 		return nil, nil
 	}
 	o := live.UninstallOptions{Progress: r.Say, Verify: true}

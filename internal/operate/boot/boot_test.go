@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"plugsched/internal/artefact/installed"
+	"plugsched/internal/durable"
 	"plugsched/internal/operate/live"
 )
 
@@ -109,9 +110,11 @@ func setUp(t *testing.T) (*machine, *Runner) {
 	root := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(root, "run"), 0o755))
 	m := &machine{t: t, fail: map[string]error{}, after: map[string]func(){}}
-	r := &Runner{Package: &installed.Package{Name: "scheduler-" + release, Version: "2", Release: release, Module: "plugsched_v2", Dir: root},
+	r := &Runner{Package: &installed.Package{Name: pkg.Name, Scheduler: pkg.Scheduler, Version: "2", Release: release,
+		Module: "plugsched_v2", Dir: root},
 		Kernel: m, Root: root, BootID: "boot1", Trial: time.Minute, Settle: time.Second}
 	must(t, os.WriteFile(r.Package.File(installed.Module), ko(t, "plugsched_v2"), 0o644))
+	must(t, r.SelectLater(t.Context()))
 	return m, r
 }
 
@@ -205,7 +208,7 @@ func TestAdoptFails(t *testing.T) {
 func TestAdoptGuardUnwritable(t *testing.T) {
 	m, r := setUp(t)
 	must(t, os.MkdirAll(filepath.Join(r.Root, "var/lib/plugsched"), 0o755))
-	must(t, os.MkdirAll(filepath.Join(r.Root, installed.GuardFile(release)+".tmp"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(r.Root, installed.GuardFile(pkg.Name)+".tmp"), 0o755))
 	_, err := r.Adopt(t.Context())
 	var pre *live.PreconditionError
 	if !errors.As(err, &pre) || slices.Contains(m.calls, "install") {
@@ -218,7 +221,7 @@ func TestAdoptOther(t *testing.T) {
 	m, r := setUp(t)
 	m.active = "plugsched_other"
 	if _, err := r.Adopt(t.Context()); err == nil || !strings.Contains(err.Error(),
-		"plugsched_other runs, which is not of this package") || len(m.calls) > 0 {
+		"plugsched_other runs, which is of no package here") || len(m.calls) > 0 {
 		t.Errorf("%v, %v", err, m.calls)
 	}
 	m.trial = true
@@ -317,6 +320,83 @@ func TestRemove(t *testing.T) {
 	m.loaded, m.trial = []string{"plugsched_other", "plugsched_v1"}, true
 	if _, err := r.Remove(t.Context()); err == nil || !strings.Contains(err.Error(), "on trial") {
 		t.Errorf("%v", err)
+	}
+}
+
+// beside installs another package for the kernel and makes its scheduler the running one, selected.
+func beside(t *testing.T, m *machine, r *Runner) *installed.Package {
+	t.Helper()
+	p := &installed.Package{Name: "other-" + release, Scheduler: "other", Version: "1", Release: release, Module: "plugsched_other",
+		Dir: filepath.Join(r.Root, installed.PackageDir(release, "other"))}
+	must(t, os.MkdirAll(p.Dir, 0o755))
+	must(t, os.WriteFile(p.File(installed.About), []byte(`{"name": "other-`+release+`", "scheduler": "other", "release": "`+release+
+		`", "module": "plugsched_other"}`), 0o644))
+	must(t, (&Runner{Package: p, Root: r.Root}).SelectLater(t.Context()))
+	m.active, m.loaded = p.Module, []string{p.Module}
+	return p
+}
+
+func isSelected(t *testing.T, root, want string) {
+	t.Helper()
+	if now, err := installed.Selected(root, release); err != nil || now != want {
+		t.Errorf("%q is selected (%v), expected %q", now, err, want)
+	}
+	if left, _ := filepath.Glob(filepath.Join(root, installed.SelectionDir, "*"+durable.Suffix)); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestSwitch: from another package's scheduler to this one's, and all of it or nothing.
+func TestSwitch(t *testing.T) {
+	for _, at := range []string{"", "check", "install", "settle", "confirm"} {
+		m, r := setUp(t)
+		beside(t, m, r)
+		if _, err := r.Adopt(t.Context()); err == nil || len(m.calls) > 0 ||
+			!strings.Contains(err.Error(), "other is selected for this kernel: `plugsched switch scheduler`") {
+			t.Errorf("not selected: %v, %v", err, m.calls)
+		}
+		r.Select = true
+		m.fail[at] = &live.BusyError{}
+		_, err := r.Adopt(t.Context())
+		if at != "" {
+			if err == nil || m.active != "plugsched_other" || m.trial {
+				t.Errorf("%s: %v, %+v", at, err, m)
+			}
+			isSelected(t, r.Root, "other")
+			continue
+		}
+		if err != nil || m.active != "plugsched_v2" || m.trial {
+			t.Errorf("%v, %+v", err, m)
+		}
+		isSelected(t, r.Root, "scheduler")
+		// The package that is not selected takes nothing along, the unit stops whichever runs.
+		other := &Runner{Package: beside(t, m, r), Kernel: m, Root: r.Root}
+		if s, err := r.Remove(t.Context()); s != nil || err != nil || m.active != "plugsched_other" {
+			t.Errorf("%v, %v, %+v", s, err, m)
+		}
+		must(t, r.Unselect(t.Context()))
+		isSelected(t, r.Root, "other")
+		if s, err := r.Stop(t.Context()); s == nil || err != nil || m.active != "" {
+			t.Errorf("%v, %v, %+v", s, err, m)
+		}
+		must(t, other.Unselect(t.Context()))
+		isSelected(t, r.Root, "")
+		if _, err := os.Lstat(filepath.Join(r.Root, installed.SelectionDir)); err == nil {
+			t.Error("the directory of selections is left behind")
+		}
+	}
+}
+
+// TestSwitchUnwritable: nothing is loaded that could not be selected afterwards.
+func TestSwitchUnwritable(t *testing.T) {
+	m, r := setUp(t)
+	beside(t, m, r)
+	r.Select = true
+	must(t, os.MkdirAll(filepath.Join(r.Root, installed.Selection(release)+durable.Suffix, "x"), 0o755))
+	_, err := r.Adopt(t.Context())
+	var pre *live.PreconditionError
+	if !errors.As(err, &pre) || len(m.calls) > 0 {
+		t.Errorf("%v, %v", err, m.calls)
 	}
 }
 

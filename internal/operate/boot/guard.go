@@ -15,7 +15,7 @@ import (
 	"plugsched/internal/outcome"
 )
 
-// Guard is what a machine remembers about the scheduler for one kernel. It is on disk
+// Guard is what a machine remembers about the scheduler of one package. It is on disk
 // before the scheduler is loaded, so that whatever happens then, the next boot knows.
 type Guard struct {
 	// Confirmed is the scheduler that last reached confirmation: it may still be the
@@ -39,20 +39,23 @@ type Attempt struct {
 func (a *Attempt) String() string { return fmt.Sprintf("%s %s (%s)", a.Package, a.Version, a.Module) }
 
 // GuardError says that a scheduler is not loaded because of how it went before.
-type GuardError struct{ Reason string }
+type GuardError struct{ Reason, Scheduler string }
 
 func (e *GuardError) Error() string {
-	return e.Reason + "; the kernel keeps the scheduler that it has, until another version is installed or `plugsched guard --reset`"
+	return e.Reason + "; the kernel keeps the scheduler that it has, until another version is installed or " + e.Reset()
 }
+
+// Reset is the command that has the scheduler loaded again.
+func (e *GuardError) Reset() string { return "`plugsched guard --reset " + e.Scheduler + "`" }
 
 // Outcome implements outcome.Error.
 func (*GuardError) Outcome() outcome.Outcome { return outcome.Precondition }
 
-// ReadGuard reads the guard of a kernel below root; without a file nothing is
+// ReadGuard reads the guard of a package below root; without a file nothing is
 // remembered. One that cannot be understood is a *GuardError: it may have been about
 // the scheduler.
-func ReadGuard(root, release string) (*Guard, error) {
-	g := &Guard{path: filepath.Join(root, installed.GuardFile(release))}
+func ReadGuard(root string, p *installed.Package) (*Guard, error) {
+	g := &Guard{path: filepath.Join(root, installed.GuardFile(p.Name))}
 	text, err := os.ReadFile(g.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return g, nil
@@ -61,7 +64,7 @@ func ReadGuard(root, release string) (*Guard, error) {
 		return g, err
 	}
 	if err := json.Unmarshal(text, g); err != nil {
-		return g, &GuardError{fmt.Sprintf("%s is damaged (%v)", g.path, err)}
+		return g, &GuardError{fmt.Sprintf("%s is damaged (%v)", g.path, err), p.Scheduler}
 	}
 	return g, nil
 }

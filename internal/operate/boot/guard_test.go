@@ -14,9 +14,11 @@ import (
 
 const release = "6.1.0-1-amd64"
 
+var pkg = &installed.Package{Name: "scheduler-" + release, Scheduler: "scheduler", Release: release}
+
 func read(t *testing.T, root string) *Guard {
 	t.Helper()
-	g, err := ReadGuard(root, release)
+	g, err := ReadGuard(root, pkg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,9 +106,9 @@ func TestGuardConfirmOnFullDisk(t *testing.T) {
 func TestGuardDamaged(t *testing.T) {
 	root := t.TempDir()
 	must(t, read(t, root).Begin(attempt("a", "boot1")))
-	path := filepath.Join(root, installed.GuardFile(release))
+	path := filepath.Join(root, installed.GuardFile(pkg.Name))
 	must(t, os.WriteFile(path, []byte("{\x00\x00"), 0o600))
-	g, err := ReadGuard(root, release)
+	g, err := ReadGuard(root, pkg)
 	var tripped *GuardError
 	if !errors.As(err, &tripped) || !strings.Contains(err.Error(), "--reset") {
 		t.Fatalf("%v", err)
@@ -122,7 +124,7 @@ func TestGuardUnwritable(t *testing.T) {
 	root := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(root, "var/lib"), 0o755))
 	must(t, os.WriteFile(filepath.Join(root, installed.StateDir), nil, 0o600)) // root ignores modes
-	g := &Guard{path: filepath.Join(root, installed.GuardFile(release))}
+	g := &Guard{path: filepath.Join(root, installed.GuardFile(pkg.Name))}
 	if err := g.Begin(attempt("a", "boot1")); err == nil {
 		t.Error("no error")
 	}

@@ -78,19 +78,15 @@ func guard(h live.Host, p *installed.Package) *live.Finding {
 	if p == nil {
 		return nil
 	}
-	g, err := boot.ReadGuard(h.Root, p.Release)
-	var damaged *boot.GuardError
-	why := ""
-	switch {
-	case errors.As(err, &damaged):
-		why = damaged.Reason
-	case err == nil:
-		why = g.Tripped(p.Module, h.BootID())
+	g, err := boot.ReadGuard(h.Root, p)
+	var tripped *boot.GuardError
+	if !errors.As(err, &tripped) && err == nil {
+		tripped = &boot.GuardError{Reason: g.Tripped(p.Module, h.BootID()), Scheduler: p.Scheduler}
 	}
-	if why == "" {
+	if tripped == nil || tripped.Reason == "" {
 		return nil // or its directory is not to be used, see state
 	}
-	return &live.Finding{Check: "boot guard", Problem: why, Fix: "install another version, or `plugsched guard --reset`"}
+	return &live.Finding{Check: "boot guard", Problem: tripped.Reason, Fix: "install another version, or " + tripped.Reset()}
 }
 
 func disabled(h live.Host, p *installed.Package) *live.Finding {

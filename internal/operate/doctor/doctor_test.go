@@ -26,8 +26,8 @@ func put(t *testing.T, root, name, text string) {
 
 // TestExamine: what stops a package, besides what stops its module.
 func TestExamine(t *testing.T) {
-	p := &installed.Package{Name: "s", Version: "1", Release: "6.1.0-1", Module: "plugsched_aa"}
-	guard := installed.GuardFile(p.Release)
+	p := &installed.Package{Name: "s-6.1.0-1", Scheduler: "s", Version: "1", Release: "6.1.0-1", Module: "plugsched_aa"}
+	guard := installed.GuardFile(p.Name)
 	for name, tt := range map[string]struct {
 		file, text string
 		p          *installed.Package
@@ -38,7 +38,7 @@ func TestExamine(t *testing.T) {
 		"in order":             {"/proc/uptime", "", p, "", false, ""},
 		"no place for state":   {"/var/lib", "a file", p, "state", true, "cannot be written"},
 		"no place, no package": {"/var/lib", "a file", nil, "state", false, "cannot be written"},
-		"a damaged package":    {installed.Dir + "/x/" + installed.About, "{", p, "packages", false, "package.json is damaged"},
+		"a damaged package":    {installed.Dir + "/x/y/" + installed.About, "{", p, "packages", false, "package.json is damaged"},
 		"the guard tripped": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "before"}}`,
 			p, "boot guard", true, "not confirmed before the machine went down"},
 		"the guard failed": {guard, `{"attempt": {"package": "s", "version": "1", "module": "plugsched_aa", "boot_id": "now", "failed": "task 5 was not run"}}`, p, "boot guard", true, "task 5 was not run"},

@@ -68,7 +68,8 @@ func TestRecord(t *testing.T) {
 	if list, damaged, err := l.Read(); len(list) != 0 || damaged != 0 || err != nil {
 		t.Fatalf("no log: %v, %d, %v", list, damaged, err)
 	}
-	put(t, l.Host.Root, installed.Dir+"/6.1.0-1/package.json", `{"name": "s", "version": "3", "release": "6.1.0-1", "module": "plugsched_aa"}`)
+	put(t, l.Host.Root, installed.Dir+"/6.1.0-1/s/package.json",
+		`{"name": "s", "scheduler": "s", "version": "3", "release": "6.1.0-1", "module": "plugsched_aa"}`)
 	s, err := l.Record(Update{Action: "install", Module: "plugsched_aa"}, noWarning(t), func() (*live.Status, error) {
 		if list := read(t, l); len(list) != 1 || list[0].Result != Begun || list[0].Module != "plugsched_aa" {
 			t.Errorf("meanwhile: %+v", list)

@@ -29,6 +29,9 @@ func Loopback(address string) (net.Listener, error) {
 	return net.ListenTCP("tcp", a)
 }
 
+// MaxSocket is how many bytes a socket's path can have; the kernel says of a longer one only that it is invalid.
+const MaxSocket = len(unix.RawSockaddrUnix{}.Path) - 1
+
 // Socket listens on a Unix socket that only its owner and group may use. One that
 // nobody listens on any more is replaced.
 func Socket(path string) (net.Listener, error) {

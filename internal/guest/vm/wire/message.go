@@ -24,6 +24,10 @@ const (
 	EnvJournal = "PLUGSCHED_JOURNAL"
 )
 
+// EnvShares is what a guest without a disk has to mount: of each directory, separated by semicolons, the kind of file
+// system, the tag, rw or ro, and the place, escaped as in a URL's path.
+const EnvShares = "PLUGSCHED_SHARES"
+
 // EnvService tells a program started by systemd, not by the kernel, that it is the
 // agent.
 const EnvService = "PLUGSCHED_SERVICE"

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestPlaces: what is built does not depend on where: another working directory for the same kernel, whose path has another
+// length, holds the same module, debug information, description and packages, byte for byte; and no path of this
+// machine is in them.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	work, done := workbench(t)
+	git := func(args ...string) string {
+		t.Helper()
+		args = append([]string{"-C", work, "-c", "user.name=test", "-c", "user.email=test@localhost"}, args...)
+		out, err := exec.CommandContext(t.Context(), "git", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	kernel, err := os.Stat(shared.target.Vmlinux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := git("log", "-1", "--format=%at %ct", "pristine"), fmt.Sprintf("%d %[1]d", kernel.ModTime().Unix()); got != want {
+		t.Errorf("the pristine source was committed at %s, not when the kernel was built, %s: it is another commit for each who makes it", got, want)
+	}
+	git("am", "-q", "--committer-date-is-author-date", filepath.Join(shared.root, "examples/hello.patch"))
+	other := filepath.Join(t.TempDir(), "another/place/with/a/longer/path")
+	if err := os.MkdirAll(filepath.Dir(other), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", work, other).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	made := map[string]map[string][]byte{}
+	for _, dir := range []string{work, other} {
+		if out, code := plugsched(t, "build", dir); code != 0 {
+			t.Fatalf("exit code %d:\n%s", code, out)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "scheduler*"))
+		if err != nil || len(files) != 7 {
+			t.Fatalf("%q, %v; expected the module, its debug information, its description and four packages", files, err)
+		}
+		made[dir] = map[string][]byte{}
+		for _, f := range files {
+			if made[dir][filepath.Base(f)], err = os.ReadFile(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, text := range made[work] {
+		if !bytes.Equal(text, made[other][name]) {
+			t.Errorf("%s differs from place to place", name)
+		}
+		home, err := os.UserHomeDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{work, shared.target.KernelBuild, filepath.Dir(shared.target.Vmlinux), home + "/"} {
+			if i := bytes.Index(text, []byte(path)); i >= 0 {
+				t.Errorf("%s has %s: %.100q", name, path, text[i:])
+			}
+		}
+	}
+	done()
+}
