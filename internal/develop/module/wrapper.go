@@ -115,7 +115,8 @@ func (w *wrapper) passThrough() error {
 // several, the last one that fits counts. Debug information has names for the directories of the
 // kernel's headers and of its build, which are somebody's cache.
 func (w *wrapper) prefixes() []string {
-	maps := []string{"-ffile-prefix-map=" + w.common + "/=", "-ffile-prefix-map=" + w.work + "/=", "-fdebug-prefix-map=" + w.common + "=" + sourceName}
+	maps := []string{"-ffile-prefix-map=" + w.common + "/=", "-ffile-prefix-map=" + w.work + "/=",
+		"-fdebug-prefix-map=" + w.common + "=" + sourceName}
 	if dir, err := os.Getwd(); err == nil {
 		maps = append(maps, "-fdebug-prefix-map="+dir+"="+sourceName)
 	}
