@@ -77,16 +77,32 @@ static int follow(void *unused)
 }
 
 /*
+ * Later kernels do not say whether the stopper takes it, and warn if it does not. It does from
+ * when the CPU is active until it is offline, with which interrupts end.
+ */
+static inline bool would_take_it(unsigned int cpu)
+{
+#ifdef PLUGSCHED_HAVE_DYING
+	return cpu_active(cpu) || cpu_dying(cpu);
+#else
+	return true;
+#endif
+}
+
+#define SAYS_NOTHING(call) __builtin_types_compatible_p(typeof(call), void)
+
+/*
  * Give this CPU's stopper something to do. False: it takes nothing, because the CPU comes
- * or goes; some kernels warn when it is asked then. Context: hard interrupt.
+ * or goes. Context: hard interrupt.
  */
 bool plugsched_ask_stopper(cpu_stop_fn_t fn, struct cpu_stop_work *work)
 {
+	unsigned int cpu = smp_processor_id();
+
 	lockdep_assert_irqs_disabled();
-	if (!cpu_active(smp_processor_id()))
-		return false;
-	stop_one_cpu_nowait(smp_processor_id(), fn, NULL, work);
-	return true;
+	return __builtin_choose_expr(SAYS_NOTHING(stop_one_cpu_nowait(cpu, fn, NULL, work)),
+				     would_take_it(cpu) && ({ stop_one_cpu_nowait(cpu, fn, NULL, work); true; }),
+				     stop_one_cpu_nowait(cpu, fn, NULL, work));
 }
 
 /* Context: hard interrupt. */

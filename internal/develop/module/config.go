@@ -39,6 +39,7 @@ var symbolProbes = []struct{ macro, symbol, why string }{
 	{"PLUGSCHED_HAVE_FEATURES", "sched_feat_keys", "the administrator can set features; without, they are constants"},
 	{"PLUGSCHED_HAVE_HRTIMER_SETUP", "hrtimer_setup", "replaces hrtimer_init()"},
 	{"PLUGSCHED_HAVE_KMSG_NOLOCK", "kmsg_dump_rewind_nolock", "who reads the kernel's log has a dumper, later an iterator"},
+	{"PLUGSCHED_HAVE_DYING", "__cpu_dying_mask", "CPUs that go offline are known while they still run"},
 	{"PLUGSCHED_HAVE_KTHREAD_FUNC", "kthread_func", "what a kernel thread runs, or will run"},
 	{"PLUGSCHED_HAVE_KERNFS_MUTEX", "kernfs_mutex", "guards all trees of files like sysfs"},
 	{"PLUGSCHED_HAVE_KERNFS_RWSEM", "kernfs_rwsem", "the same later; now each has its own"},
