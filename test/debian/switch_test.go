@@ -68,7 +68,7 @@ func TestSwitch(t *testing.T) {
 	m.runs(b.module)
 	m.begin("exec plugsched switch --trial 10m --settle 9m scheduler")
 	m.ok(onTrial)
-	m.sh("echo b > /proc/sysrq-trigger")
+	m.sh("echo 1 > /proc/sys/kernel/sysrq; (sleep 1; echo b > /proc/sysrq-trigger) &")
 	m.ended(vm.ErrRebooted)
 	m.up()
 	m.runs(b.module)
