@@ -4,6 +4,7 @@ package boot
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
 	"plugsched/internal/durable"
@@ -16,5 +17,10 @@ const lockFile = "/run/plugsched-package.lock"
 // lock waits for its turn: what another one is about is over in minutes, even if the
 // scheduler is bad.
 func (r *Runner) lock(ctx context.Context) (unlock func(), err error) {
-	return durable.WaitLock(ctx, filepath.Join(r.Root, lockFile), 0o600, func(held *durable.HeldError) { r.say("waiting: %v", held) })
+	path := filepath.Join(r.Root, lockFile)
+	// Where an image is made there may be no /run.
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	return durable.WaitLock(ctx, path, 0o600, func(held *durable.HeldError) { r.say("waiting: %v", held) })
 }
