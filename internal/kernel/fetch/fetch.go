@@ -145,37 +145,47 @@ const (
 // that it unpacks while the next is on its way.
 var allKinds = []kind{kindVmlinux, kindSource, kindImage, kindHeaders}
 
+// begin settles by a method which version of a kernel is meant, and has its place in the cache to itself until
+// unlock. What is fetched then is fetched with the context that is returned, which knows the suite.
+func begin(ctx context.Context, o *Options, version func(*fetcher, context.Context) error) (f *fetcher,
+	in context.Context, unlock func(), err error) {
+	if f, err = newFetcher(o); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := makeCache(f.cache); err != nil {
+		return nil, nil, nil, err
+	}
+	if o.Suite != "" && !f.cached() {
+		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if err := version(f, ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := os.MkdirAll(f.store.dir, 0o755); err != nil {
+		return nil, nil, nil, spaceError(err, f.store.dir, 0)
+	}
+	if unlock, err = f.store.lock(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := f.rememberSuite(); err != nil {
+		unlock()
+		return nil, nil, nil, err
+	}
+	return f, ctx, unlock, nil
+}
+
 // Fetch returns the complete, checked artefacts of a release. For each of them
 // it takes what Options.Manual names, else what the cache or the host has
 // installed, else what apt downloads. An interrupted Fetch leaves nothing that
 // a later one would take for complete, and the later one resumes.
 func Fetch(ctx context.Context, o Options) (*Target, error) {
-	f, err := newFetcher(&o)
-	if err != nil {
-		return nil, err
-	}
-	if err := makeCache(f.cache); err != nil {
-		return nil, err
-	}
-	if o.Suite != "" && !f.cached() {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
-			return nil, err
-		}
-	}
-	if err := f.chooseVersion(ctx); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(f.store.dir, 0o755); err != nil {
-		return nil, spaceError(err, f.store.dir, 0)
-	}
-	unlock, err := f.store.lock(ctx)
+	f, ctx, unlock, err := begin(ctx, &o, (*fetcher).chooseVersion)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := f.rememberSuite(); err != nil {
-		return nil, err
-	}
 	if err := f.gather(ctx); err != nil {
 		return nil, spaceError(err, f.store.dir, 0)
 	}

@@ -39,32 +39,11 @@ var titles = map[kind]string{kindVmlinux: "debug symbols", kindSource: "source",
 // Look says where the artefacts of a kernel can be had. Of those that are not at hand it fetches
 // the headers alone, which have the configuration and are small.
 func Look(ctx context.Context, o Options) (*Outlook, error) {
-	f, err := newFetcher(&o)
-	if err != nil {
-		return nil, err
-	}
-	if err := makeCache(f.cache); err != nil {
-		return nil, err
-	}
-	if o.Suite != "" && !f.cached() {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
-			return nil, err
-		}
-	}
-	if err := f.settleVersion(ctx); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(f.store.dir, 0o755); err != nil {
-		return nil, spaceError(err, f.store.dir, 0)
-	}
-	unlock, err := f.store.lock(ctx)
+	f, ctx, unlock, err := begin(ctx, &o, (*fetcher).settleVersion)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := f.rememberSuite(); err != nil {
-		return nil, err
-	}
 	out := &Outlook{}
 	for _, p := range []provider{cache{}, installed{}} {
 		if err := p.provide(ctx, f, f.missing()); err != nil {
