@@ -50,20 +50,26 @@ exits with 6 when there is an error, as build does.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = cli.PrintJSON(c.OutOrStdout(), v)
-			} else {
-				printVerdict(c.OutOrStdout(), v)
-			}
-			if err == nil && !v.OK {
-				err = &cli.QuietError{Means: outcome.Refused}
-			}
-			return err
+			return answer(c, asJSON, v, printVerdict, v.OK, outcome.Refused)
 		},
 	}
 	c.Flags().StringArrayVar(&patches, "patch", nil, "apply this patch first, to a copy of the tree")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// answer prints what a command has found, as JSON or for people. If it is a no, the exit code says
+// so, and nothing else does.
+func answer[T any](c *cobra.Command, asJSON bool, found T, printText func(io.Writer, T), yes bool, no outcome.Outcome) (err error) {
+	if asJSON {
+		err = cli.PrintJSON(c.OutOrStdout(), found)
+	} else {
+		printText(c.OutOrStdout(), found)
+	}
+	if err == nil && !yes {
+		err = &cli.QuietError{Means: no}
+	}
+	return err
 }
 
 func printVerdict(w io.Writer, v *project.Checked) {

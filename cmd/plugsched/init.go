@@ -171,15 +171,7 @@ func checkKernel(c *cobra.Command, o fetch.Options, programs string, asJSON bool
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		err = cli.PrintJSON(c.OutOrStdout(), v)
-	} else {
-		printFitness(c.OutOrStdout(), v)
-	}
-	if err == nil && !v.OK {
-		err = &cli.QuietError{Means: outcome.Precondition}
-	}
-	return err
+	return answer(c, asJSON, v, printFitness, v.OK, outcome.Precondition)
 }
 
 func printFitness(w io.Writer, v *fit.Fitness) {
