@@ -41,5 +41,6 @@ func main() {
 
 func developerRoot() *cobra.Command {
 	return cli.NewRoot("Live-update the scheduler of a running, stock Linux kernel", newInit(), newBoundary(), newApply(), newCatchUp(),
-		newCheck(), newBuild(), newDiff(), newVM(), newBench())
+		newCheck(), newBuild(), newDiff(), newVM(), newWatch(),
+		newBench())
 }

@@ -58,6 +58,28 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 		return nil, err
 	}
 	defer unlock()
+	d, err := p.buildModule(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	packages, err := p.pack(in, d, p.SignKey != "")
+	if err != nil {
+		return nil, err
+	}
+	return &Built{d, packages}, nil
+}
+
+// BuildModule is Build without the packages, which keep what an earlier one has made.
+func (p *Project) BuildModule(ctx context.Context) (*desc.Description, error) {
+	in, unlock, err := p.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return p.buildModule(ctx, in)
+}
+
+func (p *Project) buildModule(ctx context.Context, in *inputs) (d *desc.Description, err error) {
 	in.kernel.Debug = true
 	var signer *module.Signer // nil: the module is not signed
 	if p.SignKey != "" {
@@ -65,15 +87,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 			return nil, err
 		}
 	}
-	d, err := p.make(ctx, in, signer, product{module: p.Module(), description: p.Description()})
-	if err != nil {
-		return nil, err
-	}
-	packages, err := p.pack(in, d, signer != nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Built{d, packages}, nil
+	return p.make(ctx, in, signer, product{module: p.Module(), description: p.Description()})
 }
 
 // begin locks the project and reads what a build works from.
