@@ -24,6 +24,10 @@ var (
 	validVersion = regexp.MustCompile(`^[0-9][A-Za-z0-9.+~]*$`)
 )
 
+// longest is how many characters name and version may have. Files are named after both and the kernel's release, which has up
+// to 64 (include/uapi/linux/utsname.h); a file's name can have 255 (NAME_MAX).
+const longest = 64
+
 // ParseConfig reads the section. What it leaves out is "".
 func ParseConfig(section map[string]string) (Config, error) {
 	var c Config
@@ -37,6 +41,11 @@ func ParseConfig(section map[string]string) (Config, error) {
 			return c, fmt.Errorf("package: %s: must be one line", key)
 		}
 		*field = value
+	}
+	for key, value := range map[string]string{"name": c.Name, "version": c.Version} {
+		if len(value) > longest {
+			return c, fmt.Errorf("package: %s: has %d characters: up to %d fit into the names of files", key, len(value), longest)
+		}
 	}
 	if c.Name != "" && !validName.MatchString(c.Name) {
 		return c, fmt.Errorf("package: name: %q: small letters, digits and +.- only, at least two, the first a letter or digit", c.Name)

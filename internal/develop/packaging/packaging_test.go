@@ -306,8 +306,9 @@ func TestParseConfig(t *testing.T) {
 		{"name": "Fast"}, {"name": "f"}, {"name": "fa st"}, {"name": "-fast"}, {"name": "../x"},
 		{"version": "v1"}, {"version": "1-2"}, {"version": "1:2"}, {"version": "1 2"}, {"version": "1_2"},
 		{"maintainer": "a\nDepends: b"}, {"summary": "a\nb"}, {"licence": "x"},
+		{"name": strings.Repeat("f", 65)}, {"version": strings.Repeat("1.", 3000)},
 	} {
-		if c, err := ParseConfig(bad); err == nil || strings.Contains(err.Error(), "\n") {
+		if c, err := ParseConfig(bad); err == nil || strings.Contains(err.Error(), "\n") || len(err.Error()) > 150 {
 			t.Errorf("%v: %+v, %v", bad, c, err)
 		}
 	}
