@@ -40,11 +40,11 @@ func Unsupported(a *arch.Arch, symbol func(name string) (addr uint64, ok bool), 
 
 // Movable reports a scheduling class that the runtime can move.
 func Movable(class string, symbol func(name string) (addr uint64, ok bool)) bool {
-	told, known := movable[class]
-	if told == "" {
+	by, known := MovedBy(class)
+	if by == "" {
 		return known
 	}
-	_, ok := symbol(told)
+	_, ok := symbol(by)
 	return ok
 }
 

@@ -120,9 +120,6 @@ func (s *store) fetchDebuginfo(ctx context.Context, server, id string) (found bo
 // keepVmlinux stores what a server sends, if it is what it was asked for.
 func (s *store) keepVmlinux(body io.Reader, server, id string, size int64) error {
 	tmp := s.tmpPath(kindVmlinux)
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
 	x, err := newExtractor(tmp, s.rep, "vmlinux from "+server)
 	if err != nil {
 		return err

@@ -156,9 +156,6 @@ func (*rpms) fix(k kind, _, _ string) string {
 // unpackRPM turns a package into a cached artefact.
 func (s *store) unpackRPM(ctx context.Context, k kind, file string) error {
 	tmp := s.tmpPath(k)
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
 	x, err := newExtractor(tmp, s.rep, string(k))
 	if err != nil {
 		return err
@@ -182,8 +179,8 @@ func (s *store) unpackRPM(ctx context.Context, k kind, file string) error {
 			return err
 		}
 	}
-	if lack := slices.IndexFunc(s.required(k), func(p string) bool { return existing(filepath.Join(tmp, p)) == "" }); lack >= 0 {
-		return fmt.Errorf("it has no %s", s.required(k)[lack])
+	if lack := s.lacking(k); lack != "" {
+		return fmt.Errorf("it has no %s", lack)
 	}
 	if err := s.commit(k, x.files); err != nil {
 		return err

@@ -23,9 +23,6 @@ import (
 // unpack turns downloaded packages into a cached artefact.
 func (s *store) unpack(ctx context.Context, k kind, debs []download, keep bool) error {
 	tmp := s.tmpPath(k)
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
 	x, err := newExtractor(tmp, s.rep, string(k))
 	if err != nil {
 		return err
@@ -41,8 +38,8 @@ func (s *store) unpack(ctx context.Context, k kind, debs []download, keep bool) 
 			return err
 		}
 	}
-	if lack := slices.IndexFunc(s.required(k), func(p string) bool { return existing(filepath.Join(tmp, p)) == "" }); lack >= 0 {
-		return fmt.Errorf("%s has no %s", filepath.Base(debs[0].path), s.required(k)[lack])
+	if lack := s.lacking(k); lack != "" {
+		return fmt.Errorf("%s has no %s", filepath.Base(debs[0].path), lack)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -76,6 +73,16 @@ func (s *store) required(k kind) []string {
 	default:
 		return []string{"Makefile", "kernel/sched/core.c"}
 	}
+}
+
+// lacking is the first of them that is not there in what was unpacked, "" if all are.
+func (s *store) lacking(k kind) string {
+	for _, p := range s.required(k) {
+		if existing(filepath.Join(s.tmpPath(k), p)) == "" {
+			return p
+		}
+	}
+	return ""
 }
 
 func (s *store) unpackDeb(ctx context.Context, k kind, x *extractor, deb string) error {
@@ -233,7 +240,11 @@ type extractor struct {
 	buf   []byte
 }
 
+// newExtractor begins in an empty directory: nothing is left of what was interrupted there.
 func newExtractor(dir string, rep *reporter, item string) (*extractor, error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
