@@ -20,6 +20,7 @@ import (
 
 	"plugsched/internal/command/cli"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/develop/project"
@@ -43,6 +44,7 @@ var errorCases = map[string]struct {
 	"command/cli.QuietError":          {&cli.QuietError{Means: outcome.Precondition}, outcome.Precondition},
 	"command/cli.UsageError":          {cli.Usagef("x"), outcome.Usage},
 	"develop/boundary.ConfigError":    {&boundary.ConfigError{}, outcome.Precondition},
+	"develop/git.Error":               {&git.Error{Err: errors.New("x")}, outcome.Failed},
 	"develop/module.BuildError":       {&module.BuildError{}, outcome.Failed},
 	"develop/module.CompileError":     {&module.CompileError{}, outcome.Refused},
 	"develop/module.SignError":        {&module.SignError{}, outcome.Precondition},

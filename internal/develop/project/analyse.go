@@ -9,6 +9,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
@@ -73,7 +74,7 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			b.Obstacle = obstacle.Error()
 		case build:
 			// What the last init proved may not hold for all of the new boundary.
-			if err := removeAll(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
+			if err := folder.Remove(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
 				return "", err
 			}
 			if err := p.saveForBuild(prog, cfg, split.Springboard); err != nil {

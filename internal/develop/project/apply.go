@@ -12,6 +12,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/fetch"
 )
@@ -32,7 +33,9 @@ func (p *Project) ReadPatches(ctx context.Context, paths []string) (out []*patch
 	if err != nil {
 		return nil, err
 	}
-	known := func(path string) bool { return exists(p.path(path)) || exists(filepath.Join(t.Source, path)) }
+	known := func(path string) bool {
+		return folder.Exists(p.path(path)) || folder.Exists(filepath.Join(t.Source, path))
+	}
 	for _, path := range paths {
 		list, err := patch.Read(ctx, path, os.Stdin, known)
 		if err != nil {
@@ -63,7 +66,7 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 	if err := p.committed(ctx, patches, lines != ""); err != nil {
 		return nil, err
 	}
-	base, err := p.gitOutput(ctx, "rev-parse", "HEAD")
+	base, err := p.git().Output(ctx, "rev-parse", "HEAD")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +104,7 @@ func (p *Project) commitSidecars(ctx context.Context, t *fetch.Target, s *series
 	if err := p.committed(ctx, s.patches, s.options != ""); err != nil {
 		return err
 	}
-	head, err := p.gitOutput(ctx, "rev-parse", "HEAD")
+	head, err := p.git().Output(ctx, "rev-parse", "HEAD")
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (p *Project) commitSidecars(ctx context.Context, t *fetch.Target, s *series
 
 // apart refuses a working directory of which a copy has the same index and branches, as a linked worktree has.
 func (p *Project) apart(ctx context.Context, q *Project) error {
-	out, err := q.gitOutput(ctx, "rev-parse", "--absolute-git-dir", "--show-toplevel")
+	out, err := q.git().Output(ctx, "rev-parse", "--absolute-git-dir", "--show-toplevel")
 	if err != nil {
 		return err
 	}
@@ -133,7 +136,7 @@ func (p *Project) apart(ctx context.Context, q *Project) error {
 
 // committed refuses to touch files with changes that are not committed, or that somebody merges.
 func (p *Project) committed(ctx context.Context, patches []*patch.Patch, options bool) error {
-	if made, err := p.revision(ctx, "HEAD"); err != nil || made == "" {
+	if made, err := p.git().Revision(ctx, "HEAD"); err != nil || made == "" {
 		if err == nil {
 			err = userError("%s: has no git repository with a commit: patches become commits", p.Dir)
 		}
@@ -152,7 +155,7 @@ func (p *Project) committed(ctx context.Context, patches []*patch.Patch, options
 	if options {
 		args = append(args, optionsHeader)
 	}
-	out, err := p.gitOutput(ctx, args...)
+	out, err := p.git().Output(ctx, args...)
 	if err != nil || out == "" {
 		return err
 	}

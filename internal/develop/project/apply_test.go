@@ -17,6 +17,7 @@ import (
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/environment"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/arch"
@@ -279,7 +280,7 @@ func TestCommitted(t *testing.T) {
 	if err := p.commitAll(t.Context(), s, a); err != nil {
 		t.Fatal(err)
 	}
-	out, err := p.gitOutput(t.Context(), "log", "-3", "--format=%an <%ae> %ai %s / %b")
+	out, err := p.git().Output(t.Context(), "log", "-3", "--format=%an <%ae> %ai %s / %b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,11 +297,11 @@ func TestCommitted(t *testing.T) {
 	if err != nil || string(header) != "#ifndef K\n#define K\n#define CONFIG_MINE 1\n#endif /* K */\n" {
 		t.Errorf("%q, %v", header, err)
 	}
-	status, err := p.gitOutput(t.Context(), "status", "--porcelain")
+	status, err := p.git().Output(t.Context(), "status", "--porcelain")
 	if err != nil || status != "?? notes" {
 		t.Errorf("%q, %v", status, err)
 	}
-	if !a.Applied || a.Patches[0].Commit == "" || a.Patches[2].Commit != "" || exists(p.state("apply-index")) {
+	if !a.Applied || a.Patches[0].Commit == "" || a.Patches[2].Commit != "" || folder.Exists(p.state("apply-index")) {
 		t.Errorf("%+v", a.Patches)
 	}
 }
@@ -324,7 +325,7 @@ func TestCommittedMeanwhile(t *testing.T) {
 	if err := p.commitAll(t.Context(), s, a); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "another commit") {
 		t.Errorf("%v", err)
 	}
-	said, err := p.gitOutput(t.Context(), "log", "-1", "--format=%s")
+	said, err := p.git().Output(t.Context(), "log", "-1", "--format=%s")
 	text, _ := os.ReadFile(p.path(schedDir, "core.c"))
 	if err != nil || said != "mine" || string(text) != mine || a.Applied {
 		t.Errorf("%q, %q, %v", said, text, err)
@@ -418,12 +419,12 @@ func TestOutside(t *testing.T) {
 		if name == "fifo.c" {
 			continue // which nobody reads
 		}
-		if err := writeBelow(p.Dir, path, nil); err == nil {
+		if err := folder.Write(p.Dir, path, nil); err == nil {
 			t.Errorf("%s is written", name)
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(outside, "core.c"))
-	if err != nil || string(text) != coreText || exists(filepath.Join(outside, "new.c")) {
+	if err != nil || string(text) != coreText || folder.Exists(filepath.Join(outside, "new.c")) {
 		t.Errorf("outside: %q, %v", text, err)
 	}
 }
@@ -476,15 +477,15 @@ func TestSidecarsLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;"))
-	base, err := p.gitOutput(t.Context(), "rev-parse", "HEAD")
+	base, err := p.git().Output(t.Context(), "rev-parse", "HEAD")
 	if err != nil {
 		t.Fatal(err)
 	}
 	refused := func(why string) {
 		t.Helper()
 		err := p.commitSidecars(t.Context(), target, s, s.report(nil), base)
-		if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), why) || exists(p.path(configFile)) {
-			t.Errorf("%v; there is a %s: %v", err, configFile, exists(p.path(configFile)))
+		if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), why) || folder.Exists(p.path(configFile)) {
+			t.Errorf("%v; there is a %s: %v", err, configFile, folder.Exists(p.path(configFile)))
 		}
 	}
 	write(t, coreText+"/* mine */\n", p.path(schedDir), "core.c")

@@ -19,6 +19,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
@@ -207,7 +208,7 @@ func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, e
 // complete says what of the developer's tree is needed and gone, before kbuild does in its words.
 func (p *Project) complete() error {
 	for _, need := range []string{schedDir, schedDir + "/Makefile"} {
-		if !exists(p.path(need)) {
+		if !folder.Exists(p.path(need)) {
 			return userError("%s: is gone: `git -C %s checkout %s -- %s` brings it back", p.path(need), p.Dir, pristineTag, need)
 		}
 	}
@@ -240,7 +241,7 @@ func (p *Project) sourceKey(in *inputs) (string, error) {
 	}
 	var files []string
 	for _, dir := range sourceDirs(in.boundary()) {
-		below, err := filesBelow(p.path(dir))
+		below, err := folder.Files(p.path(dir))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}
@@ -555,7 +556,7 @@ func (p *Project) write(ctx context.Context, in *inputs, ko string, d *desc.Desc
 	signer *module.Signer, out product) (size int64, err error) {
 	tmp := out.module + ".tmp"
 	debug := tmp + module.DebugSuffix
-	defer removeAll(tmp, debug) // of which nothing is left once they have been renamed
+	defer folder.Remove(tmp, debug) // of which nothing is left once they have been renamed
 	if err := module.Finish(ctx, in.tree.Env, ko, tmp, d, binding); err != nil {
 		return 0, err
 	}

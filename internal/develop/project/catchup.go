@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/fetch"
 )
@@ -61,13 +62,13 @@ func (p *Project) CatchUp(ctx context.Context, source string, o ApplyOptions) (*
 // difference is what two sources differ by, in the scheduler's directory and in what else the tree has of
 // the kernel's source.
 func (p *Project) difference(ctx context.Context, from, to string) (*patch.Patch, map[string]patch.Version, error) {
-	listed, err := p.gitOutput(ctx, "ls-files", "-z")
+	listed, err := p.git().Output(ctx, "ls-files", "-z")
 	if err != nil {
 		return nil, nil, err
 	}
 	paths := strings.Split(strings.TrimSuffix(listed, "\x00"), "\x00")
 	for _, dir := range []string{from, to} {
-		own, err := filesBelow(filepath.Join(dir, schedDir))
+		own, err := folder.Files(filepath.Join(dir, schedDir))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -119,7 +120,7 @@ func versionsOf(from, to string) (v patch.Version, differs bool, err error) {
 // diff compares two files, of which one need not be there.
 func diff(ctx context.Context, name, from, to string) (string, error) {
 	label := func(path, side string) string {
-		if !exists(path) {
+		if !folder.Exists(path) {
 			return "/dev/null"
 		}
 		return side + "/" + name
@@ -129,7 +130,8 @@ func diff(ctx context.Context, name, from, to string) (string, error) {
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	if err != nil && exitCode(err) != 1 {
+	var differ *exec.ExitError
+	if err != nil && !(errors.As(err, &differ) && differ.ExitCode() == 1) {
 		return "", fmt.Errorf("diff %s %s: %w", from, to, err)
 	}
 	return string(out), nil
@@ -176,7 +178,7 @@ func (p *Project) foreign(ctx context.Context, pt *patch.Patch, files map[string
 
 // usedWords are the words that the code of the scheduler and of sidecars has.
 func (p *Project) usedWords(ctx context.Context) (map[string]bool, error) {
-	listed, err := p.gitOutput(ctx, "ls-files", "-z")
+	listed, err := p.git().Output(ctx, "ls-files", "-z")
 	if err != nil {
 		return nil, err
 	}

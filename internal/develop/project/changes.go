@@ -16,6 +16,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/fetch"
 )
@@ -48,7 +49,7 @@ func (p *Project) changes(ctx context.Context, t *fetch.Target) (*edits.Set, err
 		return src, err
 	}
 	// The scheduler's other files lead from what was refused to the edit.
-	own, err := filesBelow(p.path(schedDir))
+	own, err := folder.Files(p.path(schedDir))
 	if err != nil {
 		return nil, err
 	}

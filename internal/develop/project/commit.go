@@ -3,17 +3,15 @@
 package project
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/mail"
 	"os"
-	"os/exec"
 	"strings"
 	"time"
 
-	"plugsched/internal/develop/inherited"
+	"plugsched/internal/develop/folder"
+	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/patch"
 )
 
@@ -25,16 +23,17 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 		return err
 	}
 	was := head
-	w := &committer{p: p, index: p.state("apply-index")}
-	defer os.Remove(w.index)
+	index := p.state("apply-index")
+	defer os.Remove(index)
 	// Who has the working directory's lock is alone here: these were left by one that was killed.
-	if err := removeAll(w.index, w.index+".lock"); err != nil {
+	if err := folder.Remove(index, index+".lock"); err != nil {
 		return err
 	}
+	w := &committer{p.git().With("GIT_INDEX_FILE=" + index)}
 	if err := w.identify(ctx); err != nil {
 		return err
 	}
-	if _, err := w.git(ctx, nil, nil, "read-tree", head); err != nil {
+	if err := w.git.Run(ctx, "read-tree", head); err != nil {
 		return err
 	}
 	if s.options != "" {
@@ -60,7 +59,7 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 	if head == was {
 		return nil
 	}
-	if err := p.git(ctx, "merge", "-q", "--ff-only", head); err != nil {
+	if err := p.git().Run(ctx, "merge", "-q", "--ff-only", head); err != nil {
 		return err
 	}
 	a.Applied = true
@@ -71,11 +70,11 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 // which whole files of the copy would undo.
 func (p *Project) tried(ctx context.Context, s *series) (head string, err error) {
 	const files = "HEAD^{tree}"
-	copied, err := s.p.gitOutput(ctx, "rev-parse", files)
+	copied, err := s.p.git().Output(ctx, "rev-parse", files)
 	if err != nil {
 		return "", err
 	}
-	both, err := p.gitOutput(ctx, "rev-parse", "HEAD", files)
+	both, err := p.git().Output(ctx, "rev-parse", "HEAD", files)
 	if err != nil {
 		return "", err
 	}
@@ -124,29 +123,17 @@ func (p *Part) String() string {
 }
 
 // committer makes commits beside the working tree.
-type committer struct {
-	p     *Project
-	index string
-	env   []string
-}
+type committer struct{ git git.Tree }
 
 // identify lets plugsched sign for users of whom git does not know who they are.
 func (w *committer) identify(ctx context.Context) error {
-	_, err := w.git(ctx, nil, nil, "var", "GIT_COMMITTER_IDENT")
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		w.env = []string{"GIT_COMMITTER_NAME=plugsched", "GIT_COMMITTER_EMAIL=plugsched@localhost",
-			"GIT_AUTHOR_NAME=plugsched", "GIT_AUTHOR_EMAIL=plugsched@localhost"}
-		return nil
+	err := w.git.Run(ctx, "var", "GIT_COMMITTER_IDENT")
+	if git.ExitCode(err) == 0 {
+		return err
 	}
-	return err
-}
-
-func (w *committer) git(ctx context.Context, stdin []byte, env []string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", w.p.Dir}, args...)...)
-	cmd.Env = append(append(append(inherited.Git(), "LC_ALL=C", "GIT_INDEX_FILE="+w.index), w.env...), env...)
-	cmd.Stdin = bytes.NewReader(stdin)
-	return runGit(ctx, cmd, args[0])
+	w.git = w.git.With("GIT_COMMITTER_NAME=plugsched", "GIT_COMMITTER_EMAIL=plugsched@localhost",
+		"GIT_AUTHOR_NAME=plugsched", "GIT_AUTHOR_EMAIL=plugsched@localhost")
+	return nil
 }
 
 // commit makes one, and returns its id.
@@ -154,24 +141,24 @@ func (w *committer) commit(ctx context.Context, parent string, change map[string
 	message string) (string, error) {
 	for path, v := range change {
 		if gone[path] {
-			if _, err := w.git(ctx, nil, nil, "update-index", "--force-remove", "--", path); err != nil {
+			if err := w.git.Run(ctx, "update-index", "--force-remove", "--", path); err != nil {
 				return "", err
 			}
 			continue
 		}
-		blob, err := w.git(ctx, []byte(v.Is), nil, "hash-object", "-w", "--stdin")
+		blob, err := w.git.Feed(ctx, []byte(v.Is), "hash-object", "-w", "--stdin")
 		if err != nil {
 			return "", err
 		}
-		if _, err := w.git(ctx, nil, nil, "update-index", "--add", "--cacheinfo", "100644,"+blob+","+path); err != nil {
+		if err := w.git.Run(ctx, "update-index", "--add", "--cacheinfo", "100644,"+blob+","+path); err != nil {
 			return "", err
 		}
 	}
-	tree, err := w.git(ctx, nil, nil, "write-tree")
+	tree, err := w.git.Output(ctx, "write-tree")
 	if err != nil {
 		return "", err
 	}
-	return w.git(ctx, []byte(message), authorOf(by), "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent)
+	return w.git.With(authorOf(by)...).Feed(ctx, []byte(message), "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent)
 }
 
 // authorOf are the variables by which git knows who made a patch, and when.

@@ -10,6 +10,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/fetch"
@@ -144,7 +145,7 @@ func TestCompiledOut(t *testing.T) {
 			if !slices.EqualFunc(refused, tt.refused, begins) || !slices.EqualFunc(c.Warnings, tt.warned, begins) {
 				t.Errorf("refused %q, warned %q", refused, c.Warnings)
 			}
-			if exists(p.state("macros")) {
+			if folder.Exists(p.state("macros")) {
 				t.Error("the scratch directory is left")
 			}
 		})

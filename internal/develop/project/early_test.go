@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/outcome"
@@ -92,7 +93,7 @@ func TestCheckedFirst(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %s", err, c.want)
 			}
-			if exists(p.state("edited")) {
+			if folder.Exists(p.state("edited")) {
 				t.Error("something was compiled")
 			}
 		})
@@ -171,7 +172,8 @@ func TestBadPaths(t *testing.T) {
 		if err := p.CheckDir(); !errors.As(err, &e) || !strings.Contains(err.Error(), "cannot work with a path that has") {
 			t.Errorf("%q: %v", name, err)
 		}
-		if err := p.Init(t.Context(), &fetch.Target{Release: "r", KernelArch: "x86", KernelBuild: "/k"}); !errors.As(err, &e) || exists(p.Dir) {
+		err := p.Init(t.Context(), &fetch.Target{Release: "r", KernelArch: "x86", KernelBuild: "/k"})
+		if !errors.As(err, &e) || folder.Exists(p.Dir) {
 			t.Errorf("%q: %v", name, err)
 		}
 		if err := CheckCache(p.Dir); !errors.As(err, &e) {

@@ -16,6 +16,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/edits"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/fetch"
@@ -443,7 +444,7 @@ func bonds(files map[string]patch.Version, where func(*patch.Hunk) []span) func(
 func (p *Project) wordsBut(not func(rel string) bool) (func(word string) bool, error) {
 	known := map[string]bool{}
 	for _, dir := range fetch.CoreDirs {
-		files, err := filesBelow(p.path(dir))
+		files, err := folder.Files(p.path(dir))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/artefact/desc"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/packaging"
 )
@@ -107,29 +108,29 @@ func (p *Project) defaults(ctx context.Context, release, commit string, c *packa
 
 // commits counts what was committed on top of the pristine source.
 func (p *Project) commits(ctx context.Context) (string, error) {
-	if known, err := p.revision(ctx, pristineRef); known == "" || err != nil {
+	if known, err := p.git().Revision(ctx, pristineRef); known == "" || err != nil {
 		return "0", err
 	}
-	return p.gitOutput(ctx, "rev-list", "--count", pristineRef+"..HEAD")
+	return p.git().Output(ctx, "rev-list", "--count", pristineRef+"..HEAD")
 }
 
 // subjects are those of the same commits, the newest first.
 func (p *Project) subjects(ctx context.Context) ([]string, error) {
-	if known, err := p.revision(ctx, pristineRef); known == "" || err != nil {
+	if known, err := p.git().Revision(ctx, pristineRef); known == "" || err != nil {
 		return nil, err
 	}
-	text, err := p.gitOutput(ctx, "log", "--format=%s", pristineRef+"..HEAD")
+	text, err := p.git().Output(ctx, "log", "--format=%s", pristineRef+"..HEAD")
 	return slices.DeleteFunc(strings.Split(text, "\n"), func(s string) bool { return strings.TrimSpace(s) == "" }), err
 }
 
 // commit names the state of the developer's tree, "" when it has no history.
 func (p *Project) commit(ctx context.Context) (string, error) {
-	id, err := p.revision(ctx, "HEAD")
+	id, err := p.git().Revision(ctx, "HEAD")
 	if id == "" || err != nil {
 		return "", err
 	}
-	_, err = p.gitOutput(ctx, "diff", "--quiet", "HEAD")
-	if exitCode(err) == 1 {
+	_, err = p.git().Output(ctx, "diff", "--quiet", "HEAD")
+	if git.ExitCode(err) == 1 {
 		return id + "+", nil
 	}
 	return id, err
@@ -137,10 +138,10 @@ func (p *Project) commit(ctx context.Context) (string, error) {
 
 // gitLog returns something about the last commit, "" when there is none.
 func (p *Project) gitLog(ctx context.Context, format string) (string, error) {
-	if known, err := p.revision(ctx, "HEAD"); known == "" || err != nil {
+	if known, err := p.git().Revision(ctx, "HEAD"); known == "" || err != nil {
 		return "", err
 	}
-	return p.gitOutput(ctx, "log", "-1", "--format="+format)
+	return p.git().Output(ctx, "log", "-1", "--format="+format)
 }
 
 // time is what the packages' files are dated: the last commit's time, or what the

@@ -3,7 +3,6 @@
 package project
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -12,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"plugsched/internal/develop/inherited"
+	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/durable"
 )
@@ -133,16 +132,11 @@ func (p *Project) copyTo(ctx context.Context, dir string) error {
 
 // apply applies a patch to the tree, all of it or nothing.
 func (p *Project) apply(ctx context.Context, path string, text []byte) error {
-	cmd := exec.CommandContext(ctx, "git", "-C", p.Dir, "apply", "-")
 	// A directory above that is git's is not meant.
-	cmd.Env = append(inherited.Git(), "LC_ALL=C", "GIT_CEILING_DIRECTORIES="+filepath.Dir(p.Dir))
-	cmd.Stdin = bytes.NewReader(text)
-	out, err := cmd.CombinedOutput()
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case exitCode(err) != 0:
-		why, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(string(out)), "error: "), "\n")
+	_, err := p.git().With("GIT_CEILING_DIRECTORIES="+filepath.Dir(p.Dir)).Feed(ctx, text, "apply", "-")
+	var failed *git.Error
+	if errors.As(err, &failed) && git.ExitCode(err) != 0 {
+		why, _, _ := strings.Cut(strings.TrimPrefix(failed.Said, "error: "), "\n")
 		return userError("%s does not apply: %s", path, strings.Replace(why, "<stdin>", path, 1))
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/outcome"
 )
 
@@ -45,7 +46,8 @@ func TestPatched(t *testing.T) {
 	if text, err := os.ReadFile(p.path(schedDir, "Makefile")); err != nil || string(text) != "obj-y += core.o\n" {
 		t.Errorf("the tree itself: %q, %v", text, err)
 	}
-	if !exists(q.path(schedDir, "extra.c")) || !exists(q.state(targetFile)) || !exists(q.path(".git")) || exists(q.state(lockFile)) {
+	if !folder.Exists(q.path(schedDir, "extra.c")) || !folder.Exists(q.state(targetFile)) || !folder.Exists(q.path(".git")) ||
+		folder.Exists(q.state(lockFile)) {
 		t.Error("the copy is not one")
 	}
 }

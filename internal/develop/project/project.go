@@ -19,6 +19,8 @@ import (
 
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/environment"
+	"plugsched/internal/develop/folder"
+	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch/isa"
@@ -105,8 +107,8 @@ func Open(dir string) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !exists(p.state(reproduceFile)) {
-		if exists(p.state()) {
+	if !folder.Exists(p.state(reproduceFile)) {
+		if folder.Exists(p.state()) {
 			return nil, userError("%s: `plugsched init` has not finished here: run it again, it resumes", dir)
 		}
 		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
@@ -120,7 +122,7 @@ func OpenAnalysed(dir string) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !exists(p.state(boundaryFile)) {
+	if !folder.Exists(p.state(boundaryFile)) {
 		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
 	}
 	return p, nil
@@ -130,13 +132,10 @@ func (p *Project) path(elem ...string) string {
 	return filepath.Join(append([]string{p.Dir}, elem...)...)
 }
 
+func (p *Project) git() git.Tree { return git.Tree{Dir: p.Dir} }
+
 func (p *Project) state(elem ...string) string {
 	return filepath.Join(append([]string{p.Dir, stateDir}, elem...)...)
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }
 
 // writeJSON writes a file, whole or not at all.
@@ -306,7 +305,8 @@ func (p *Project) CheckDir() error {
 		return nil
 	case err != nil:
 		return err
-	case len(entries) > 0 && !exists(p.state()) && !(exists(p.path(configFile)) && exists(p.path(".git"))): // of which the state is gone
+	case len(entries) == 0, folder.Exists(p.state()):
+	case !folder.Exists(p.path(configFile)), !folder.Exists(p.path(".git")): // with both, only the state is gone
 		return userError("%s: exists and is not empty: name a new directory", p.Dir)
 	}
 	return nil

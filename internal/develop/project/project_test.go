@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"plugsched/internal/develop/bind"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/outcome"
@@ -36,7 +37,7 @@ func write(t *testing.T, text string, path ...string) {
 // files lists what is below dir, relative to it.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
-	list, err := filesBelow(dir)
+	list, err := folder.Files(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func TestStage(t *testing.T) {
 	stage := func(key string, result error) error {
 		return p.stage("s", "doing", key, func() (string, error) {
 			runs++
-			if key != "" && exists(p.state("s.done")) {
+			if key != "" && folder.Exists(p.state("s.done")) {
 				t.Error("the mark of a finished stage is there while it runs")
 			}
 			return "did", result
@@ -220,7 +221,7 @@ func TestClaim(t *testing.T) {
 	arm := kernel("aaaa")
 	arm.KernelArch = "arm64"
 	if err := at(t, filepath.Join(dir, "arm")).claimed(arm); !errors.As(err, &e) || !strings.Contains(err.Error(),
-		"arm64 is not supported") || exists(filepath.Join(dir, "arm")) {
+		"arm64 is not supported") || folder.Exists(filepath.Join(dir, "arm")) {
 		t.Errorf("other architecture: %v", err)
 	}
 	if got, err := at(t, mine).Target(); err != nil || got.Release != "6.1.0-aaaa" {
@@ -410,14 +411,14 @@ func TestMakeTreeResumes(t *testing.T) {
 			}
 		}
 		for _, args := range before {
-			if err := p.git(t.Context(), args...); err != nil {
+			if err := p.git().Run(t.Context(), args...); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if _, err := p.makeTree(t.Context(), tgt); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := p.git(t.Context(), "rev-parse", "-q", "--verify", pristineTag); err != nil {
+		if err := p.git().Run(t.Context(), "rev-parse", "-q", "--verify", pristineTag); err != nil {
 			t.Errorf("%s: no tag", name)
 		}
 	}
@@ -491,7 +492,7 @@ func TestIgnored(t *testing.T) {
 		".cache/clangd/index"} {
 		write(t, "", p.Dir, name)
 	}
-	if out, err := p.gitOutput(t.Context(), "status", "--porcelain", "-uall"); err != nil || out != "" {
+	if out, err := p.git().Output(t.Context(), "status", "--porcelain", "-uall"); err != nil || out != "" {
 		t.Errorf("%v, %s", err, out)
 	}
 }

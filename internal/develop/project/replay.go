@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"plugsched/internal/develop/bind"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/fetch"
 )
@@ -134,9 +135,9 @@ func (s *series) write() error {
 		switch {
 		case err != nil:
 		case c == nil:
-			err = removeAll(s.p.path(path))
+			err = folder.Remove(s.p.path(path))
 		default:
-			err = writeBelow(s.p.Dir, path, []byte(c.text.String()))
+			err = folder.Write(s.p.Dir, path, []byte(c.text.String()))
 		}
 		if err != nil {
 			return err
@@ -242,7 +243,7 @@ func (s *series) ours(f *patch.File) (bool, error) {
 		}
 	}
 	header := strings.HasPrefix(f.New, "include/") || strings.HasPrefix(f.New, "arch/"+s.target.KernelArch+"/include/")
-	return f.Old == "" && header && strings.HasSuffix(f.New, ".h") && !exists(filepath.Join(s.target.Source, f.New)), nil
+	return f.Old == "" && header && strings.HasSuffix(f.New, ".h") && !folder.Exists(filepath.Join(s.target.Source, f.New)), nil
 }
 
 // change makes a file's change.
@@ -386,7 +387,7 @@ func (x *piece) at(place *patch.Place, err error, path string) {
 // moved deals with a file of the scheduler that this kernel does not have. A later kernel may have put a part of
 // another file there: what is to be found in one place alone is changed in that.
 func (s *series) moved(f *patch.File, list []*piece, before map[string]string) error {
-	own, err := filesBelow(s.p.path(schedDir))
+	own, err := folder.Files(s.p.path(schedDir))
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"plugsched/internal/develop/folder"
 )
 
 // poll is how often the tree is looked at. A look is a stat of some 900 files; events of the file system would be
@@ -62,7 +64,7 @@ func (p *Project) stamp(dirs []string) string {
 	}
 	note(p.path(configFile))
 	for _, dir := range dirs {
-		files, err := filesBelow(p.path(dir))
+		files, err := folder.Files(p.path(dir))
 		if err != nil {
 			fmt.Fprintf(&b, "%s: %v\n", dir, err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/packaging"
 	"plugsched/internal/durable"
@@ -70,11 +71,11 @@ func (p *Project) config(t *fetch.Target) (*boundary.Config, error) {
 	}
 	for i := range cfg.Sidecar {
 		s := &cfg.Sidecar[i]
-		if exists(filepath.Join(t.Source, s.File)) {
+		if folder.Exists(filepath.Join(t.Source, s.File)) {
 			continue
 		}
 		why := "the kernel's source has no such file"
-		if dir := filepath.Dir(s.File); !exists(filepath.Join(t.Source, dir)) {
+		if dir := filepath.Dir(s.File); !folder.Exists(filepath.Join(t.Source, dir)) {
 			why = t.Source + " has no " + dir + ": run `plugsched init` again, which fetches more of the source, or give it a whole tree with --source"
 		}
 		return nil, &Error{cfg.SidecarError(s, "%s", why).Error()}
@@ -107,7 +108,7 @@ func (p *Project) SourceDirs(more []string) ([]string, error) {
 // compileSidecars compiles the pristine sidecars, beside the scheduler's units.
 func (p *Project) compileSidecars(ctx context.Context, t *fetch.Target, files []string, key string) error {
 	if len(files) == 0 {
-		return removeAll(p.state(sidecarFile), p.state("sidecar.done"))
+		return folder.Remove(p.state(sidecarFile), p.state("sidecar.done"))
 	}
 	key = strings.Join(append([]string{key}, files...), " ")
 	return p.stage("sidecar", "compiling the pristine sidecars", key, func() (string, error) {
@@ -127,19 +128,10 @@ func (p *Project) compileSidecars(ctx context.Context, t *fetch.Target, files []
 	})
 }
 
-func removeAll(paths ...string) error {
-	for _, path := range paths {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
 // joinTree adds the sidecars' pristine files to the developer's tree, in a commit
 // of their own, if they are not there yet.
 func (p *Project) joinTree(ctx context.Context, t *fetch.Target, files []string) error {
-	if !slices.ContainsFunc(files, func(f string) bool { return !exists(p.path(f)) }) {
+	if !slices.ContainsFunc(files, func(f string) bool { return !folder.Exists(p.path(f)) }) {
 		return nil
 	}
 	units, err := p.pristine()
@@ -152,14 +144,14 @@ func (p *Project) joinTree(ctx context.Context, t *fetch.Target, files []string)
 			continue
 		}
 		for rel, from := range p.sourcesOf(t, u) {
-			if exists(p.path(rel)) {
+			if folder.Exists(p.path(rel)) {
 				continue
 			}
 			text, err := os.ReadFile(from)
 			if err != nil {
 				return err
 			}
-			if err := writeBelow(p.Dir, rel, text); err != nil {
+			if err := folder.Write(p.Dir, rel, text); err != nil {
 				return err
 			}
 			added = append(added, rel)
@@ -167,11 +159,11 @@ func (p *Project) joinTree(ctx context.Context, t *fetch.Target, files []string)
 	}
 	slices.Sort(added)
 	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, %s.\n", strings.Join(files, ", "), t.Release, whence(t))
-	if err := p.git(ctx, append([]string{"add", "--"}, added...)...); err != nil {
+	if err := p.git().Run(ctx, append([]string{"add", "--"}, added...)...); err != nil {
 		return err
 	}
 	commit := append(slices.Clone(asPlugsched), "commit", "-q", "-m", message, "--")
-	if err := p.git(ctx, append(commit, added...)...); err != nil {
+	if err := p.git().Run(ctx, append(commit, added...)...); err != nil {
 		return err
 	}
 	return p.writeCommands(t, units)

@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/kernel/fetch"
 )
@@ -50,7 +51,7 @@ func TestAddSidecars(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if exists(p.path(configFile)) {
+	if folder.Exists(p.path(configFile)) {
 		t.Error("a file was written")
 	}
 }

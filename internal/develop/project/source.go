@@ -3,22 +3,18 @@
 package project
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"sort"
 	"strings"
-	"syscall"
 	"time"
 
-	"plugsched/internal/develop/inherited"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/fetch"
@@ -60,33 +56,17 @@ func copyClosure(from, to string, work []string) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := writeBelow(to, rel, text); err != nil {
+		if err := folder.Write(to, rel, text); err != nil {
 			return 0, err
 		}
 		for _, m := range quotedInclude.FindAllSubmatch(text, -1) {
 			inc := filepath.Join(filepath.Dir(rel), string(m[1]))
-			if !strings.HasPrefix(inc, "..") && exists(filepath.Join(from, inc)) {
+			if !strings.HasPrefix(inc, "..") && folder.Exists(filepath.Join(from, inc)) {
 				work = append(work, inc)
 			}
 		}
 	}
 	return len(seen), nil
-}
-
-// writeBelow writes a file, and nowhere but below a directory: links there may lead out of it.
-func writeBelow(dir, rel string, text []byte) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	if err := root.MkdirAll(filepath.Dir(rel), 0o755); err != nil {
-		return err
-	}
-	return root.WriteFile(rel, text, 0o644)
 }
 
 // clangdFile is what clangd, an editor's reader of C, goes by besides compile_commands.json.
@@ -122,11 +102,11 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 	if err != nil {
 		return "", err
 	}
-	switch made, err := p.revision(ctx, pristineRef); {
+	switch made, err := p.git().Revision(ctx, pristineRef); {
 	case err != nil:
 		return "", err
 	case made != "":
-		text, err := p.gitOutput(ctx, "log", "-1", "--format=%B", pristineRef)
+		text, err := p.git().Output(ctx, "log", "-1", "--format=%B", pristineRef)
 		if err != nil {
 			return "", err
 		}
@@ -136,7 +116,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 		}
 		return "exists", p.writeCommands(t, units)
 	}
-	files, err := filesBelow(p.state("source"))
+	files, err := folder.Files(p.state("source"))
 	if err != nil {
 		return "", err
 	}
@@ -155,14 +135,14 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 		if err != nil {
 			return "", err
 		}
-		if err := writeBelow(p.Dir, rel, text); err != nil {
+		if err := folder.Write(p.Dir, rel, text); err != nil {
 			return "", err
 		}
 	}
 	own := map[string]string{".gitignore": gitignore, configFile: configTemplate, clangdFile: clangdConfig(units)}
 	for rel, text := range own {
-		if !exists(p.path(rel)) {
-			if err := writeBelow(p.Dir, rel, []byte(text)); err != nil {
+		if !folder.Exists(p.path(rel)) {
+			if err := folder.Write(p.Dir, rel, []byte(text)); err != nil {
 				return "", err
 			}
 		}
@@ -183,9 +163,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 		append(slices.Clone(asPlugsched), "commit", "-q", "--allow-empty", "-m", message),
 		{"tag", pristineTag},
 	} {
-		cmd := p.gitCommand(ctx, args...)
-		cmd.Env = append(cmd.Env, dates...)
-		if _, err := runGit(ctx, cmd, args[0]); err != nil {
+		if err := p.git().With(dates...).Run(ctx, args...); err != nil {
 			return "", err
 		}
 	}
@@ -240,62 +218,8 @@ const configTemplate = `# What the boundary analysis cannot know. Each entry map
 #   summary: one line
 `
 
-func (p *Project) git(ctx context.Context, args ...string) error {
-	_, err := p.gitOutput(ctx, args...)
-	return err
-}
-
 // pristineRef is the tag, whatever branches are called.
 const pristineRef = "refs/tags/" + pristineTag
-
-// revision abbreviates the id of a commit. It is "" when there is none of that name; that git
-// will not look, since the tree is somebody else's for one, is an error.
-func (p *Project) revision(ctx context.Context, name string) (string, error) {
-	if !exists(p.path(".git")) {
-		return "", nil // and that of a directory above is not meant
-	}
-	id, err := p.gitOutput(ctx, "rev-parse", "-q", "--verify", "--short=12", name)
-	if exitCode(err) == 1 {
-		return "", nil
-	}
-	return id, err
-}
-
-// exitCode is that of a program that failed, or 0.
-func exitCode(err error) int {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.ExitCode()
-	}
-	return 0
-}
-
-// gitOutput runs git in the tree, and returns what it prints.
-func (p *Project) gitOutput(ctx context.Context, args ...string) (string, error) {
-	return runGit(ctx, p.gitCommand(ctx, args...), args[0])
-}
-
-func (p *Project) gitCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", p.Dir}, args...)...)
-	cmd.Env = append(inherited.Git(), "LC_ALL=C")
-	return cmd
-}
-
-// runGit runs a command of git's, and returns what it prints.
-func runGit(ctx context.Context, cmd *exec.Cmd, name string) (string, error) {
-	// SIGTERM lets git remove its lock files.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return "", fmt.Errorf("git %s: %w: %s", name, err, strings.TrimSpace(complaint.String()+out.String()))
-	}
-	return strings.TrimSpace(out.String()), nil
-}
 
 // writeCommands writes compile_commands.json for clangd: how the kernel's build
 // compiles each unit, on the developer's files.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sort"
 	"time"
 
@@ -84,15 +83,3 @@ func hashOf(values []string, files ...string) (string, error) {
 
 // selfHash identifies the tool: a new version may decide differently.
 func (p *Project) selfHash() (string, error) { return hashOf(nil, p.Self) }
-
-// filesBelow lists the regular files of a directory.
-func filesBelow(dir string) ([]string, error) {
-	var out []string
-	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() {
-			out = append(out, path)
-		}
-		return err
-	})
-	return out, err
-}

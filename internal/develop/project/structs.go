@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/develop/folder"
 	"plugsched/internal/kernel/image"
 )
 
@@ -28,7 +29,7 @@ func (p *Project) Structs(ctx context.Context) ([]*image.Structure, error) {
 		return nil, err
 	}
 	err = p.stage("structs", "reading who uses structures", key, func() (string, error) {
-		if !exists(t.Vmlinux) {
+		if !folder.Exists(t.Vmlinux) {
 			return "", userError("%s: is gone: run `plugsched init` for this directory again", t.Vmlinux)
 		}
 		cfg, err := boundary.LoadConfig(p.path(configFile))
