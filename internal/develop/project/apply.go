@@ -176,7 +176,7 @@ func (p *Project) series(t *fetch.Target, patches []*patch.Patch, options string
 // decide finds out what can be applied: by the text, then by compiling it. With partial it leaves out what cannot
 // be, and what belongs to that, until the rest can.
 func (s *series) decide(ctx context.Context, partial bool) (*Application, error) {
-	var j *judgement
+	var j *Judgement
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -197,16 +197,17 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 		}
 		incomplete := s.lacking()
 		var err error
-		if j, err = s.p.judge(ctx); err != nil {
+		if j, err = s.p.Judge(ctx); err != nil {
 			return nil, err
 		}
 		if !partial {
-			j.refusals = slices.DeleteFunc(j.refusals, s.told)
+			j.Refusals = slices.DeleteFunc(j.Refusals, s.told)
 		}
-		if len(j.refusals) == 0 || !partial && incomplete && j.output != "" {
+		refusals := append(diagnosed(j.Errors), j.Refusals...)
+		if len(refusals) == 0 || !partial && incomplete && j.Output != "" {
 			break
 		}
-		refused, rest := s.refuse(j.refusals)
+		refused, rest := s.refuse(refusals)
 		s.rest = rest
 		if !partial {
 			if len(rest) > 0 || len(refused) == 0 {
@@ -224,7 +225,7 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 		}
 	}
 	if j != nil {
-		if err := s.leftOut(j.unseen); err != nil {
+		if err := s.leftOut(j.Unseen); err != nil {
 			return nil, err
 		}
 	}
@@ -236,14 +237,14 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 }
 
 // unexplained is what a build said of no part in particular.
-func unexplained(j *judgement, rest []bind.Refusal, lacking bool) string {
+func unexplained(j *Judgement, rest []bind.Refusal, lacking bool) string {
 	switch {
 	case lacking:
 		return "" // what is missing may be why
 	case len(rest) > 0:
 		return rest[0].String()
 	}
-	first, _, _ := strings.Cut(j.output, "\n")
+	first, _, _ := strings.Cut(j.Output, "\n")
 	return "it does not compile: " + first
 }
 
@@ -311,9 +312,9 @@ func (s *series) functions() {
 }
 
 // report says what becomes of the patches.
-func (s *series) report(j *judgement) *Application {
+func (s *series) report(j *Judgement) *Application {
 	s.functions()
-	a := &Application{Release: s.target.Release, Effect: j != nil && j.effect}
+	a := &Application{Release: s.target.Release, Effect: j != nil && j.Effect}
 	for _, p := range s.patches {
 		r := &PatchReport{From: p.From, Subject: p.Subject, Whole: true, Parts: []Part{}}
 		for _, x := range s.pieces {
@@ -328,9 +329,9 @@ func (s *series) report(j *judgement) *Application {
 	case j == nil && !s.changes():
 		a.Notes = append(a.Notes, "nothing of it changes the scheduler's source here")
 	case j == nil:
-	case j.output != "" && s.lacking():
+	case j.Output != "" && s.lacking():
 		a.Notes = append(a.Notes, "what applies does not compile without the rest: "+unexplained(j, nil, false))
-	case j.output == "" && !j.effect && len(j.refusals) == 0:
+	case j.Output == "" && !j.Effect && len(j.Refusals) == 0:
 		a.Notes = append(a.Notes, "nothing of it takes effect on this kernel: `plugsched build` refuses a tree that has no other change")
 	}
 	for _, r := range s.rest {

@@ -16,7 +16,6 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
-	"plugsched/internal/develop/environment"
 	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/patch"
@@ -631,60 +630,28 @@ func TestJudgedAsBuilt(t *testing.T) {
 	if err := s.replay(); err != nil {
 		t.Fatal(err)
 	}
-	in := &inputs{kernel: s.kernel, tree: &module.Tree{SchedDir: schedDir, Env: &environment.Environment{CC: "gcc"}}}
 	src := &edits.Set{}
 	src.Compare("kernel/sched/core.c", coreText, s.files["kernel/sched/core.c"].text.String())
-	code := func(text string) *judgement {
-		t.Helper()
-		b := &bound{src: src, Bound: &bind.Bound{Assembly: map[string][]byte{"kernel/sched/core.c": []byte(".globl x\nx:\n" + text)},
-			Names: map[string]*symbols.Symbol{}}}
-		for i := range s.kernel.Symbols.Symbols {
-			b.Names[s.kernel.Symbols.Symbols[i].Name] = &s.kernel.Symbols.Symbols[i]
-		}
-		b.Changed = []string{"first"}
-		j, err := p.judgeBound(t.Context(), in, b)
-		if err != nil || !j.effect {
-			t.Fatalf("%+v, %v", j, err)
-		}
-		return j
+	refusals := bind.Unresolved([]string{"nowhere"}, nil, src)
+	if len(refusals) != 1 || refusals[0].Class != bind.Undefined || refusals[0].Line != 7 {
+		t.Fatalf("%+v", refusals)
 	}
-	if j := code(".text\n.quad copy\n"); len(j.refusals) != 0 {
-		t.Errorf("%+v", j.refusals)
-	}
-	if j := code(".text\n.quad boot\n"); len(j.refusals) != 1 || j.refusals[0].Class != bind.Init {
-		t.Errorf("%+v", j.refusals)
-	}
-	if j := code(".section odd,\"a\"\n.quad 0\n"); len(j.refusals) != 1 || j.refusals[0].Class != bind.Section {
-		t.Errorf("%+v", j.refusals)
-	}
-	j := code(".text\n.quad nowhere\n")
-	if len(j.refusals) != 1 || j.refusals[0].Class != bind.Undefined || j.refusals[0].Line != 7 {
-		t.Fatalf("%+v", j.refusals)
-	}
-	if refused, rest := s.refuse(j.refusals); len(refused) != 1 || len(rest) != 0 || refused[0].Verdict != Cannot {
+	if refused, rest := s.refuse(refusals); len(refused) != 1 || len(rest) != 0 || refused[0].Verdict != Cannot {
 		t.Errorf("%+v, %+v", refused, rest)
 	}
 }
 
-// TestUncompiled: a compiler that fails without a word on the source has not said that all is well.
-func TestUncompiled(t *testing.T) {
-	for _, output := range []string{
-		"gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.",
-		"cc1: fatal error: error writing to core.s: No space left on device",
-		"kernel/sched/core.o: error: objtool: can't read",
-	} {
-		said := fmt.Errorf("compile: %w", &module.CompileError{Output: output})
-		if j, err := uncompiled(said); j != nil || !errors.Is(err, said) {
-			t.Errorf("%q: %+v, %v", output, j, err)
-		}
+// TestUncompiledPart: what the compiler says is said of the part that it is about.
+func TestUncompiledPart(t *testing.T) {
+	p, _ := applicable(t)
+	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 2;", "\ta += x;"))
+	if err := s.replay(); err != nil {
+		t.Fatal(err)
 	}
-	j, err := uncompiled(&module.CompileError{Output: "kernel/sched/core.c:7:2: error: 'x' undeclared"})
-	if err != nil || len(j.refusals) != 1 || j.output == "" {
-		t.Errorf("%+v, %v", j, err)
-	}
-	other := errors.New("no make")
-	if j, err := uncompiled(other); j != nil || !errors.Is(err, other) {
-		t.Errorf("%+v, %v", j, err)
+	refusals := diagnosed([]Diagnostic{{File: "./kernel/sched/core.c", Line: 7, Message: "'x' undeclared"}})
+	if refused, rest := s.refuse(refusals); len(refusals) != 1 || len(refused) != 1 || len(rest) != 0 || refused[0].Verdict != Cannot ||
+		!strings.Contains(refused[0].Why, "does not compile here: 'x' undeclared") {
+		t.Errorf("%+v, %+v", refused, rest)
 	}
 }
 

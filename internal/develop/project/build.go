@@ -115,7 +115,7 @@ func (p *Project) make(ctx context.Context, in *inputs, signer *module.Signer, o
 	if err != nil {
 		return nil, err
 	}
-	bound, err := p.bind(ctx, in, units)
+	bound, err := p.bind(ctx, in, units, (*bound).accepted)
 	if err != nil {
 		return nil, err
 	}
@@ -317,19 +317,23 @@ type bound struct {
 	values []bind.WantedValue
 }
 
-// bind applies the boundary to every unit, and refuses what would not take
-// effect.
-func (p *Project) bind(ctx context.Context, in *inputs, units []module.Unit) (b *bound, err error) {
+// bind applies the boundary to every unit. What comes of it is answered by the stage's last word, or an error.
+func (p *Project) bind(ctx context.Context, in *inputs, units []module.Unit, answer func(*bound) (string, error)) (b *bound, err error) {
 	err = p.stage("bind", "applying the boundary, comparing with the kernel", "", func() (string, error) {
 		if b, err = p.bindUnits(ctx, in, units); err != nil {
 			return "", err
 		}
-		if refusals := bind.Distinct(b.Refusals); len(refusals) > 0 {
-			return "", &RefusedError{refusals}
-		}
-		return fmt.Sprintf("%d changed, %d added, %d removed", len(b.Changed), len(b.Added), len(b.Removed)), nil
+		return answer(b)
 	})
 	return b, err
+}
+
+// accepted refuses what would not take effect, or not safely.
+func (b *bound) accepted() (string, error) {
+	if refusals := bind.Distinct(b.Refusals); len(refusals) > 0 {
+		return "", &RefusedError{refusals}
+	}
+	return fmt.Sprintf("%d changed, %d added, %d removed", len(b.Changed), len(b.Added), len(b.Removed)), nil
 }
 
 func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit) (*bound, error) {

@@ -59,7 +59,7 @@ func (p *Project) refusals(ctx context.Context, in *inputs) (*bound, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := p.bind(ctx, in, units)
+	b, err := p.bind(ctx, in, units, (*bound).accepted)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@
 package project
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,102 +10,25 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/folder"
-	"plugsched/internal/develop/module"
 	"plugsched/internal/develop/patch"
 	"plugsched/internal/kernel/fetch"
 )
 
-// judgement is what a build of the tree says.
-type judgement struct {
-	refusals []bind.Refusal
-	unseen   []bind.Refusal // what the preprocessor leaves out
-	effect   bool           // the compiler makes other code
-	output   string         // of the compiler, if it does not compile
-}
-
-// judge compiles the tree, applies the boundary and looks at what comes of it, as a build does before it links.
-func (p *Project) judge(ctx context.Context) (*judgement, error) {
-	in, err := p.basis(nil)
-	if err != nil {
-		return nil, err
-	}
-	units, err := p.compile(ctx, in)
-	if err != nil {
-		return uncompiled(err)
-	}
-	var b *bound
-	err = p.stage("bind", "applying the boundary, comparing with the kernel", "", func() (string, error) {
-		b, err = p.bindUnits(ctx, in, units)
-		if err != nil {
-			return "", err
-		}
-		n := len(bind.Distinct(b.Refusals))
-		if n == 0 {
-			return strconv.Itoa(len(b.Changed)) + " changed", nil
-		}
-		return strconv.Itoa(n) + " refused", nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return p.judgeBound(ctx, in, b)
-}
-
-// judgeBound judges what the boundary has made of the units. As in a build, what it refuses is said before what only the
-// code shows.
-func (p *Project) judgeBound(ctx context.Context, in *inputs, b *bound) (*judgement, error) {
-	j := &judgement{unseen: b.Unseen, effect: len(b.Changed)+len(b.Added)+len(b.Removed) > 0}
-	for _, r := range bind.Distinct(b.Refusals) {
-		// That nothing takes effect is no fault of any part.
-		if r.Class != bind.NoEffect && !slices.Contains(b.Unseen, r) {
-			j.refusals = append(j.refusals, r)
-		}
-	}
-	if len(j.refusals) > 0 {
-		return j, nil
-	}
-	err := p.examine(ctx, in, b)
-	var refused *RefusedError
-	if errors.As(err, &refused) {
-		j.refusals = refused.Refusals
-		return j, nil
-	}
-	return j, err
-}
-
-// uncompiled is the judgement of a compiler that says what is wrong and where. That it was killed, or had no room to
-// write, is nobody's edit: all else stays an error.
-func uncompiled(err error) (*judgement, error) {
-	var wrong *module.CompileError
-	if !errors.As(err, &wrong) {
-		return nil, err
-	}
-	j := &judgement{output: wrong.Output, refusals: diagnosed(wrong.Output)}
-	if len(j.refusals) == 0 {
-		return nil, err
-	}
-	return j, nil
-}
-
-var diagnosticRE = regexp.MustCompile(`(?m)^(\S+?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$`)
-
 // diagnosed makes refusals of a compiler's errors.
-func diagnosed(output string) (out []bind.Refusal) {
-	for _, m := range diagnosticRE.FindAllStringSubmatch(output, -1) {
-		line, _ := strconv.Atoi(m[2])
-		out = append(out, bind.Refusal{Name: "it", File: filepath.Clean(m[1]), Line: line, Why: "does not compile here: " + m[3],
+func diagnosed(errors []Diagnostic) (out []bind.Refusal) {
+	for _, d := range errors {
+		out = append(out, bind.Refusal{Name: "it", File: filepath.Clean(d.File), Line: d.Line, Why: "does not compile here: " + d.Message,
 			Do: "bring along what it needs"})
 	}
 	return out
 }
 
-// word are the names in a refusal that an edit can have.
+// namesRE are the names in a refusal that an edit can have.
 var namesRE = regexp.MustCompile(`[A-Za-z_]\w+`)
 
 // blamed returns the applied pieces that a refusal is about.
