@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
+	"plugsched/internal/develop/apply"
 	"plugsched/internal/develop/project"
 )
 
@@ -42,13 +43,13 @@ an option that a patch brings is defined.`,
 			if err != nil {
 				return err
 			}
-			patches, err := p.ReadPatches(c.Context(), a)
+			patches, err := apply.Read(c.Context(), p, a)
 			if err != nil {
 				return err
 			}
-			return f.run(c, p, func(o project.ApplyOptions) (*project.Application, error) {
+			return f.run(c, p, func(o apply.Options) (*apply.Application, error) {
 				o.Partial = f.partial
-				return p.Apply(c.Context(), patches, o)
+				return apply.Patches(c.Context(), p, patches, o)
 			})
 		},
 	}
@@ -81,11 +82,11 @@ func (f *applyFlags) open() (*project.Project, error) {
 }
 
 // run applies, and prints what became of it, also when nothing could be done.
-func (f *applyFlags) run(c *cobra.Command, p *project.Project, apply func(project.ApplyOptions) (*project.Application, error)) error {
+func (f *applyFlags) run(c *cobra.Command, p *project.Project, work func(apply.Options) (*apply.Application, error)) error {
 	out := newProgress(c.ErrOrStderr())
 	defer out.finish()
 	p.Progress = out.stage
-	a, err := apply(project.ApplyOptions{DryRun: f.dryRun, Options: f.options})
+	a, err := work(apply.Options{DryRun: f.dryRun, Options: f.options})
 	out.finish()
 	if a == nil {
 		return err
@@ -98,7 +99,7 @@ func (f *applyFlags) run(c *cobra.Command, p *project.Project, apply func(projec
 }
 
 // printApplication has a line for each part.
-func printApplication(w io.Writer, a *project.Application) {
+func printApplication(w io.Writer, a *apply.Application) {
 	for _, p := range a.Patches {
 		fmt.Fprintf(w, "%s\n", p.Subject)
 		for _, part := range p.Parts {

@@ -53,7 +53,7 @@ What may be changed, build decides.`,
 			}
 			if len(a) == 1 {
 				if list = named(list, a[0]); len(list) == 0 {
-					return &project.Error{Text: fmt.Sprintf("%s: the scheduler uses no structure of that name", a[0])}
+					return project.Errorf("%s: the scheduler uses no structure of that name", a[0])
 				}
 			}
 			switch {

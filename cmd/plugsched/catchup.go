@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
-	"plugsched/internal/develop/project"
+	"plugsched/internal/develop/apply"
 	"plugsched/internal/kernel/fetch"
 )
 
@@ -53,8 +53,8 @@ The source is that of Debian's package, or what --source names.`,
 			}
 			out.finish()
 			fmt.Fprintln(c.ErrOrStderr(), "from", t.Source, "to", source)
-			return f.run(c, p, func(o project.ApplyOptions) (*project.Application, error) {
-				return p.CatchUp(c.Context(), source, o)
+			return f.run(c, p, func(o apply.Options) (*apply.Application, error) {
+				return apply.CatchUp(c.Context(), p, source, o)
 			})
 		},
 	}

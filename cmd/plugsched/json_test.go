@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/operator"
+	"plugsched/internal/develop/apply"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/fit"
 	"plugsched/internal/develop/moddiff"
@@ -29,8 +30,8 @@ func printed() map[string]any {
 	all["plugsched check"] = project.Checked{}
 	all["plugsched init"] = fit.Fitness{}
 	all["plugsched diff"] = moddiff.Comparison{}
-	all["plugsched apply"] = project.Application{}
-	all["plugsched catch-up"] = project.Application{}
+	all["plugsched apply"] = apply.Application{}
+	all["plugsched catch-up"] = apply.Application{}
 	all["plugsched boundary show"] = boundary.Boundary{}
 	all["plugsched boundary why"] = found{}
 	all["plugsched boundary diff"] = boundary.Diff{}

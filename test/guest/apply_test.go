@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"plugsched/internal/develop/project"
+	"plugsched/internal/develop/apply"
 )
 
 // an edit is what somebody wants of a file of a whole kernel: one text for another. In a file that there is not the old
@@ -60,7 +60,7 @@ func patchFor(t *testing.T, subject string, edits ...edit) string {
 func behind(file, anchor, text string) edit { return edit{file, anchor, anchor + text} }
 
 // applies runs `plugsched apply` on the text of patches.
-func applies(t *testing.T, dir string, patches []string, flags ...string) (a *project.Application, code int) {
+func applies(t *testing.T, dir string, patches []string, flags ...string) (a *apply.Application, code int) {
 	t.Helper()
 	args := append([]string{"apply", "--json", "--dir", dir}, flags...)
 	for _, text := range patches {
@@ -78,7 +78,7 @@ func applies(t *testing.T, dir string, patches []string, flags ...string) (a *pr
 }
 
 // printed runs a command that prints an application.
-func printed(t *testing.T, args ...string) (a *project.Application, code int) {
+func printed(t *testing.T, args ...string) (a *apply.Application, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), shared.tool, args...)
 	var complaint strings.Builder
@@ -88,7 +88,7 @@ func printed(t *testing.T, args ...string) (a *project.Application, code int) {
 		t.Fatal(err)
 	}
 	code = cmd.ProcessState.ExitCode()
-	a = &project.Application{}
+	a = &apply.Application{}
 	if err := json.Unmarshal(out, a); err != nil {
 		t.Fatalf("exit code %d: %v\n%s\n%s", code, err, out, complaint.String())
 	}
@@ -154,23 +154,23 @@ func TestApplyVerdicts(t *testing.T) {
 	}
 	for _, want := range []struct {
 		subject, file string
-		verdict       project.Verdict
+		verdict       apply.Verdict
 		says          string
 	}{
-		{"sched/fair: With words", "Documentation/scheduler/words.rst", project.Irrelevant, "documentation"},
-		{"sched/fair: With words", fair, project.Applies, ""},
-		{"sched/pelt: With carriage returns", "kernel/sched/pelt.c", project.Applies, ""},
-		{"sched: In schedule()", core, project.Cannot, "schedule stays in the kernel"},
-		{"sched: At boot", core, project.Hook, "sched_init is __init code"},
-		{"sched: A default", "kernel/sched/features.h", project.Setting, "NEXT_BUDDY"},
-		{"sysctl: One more", "kernel/sysctl.c", project.Hook, "kern_table"},
-		{"proc: One line more", "fs/proc/array.c", project.Sidecar, ""},
-		{"arch: Two of them", "arch/x86/kernel/smpboot.c", project.Sidecar, "set_cpu_sibling_map"},
-		{"arch: Two of them", "arch/riscv/kernel/mine.c", project.Irrelevant, "another architecture"},
-		{"sched: What this kernel has", core, project.Already, ""},
-		{"sched: Of a later kernel", core, project.Applies, newerFile},
-		{"sched: Of nowhere", core, project.Rejected, "sched_begin"},
-		{"init: Options", "init/Kconfig", project.Setting, "CONFIG_SCHED_GIFT"},
+		{"sched/fair: With words", "Documentation/scheduler/words.rst", apply.Irrelevant, "documentation"},
+		{"sched/fair: With words", fair, apply.Applies, ""},
+		{"sched/pelt: With carriage returns", "kernel/sched/pelt.c", apply.Applies, ""},
+		{"sched: In schedule()", core, apply.Cannot, "schedule stays in the kernel"},
+		{"sched: At boot", core, apply.Hook, "sched_init is __init code"},
+		{"sched: A default", "kernel/sched/features.h", apply.Setting, "NEXT_BUDDY"},
+		{"sysctl: One more", "kernel/sysctl.c", apply.Hook, "kern_table"},
+		{"proc: One line more", "fs/proc/array.c", apply.Sidecar, ""},
+		{"arch: Two of them", "arch/x86/kernel/smpboot.c", apply.Sidecar, "set_cpu_sibling_map"},
+		{"arch: Two of them", "arch/riscv/kernel/mine.c", apply.Irrelevant, "another architecture"},
+		{"sched: What this kernel has", core, apply.Already, ""},
+		{"sched: Of a later kernel", core, apply.Applies, newerFile},
+		{"sched: Of nowhere", core, apply.Rejected, "sched_begin"},
+		{"init: Options", "init/Kconfig", apply.Setting, "CONFIG_SCHED_GIFT"},
 	} {
 		found := false
 		for _, p := range a.Patches {
@@ -233,7 +233,7 @@ func TestApply(t *testing.T) {
 	if code != 6 || a.Applied || head(t, dir) != before {
 		t.Errorf("exit code %d, applied %v", code, a.Applied)
 	}
-	if a.Count(project.Sidecar) != 1 || a.Count(project.Setting) != 1 || a.Count(project.Irrelevant) != 1 {
+	if a.Count(apply.Sidecar) != 1 || a.Count(apply.Setting) != 1 || a.Count(apply.Irrelevant) != 1 {
 		t.Errorf("%+v", a.Patches[0].Parts)
 	}
 	a, code = applies(t, dir, []string{p}, "--sidecar", "kernel/fork.c:copy_process", "--option", "CONFIG_SCHED_GIFT=77777")

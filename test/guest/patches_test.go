@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"plugsched/internal/artefact/desc"
-	"plugsched/internal/develop/project"
+	"plugsched/internal/develop/apply"
 )
 
 // A corpus is what kernel developers changed in the scheduler between two releases, and what
@@ -201,7 +201,7 @@ func (c *corpus) catchUp(t *testing.T, from, to *origin) {
 	}
 	lacks := map[string]bool{}
 	for _, part := range a.Patches[0].Parts {
-		if !part.Applied && part.Verdict != project.Already {
+		if !part.Applied && part.Verdict != apply.Already {
 			lacks[part.File] = true
 		}
 	}

@@ -85,7 +85,7 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			return "", err
 		}
 		if build && obstacle != nil {
-			return "", userError("%s: no module can be built for this kernel, only its boundary is there (`plugsched boundary show`): %v",
+			return "", Errorf("%s: no module can be built for this kernel, only its boundary is there (`plugsched boundary show`): %v",
 				t.Release, obstacle)
 		}
 		c := b.Counts()

@@ -93,7 +93,7 @@ func (p *Project) buildModule(ctx context.Context, in *inputs) (d *desc.Descript
 
 // begin locks the project and reads what a build works from.
 func (p *Project) begin(ctx context.Context) (in *inputs, unlock func(), err error) {
-	if unlock, err = p.lock(); err != nil {
+	if unlock, err = p.Lock(); err != nil {
 		return nil, nil, err
 	}
 	if in, err = p.inputs(ctx); err != nil {
@@ -162,7 +162,7 @@ func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, e
 	}
 	for _, path := range []string{in.target.KernelBuild, in.target.HeadersCommon, in.target.Source} {
 		if _, err := os.Stat(path); err != nil {
-			return nil, userError("%v: run `plugsched init` again, which fetches what is gone from the cache", err)
+			return nil, Errorf("%v: run `plugsched init` again, which fetches what is gone from the cache", err)
 		}
 	}
 	a, err := arch.Named(in.target.KernelArch)
@@ -205,11 +205,20 @@ func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, e
 	return in, nil
 }
 
+// Kernel is what a build binds to: the kernel's boundary and symbols. It is the caller's own.
+func (p *Project) Kernel() (*bind.Kernel, error) {
+	in, err := p.basis(nil)
+	if err != nil {
+		return nil, err
+	}
+	return in.kernel, nil
+}
+
 // complete says what of the developer's tree is needed and gone, before kbuild does in its words.
 func (p *Project) complete() error {
-	for _, need := range []string{schedDir, schedDir + "/Makefile"} {
+	for _, need := range []string{SchedDir, SchedDir + "/Makefile"} {
 		if !folder.Exists(p.path(need)) {
-			return userError("%s: is gone: `git -C %s checkout %s -- %s` brings it back", p.path(need), p.Dir, pristineTag, need)
+			return Errorf("%s: is gone: `git -C %s checkout %s -- %s` brings it back", p.path(need), p.Dir, pristineTag, need)
 		}
 	}
 	return nil
@@ -228,7 +237,7 @@ func (p *Project) sameConfig() (*boundary.Config, error) {
 	}
 	was, err := os.ReadFile(p.state(configSumFile))
 	if err == nil && string(was) != is {
-		return nil, userError("%s: has changed since `plugsched init`: run it again, it derives the boundary anew", p.path(configFile))
+		return nil, Errorf("%s: has changed since `plugsched init`: run it again, it derives the boundary anew", p.path(ConfigFile))
 	}
 	return cfg, nil
 }
@@ -408,7 +417,7 @@ func (p *Project) bindUnits(ctx context.Context, in *inputs, units []module.Unit
 
 // wishes are those of plugsched.yaml, which boundary.LoadConfig has checked.
 func wishes(cfg *boundary.Config) *bind.Wishes {
-	w := &bind.Wishes{Features: map[string]bool{}, Values: map[string]uint64{}, File: configFile, Line: cfg.Line,
+	w := &bind.Wishes{Features: map[string]bool{}, Values: map[string]uint64{}, File: ConfigFile, Line: cfg.Line,
 		Derived: cfg.WhyDerived, Recomputed: cfg.WhyRecomputed}
 	for name, text := range cfg.Features {
 		w.Features[name] = text == "true"

@@ -49,7 +49,7 @@ func (p *Project) changes(ctx context.Context, t *fetch.Target) (*edits.Set, err
 		return src, err
 	}
 	// The scheduler's other files lead from what was refused to the edit.
-	own, err := folder.Files(p.path(schedDir))
+	own, err := folder.Files(p.path(SchedDir))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (p *Project) changes(ctx context.Context, t *fetch.Target) (*edits.Set, err
 
 // sources says where the checks of the source look.
 func (p *Project) sources(ctx context.Context, in *inputs, units []module.Unit) (*bind.Sources, error) {
-	s := &bind.Sources{Tree: p.Dir, SchedDir: schedDir, Kernel: in.target.Source, Ours: in.config.HeaderLines(),
+	s := &bind.Sources{Tree: p.Dir, SchedDir: SchedDir, Kernel: in.target.Source, Ours: in.config.HeaderLines(),
 		Dirs: in.target.CodeDirs(), Config: in.target.Config}
 	s.Macros = func(pristine bool, texts map[string]string, define []string) (map[string]bool, error) {
 		if pristine {
@@ -81,7 +81,7 @@ func (p *Project) sources(ctx context.Context, in *inputs, units []module.Unit) 
 		s.Compiled = append(s.Compiled, u.Deps...)
 	}
 	s.Flags = p.flags(in, units)
-	text, err := os.ReadFile(p.state("source", schedDir, "Makefile"))
+	text, err := os.ReadFile(p.state("source", SchedDir, "Makefile"))
 	if err != nil {
 		return nil, err
 	}

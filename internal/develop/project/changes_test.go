@@ -80,7 +80,7 @@ func TestChanges(t *testing.T) {
 func TestSameConfig(t *testing.T) {
 	p := at(t, t.TempDir())
 	derive := func() {
-		cfg, err := boundary.LoadConfig(p.path(configFile))
+		cfg, err := boundary.LoadConfig(p.path(ConfigFile))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,13 +101,13 @@ func TestSameConfig(t *testing.T) {
 		{"stay: {f: why}\n", "plugsched.yaml: has changed since `plugsched init`"},
 		{"stay:\n  - f\n", "plugsched.yaml:2: "},
 	} {
-		write(t, tt.text, p.path(configFile))
+		write(t, tt.text, p.path(ConfigFile))
 		_, err := p.sameConfig()
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), filepath.Join(p.Dir, tt.want))) {
 			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
 		}
 	}
-	write(t, "stay: {f: why}\n", p.path(configFile))
+	write(t, "stay: {f: why}\n", p.path(ConfigFile))
 	derive()
 	if _, err := p.sameConfig(); err != nil {
 		t.Error(err)

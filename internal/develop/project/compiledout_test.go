@@ -47,7 +47,7 @@ func TestCompiledOut(t *testing.T) {
 	}
 	in := &inputs{target: tg, config: &boundary.Config{}, tree: p.tree(tg, p.Dir),
 		pristine: map[string]module.Unit{core: unit(p.state("source"))}}
-	k := bind.NewKernel(arch.X86, &boundary.Boundary{Sources: []string{schedDir}}, nil)
+	k := bind.NewKernel(arch.X86, &boundary.Boundary{Sources: []string{SchedDir}}, nil)
 	// settled is what becomes of the tree as it is, with something else that takes effect or not.
 	settled := func(t *testing.T, changed bool) *bind.Changes {
 		t.Helper()

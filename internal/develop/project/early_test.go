@@ -34,7 +34,7 @@ func buildable(t *testing.T) *Project {
 	if err := os.Chmod(filepath.Join(tools, installerName), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	write(t, "obj-y += core.o\n", p.path(schedDir), "Makefile")
+	write(t, "obj-y += core.o\n", p.path(SchedDir), "Makefile")
 	kernel := t.TempDir()
 	if err := writeJSON(p.mkState(t, targetFile), &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: kernel,
 		HeadersCommon: kernel, Source: kernel}); err != nil {
@@ -70,18 +70,18 @@ func TestCheckedFirst(t *testing.T) {
 		want  string
 	}{
 		"nothing": {func(t *testing.T, _ *Project) {}, "symbols"}, // as there are none
-		"a key of package": {func(t *testing.T, p *Project) { write(t, "package:\n  nosuch: 1\n", p.Dir, configFile) },
+		"a key of package": {func(t *testing.T, p *Project) { write(t, "package:\n  nosuch: 1\n", p.Dir, ConfigFile) },
 			"package: nosuch: there are name"},
-		"a value of package": {func(t *testing.T, p *Project) { write(t, "package:\n  version: one\n", p.Dir, configFile) },
+		"a value of package": {func(t *testing.T, p *Project) { write(t, "package:\n  version: one\n", p.Dir, ConfigFile) },
 			`package: version: "one"`},
 		"SOURCE_DATE_EPOCH": {func(t *testing.T, _ *Project) { t.Setenv("SOURCE_DATE_EPOCH", "abc") },
 			`SOURCE_DATE_EPOCH: "abc" is not a number`},
 		"no installer": {func(t *testing.T, p *Project) { os.Remove(filepath.Join(filepath.Dir(p.Self), installerName)) },
 			"packages take it along"},
 		"somebody else's tree": {func(t *testing.T, _ *Project) { t.Setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1") }, "dubious ownership"},
-		"no Makefile": {func(t *testing.T, p *Project) { os.Remove(p.path(schedDir, "Makefile")) },
+		"no Makefile": {func(t *testing.T, p *Project) { os.Remove(p.path(SchedDir, "Makefile")) },
 			"kernel/sched/Makefile: is gone: `git -C "},
-		"no kernel/sched":       {func(t *testing.T, p *Project) { os.RemoveAll(p.path(schedDir)) }, "kernel/sched: is gone"},
+		"no kernel/sched":       {func(t *testing.T, p *Project) { os.RemoveAll(p.path(SchedDir)) }, "kernel/sched: is gone"},
 		"no headers":            {func(t *testing.T, p *Project) { forget(t, p) }, "run `plugsched init` again, which fetches what is gone"},
 		"a tree without a past": {func(t *testing.T, p *Project) { os.RemoveAll(p.path(".git")) }, "symbols"},
 		"no tag":                {func(t *testing.T, p *Project) { gitIn(t, p.Dir, "tag", "-d", pristineTag) }, "symbols"},
@@ -194,7 +194,7 @@ func TestOneAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := p.lock()
+	unlock, err := p.Lock()
 	if err != nil {
 		t.Fatal(err)
 	}

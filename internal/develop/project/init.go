@@ -63,11 +63,12 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 		}
 		p.Environment = p.Environment.Showing(p.Dir)
 	}
-	return p.initClaimed(ctx, t)
+	return p.InitLocked(ctx, t)
 }
 
-// initClaimed is Init of a directory that is locked.
-func (p *Project) initClaimed(ctx context.Context, t *fetch.Target) error {
+// InitLocked is Init of a directory that is known to be for that kernel, and that nobody else works in: the caller has locked
+// it, or it is a copy.
+func (p *Project) InitLocked(ctx context.Context, t *fetch.Target) error {
 	if _, err := p.Programs(); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 // claim refuses directories that are something else, and takes the lock of one that is not.
 func (p *Project) claim(t *fetch.Target) (unlock func(), err error) {
 	if _, err := arch.Named(t.KernelArch); err != nil {
-		return nil, userError("%s: %v", t.Release, err)
+		return nil, Errorf("%s: %v", t.Release, err)
 	}
 	if err := p.CheckDir(); err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func (p *Project) claim(t *fetch.Target) (unlock func(), err error) {
 	if err := os.MkdirAll(p.state(), 0o755); err != nil {
 		return nil, err
 	}
-	if unlock, err = p.lock(); err != nil {
+	if unlock, err = p.Lock(); err != nil {
 		return nil, err
 	}
 	if err := p.claimFor(t); err != nil {
@@ -144,11 +145,11 @@ func (p *Project) claimFor(t *fetch.Target) error {
 	var was fetch.Target
 	switch err := readJSON(p.state(targetFile), &was); {
 	case err == nil && was.BuildID != t.BuildID:
-		return userError("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release,
+		return Errorf("%s: is for kernel %s (build-id %.8s), not %s (build-id %.8s): use another directory", p.Dir, was.Release,
 			was.BuildID, t.Release, t.BuildID)
 	case err == nil && was.KernelBuild != "" && t.KernelBuild == "":
-		return userError("%s: is initialised for building; its boundary is there already, and follows %s with `plugsched init %[1]s`",
-			p.Dir, configFile)
+		return Errorf("%s: is initialised for building; its boundary is there already, and follows %s with `plugsched init %[1]s`",
+			p.Dir, ConfigFile)
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
 	}
@@ -216,7 +217,7 @@ func (p *Project) reproduced(ctx context.Context, t *fetch.Target) (string, erro
 		if err != nil {
 			return "", err
 		}
-		if filepath.Dir(u.Name) != schedDir {
+		if filepath.Dir(u.Name) != SchedDir {
 			if err := checkSidecar(u.Name, r); err != nil {
 				return "", err
 			}

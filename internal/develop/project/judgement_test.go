@@ -28,7 +28,7 @@ func TestJudged(t *testing.T) {
 		{Name: "boot", Unit: "kernel/fork.c", Kind: symbols.Func, Init: true}}
 	b := &boundary.Boundary{Functions: []*boundary.Function{{Name: "first", Base: "first", DeclFile: "kernel/sched/core.c"}}}
 	in := &inputs{kernel: bind.NewKernel(a, b, &symbols.Table{Symbols: syms}),
-		tree: &module.Tree{SchedDir: schedDir, Env: &environment.Environment{CC: "gcc"}}}
+		tree: &module.Tree{SchedDir: SchedDir, Env: &environment.Environment{CC: "gcc"}}}
 	const was = "int first(int a)\n{\n\ta += 1;\n\ta += 2;\n\treturn a;\n}\n"
 	src := &edits.Set{}
 	src.Compare("kernel/sched/core.c", was, strings.Replace(was, "+= 2", "+= nowhere(a)", 1))

@@ -62,7 +62,7 @@ type about struct {
 
 func (p *Project) about(ctx context.Context, cfg *boundary.Config, release string) (a about, err error) {
 	if a.Config, err = packaging.ParseConfig(cfg.Package); err != nil {
-		return a, userError("%s: %v", p.path(configFile), err)
+		return a, Errorf("%s: %v", p.path(ConfigFile), err)
 	}
 	if a.commit, err = p.commit(ctx); err != nil {
 		return a, err
@@ -108,28 +108,28 @@ func (p *Project) defaults(ctx context.Context, release, commit string, c *packa
 
 // commits counts what was committed on top of the pristine source.
 func (p *Project) commits(ctx context.Context) (string, error) {
-	if known, err := p.git().Revision(ctx, pristineRef); known == "" || err != nil {
+	if known, err := p.Git().Revision(ctx, pristineRef); known == "" || err != nil {
 		return "0", err
 	}
-	return p.git().Output(ctx, "rev-list", "--count", pristineRef+"..HEAD")
+	return p.Git().Output(ctx, "rev-list", "--count", pristineRef+"..HEAD")
 }
 
 // subjects are those of the same commits, the newest first.
 func (p *Project) subjects(ctx context.Context) ([]string, error) {
-	if known, err := p.git().Revision(ctx, pristineRef); known == "" || err != nil {
+	if known, err := p.Git().Revision(ctx, pristineRef); known == "" || err != nil {
 		return nil, err
 	}
-	text, err := p.git().Output(ctx, "log", "--format=%s", pristineRef+"..HEAD")
+	text, err := p.Git().Output(ctx, "log", "--format=%s", pristineRef+"..HEAD")
 	return slices.DeleteFunc(strings.Split(text, "\n"), func(s string) bool { return strings.TrimSpace(s) == "" }), err
 }
 
 // commit names the state of the developer's tree, "" when it has no history.
 func (p *Project) commit(ctx context.Context) (string, error) {
-	id, err := p.git().Revision(ctx, "HEAD")
+	id, err := p.Git().Revision(ctx, "HEAD")
 	if id == "" || err != nil {
 		return "", err
 	}
-	_, err = p.git().Output(ctx, "diff", "--quiet", "HEAD")
+	_, err = p.Git().Output(ctx, "diff", "--quiet", "HEAD")
 	if git.ExitCode(err) == 1 {
 		return id + "+", nil
 	}
@@ -138,10 +138,10 @@ func (p *Project) commit(ctx context.Context) (string, error) {
 
 // gitLog returns something about the last commit, "" when there is none.
 func (p *Project) gitLog(ctx context.Context, format string) (string, error) {
-	if known, err := p.git().Revision(ctx, "HEAD"); known == "" || err != nil {
+	if known, err := p.Git().Revision(ctx, "HEAD"); known == "" || err != nil {
 		return "", err
 	}
-	return p.git().Output(ctx, "log", "-1", "--format="+format)
+	return p.Git().Output(ctx, "log", "-1", "--format="+format)
 }
 
 // time is what the packages' files are dated: the last commit's time, or what the
@@ -160,7 +160,7 @@ func (p *Project) time(ctx context.Context) (time.Time, error) {
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return time.Time{}, userError("%s: %q is not a number of seconds", from, text)
+		return time.Time{}, Errorf("%s: %q is not a number of seconds", from, text)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }
@@ -170,10 +170,10 @@ func (p *Project) installer(ctx context.Context) (string, error) {
 	path := filepath.Join(filepath.Dir(p.Self), installerName)
 	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
-		return "", userError("%s: %v: packages take it along: build it with plugsched (`make build`)", path, err)
+		return "", Errorf("%s: %v: packages take it along: build it with plugsched (`make build`)", path, err)
 	}
 	if want := fmt.Sprintf("plugsched version %s\n", p.Tool); string(out) != want {
-		return "", userError("%s is %s, not %s: build both together (`make build`)", path, strings.TrimSpace(string(out)),
+		return "", Errorf("%s is %s, not %s: build both together (`make build`)", path, strings.TrimSpace(string(out)),
 			strings.TrimSpace(want))
 	}
 	return path, nil

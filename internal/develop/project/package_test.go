@@ -78,8 +78,8 @@ func TestPackageDefaults(t *testing.T) {
 // TestPackageSection: plugsched.yaml's other readers let it pass.
 func TestPackageSection(t *testing.T) {
 	dir := t.TempDir()
-	write(t, "package:\n  name: fast\n  version: 1.10\nstay:\n  f: reason\n", dir, configFile)
-	cfg, err := boundary.LoadConfig(dir + "/" + configFile)
+	write(t, "package:\n  name: fast\n  version: 1.10\nstay:\n  f: reason\n", dir, ConfigFile)
+	cfg, err := boundary.LoadConfig(dir + "/" + ConfigFile)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func (p *Project) CheckPatched(ctx context.Context, patches []string) (v *Checke
 
 // patched does work in a patched copy of the tree.
 func (p *Project) patched(ctx context.Context, patches []string, work func(q *Project) error) error {
-	unlock, err := p.lock()
+	unlock, err := p.Lock()
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (p *Project) patched(ctx context.Context, patches []string, work func(q *Pr
 			return err
 		}
 	}
-	q, remove, err := p.scratch(ctx)
+	q, remove, err := p.Scratch(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,8 @@ func (p *Project) patched(ctx context.Context, patches []string, work func(q *Pr
 // patchedPrefix begins the names of the copies, of which one can be left when a machine goes down.
 const patchedPrefix = "patched-"
 
-// scratch is a copy of the working directory, for trying.
-func (p *Project) scratch(ctx context.Context) (q *Project, remove func(), err error) {
+// Scratch is a copy of the working directory, for trying, until it is removed. Call it locked.
+func (p *Project) Scratch(ctx context.Context) (q *Project, remove func(), err error) {
 	c := *p
 	left, err := filepath.Glob(p.state(patchedPrefix + "*")) // by one that was killed: who has the lock is alone here
 	if err != nil {
@@ -102,7 +102,7 @@ func (p *Project) scratch(ctx context.Context) (q *Project, remove func(), err e
 
 // copyTo copies the tree and what init left for builds, but not what builds made.
 func (p *Project) copyTo(ctx context.Context, dir string) error {
-	for from, to := range map[string]string{p.Dir: dir, p.state(): filepath.Join(dir, stateDir)} {
+	for from, to := range map[string]string{p.Dir: dir, p.state(): filepath.Join(dir, StateDir)} {
 		entries, err := os.ReadDir(from)
 		if err != nil {
 			return err
@@ -115,7 +115,7 @@ func (p *Project) copyTo(ctx context.Context, dir string) error {
 			name := e.Name()
 			built := slices.Contains([]string{lockFile, editedFile, "edited", "edited-sidecar", "module", "module-bench"}, name) ||
 				strings.HasPrefix(name, patchedPrefix)
-			if from == p.Dir && name != stateDir || from != p.Dir && !built {
+			if from == p.Dir && name != StateDir || from != p.Dir && !built {
 				args = append(args, filepath.Join(from, name))
 			}
 		}
@@ -133,11 +133,11 @@ func (p *Project) copyTo(ctx context.Context, dir string) error {
 // apply applies a patch to the tree, all of it or nothing.
 func (p *Project) apply(ctx context.Context, path string, text []byte) error {
 	// A directory above that is git's is not meant.
-	_, err := p.git().With("GIT_CEILING_DIRECTORIES="+filepath.Dir(p.Dir)).Feed(ctx, text, "apply", "-")
+	_, err := p.Git().With("GIT_CEILING_DIRECTORIES="+filepath.Dir(p.Dir)).Feed(ctx, text, "apply", "-")
 	var failed *git.Error
 	if errors.As(err, &failed) && git.ExitCode(err) != 0 {
 		why, _, _ := strings.Cut(strings.TrimPrefix(failed.Said, "error: "), "\n")
-		return userError("%s does not apply: %s", path, strings.Replace(why, "<stdin>", path, 1))
+		return Errorf("%s does not apply: %s", path, strings.Replace(why, "<stdin>", path, 1))
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"plugsched/internal/develop/folder"
+	"plugsched/internal/develop/module"
 	"plugsched/internal/outcome"
 )
 
@@ -26,7 +27,7 @@ const aPatch = `Subject: what git and mail put in front is no matter
 // as they are, and nothing is left of the copy.
 func TestPatched(t *testing.T) {
 	p := buildable(t)
-	write(t, "mine", p.path(schedDir), "extra.c")
+	write(t, "mine", p.path(SchedDir), "extra.c")
 	dir := filepath.Join(t.TempDir(), "copy")
 	if err := p.copyTo(t.Context(), dir); err != nil {
 		t.Fatal(err)
@@ -40,13 +41,13 @@ func TestPatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "obj-y += core.o\nobj-y += mine.o\nobj-y += more.o\n"
-	if text, err := os.ReadFile(q.path(schedDir, "Makefile")); err != nil || string(text) != want {
+	if text, err := os.ReadFile(q.path(SchedDir, "Makefile")); err != nil || string(text) != want {
 		t.Errorf("%q, %v", text, err)
 	}
-	if text, err := os.ReadFile(p.path(schedDir, "Makefile")); err != nil || string(text) != "obj-y += core.o\n" {
+	if text, err := os.ReadFile(p.path(SchedDir, "Makefile")); err != nil || string(text) != "obj-y += core.o\n" {
 		t.Errorf("the tree itself: %q, %v", text, err)
 	}
-	if !folder.Exists(q.path(schedDir, "extra.c")) || !folder.Exists(q.state(targetFile)) || !folder.Exists(q.path(".git")) ||
+	if !folder.Exists(q.path(SchedDir, "extra.c")) || !folder.Exists(q.state(targetFile)) || !folder.Exists(q.path(".git")) ||
 		folder.Exists(q.state(lockFile)) {
 		t.Error("the copy is not one")
 	}
@@ -77,5 +78,15 @@ func TestPatchedRefused(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(p.state(patchedPrefix + "*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestCopyBelow: what a copy for trying has made itself is not looked for in the one that it is a copy of.
+func TestCopyBelow(t *testing.T) {
+	p := &Project{Dir: "/w/.plugsched/patched-1"}
+	units := p.relocate([]module.Unit{{Object: "/w/.plugsched/pristine/a.o"}, {Object: "/w/.plugsched/patched-1/.plugsched/sidecar/b.o"}})
+	if units[0].Object != "/w/.plugsched/patched-1/.plugsched/pristine/a.o" ||
+		units[1].Object != "/w/.plugsched/patched-1/.plugsched/sidecar/b.o" {
+		t.Errorf("%+v", units)
 	}
 }

@@ -31,10 +31,14 @@ import (
 
 // Names in the working directory.
 const (
-	stateDir      = ".plugsched"
-	configFile    = "plugsched.yaml"
+	StateDir   = ".plugsched"     // of what the stages made
+	ConfigFile = "plugsched.yaml" // of what the boundary analysis cannot know
+	SchedDir   = "kernel/sched"   // of the scheduler's own source
+)
+
+// Names of what is none of others' business.
+const (
 	commandsFile  = "compile_commands.json"
-	schedDir      = "kernel/sched"
 	pristineTag   = "pristine"
 	targetFile    = "target.json"
 	envFile       = "environment.json"
@@ -82,13 +86,14 @@ func (e *Error) Error() string { return e.Text }
 // Outcome implements outcome.Error.
 func (*Error) Outcome() outcome.Outcome { return outcome.Precondition }
 
-func userError(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
+// Errorf makes an Error.
+func Errorf(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
 
 // New returns the project of a directory, which need not exist yet.
 func New(dir string) (*Project, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, userError("%s: the current directory is gone (%v): change to another", dir, err)
+		return nil, Errorf("%s: the current directory is gone (%v): change to another", dir, err)
 	}
 	// The compiler's dependency files and -ffile-prefix-map want the real path.
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
@@ -109,9 +114,9 @@ func Open(dir string) (*Project, error) {
 	}
 	if !folder.Exists(p.state(reproduceFile)) {
 		if folder.Exists(p.state()) {
-			return nil, userError("%s: `plugsched init` has not finished here: run it again, it resumes", dir)
+			return nil, Errorf("%s: `plugsched init` has not finished here: run it again, it resumes", dir)
 		}
-		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
+		return nil, Errorf("%s: not a working directory: run `plugsched init %s` first", dir, dir)
 	}
 	return p, nil
 }
@@ -123,7 +128,7 @@ func OpenAnalysed(dir string) (*Project, error) {
 		return nil, err
 	}
 	if !folder.Exists(p.state(boundaryFile)) {
-		return nil, userError("%s: not a working directory: run `plugsched init %s` first", dir, dir)
+		return nil, Errorf("%s: not a working directory: run `plugsched init %s` first", dir, dir)
 	}
 	return p, nil
 }
@@ -132,10 +137,14 @@ func (p *Project) path(elem ...string) string {
 	return filepath.Join(append([]string{p.Dir}, elem...)...)
 }
 
-func (p *Project) git() git.Tree { return git.Tree{Dir: p.Dir} }
+// Git is the repository of the developer's tree.
+func (p *Project) Git() git.Tree { return git.Tree{Dir: p.Dir} }
+
+// PristineFile is where a file of the scheduler's source is kept as the kernel has it. Not every file is.
+func (p *Project) PristineFile(rel string) string { return p.state("source", rel) }
 
 func (p *Project) state(elem ...string) string {
-	return filepath.Join(append([]string{p.Dir, stateDir}, elem...)...)
+	return filepath.Join(append([]string{p.Dir, StateDir}, elem...)...)
 }
 
 // writeJSON writes a file, whole or not at all.
@@ -161,7 +170,7 @@ func readJSON(path string, v any) error {
 // damaged is the error about what a stage made and cannot be read. All of it goes: each of the
 // stages' marks vouches for its file.
 func damaged(path string, err error) error {
-	return userError("%s is damaged (%v): remove %s and run `plugsched init` again, which keeps the tree", path, err, filepath.Dir(path))
+	return Errorf("%s is damaged (%v): remove %s and run `plugsched init` again, which keeps the tree", path, err, filepath.Dir(path))
 }
 
 // Target returns the kernel that the project is for.
@@ -177,7 +186,7 @@ func (p *Project) Boundary() (*boundary.Boundary, error) {
 		return nil, err
 	}
 	if b.Release == "" {
-		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.state(boundaryFile))
+		return nil, Errorf("%s: was made by an older plugsched: run `plugsched init` again", p.state(boundaryFile))
 	}
 	return b, nil
 }
@@ -202,7 +211,7 @@ func (p *Project) springboard() (*isa.Springboard, error) {
 		return nil, err
 	}
 	if s.Assembly == "" {
-		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.state(springFile))
+		return nil, Errorf("%s: was made by an older plugsched: run `plugsched init` again", p.state(springFile))
 	}
 	return s, nil
 }
@@ -224,7 +233,7 @@ func (p *Project) pristine() ([]module.Unit, error) {
 func (p *Project) relocate(units []module.Unit) []module.Unit {
 	for i := range units {
 		u := &units[i]
-		at := strings.LastIndex(u.Object, "/"+stateDir+"/") // a copy for trying is below another
+		at := strings.LastIndex(u.Object, "/"+StateDir+"/") // a copy for trying is below another
 		if at < 0 || u.Object[:at] == p.Dir {
 			continue
 		}
@@ -255,11 +264,11 @@ func (p *Project) Programs() (*environment.Environment, error) {
 	e := &environment.Environment{Self: p.Self}
 	switch err := readJSON(p.state(envFile), e); {
 	case errors.Is(err, os.ErrNotExist):
-		return nil, userError("%s: was made by an older plugsched: run `plugsched init` again", p.Dir)
+		return nil, Errorf("%s: was made by an older plugsched: run `plugsched init` again", p.Dir)
 	case err != nil:
 		return nil, err
 	case e.Gone():
-		return nil, userError("%s: is gone: run `plugsched init` again, which unpacks the programs of %s anew", e.Root, e.Suite)
+		return nil, Errorf("%s: is gone: run `plugsched init` again, which unpacks the programs of %s anew", e.Root, e.Suite)
 	}
 	p.Environment = e.Showing(p.Dir)
 	return p.Environment, nil
@@ -267,7 +276,7 @@ func (p *Project) Programs() (*environment.Environment, error) {
 
 // tree describes the build of a source directory.
 func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
-	return &module.Tree{WorkDir: source, SchedDir: schedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source,
+	return &module.Tree{WorkDir: source, SchedDir: SchedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source,
 		Self: p.Self, Env: p.Environment}
 }
 
@@ -280,13 +289,13 @@ func (p *Project) DebugInfo() string { return p.Module() + module.DebugSuffix }
 // Description is where build leaves its description.
 func (p *Project) Description() string { return p.path(module.Name + ".yaml") }
 
-// lock keeps others from changing what is in .plugsched and what is built from it. Who comes
-// second is told who was first, and does not wait: it would build what neither has looked at.
-func (p *Project) lock() (unlock func(), err error) {
+// Lock keeps others from changing what is in StateDir and what is built from it. Who comes
+// second is told who was first, an *Error, and does not wait: it would build what neither has looked at.
+func (p *Project) Lock() (unlock func(), err error) {
 	unlock, err = durable.TryLock(p.state(lockFile), 0o644)
 	var held *durable.HeldError
 	if errors.As(err, &held) {
-		return nil, userError("%s: %s works here: wait until it has ended", p.Dir, held.By)
+		return nil, Errorf("%s: %s works here: wait until it has ended", p.Dir, held.By)
 	}
 	return unlock, err
 }
@@ -300,14 +309,14 @@ func (p *Project) CheckDir() error {
 	entries, err := os.ReadDir(p.Dir)
 	switch {
 	case errors.Is(err, unix.ENOTDIR):
-		return userError("%s: is no directory, or below a file: name a new directory", p.Dir)
+		return Errorf("%s: is no directory, or below a file: name a new directory", p.Dir)
 	case errors.Is(err, os.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	case len(entries) == 0, folder.Exists(p.state()):
-	case !folder.Exists(p.path(configFile)), !folder.Exists(p.path(".git")): // with both, only the state is gone
-		return userError("%s: exists and is not empty: name a new directory", p.Dir)
+	case !folder.Exists(p.path(ConfigFile)), !folder.Exists(p.path(".git")): // with both, only the state is gone
+		return Errorf("%s: exists and is not empty: name a new directory", p.Dir)
 	}
 	return nil
 }
@@ -333,7 +342,7 @@ func checkPaths(list ...string) error {
 	for _, path := range list {
 		if i := strings.IndexFunc(path, foreign); i >= 0 {
 			r, _ := utf8.DecodeRuneInString(path[i:])
-			return userError("%q: the kernel's build system cannot work with a path that has %q in it: name or move to another", path, r)
+			return Errorf("%q: the kernel's build system cannot work with a path that has %q in it: name or move to another", path, r)
 		}
 	}
 	return nil

@@ -231,7 +231,7 @@ func TestClaim(t *testing.T) {
 	if err := at(t, filepath.Join(dir, "file")).claimed(kernel("aaaa")); err == nil {
 		t.Error("a file is claimed as a directory")
 	}
-	write(t, "{", mine, stateDir, targetFile)
+	write(t, "{", mine, StateDir, targetFile)
 	if err := at(t, mine).claimed(kernel("bbbb")); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a directory whose kernel cannot be read was claimed for another: %v", err)
 	}
@@ -243,11 +243,11 @@ func TestOpen(t *testing.T) {
 	if _, err := Open(filepath.Join(dir, "none")); !errors.As(err, &e) || !strings.Contains(err.Error(), "not a working directory: run `plugsched init") {
 		t.Errorf("missing: %v", err)
 	}
-	write(t, "", dir, stateDir, "source.done")
+	write(t, "", dir, StateDir, "source.done")
 	if _, err := Open(dir); !errors.As(err, &e) || !strings.Contains(err.Error(), "has not finished") {
 		t.Errorf("unfinished: %v", err)
 	}
-	write(t, `{"Functions": 5, "Reproduced": 5}`, dir, stateDir, reproduceFile)
+	write(t, `{"Functions": 5, "Reproduced": 5}`, dir, StateDir, reproduceFile)
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(dir, link); err != nil {
 		t.Fatal(err)
@@ -262,7 +262,7 @@ func TestOpen(t *testing.T) {
 	if real, _ := filepath.EvalSymlinks(dir); p.Dir != real {
 		t.Errorf("directory %s, want %s", p.Dir, real)
 	}
-	write(t, "{", dir, stateDir, boundaryFile)
+	write(t, "{", dir, StateDir, boundaryFile)
 	if _, err := p.Boundary(); err == nil || !strings.Contains(err.Error(), "is damaged") || !strings.Contains(err.Error(), boundaryFile) {
 		t.Errorf("damaged boundary: %v", err)
 	}
@@ -383,11 +383,11 @@ func TestMakeTree(t *testing.T) {
 	}
 	// The developer's work survives another init.
 	write(t, "int edited;\n", p.Dir, "kernel/sched/core.c")
-	write(t, "stay: {}\n", p.Dir, configFile)
+	write(t, "stay: {}\n", p.Dir, ConfigFile)
 	if _, err := p.makeTree(t.Context(), tgt); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"kernel/sched/core.c": "int edited;\n", configFile: "stay: {}\n"} {
+	for name, want := range map[string]string{"kernel/sched/core.c": "int edited;\n", ConfigFile: "stay: {}\n"} {
 		if got, _ := os.ReadFile(p.path(name)); string(got) != want {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -411,14 +411,14 @@ func TestMakeTreeResumes(t *testing.T) {
 			}
 		}
 		for _, args := range before {
-			if err := p.git().Run(t.Context(), args...); err != nil {
+			if err := p.Git().Run(t.Context(), args...); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if _, err := p.makeTree(t.Context(), tgt); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := p.git().Run(t.Context(), "rev-parse", "-q", "--verify", pristineTag); err != nil {
+		if err := p.Git().Run(t.Context(), "rev-parse", "-q", "--verify", pristineTag); err != nil {
 			t.Errorf("%s: no tag", name)
 		}
 	}
@@ -492,7 +492,7 @@ func TestIgnored(t *testing.T) {
 		".cache/clangd/index"} {
 		write(t, "", p.Dir, name)
 	}
-	if out, err := p.git().Output(t.Context(), "status", "--porcelain", "-uall"); err != nil || out != "" {
+	if out, err := p.Git().Output(t.Context(), "status", "--porcelain", "-uall"); err != nil || out != "" {
 		t.Errorf("%v, %s", err, out)
 	}
 }

@@ -23,7 +23,7 @@ const poll = 300 * time.Millisecond
 // be looked at counts as changed: a build says in its own words what is wrong with it.
 func (p *Project) Saved(ctx context.Context) <-chan struct{} {
 	c := make(chan struct{}, 1)
-	dirs := []string{schedDir}
+	dirs := []string{SchedDir}
 	if b, err := p.Boundary(); err == nil {
 		dirs = sourceDirs(b)
 	}
@@ -62,7 +62,7 @@ func (p *Project) stamp(dirs []string) string {
 		}
 		fmt.Fprintf(&b, "%s %d %d\n", path, st.Size(), st.ModTime().UnixNano())
 	}
-	note(p.path(configFile))
+	note(p.path(ConfigFile))
 	for _, dir := range dirs {
 		files, err := folder.Files(p.path(dir))
 		if err != nil {

@@ -25,7 +25,7 @@ func TestSaved(t *testing.T) {
 	}
 	// Whatever is told of these would be told before the next.
 	for _, name := range []string{".core.c.swp", "core.c~", "#core.c#", "core.o", "4913.tmp"} {
-		write(t, "beside", p.path(schedDir), name)
+		write(t, "beside", p.path(SchedDir), name)
 	}
 	write(t, "beside", p.Dir, "scheduler.ko")
 	time.Sleep(3 * poll)
@@ -34,13 +34,13 @@ func TestSaved(t *testing.T) {
 		t.Error("what lies beside the source is told")
 	default:
 	}
-	write(t, "int mine;\n", p.path(schedDir), "mine.c")
+	write(t, "int mine;\n", p.path(SchedDir), "mine.c")
 	told("a new file")
-	write(t, "int mine, more;\n", p.path(schedDir), "mine.c")
+	write(t, "int mine, more;\n", p.path(SchedDir), "mine.c")
 	told("a change")
-	write(t, "# a comment\n", p.Dir, configFile)
+	write(t, "# a comment\n", p.Dir, ConfigFile)
 	told("the configuration")
-	if err := os.Remove(p.path(schedDir, "mine.c")); err != nil {
+	if err := os.Remove(p.path(SchedDir, "mine.c")); err != nil {
 		t.Fatal(err)
 	}
 	told("a file that is gone")

@@ -23,7 +23,7 @@ import (
 // addSidecars writes FILE:FUNCTION pairs into plugsched.yaml. undo puts back what
 // was there before.
 func (p *Project) addSidecars(list []string) (undo func() error, err error) {
-	path := p.path(configFile)
+	path := p.path(ConfigFile)
 	was, err := os.ReadFile(path)
 	missing := errors.Is(err, os.ErrNotExist)
 	if err != nil && !missing {
@@ -36,10 +36,10 @@ func (p *Project) addSidecars(list []string) (undo func() error, err error) {
 	for _, s := range list {
 		file, function, ok := strings.Cut(s, ":")
 		if !ok || file == "" || function == "" {
-			return nil, userError("--sidecar %s: write FILE:FUNCTION, as in kernel/fork.c:copy_process", s)
+			return nil, Errorf("--sidecar %s: write FILE:FUNCTION, as in kernel/fork.c:copy_process", s)
 		}
 		if text, err = boundary.AddSidecar(text, file, function, "named on the command line"); err != nil {
-			return nil, userError("%s: %v", path, err)
+			return nil, Errorf("%s: %v", path, err)
 		}
 	}
 	undo = func() error {
@@ -53,12 +53,12 @@ func (p *Project) addSidecars(list []string) (undo func() error, err error) {
 
 // loadConfig reads plugsched.yaml, and checks all of it that can be checked without the kernel.
 func (p *Project) loadConfig() (*boundary.Config, error) {
-	cfg, err := boundary.LoadConfig(p.path(configFile))
+	cfg, err := boundary.LoadConfig(p.path(ConfigFile))
 	if err != nil {
 		return nil, &Error{err.Error()}
 	}
 	if _, err := packaging.ParseConfig(cfg.Package); err != nil {
-		return nil, userError("%s: %v", p.path(configFile), err)
+		return nil, Errorf("%s: %v", p.path(ConfigFile), err)
 	}
 	return cfg, nil
 }
@@ -118,7 +118,7 @@ func (p *Project) compileSidecars(ctx context.Context, t *fetch.Target, files []
 		units, err := module.CompileSidecars(ctx, p.tree(t, p.state("source")), p.state("sidecar"), files)
 		var wrong *module.CompileError
 		if errors.As(err, &wrong) {
-			return "", userError("sidecar: the pristine source of %s does not compile outside of the kernel's tree:\n%s",
+			return "", Errorf("sidecar: the pristine source of %s does not compile outside of the kernel's tree:\n%s",
 				strings.Join(files, ", "), wrong.Output)
 		}
 		if err != nil {
@@ -159,11 +159,11 @@ func (p *Project) joinTree(ctx context.Context, t *fetch.Target, files []string)
 	}
 	slices.Sort(added)
 	message := fmt.Sprintf("Sidecars: %s\n\nPristine source of Linux %s, %s.\n", strings.Join(files, ", "), t.Release, whence(t))
-	if err := p.git().Run(ctx, append([]string{"add", "--"}, added...)...); err != nil {
+	if err := p.Git().Run(ctx, append([]string{"add", "--"}, added...)...); err != nil {
 		return err
 	}
 	commit := append(slices.Clone(asPlugsched), "commit", "-q", "-m", message, "--")
-	if err := p.git().Run(ctx, append(commit, added...)...); err != nil {
+	if err := p.Git().Run(ctx, append(commit, added...)...); err != nil {
 		return err
 	}
 	return p.writeCommands(t, units)
@@ -190,7 +190,7 @@ func checkSidecar(unit string, r *bind.Reproduction) error {
 		return nil
 	}
 	m := r.Mismatches[0]
-	return userError("sidecar: %s: compiled here it is not the kernel's code: %s %s, and %d more of %d functions: this file cannot be a sidecar",
+	return Errorf("sidecar: %s: compiled here it is not the kernel's code: %s %s, and %d more of %d functions: this file cannot be a sidecar",
 		unit, m.Function, m.Why, len(r.Mismatches)-1, r.Functions)
 }
 

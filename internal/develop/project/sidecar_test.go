@@ -24,23 +24,23 @@ func TestAddSidecars(t *testing.T) {
 	for _, was := range []string{"", "# mine\nstay:\n  a: b\n"} {
 		p := at(t, t.TempDir())
 		if was != "" {
-			write(t, was, p.path(configFile))
+			write(t, was, p.path(ConfigFile))
 		}
 		undo, err := p.addSidecars([]string{"kernel/fork.c:f", "kernel/fork.c:g"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := boundary.LoadConfig(p.path(configFile))
+		cfg, err := boundary.LoadConfig(p.path(ConfigFile))
 		if err != nil || len(cfg.Sidecar) != 2 || cfg.Sidecar[0].Function != "f" || cfg.Sidecar[0].Reason != "named on the command line" {
 			t.Errorf("%+v, %v", cfg, err)
 		}
-		if text, _ := os.ReadFile(p.path(configFile)); !strings.HasPrefix(string(text), "# ") {
+		if text, _ := os.ReadFile(p.path(ConfigFile)); !strings.HasPrefix(string(text), "# ") {
 			t.Errorf("%s", text)
 		}
 		if err := undo(); err != nil {
 			t.Error(err)
 		}
-		if text, err := os.ReadFile(p.path(configFile)); string(text) != was || (was == "") != errors.Is(err, os.ErrNotExist) {
+		if text, err := os.ReadFile(p.path(ConfigFile)); string(text) != was || (was == "") != errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%q, %v, want %q", text, err, was)
 		}
 	}
@@ -51,7 +51,7 @@ func TestAddSidecars(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if folder.Exists(p.path(configFile)) {
+	if folder.Exists(p.path(ConfigFile)) {
 		t.Error("a file was written")
 	}
 }
@@ -61,7 +61,7 @@ func TestSidecarFiles(t *testing.T) {
 	write(t, "", source, "kernel/fork.c")
 	write(t, "", source, "kernel/sched/core.c")
 	tgt := &fetch.Target{Source: source}
-	write(t, "sidecar:\n  kernel/fork.c:\n    f: why\n  kernel/sched/core.c:\n    g: why\n", p.path(configFile))
+	write(t, "sidecar:\n  kernel/fork.c:\n    f: why\n  kernel/sched/core.c:\n    g: why\n", p.path(ConfigFile))
 	cfg, err := p.config(tgt)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestSidecarFiles(t *testing.T) {
 		"sidecar:\n  fs/exec.c:\n    f: why\n":     "plugsched.yaml:3: sidecar: fs/exec.c: " + source + " has no fs: run `plugsched init` again",
 		"sidecar: [\n":                             "plugsched.yaml",
 	} {
-		write(t, text, p.path(configFile))
+		write(t, text, p.path(ConfigFile))
 		if _, err := p.config(tgt); !errors.As(err, &e) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}

@@ -28,15 +28,15 @@ func copySource(from, to string) (int, error) {
 	if err := os.RemoveAll(to); err != nil {
 		return 0, err
 	}
-	sched := filepath.Join(from, schedDir)
+	sched := filepath.Join(from, SchedDir)
 	entries, err := os.ReadDir(sched)
 	if err != nil {
-		return 0, userError("%s: has no %s: not a kernel source tree", from, schedDir)
+		return 0, Errorf("%s: has no %s: not a kernel source tree", from, SchedDir)
 	}
 	var work []string
 	for _, e := range entries {
 		if e.Type().IsRegular() {
-			work = append(work, filepath.Join(schedDir, e.Name()))
+			work = append(work, filepath.Join(SchedDir, e.Name()))
 		}
 	}
 	return copyClosure(from, to, work)
@@ -102,16 +102,16 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 	if err != nil {
 		return "", err
 	}
-	switch made, err := p.git().Revision(ctx, pristineRef); {
+	switch made, err := p.Git().Revision(ctx, pristineRef); {
 	case err != nil:
 		return "", err
 	case made != "":
-		text, err := p.git().Output(ctx, "log", "-1", "--format=%B", pristineRef)
+		text, err := p.Git().Output(ctx, "log", "-1", "--format=%B", pristineRef)
 		if err != nil {
 			return "", err
 		}
 		if m := madeFor.FindStringSubmatch(text); m != nil && m[1] != t.BuildID {
-			return "", userError("%s: its tree is of another kernel (build-id %.8s), not of %s (build-id %.8s): use another directory", p.Dir, m[1],
+			return "", Errorf("%s: its tree is of another kernel (build-id %.8s), not of %s (build-id %.8s): use another directory", p.Dir, m[1],
 				t.Release, t.BuildID)
 		}
 		return "exists", p.writeCommands(t, units)
@@ -139,7 +139,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 			return "", err
 		}
 	}
-	own := map[string]string{".gitignore": gitignore, configFile: configTemplate, clangdFile: clangdConfig(units)}
+	own := map[string]string{".gitignore": gitignore, ConfigFile: configTemplate, clangdFile: clangdConfig(units)}
 	for rel, text := range own {
 		if !folder.Exists(p.path(rel)) {
 			if err := folder.Write(p.Dir, rel, []byte(text)); err != nil {
@@ -163,7 +163,7 @@ func (p *Project) makeTree(ctx context.Context, t *fetch.Target) (string, error)
 		append(slices.Clone(asPlugsched), "commit", "-q", "--allow-empty", "-m", message),
 		{"tag", pristineTag},
 	} {
-		if err := p.git().With(dates...).Run(ctx, args...); err != nil {
+		if err := p.Git().With(dates...).Run(ctx, args...); err != nil {
 			return "", err
 		}
 	}

@@ -24,15 +24,15 @@ func (p *Project) Structs(ctx context.Context) ([]*image.Structure, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := hashOf([]string{t.BuildID, self}, p.path(configFile))
+	key, err := hashOf([]string{t.BuildID, self}, p.path(ConfigFile))
 	if err != nil {
 		return nil, err
 	}
 	err = p.stage("structs", "reading who uses structures", key, func() (string, error) {
 		if !folder.Exists(t.Vmlinux) {
-			return "", userError("%s: is gone: run `plugsched init` for this directory again", t.Vmlinux)
+			return "", Errorf("%s: is gone: run `plugsched init` for this directory again", t.Vmlinux)
 		}
-		cfg, err := boundary.LoadConfig(p.path(configFile))
+		cfg, err := boundary.LoadConfig(p.path(ConfigFile))
 		if err != nil {
 			return "", &Error{err.Error()}
 		}

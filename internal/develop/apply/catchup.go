@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+package apply
 
 import (
 	"context"
@@ -16,12 +16,13 @@ import (
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/patch"
+	"plugsched/internal/develop/project"
 	"plugsched/internal/kernel/fetch"
 )
 
 // CatchUp takes over what a later kernel of the same series changed in the scheduler, whose source is in a directory: as one
 // commit, without what cannot be applied.
-func (p *Project) CatchUp(ctx context.Context, source string, o ApplyOptions) (*Application, error) {
+func CatchUp(ctx context.Context, p *project.Project, source string, o Options) (*Application, error) {
 	t, err := p.Target()
 	if err != nil {
 		return nil, err
@@ -35,13 +36,13 @@ func (p *Project) CatchUp(ctx context.Context, source string, o ApplyOptions) (*
 		return nil, err
 	}
 	if fetch.Series(from) != fetch.Series(to) {
-		return nil, userError("%s: is Linux %s, of another series than %s: `plugsched apply` takes single changes of such a kernel", source,
+		return nil, project.Errorf("%s: is Linux %s, of another series than %s: `plugsched apply` takes single changes of such a kernel", source,
 			to, t.Release)
 	}
 	if fetch.CompareVersions(from, to) > 0 {
-		return nil, userError("%s: is Linux %s, and the kernel at hand is later: %s", source, to, from)
+		return nil, project.Errorf("%s: is Linux %s, and the kernel at hand is later: %s", source, to, from)
 	}
-	pt, files, err := p.difference(ctx, t.Source, source)
+	pt, files, err := difference(ctx, p, t.Source, source)
 	if err != nil {
 		return nil, err
 	}
@@ -52,23 +53,23 @@ func (p *Project) CatchUp(ctx context.Context, source string, o ApplyOptions) (*
 		return &Application{Release: t.Release, Patches: []*PatchReport{}, Notes: []string{same}}, nil
 	}
 	o.Partial = true
-	o.foreign, err = p.foreign(ctx, pt, files)
+	o.foreign, err = foreign(ctx, p, pt, files)
 	if err != nil {
 		return nil, err
 	}
-	return p.Apply(ctx, []*patch.Patch{pt}, o)
+	return Patches(ctx, p, []*patch.Patch{pt}, o)
 }
 
 // difference is what two sources differ by, in the scheduler's directory and in what else the tree has of
 // the kernel's source.
-func (p *Project) difference(ctx context.Context, from, to string) (*patch.Patch, map[string]patch.Version, error) {
-	listed, err := p.git().Output(ctx, "ls-files", "-z")
+func difference(ctx context.Context, p *project.Project, from, to string) (*patch.Patch, map[string]patch.Version, error) {
+	listed, err := p.Git().Output(ctx, "ls-files", "-z")
 	if err != nil {
 		return nil, nil, err
 	}
 	paths := strings.Split(strings.TrimSuffix(listed, "\x00"), "\x00")
 	for _, dir := range []string{from, to} {
-		own, err := folder.Files(filepath.Join(dir, schedDir))
+		own, err := folder.Files(filepath.Join(dir, project.SchedDir))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -139,7 +140,7 @@ func diff(ctx context.Context, name, from, to string) (string, error) {
 
 // foreign are the hunks of headers that no change of the scheduler's own files needs, with their verdicts. One of what the
 // scheduler uses may be the half of a change whose other half is in the rest of that kernel: it is not taken, but told.
-func (p *Project) foreign(ctx context.Context, pt *patch.Patch, files map[string]patch.Version) (map[*patch.Hunk]Part, error) {
+func foreign(ctx context.Context, p *project.Project, pt *patch.Patch, files map[string]patch.Version) (map[*patch.Hunk]Part, error) {
 	var hunks []*patch.Hunk
 	of := map[*patch.Hunk]*patch.File{}
 	for _, f := range pt.Files {
@@ -148,11 +149,11 @@ func (p *Project) foreign(ctx context.Context, pt *patch.Patch, files map[string
 			of[h] = f
 		}
 	}
-	groups, err := p.connected(hunks, of, files)
+	groups, err := connected(p, hunks, of, files)
 	if err != nil {
 		return nil, err
 	}
-	used, err := p.usedWords(ctx)
+	used, err := usedWords(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func (p *Project) foreign(ctx context.Context, pt *patch.Patch, files map[string
 	for _, group := range groups {
 		if slices.ContainsFunc(group, func(h *patch.Hunk) bool {
 			path := of[h].Path()
-			return strings.HasPrefix(path, schedDir+"/") || strings.HasSuffix(path, ".c")
+			return strings.HasPrefix(path, project.SchedDir+"/") || strings.HasSuffix(path, ".c")
 		}) {
 			continue
 		}
@@ -177,18 +178,18 @@ func (p *Project) foreign(ctx context.Context, pt *patch.Patch, files map[string
 }
 
 // usedWords are the words that the code of the scheduler and of sidecars has.
-func (p *Project) usedWords(ctx context.Context) (map[string]bool, error) {
-	listed, err := p.git().Output(ctx, "ls-files", "-z")
+func usedWords(ctx context.Context, p *project.Project) (map[string]bool, error) {
+	listed, err := p.Git().Output(ctx, "ls-files", "-z")
 	if err != nil {
 		return nil, err
 	}
 	used := map[string]bool{}
 	for _, rel := range strings.Split(listed, "\x00") {
 		ext := filepath.Ext(rel)
-		if ext != ".c" && (ext != ".h" || !strings.HasPrefix(rel, schedDir+"/")) {
+		if ext != ".c" && (ext != ".h" || !strings.HasPrefix(rel, project.SchedDir+"/")) {
 			continue
 		}
-		text, err := os.ReadFile(p.path(rel))
+		text, err := os.ReadFile(filepath.Join(p.Dir, rel))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -246,8 +247,9 @@ func uses(used map[string]bool, path string, v patch.Version, h *patch.Hunk) str
 func tag(name string) string { return name[strings.LastIndexByte(name, ' ')+1:] }
 
 // connected parts the hunks of a difference of two sources into its changes.
-func (p *Project) connected(hunks []*patch.Hunk, of map[*patch.Hunk]*patch.File, files map[string]patch.Version) ([][]*patch.Hunk, error) {
-	others, err := p.wordsBut(func(rel string) bool { _, changed := files[rel]; return changed })
+func connected(p *project.Project, hunks []*patch.Hunk, of map[*patch.Hunk]*patch.File,
+	files map[string]patch.Version) ([][]*patch.Hunk, error) {
+	others, err := wordsBut(p, func(rel string) bool { _, changed := files[rel]; return changed })
 	if err != nil {
 		return nil, err
 	}

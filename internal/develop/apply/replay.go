@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+package apply
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/patch"
+	"plugsched/internal/develop/project"
 	"plugsched/internal/kernel/fetch"
 )
 
@@ -38,7 +39,7 @@ type content struct {
 
 // series is patches on their way into a tree.
 type series struct {
-	p       *Project // the copy that is worked on
+	p       *project.Project // the copy that is worked on
 	target  *fetch.Target
 	kernel  *bind.Kernel
 	patches []*patch.Patch
@@ -85,7 +86,7 @@ func (s *series) pristine(path string) (*string, error) {
 	if there, err := s.regular(path); !there || err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(s.p.path(path))
+	text, err := os.ReadFile(filepath.Join(s.p.Dir, path))
 	t := string(text)
 	return &t, err
 }
@@ -97,14 +98,14 @@ func (s *series) regular(path string) (bool, error) {
 		var name string
 		name, rest, more = strings.Cut(rest, "/")
 		at = filepath.Join(at, name)
-		st, err := os.Lstat(s.p.path(at))
+		st, err := os.Lstat(filepath.Join(s.p.Dir, at))
 		switch {
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 			return false, nil
 		case err != nil:
 			return false, err
 		case !more && !st.Mode().IsRegular(), more && st.Mode()&os.ModeSymlink != 0:
-			return false, userError("%s: is no regular file, and %s is to be patched: put one there", at, path)
+			return false, project.Errorf("%s: is no regular file, and %s is to be patched: put one there", at, path)
 		}
 	}
 	return true, nil
@@ -135,7 +136,7 @@ func (s *series) write() error {
 		switch {
 		case err != nil:
 		case c == nil:
-			err = folder.Remove(s.p.path(path))
+			err = folder.Remove(filepath.Join(s.p.Dir, path))
 		default:
 			err = folder.Write(s.p.Dir, path, []byte(c.text.String()))
 		}
@@ -235,7 +236,7 @@ func (s *series) ours(f *patch.File) (bool, error) {
 		if path == "" {
 			continue
 		}
-		if strings.HasPrefix(path, schedDir+"/") {
+		if strings.HasPrefix(path, project.SchedDir+"/") {
 			return true, nil
 		}
 		if c, err := s.tree(path); c != nil || err != nil {
@@ -387,7 +388,7 @@ func (x *piece) at(place *patch.Place, err error, path string) {
 // moved deals with a file of the scheduler that this kernel does not have. A later kernel may have put a part of
 // another file there: what is to be found in one place alone is changed in that.
 func (s *series) moved(f *patch.File, list []*piece, before map[string]string) error {
-	own, err := folder.Files(s.p.path(schedDir))
+	own, err := folder.Files(filepath.Join(s.p.Dir, project.SchedDir))
 	if err != nil {
 		return err
 	}

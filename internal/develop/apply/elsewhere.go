@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+package apply
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/patch"
+	"plugsched/internal/develop/project"
 )
 
 // aside are places of a kernel's source that have no part in the code of an image, and what they are.
@@ -60,8 +61,8 @@ func (s *series) outside(f *patch.File) ([]*piece, error) {
 		return whole(Rejected, "a patch before has moved or removed it", "adapt the patch to that"), nil
 	case was == nil && f.Old == "", was != nil && was.made:
 		s.takeIn(f, &outer{made: true})
-		return whole(Cannot, "is new, and only "+schedDir+" is built", "put it there, with a line in "+schedDir+"/Makefile (obj-y += "+
-			strings.TrimSuffix(base, ".c")+".o)"), nil
+		return whole(Cannot, "is new, and only "+project.SchedDir+" is built",
+			"put it there, with a line in "+project.SchedDir+"/Makefile (obj-y += "+strings.TrimSuffix(base, ".c")+".o)"), nil
 	case was == nil && s.kernel.Compiled(f.Old):
 		return whole(Cannot, "is of a file that stays in the kernel, and whose source is not at hand",
 			"make the change in functions that move, or let `plugsched init --source` have a whole tree and look again"), nil
@@ -206,7 +207,7 @@ func (x *piece) judge(found []elsewhere, src *edits.Set, same, header bool) {
 		x.Verdict, x.Why = Irrelevant, "changes comments only"
 	case header && changed:
 		x.Verdict, x.Why = Cannot, "others were compiled with what this changes, and the scheduler does not include it"
-		x.Do = "give the scheduler's own a new name, in a header of " + schedDir
+		x.Do = "give the scheduler's own a new name, in a header of " + project.SchedDir
 	case header:
 		x.Verdict, x.Why = Irrelevant, "is for others: the scheduler does not include this header"
 	case needs >= 0:
@@ -216,7 +217,7 @@ func (x *piece) judge(found []elsewhere, src *edits.Set, same, header bool) {
 		x.Verdict, x.Why, x.Do = Cannot, "is of a file that stays in the kernel", "make the change in functions that move"
 	default:
 		x.Verdict, x.Why = Cannot, "adds to a file that stays in the kernel"
-		x.Do = "put it into a file of " + schedDir
+		x.Do = "put it into a file of " + project.SchedDir
 	}
 }
 
@@ -357,7 +358,7 @@ func optionLines(list []string) (string, error) {
 	for _, o := range list {
 		m := optionFlagRE.FindStringSubmatch(o)
 		if m == nil || m[2] == "n" {
-			return "", userError("--option %s: write CONFIG_NAME or CONFIG_NAME=VALUE", o)
+			return "", project.Errorf("--option %s: write CONFIG_NAME or CONFIG_NAME=VALUE", o)
 		}
 		value := m[2]
 		if value == "" || value == "y" {

@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+package apply
 
 import (
 	"context"
-	"fmt"
 	"net/mail"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/patch"
+	"plugsched/internal/develop/project"
 )
 
 // commitAll makes a commit of each patch that changes the tree, and moves the branch there at the end: whoever is interrupted
 // before has changed nothing.
-func (p *Project) commitAll(ctx context.Context, s *series, a *Application) error {
-	head, err := p.tried(ctx, s)
+func commitAll(ctx context.Context, p *project.Project, s *series, a *Application) error {
+	head, err := tried(ctx, p, s)
 	if err != nil {
 		return err
 	}
 	was := head
-	index := p.state("apply-index")
+	index := filepath.Join(p.Dir, project.StateDir, "apply-index")
 	defer os.Remove(index)
 	// Who has the working directory's lock is alone here: these were left by one that was killed.
 	if err := folder.Remove(index, index+".lock"); err != nil {
 		return err
 	}
-	w := &committer{p.git().With("GIT_INDEX_FILE=" + index)}
+	w := &committer{p.Git().With("GIT_INDEX_FILE=" + index)}
 	if err := w.identify(ctx); err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 		return err
 	}
 	if s.options != "" {
-		text, err := os.ReadFile(p.path(optionsHeader))
+		text, err := os.ReadFile(filepath.Join(p.Dir, optionsHeader))
 		if err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 	if head == was {
 		return nil
 	}
-	if err := p.git().Run(ctx, "merge", "-q", "--ff-only", head); err != nil {
+	if err := p.Git().Run(ctx, "merge", "-q", "--ff-only", head); err != nil {
 		return err
 	}
 	a.Applied = true
@@ -68,25 +69,25 @@ func (p *Project) commitAll(ctx context.Context, s *series, a *Application) erro
 
 // tried returns the last commit, if it has the files that the patches were tried on. The user can have made another meanwhile,
 // which whole files of the copy would undo.
-func (p *Project) tried(ctx context.Context, s *series) (head string, err error) {
+func tried(ctx context.Context, p *project.Project, s *series) (head string, err error) {
 	const files = "HEAD^{tree}"
-	copied, err := s.p.git().Output(ctx, "rev-parse", files)
+	copied, err := s.p.Git().Output(ctx, "rev-parse", files)
 	if err != nil {
 		return "", err
 	}
-	both, err := p.git().Output(ctx, "rev-parse", "HEAD", files)
+	both, err := p.Git().Output(ctx, "rev-parse", "HEAD", files)
 	if err != nil {
 		return "", err
 	}
 	head, now, _ := strings.Cut(both, "\n")
 	if now != copied {
-		return "", p.anotherCommit(head)
+		return "", anotherCommit(p, head)
 	}
 	return head, nil
 }
 
-func (p *Project) anotherCommit(head string) error {
-	return userError("%s: got another commit (%.12s) while the patches were tried: run it again", p.Dir, head)
+func anotherCommit(p *project.Project, head string) error {
+	return project.Errorf("%s: got another commit (%.12s) while the patches were tried: run it again", p.Dir, head)
 }
 
 // message is what a commit of a patch says: what the patch did, and which parts of it are missing.
@@ -105,21 +106,6 @@ func message(r *PatchReport, p *patch.Patch) string {
 		}
 	}
 	return text
-}
-
-// String says where a part is, and why it is not applied.
-func (p *Part) String() string {
-	s := p.File
-	if p.Line > 0 {
-		s += fmt.Sprintf(":%d", p.Line)
-	}
-	if p.Function != "" && !strings.HasPrefix(p.Why, p.Function+" ") {
-		s += " " + p.Function
-	}
-	if p.Why != "" {
-		s += ": " + p.Why
-	}
-	return s
 }
 
 // committer makes commits beside the working tree.

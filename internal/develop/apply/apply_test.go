@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+package apply
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,9 +18,11 @@ import (
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/folder"
-	"plugsched/internal/develop/module"
+	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/patch"
+	"plugsched/internal/develop/project"
 	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/symbols"
 	"plugsched/internal/outcome"
 )
@@ -65,34 +68,63 @@ int first(int a)
 }
 `
 
-// applicable is a working directory to which patches are applied, as far as that goes without a kernel to compile for.
-func applicable(t *testing.T) (p *Project, source string) {
+func write(t *testing.T, text string, path ...string) {
 	t.Helper()
-	p = buildable(t)
-	target, err := p.Target()
+	name := filepath.Join(path...)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// gitIn runs git in a directory, as somebody in particular.
+func gitIn(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	tree := git.Tree{Dir: dir, Env: []string{"GIT_AUTHOR_NAME=Jane Doe", "GIT_AUTHOR_EMAIL=jane@example.org", "GIT_COMMITTER_NAME=x",
+		"GIT_COMMITTER_EMAIL=x@x", "GIT_CONFIG_GLOBAL=/dev/null"}}
+	if err := tree.Run(t.Context(), args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// applicable is a working directory to which patches are applied, as far as that goes without a kernel to compile for.
+func applicable(t *testing.T) (p *project.Project, source string) {
+	t.Helper()
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	dir := filepath.Join(t.TempDir(), "work")
+	write(t, "obj-y += core.o\n", dir, project.SchedDir, "Makefile")
+	write(t, "/.plugsched/\n", dir, ".gitignore")
+	p, err := project.New(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	source = target.Source
-	target.Config = filepath.Join(source, "config")
-	if err := writeJSON(p.state(targetFile), target); err != nil {
+	source = t.TempDir()
+	target := &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: source, HeadersCommon: source, Source: source,
+		Config: filepath.Join(source, "config")}
+	text, err := json.Marshal(target)
+	if err != nil {
 		t.Fatal(err)
 	}
+	write(t, string(text), dir, project.StateDir, "target.json")
+	gitIn(t, dir, "init", "-q")
 	write(t, "CONFIG_A=y\nCONFIG_MODULE=m\n# CONFIG_OFF is not set\n", target.Config)
 	write(t, forkText, source, "kernel/fork.c")
 	write(t, "int other;\n", source, "kernel/off.c")
 	write(t, "int other;\n", source, "kernel/mod_part.c")
 	write(t, "obj-$(CONFIG_OFF) += off.o\nobj-$(CONFIG_MODULE) += mod.o\nmod-y := \\\n  mod_part.o\n", source, "kernel/Makefile")
 	write(t, "#define OTHERS 1\n", source, "include/linux/others.h")
-	write(t, coreText, p.path(schedDir), "core.c")
-	write(t, "#ifndef K\n#define K\n#endif /* K */\n", p.path("include/linux"), "kconfig.h")
+	write(t, coreText, p.Dir, project.SchedDir, "core.c")
+	write(t, "#ifndef K\n#define K\n#endif /* K */\n", p.Dir, "include/linux", "kconfig.h")
 	gitIn(t, p.Dir, "add", "-A")
 	gitIn(t, p.Dir, "commit", "-q", "-m", "1")
 	return p, source
 }
 
 // ready is a series of patches in that directory.
-func ready(t *testing.T, p *Project, patches ...string) *series {
+func ready(t *testing.T, p *project.Project, patches ...string) *series {
 	t.Helper()
 	target, err := p.Target()
 	if err != nil {
@@ -276,10 +308,10 @@ func TestCommitted(t *testing.T) {
 	}
 	write(t, "mine\n", p.Dir, "notes")
 	a := s.report(nil)
-	if err := p.commitAll(t.Context(), s, a); err != nil {
+	if err := commitAll(t.Context(), p, s, a); err != nil {
 		t.Fatal(err)
 	}
-	out, err := p.git().Output(t.Context(), "log", "-3", "--format=%an <%ae> %ai %s / %b")
+	out, err := p.Git().Output(t.Context(), "log", "-3", "--format=%an <%ae> %ai %s / %b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,19 +320,20 @@ func TestCommitted(t *testing.T) {
 	if lines[0] != by+"1 / Why." || !strings.Contains(out, "\n"+by+"0 / Why.") || !strings.Contains(out, " Options of patches / ") {
 		t.Errorf("%q", out)
 	}
-	text, err := os.ReadFile(p.path(schedDir, "core.c"))
+	text, err := os.ReadFile(filepath.Join(p.Dir, project.SchedDir, "core.c"))
 	if want := strings.NewReplacer("+= 1", "+= 8", "+= 3", "+= 7").Replace(coreText); err != nil || string(text) != want {
 		t.Errorf("%q, %v", text, err)
 	}
-	header, err := os.ReadFile(p.path(optionsHeader))
+	header, err := os.ReadFile(filepath.Join(p.Dir, optionsHeader))
 	if err != nil || string(header) != "#ifndef K\n#define K\n#define CONFIG_MINE 1\n#endif /* K */\n" {
 		t.Errorf("%q, %v", header, err)
 	}
-	status, err := p.git().Output(t.Context(), "status", "--porcelain")
+	status, err := p.Git().Output(t.Context(), "status", "--porcelain")
 	if err != nil || status != "?? notes" {
 		t.Errorf("%q, %v", status, err)
 	}
-	if !a.Applied || a.Patches[0].Commit == "" || a.Patches[2].Commit != "" || folder.Exists(p.state("apply-index")) {
+	if !a.Applied || a.Patches[0].Commit == "" || a.Patches[2].Commit != "" ||
+		folder.Exists(filepath.Join(p.Dir, project.StateDir, "apply-index")) {
 		t.Errorf("%+v", a.Patches)
 	}
 }
@@ -308,7 +341,7 @@ func TestCommitted(t *testing.T) {
 // TestCommittedMeanwhile: what the user commits while patches are tried is not undone by them.
 func TestCommittedMeanwhile(t *testing.T) {
 	p, _ := applicable(t)
-	q, remove, err := p.scratch(t.Context())
+	q, remove, err := p.Scratch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,19 +351,19 @@ func TestCommittedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	mine := strings.Replace(coreText, "+= 3", "+= 33", 1)
-	write(t, mine, p.path(schedDir), "core.c")
+	write(t, mine, p.Dir, project.SchedDir, "core.c")
 	gitIn(t, p.Dir, "commit", "-q", "-a", "-m", "mine")
 	a := s.report(nil)
-	if err := p.commitAll(t.Context(), s, a); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "another commit") {
+	if err := commitAll(t.Context(), p, s, a); outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "another commit") {
 		t.Errorf("%v", err)
 	}
-	said, err := p.git().Output(t.Context(), "log", "-1", "--format=%s")
-	text, _ := os.ReadFile(p.path(schedDir, "core.c"))
+	said, err := p.Git().Output(t.Context(), "log", "-1", "--format=%s")
+	text, _ := os.ReadFile(filepath.Join(p.Dir, project.SchedDir, "core.c"))
 	if err != nil || said != "mine" || string(text) != mine || a.Applied {
 		t.Errorf("%q, %q, %v", said, text, err)
 	}
 	gitIn(t, p.Dir, "reset", "-q", "--hard", "HEAD^")
-	if err := p.commitAll(t.Context(), s, a); err != nil || !a.Applied {
+	if err := commitAll(t.Context(), p, s, a); err != nil || !a.Applied {
 		t.Errorf("as it was: %v", err)
 	}
 }
@@ -338,14 +371,14 @@ func TestCommittedMeanwhile(t *testing.T) {
 // TestCopied: a copy leaves the file that it is of, and nothing overwrites a file that is there.
 func TestCopied(t *testing.T) {
 	p, _ := applicable(t)
-	write(t, "int mine;\n", p.path(schedDir), "mine.c")
+	write(t, "int mine;\n", p.Dir, project.SchedDir, "mine.c")
 	const core, again = "kernel/sched/core.c", "diff --git a/kernel/sched/core.c b/kernel/sched/core.c\nnew file mode 100644\n"
 	from := func(how, to string) string {
 		return fmt.Sprintf("diff --git a/%[1]s b/kernel/sched/%[3]s\n%[2]s from %[1]s\n%[2]s to kernel/sched/%[3]s\n", core, how, to)
 	}
 	edit := strings.Replace(change(core, coreText, "\ta += 1;", "\ta += 8;"), "+++ b/"+core, "+++ b/kernel/sched/%s", 1)
 	edited := strings.Replace(coreText, "+= 1", "+= 8", 1)
-	write(t, edited, p.path(schedDir), "done.c")
+	write(t, edited, p.Dir, project.SchedDir, "done.c")
 	for _, tt := range []struct {
 		name, text string
 		want       Verdict
@@ -370,7 +403,7 @@ func TestCopied(t *testing.T) {
 		}
 		got := s.changed[0]
 		for name, text := range tt.becomes {
-			path := schedDir + "/" + name
+			path := project.SchedDir + "/" + name
 			if v, ok := got[path]; !ok || v.Is != text || s.gone[0][path] != (text == "") {
 				t.Errorf("%s: %s is %q, gone %v", tt.name, path, v.Is, s.gone[0])
 			}
@@ -385,7 +418,7 @@ func TestCopied(t *testing.T) {
 func TestNumbers(t *testing.T) {
 	p, _ := applicable(t)
 	same := strings.Repeat("/* a */\nint x;\n/* b */\n", 12)
-	write(t, same, p.path(schedDir), "same.c")
+	write(t, same, p.Dir, project.SchedDir, "same.c")
 	const file = "--- a/kernel/sched/same.c\n+++ b/kernel/sched/same.c\n"
 	s := ready(t, p, file+"@@ -1,2 +1,8 @@\n /* a */\n"+strings.Repeat("+int y;\n", 6)+" int x;\n",
 		file+"@@ -19,3 +19,3 @@\n /* a */\n-int x;\n+int z;\n /* b */\n")
@@ -402,12 +435,12 @@ func TestOutside(t *testing.T) {
 	p, _ := applicable(t)
 	outside := t.TempDir()
 	write(t, coreText, outside, "core.c")
-	if err := errors.Join(os.Symlink(outside, p.path(schedDir, "dir")), os.Symlink(filepath.Join(outside, "core.c"),
-		p.path(schedDir, "link.c")), unix.Mkfifo(p.path(schedDir, "fifo.c"), 0o600)); err != nil {
+	if err := errors.Join(os.Symlink(outside, filepath.Join(p.Dir, project.SchedDir, "dir")), os.Symlink(filepath.Join(outside, "core.c"),
+		filepath.Join(p.Dir, project.SchedDir, "link.c")), unix.Mkfifo(filepath.Join(p.Dir, project.SchedDir, "fifo.c"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"link.c", "dir/core.c", "dir/new.c", "fifo.c", "dir"} {
-		path := schedDir + "/" + name
+		path := project.SchedDir + "/" + name
 		s := ready(t, p, change(path, coreText, "\ta += 1;", "\ta += 8;"))
 		if name == "dir/new.c" {
 			s = ready(t, p, "--- /dev/null\n+++ b/"+path+"\n@@ -0,0 +1 @@\n+int x;\n")
@@ -434,20 +467,20 @@ func TestLinkedWorktree(t *testing.T) {
 	linked := *p
 	linked.Dir = filepath.Join(t.TempDir(), "linked")
 	gitIn(t, p.Dir, "worktree", "add", "-q", linked.Dir)
-	if err := os.CopyFS(linked.state(), os.DirFS(p.state())); err != nil {
+	if err := os.CopyFS(filepath.Join(linked.Dir, project.StateDir), os.DirFS(filepath.Join(p.Dir, project.StateDir))); err != nil {
 		t.Fatal(err)
 	}
 	patches := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;")).patches
-	_, err := linked.Apply(t.Context(), patches, ApplyOptions{DryRun: true})
+	_, err := Patches(t.Context(), &linked, patches, Options{DryRun: true})
 	if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), "git repository is in another place") {
 		t.Errorf("%v", err)
 	}
-	q, remove, err := p.scratch(t.Context())
+	q, remove, err := p.Scratch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer remove()
-	if err := p.apart(t.Context(), q); err != nil {
+	if err := apart(t.Context(), p, q); err != nil {
 		t.Errorf("one of its own: %v", err)
 	}
 }
@@ -459,10 +492,10 @@ func TestCommitKilled(t *testing.T) {
 	if err := s.replay(); err != nil {
 		t.Fatal(err)
 	}
-	write(t, "", p.state("apply-index.lock"))
-	write(t, "half an index", p.state("apply-index"))
+	write(t, "", p.Dir, project.StateDir, "apply-index.lock")
+	write(t, "half an index", p.Dir, project.StateDir, "apply-index")
 	a := s.report(nil)
-	if err := p.commitAll(t.Context(), s, a); err != nil || !a.Applied {
+	if err := commitAll(t.Context(), p, s, a); err != nil || !a.Applied {
 		t.Errorf("%v", err)
 	}
 }
@@ -476,18 +509,19 @@ func TestSidecarsLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;"))
-	base, err := p.git().Output(t.Context(), "rev-parse", "HEAD")
+	base, err := p.Git().Output(t.Context(), "rev-parse", "HEAD")
 	if err != nil {
 		t.Fatal(err)
 	}
 	refused := func(why string) {
 		t.Helper()
-		err := p.commitSidecars(t.Context(), target, s, s.report(nil), base)
-		if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), why) || folder.Exists(p.path(configFile)) {
-			t.Errorf("%v; there is a %s: %v", err, configFile, folder.Exists(p.path(configFile)))
+		err := commitSidecars(t.Context(), p, target, s, s.report(nil), base)
+		config := folder.Exists(filepath.Join(p.Dir, project.ConfigFile))
+		if outcome.Of(err) != outcome.Precondition || !strings.Contains(err.Error(), why) || config {
+			t.Errorf("%v; there is a %s: %v", err, project.ConfigFile, config)
 		}
 	}
-	write(t, coreText+"/* mine */\n", p.path(schedDir), "core.c")
+	write(t, coreText+"/* mine */\n", p.Dir, project.SchedDir, "core.c")
 	refused("changes that are not committed")
 	gitIn(t, p.Dir, "commit", "-q", "-a", "-m", "mine")
 	refused("another commit")
@@ -497,14 +531,14 @@ func TestSidecarsLast(t *testing.T) {
 func TestUncommitted(t *testing.T) {
 	p, _ := applicable(t)
 	patches := ready(t, p, change("kernel/sched/core.c", coreText, "\ta += 1;", "\ta += 8;")).patches
-	write(t, coreText+"/* mine */\n", p.path(schedDir), "core.c")
-	a, err := p.Apply(t.Context(), patches, ApplyOptions{})
+	write(t, coreText+"/* mine */\n", p.Dir, project.SchedDir, "core.c")
+	a, err := Patches(t.Context(), p, patches, Options{})
 	if outcome.Of(err) != outcome.Precondition || a != nil ||
 		!strings.Contains(err.Error(), "kernel/sched/core.c has changes that are not committed") {
 		t.Errorf("%v, %v", a, err)
 	}
 	for _, o := range []string{"MINE", "CONFIG_A B", "CONFIG_A=n", ""} {
-		if _, err := p.Apply(t.Context(), patches, ApplyOptions{Options: []string{o}}); outcome.Of(err) != outcome.Precondition ||
+		if _, err := Patches(t.Context(), p, patches, Options{Options: []string{o}}); outcome.Of(err) != outcome.Precondition ||
 			!strings.Contains(err.Error(), "--option") {
 			t.Errorf("option %q: %v", o, err)
 		}
@@ -601,7 +635,7 @@ static int other(int a)
 		"with all there":      {[]string{file + second + alone}, "4 6"},
 	} {
 		p, _ := applicable(t)
-		write(t, text, p.path(schedDir), "core.c")
+		write(t, text, p.Dir, project.SchedDir, "core.c")
 		s := ready(t, p, tt.patches...)
 		if err := s.settle(); err != nil {
 			t.Fatal(err)
@@ -648,7 +682,7 @@ func TestUncompiledPart(t *testing.T) {
 	if err := s.replay(); err != nil {
 		t.Fatal(err)
 	}
-	refusals := diagnosed([]Diagnostic{{File: "./kernel/sched/core.c", Line: 7, Message: "'x' undeclared"}})
+	refusals := diagnosed([]project.Diagnostic{{File: "./kernel/sched/core.c", Line: 7, Message: "'x' undeclared"}})
 	if refused, rest := s.refuse(refusals); len(refusals) != 1 || len(refused) != 1 || len(rest) != 0 || refused[0].Verdict != Cannot ||
 		!strings.Contains(refused[0].Why, "does not compile here: 'x' undeclared") {
 		t.Errorf("%+v, %+v", refused, rest)
@@ -675,15 +709,5 @@ func TestRefusedAs(t *testing.T) {
 		if got := strings.Join(x.Sidecars, " ") + x.Setting; x.Verdict != tt.want || got != tt.also {
 			t.Errorf("%s: %s, %q", tt.r.Class, x.Verdict, got)
 		}
-	}
-}
-
-// TestCopyBelow: what a copy for trying has made itself is not looked for in the one that it is a copy of.
-func TestCopyBelow(t *testing.T) {
-	p := &Project{Dir: "/w/.plugsched/patched-1"}
-	units := p.relocate([]module.Unit{{Object: "/w/.plugsched/pristine/a.o"}, {Object: "/w/.plugsched/patched-1/.plugsched/sidecar/b.o"}})
-	if units[0].Object != "/w/.plugsched/patched-1/.plugsched/pristine/a.o" ||
-		units[1].Object != "/w/.plugsched/patched-1/.plugsched/sidecar/b.o" {
-		t.Errorf("%+v", units)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+package apply
 
 import (
 	"os"
@@ -34,7 +34,7 @@ func TestDifference(t *testing.T) {
 	write(t, "x\n", to, "include/linux/same.h")
 	write(t, "int mine;\n", to, "kernel/sched/mine.c")
 	write(t, "unknown to the tree\n", to, "include/linux/unknown.h")
-	pt, files, err := p.difference(t.Context(), from, to)
+	pt, files, err := difference(t.Context(), p, from, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestDifference(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Fatalf("%q", names)
 	}
-	foreign, err := p.foreign(t.Context(), pt, files)
+	foreign, err := foreign(t.Context(), p, pt, files)
 	if err != nil || len(foreign) != 1 || foreign[pt.Files[0].Hunks[1]].Verdict != Irrelevant {
 		t.Errorf("%v, %v", foreign, err)
 	}
@@ -63,20 +63,20 @@ func TestDifference(t *testing.T) {
 	}
 	for v, want := range map[string]string{"2": "of another series", "x": "no version"} {
 		version(to, v)
-		a, err := p.CatchUp(t.Context(), to, ApplyOptions{})
+		a, err := CatchUp(t.Context(), p, to, Options{})
 		if outcome.Of(err) != outcome.Precondition || a != nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v", v, a, err)
 		}
 	}
 	write(t, "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 6\n", to, "Makefile")
-	if _, err := p.CatchUp(t.Context(), to, ApplyOptions{}); outcome.Of(err) != outcome.Precondition ||
+	if _, err := CatchUp(t.Context(), p, to, Options{}); outcome.Of(err) != outcome.Precondition ||
 		!strings.Contains(err.Error(), "is later: 6.1.7") {
 		t.Errorf("an older one: %v", err)
 	}
 	if err := os.RemoveAll(filepath.Join(to, "kernel")); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := p.CatchUp(t.Context(), from, ApplyOptions{}); err != nil || len(a.Patches) != 0 || len(a.Notes) != 1 {
+	if a, err := CatchUp(t.Context(), p, from, Options{}); err != nil || len(a.Patches) != 0 || len(a.Notes) != 1 {
 		t.Errorf("the same: %+v, %v", a, err)
 	}
 }
@@ -107,11 +107,11 @@ func TestUsedHeaders(t *testing.T) {
 		"#define taken_away(x) (x)\n", "",
 		"struct lost {\n\tint a;\n};\n", "",
 		"a + 2", "a + 20", "remark", "word").Replace(header), to, "include/linux/s.h")
-	pt, files, err := p.difference(t.Context(), from, to)
+	pt, files, err := difference(t.Context(), p, from, to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := p.foreign(t.Context(), pt, files)
+	foreign, err := foreign(t.Context(), p, pt, files)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+package apply
 
 import (
 	"fmt"
@@ -43,6 +43,21 @@ type Part struct {
 	Do       string   `json:"do,omitempty"`
 	Sidecars []string `json:"sidecars,omitempty"` // that would be needed, FILE:FUNCTION
 	Setting  string   `json:"setting,omitempty"`  // that would be needed, OPTION=VALUE
+}
+
+// String says where a part is, and why it is not applied.
+func (p *Part) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d", p.Line)
+	}
+	if p.Function != "" && !strings.HasPrefix(p.Why, p.Function+" ") {
+		s += " " + p.Function
+	}
+	if p.Why != "" {
+		s += ": " + p.Why
+	}
+	return s
 }
 
 // PatchReport is what becomes of a patch.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package project
+// Package apply makes commits of others' patches in a working directory, as far as they concern the scheduler of its kernel, and
+// says of each part what becomes of it. The differences between two kernels are such a patch.
+package apply
 
 import (
 	"context"
@@ -14,11 +16,12 @@ import (
 	"plugsched/internal/develop/edits"
 	"plugsched/internal/develop/folder"
 	"plugsched/internal/develop/patch"
+	"plugsched/internal/develop/project"
 	"plugsched/internal/kernel/fetch"
 )
 
-// ApplyOptions say how patches are applied.
-type ApplyOptions struct {
+// Options say how patches are applied; catching up is always Partial.
+type Options struct {
 	Partial bool     // leave out what cannot be applied
 	DryRun  bool     // only say what would become of them
 	Options []string // OPTION or OPTION=VALUE, defined for all files
@@ -26,15 +29,15 @@ type ApplyOptions struct {
 	foreign map[*patch.Hunk]Part // see series
 }
 
-// ReadPatches reads what `plugsched apply` names. Patches whose names of files have nothing in front of them
+// Read reads what `plugsched apply` names. Patches whose names of files have nothing in front of them
 // are told by the tree, and by the kernel's source.
-func (p *Project) ReadPatches(ctx context.Context, paths []string) (out []*patch.Patch, err error) {
+func Read(ctx context.Context, p *project.Project, paths []string) (out []*patch.Patch, err error) {
 	t, err := p.Target()
 	if err != nil {
 		return nil, err
 	}
 	known := func(path string) bool {
-		return folder.Exists(p.path(path)) || folder.Exists(filepath.Join(t.Source, path))
+		return folder.Exists(filepath.Join(p.Dir, path)) || folder.Exists(filepath.Join(t.Source, path))
 	}
 	for _, path := range paths {
 		list, err := patch.Read(ctx, path, os.Stdin, known)
@@ -46,11 +49,11 @@ func (p *Project) ReadPatches(ctx context.Context, paths []string) (out []*patch
 	return out, nil
 }
 
-// Apply makes commits of patches, as far as they concern the scheduler. All is decided on a copy of the tree, which is
+// Patches makes commits of patches, as far as they concern the scheduler. All is decided on a copy of the tree, which is
 // compiled; the tree itself changes at the end, at once. Patches that cannot be applied whole are an
 // *IncompleteError, unless parts may be left out; the report is returned in any case.
-func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOptions) (*Application, error) {
-	unlock, err := p.lock()
+func Patches(ctx context.Context, p *project.Project, patches []*patch.Patch, o Options) (*Application, error) {
+	unlock, err := p.Lock()
 	if err != nil {
 		return nil, err
 	}
@@ -63,27 +66,27 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 	if err != nil {
 		return nil, err
 	}
-	if err := p.committed(ctx, patches, lines != ""); err != nil {
+	if err := committed(ctx, p, patches, lines != ""); err != nil {
 		return nil, err
 	}
-	base, err := p.git().Output(ctx, "rev-parse", "HEAD")
+	base, err := p.Git().Output(ctx, "rev-parse", "HEAD")
 	if err != nil {
 		return nil, err
 	}
-	q, remove, err := p.scratch(ctx)
+	q, remove, err := p.Scratch(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer remove()
-	if err := p.apart(ctx, q); err != nil {
+	if err := apart(ctx, p, q); err != nil {
 		return nil, err
 	}
 	if len(p.Sidecars) > 0 {
-		if err := q.initClaimed(ctx, t); err != nil {
+		if err := q.InitLocked(ctx, t); err != nil {
 			return nil, err
 		}
 	}
-	s, err := q.series(t, patches, lines)
+	s, err := newSeries(q, t, patches, lines)
 	if err != nil {
 		return nil, err
 	}
@@ -93,60 +96,60 @@ func (p *Project) Apply(ctx context.Context, patches []*patch.Patch, o ApplyOpti
 		return a, err
 	}
 	if len(p.Sidecars) == 0 {
-		return a, p.commitAll(ctx, s, a)
+		return a, commitAll(ctx, p, s, a)
 	}
-	return a, p.commitSidecars(ctx, t, s, a, base)
+	return a, commitSidecars(ctx, p, t, s, a, base)
 }
 
 // commitSidecars is commitAll behind what makes sidecars of functions. What can be known to be in the way of the commits is
 // looked for before that, since the sidecars stay.
-func (p *Project) commitSidecars(ctx context.Context, t *fetch.Target, s *series, a *Application, base string) error {
-	if err := p.committed(ctx, s.patches, s.options != ""); err != nil {
+func commitSidecars(ctx context.Context, p *project.Project, t *fetch.Target, s *series, a *Application, base string) error {
+	if err := committed(ctx, p, s.patches, s.options != ""); err != nil {
 		return err
 	}
-	head, err := p.git().Output(ctx, "rev-parse", "HEAD")
+	head, err := p.Git().Output(ctx, "rev-parse", "HEAD")
 	if err != nil {
 		return err
 	}
 	if head != base {
-		return p.anotherCommit(head)
+		return anotherCommit(p, head)
 	}
-	if err := p.initClaimed(ctx, t); err != nil {
+	if err := p.InitLocked(ctx, t); err != nil {
 		return err
 	}
-	if err := p.commitAll(ctx, s, a); err != nil {
-		return fmt.Errorf("no patch was committed, but the sidecars stay in %s, and their files in the tree: %w", configFile, err)
+	if err := commitAll(ctx, p, s, a); err != nil {
+		return fmt.Errorf("no patch was committed, but the sidecars stay in %s, and their files in the tree: %w", project.ConfigFile, err)
 	}
 	return nil
 }
 
 // apart refuses a working directory of which a copy has the same index and branches, as a linked worktree has.
-func (p *Project) apart(ctx context.Context, q *Project) error {
-	out, err := q.git().Output(ctx, "rev-parse", "--absolute-git-dir", "--show-toplevel")
+func apart(ctx context.Context, p, q *project.Project) error {
+	out, err := q.Git().Output(ctx, "rev-parse", "--absolute-git-dir", "--show-toplevel")
 	if err != nil {
 		return err
 	}
-	if out != q.path(".git")+"\n"+q.Dir {
+	if out != filepath.Join(q.Dir, ".git")+"\n"+q.Dir {
 		where, _, _ := strings.Cut(out, "\n")
-		return userError("%s: its git repository is in another place (%s), which a copy for trying would change: use one with a .git of its own",
-			p.Dir, where)
+		return project.Errorf("%s: its git repository is in another place (%s), which a copy for trying would change: "+
+			"use one with a .git of its own", p.Dir, where)
 	}
 	return nil
 }
 
 // committed refuses to touch files with changes that are not committed, or that somebody merges.
-func (p *Project) committed(ctx context.Context, patches []*patch.Patch, options bool) error {
-	if made, err := p.git().Revision(ctx, "HEAD"); err != nil || made == "" {
+func committed(ctx context.Context, p *project.Project, patches []*patch.Patch, options bool) error {
+	if made, err := p.Git().Revision(ctx, "HEAD"); err != nil || made == "" {
 		if err == nil {
-			err = userError("%s: has no git repository with a commit: patches become commits", p.Dir)
+			err = project.Errorf("%s: has no git repository with a commit: patches become commits", p.Dir)
 		}
 		return err
 	}
-	args := []string{"status", "--porcelain", "--untracked-files=all", "--", schedDir}
+	args := []string{"status", "--porcelain", "--untracked-files=all", "--", project.SchedDir}
 	for _, pt := range patches {
 		for _, f := range pt.Files {
 			for _, name := range []string{f.Old, f.New} {
-				if name != "" && !strings.HasPrefix(name, schedDir+"/") {
+				if name != "" && !strings.HasPrefix(name, project.SchedDir+"/") {
 					args = append(args, ":(literal)"+name)
 				}
 			}
@@ -155,28 +158,28 @@ func (p *Project) committed(ctx context.Context, patches []*patch.Patch, options
 	if options {
 		args = append(args, optionsHeader)
 	}
-	out, err := p.git().Output(ctx, args...)
+	out, err := p.Git().Output(ctx, args...)
 	if err != nil || out == "" {
 		return err
 	}
 	first, _, _ := strings.Cut(out, "\n")
 	_, file, _ := strings.Cut(first, " ") // behind the letters of its state
-	return userError("%s: %s has changes that are not committed: commit or stash them first", p.Dir, strings.TrimSpace(file))
+	return project.Errorf("%s: %s has changes that are not committed: commit or stash them first", p.Dir, strings.TrimSpace(file))
 }
 
-// series begins with patches for a tree.
-func (p *Project) series(t *fetch.Target, patches []*patch.Patch, options string) (*series, error) {
-	in, err := p.basis(nil)
+// newSeries begins with patches for a tree.
+func newSeries(p *project.Project, t *fetch.Target, patches []*patch.Patch, options string) (*series, error) {
+	kernel, err := p.Kernel()
 	if err != nil {
 		return nil, err
 	}
-	return &series{p: p, target: t, kernel: in.kernel, patches: patches, options: options}, nil
+	return &series{p: p, target: t, kernel: kernel, patches: patches, options: options}, nil
 }
 
 // decide finds out what can be applied: by the text, then by compiling it. With partial it leaves out what cannot
 // be, and what belongs to that, until the rest can.
 func (s *series) decide(ctx context.Context, partial bool) (*Application, error) {
-	var j *Judgement
+	var j *project.Judgement
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -192,7 +195,7 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 			return nil, err
 		}
 		// With another boundary there is nothing to hold it against.
-		if j = nil; !s.changes() || s.files[configFile] != nil {
+		if j = nil; !s.changes() || s.files[project.ConfigFile] != nil {
 			break
 		}
 		incomplete := s.lacking()
@@ -237,7 +240,7 @@ func (s *series) decide(ctx context.Context, partial bool) (*Application, error)
 }
 
 // unexplained is what a build said of no part in particular.
-func unexplained(j *Judgement, rest []bind.Refusal, lacking bool) string {
+func unexplained(j *project.Judgement, rest []bind.Refusal, lacking bool) string {
 	switch {
 	case lacking:
 		return "" // what is missing may be why
@@ -312,7 +315,7 @@ func (s *series) functions() {
 }
 
 // report says what becomes of the patches.
-func (s *series) report(j *Judgement) *Application {
+func (s *series) report(j *project.Judgement) *Application {
 	s.functions()
 	a := &Application{Release: s.target.Release, Effect: j != nil && j.Effect}
 	for _, p := range s.patches {
@@ -337,8 +340,8 @@ func (s *series) report(j *Judgement) *Application {
 	for _, r := range s.rest {
 		a.Notes = append(a.Notes, "build refuses: "+r.String())
 	}
-	if slices.ContainsFunc(s.changed, func(m map[string]patch.Version) bool { _, ok := m[configFile]; return ok }) {
-		a.Notes = append(a.Notes, configFile+" changes: run `plugsched init` again")
+	if slices.ContainsFunc(s.changed, func(m map[string]patch.Version) bool { _, ok := m[project.ConfigFile]; return ok }) {
+		a.Notes = append(a.Notes, project.ConfigFile+" changes: run `plugsched init` again")
 	}
 	return a
 }
