@@ -121,6 +121,7 @@ func run(t *testing.T, args ...string) (out string, code int) {
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
+	spent(t, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 	return string(b), cmd.ProcessState.ExitCode()
 }
 
@@ -162,10 +163,10 @@ func boot(t *testing.T, change func(*vm.Config), expected ...complaint) *vm.Mach
 	return m
 }
 
-// spent notes what a test's guest has used of the host's CPUs, for test/times, which adds
-// up what is said more than once.
+// spent notes what a test's guest, or a program, has used of the host's CPUs, for test/times,
+// which adds up what is said more than once.
 func spent(t *testing.T, cpu time.Duration) {
-	t.Attr("guest-cpu-seconds", fmt.Sprintf("%.1f", cpu.Seconds()))
+	t.Attr("cpu-seconds", fmt.Sprintf("%.1f", cpu.Seconds()))
 }
 
 // start boots a guest that lives as long as a context.

@@ -108,6 +108,7 @@ func TestReplace(t *testing.T) {
 	other := variant(t, otherPatch)
 	for _, cpus := range []int{1, 8} {
 		t.Run(fmt.Sprintf("%d CPUs", cpus), func(t *testing.T) {
+			rarely(t, cpus == 8) // TestReplaceTrial does the same on 4
 			m := boot(t, func(c *vm.Config) { c.CPUs = cpus; with("/other.ko", other)(c) })
 			ok(t, m, "schedload start --spec light")
 			if _, code := sh(t, m, "echo PLUGSCHED_OTHER > "+features); code == 0 {

@@ -38,10 +38,12 @@ func sidecarTree(t *testing.T) string {
 	}
 	run := func(command ...string) string {
 		t.Helper()
-		out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput()
+		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 		}
+		spent(t, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 		return string(out)
 	}
 	run("cp", "-a", shared.work, dir)
@@ -83,7 +85,7 @@ func TestSidecar(t *testing.T) {
 	}
 	see("before", false)
 	ok(t, m, "schedload start --spec none,fork=3,clone=2,exec=2,ping_pipe=2")
-	for range 3 {
+	for range rounds(1, 3) {
 		installs(t, m, "plugsched install /sidecar.ko")
 		see("loaded", true)
 		ok(t, m, "plugsched uninstall")

@@ -109,9 +109,11 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 	}
 	run := func(command ...string) {
 		t.Helper()
-		if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
+		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("variant %s: %s: %v\n%s", name, strings.Join(command, " "), err, out)
 		}
+		spent(t, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 	}
 	o.renew(t, work)
 	for _, p := range patches {

@@ -28,14 +28,14 @@ type listener struct {
 	verbose bool
 	held    map[string]string  // not verbose: what tests have said that may yet fail
 	said    map[string]string  // what a test and not its parts said, without "=== " lines
-	cpu     map[string]float64 // what guests of a test that still runs have used
+	cpu     map[string]float64 // what guests and programs of a test that still runs have used
 }
 
 // booted is said at the end by tests that count their guests (test/guest).
 var booted = regexp.MustCompile(`^guests booted: (\d+)\b`)
 
-// guestCPU is the attribute (testing.T.Attr) in which a test says what its guests used.
-const guestCPU = "guest-cpu-seconds"
+// usedCPU is the attribute (testing.T.Attr) in which a test says what its guests and the programs that it ran used.
+const usedCPU = "cpu-seconds"
 
 func (l *listener) listen(r io.Reader) error {
 	l.held, l.said, l.cpu = map[string]string{}, map[string]string{}, map[string]float64{}
@@ -75,7 +75,7 @@ func (l *listener) hear(e *event) {
 			l.held[id] += e.Output
 		}
 	case "attr":
-		if n, err := strconv.ParseFloat(e.Value, 64); err == nil && e.Key == guestCPU {
+		if n, err := strconv.ParseFloat(e.Value, 64); err == nil && e.Key == usedCPU {
 			l.cpu[id] += n
 		}
 	case "pass", "fail", "skip":

@@ -39,14 +39,14 @@ type note struct {
 }
 
 // A test is one that ended. The time of a parallel one is without its waiting for a turn.
-// CPU is what its guests used of the host's CPUs, in seconds: it depends little on what
-// else runs there.
+// CPU is what its guests, and the programs that it ran, used of the host's CPUs, in seconds: it
+// depends little on what else runs there.
 type test struct {
 	Package string  `json:"package"`
 	Name    string  `json:"name"`
 	Result  string  `json:"result"`
 	Seconds float64 `json:"seconds"`
-	CPU     float64 `json:"guest_cpu_seconds,omitempty"`
+	CPU     float64 `json:"cpu_seconds,omitempty"`
 	Said    string  `json:"said,omitempty"` // if it failed
 }
 

@@ -52,7 +52,7 @@ func times(w io.Writer, notes []*note) {
 	total, used := 0.0, 0.0
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\n==> where the time goes")
-	fmt.Fprintln(t, "seconds\tCPU s\ttests\tguests\tguests' CPU s\t  target\t")
+	fmt.Fprintln(t, "seconds\tCPU s\ttests\tguests\ttests' CPU s\t  target\t")
 	for _, n := range notes {
 		count, cpu := 0, 0.0
 		for _, one := range n.Tests {
@@ -76,7 +76,7 @@ func times(w io.Writer, notes []*note) {
 	}
 	slices.SortStableFunc(tests, func(a, b row) int { return cmp.Compare(b.Seconds, a.Seconds) })
 	tests = tests[:min(slowest, len(tests))]
-	fmt.Fprintf(w, "\nthe %d slowest tests, and what their guests used of the CPUs; parallel ones overlap\n", len(tests))
+	fmt.Fprintf(w, "\nthe %d slowest tests, and the CPU seconds of their guests and tools; parallel ones overlap\n", len(tests))
 	for _, r := range tests {
 		result := ""
 		if r.Result != "pass" {

@@ -26,8 +26,8 @@ import ("fmt"; "os"; "testing")
 func TestMain(m *testing.M) { c := m.Run(); fmt.Println("guests booted: 3 of 7"); os.Exit(c) }
 func TestFine(t *testing.T) { t.Log("hello") }
 func TestParts(t *testing.T) {
-	t.Attr("guest-cpu-seconds", "1.5")
-	t.Run("one", func(t *testing.T) { t.Attr("guest-cpu-seconds", "2"); t.Error("wrong") })
+	t.Attr("cpu-seconds", "1.5")
+	t.Run("one", func(t *testing.T) { t.Attr("cpu-seconds", "2"); t.Error("wrong") })
 	t.Run("two", func(t *testing.T) {})
 }
 func TestLater(t *testing.T) { t.Skip("not now") }
