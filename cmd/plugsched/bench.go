@@ -19,14 +19,15 @@ import (
 	"plugsched/internal/command/cli"
 	"plugsched/internal/command/version"
 	"plugsched/internal/develop/project"
+	"plugsched/internal/operate/live"
 )
 
 func newBench() *cobra.Command {
-	var out, against, qemu string
+	var out, against, qemu, host string
 	var series, from []string
 	var repetitions, most, cpus int
 	c := &cobra.Command{
-		Use:   "bench [--output DIR] WORKDIR | --from bench.json [--output DIR]",
+		Use:   "bench [--output DIR] WORKDIR | --host MODULE | --from bench.json",
 		Short: "Measure updates, and how their downtime grows",
 		Long: `Bench builds WORKDIR's scheduler with what only measuring needs, boots its stock kernel in
 virtual machines whose time is a count of instructions, installs and removes the scheduler
@@ -36,15 +37,26 @@ groups and limits of them, each varied alone, and beside two other ways to do it
 In DIR it leaves bench.json, and made of that bench.html, to look at, and bench.md. With --from it
 only makes these two anew. With --against the figures are held against those of a run before.
 
+With --host nothing is booted: a module that build has made is installed on this machine and
+removed, as often as --repetitions says, and the figures are by its clock, under its load. The
+kernel's own scheduler must run, and does afterwards.
+
 The guests see nothing of this machine, one runs at a time, and each has the memory that it
 needs: 6 GiB for 30000 processes.`,
 		Example: `  plugsched bench --output figures work
   plugsched bench --series threads --repetitions 3 --at-most 1000 --output quick work
+  plugsched bench --host work/scheduler.ko --repetitions 20
   plugsched bench --from figures/bench.json --against other/bench.json --output figures`,
 		Args: cli.Args(0, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			if (len(a) == 0) == (len(from) == 0) {
-				return cli.Usagef("name a WORKDIR to measure, or with --from what was measured")
+			ways := 0
+			for _, given := range []bool{len(a) > 0, len(from) > 0, host != ""} {
+				if given {
+					ways++
+				}
+			}
+			if ways != 1 {
+				return cli.Usagef("name a WORKDIR to measure, or a module with --host, or what was measured with --from")
 			}
 			chosen, err := bench.Choose(series)
 			if err != nil {
@@ -65,9 +77,12 @@ needs: 6 GiB for 30000 processes.`,
 				}
 			}
 			var r *bench.Result
-			if len(from) > 0 {
+			switch {
+			case len(from) > 0:
 				r, err = readResults(from)
-			} else {
+			case host != "":
+				r, err = benchHost(c, host, repetitions, out)
+			default:
 				r, err = runBench(c, a[0], &bench.Options{Series: chosen, Repetitions: repetitions, QEMU: qemu}, out)
 			}
 			if err != nil {
@@ -91,6 +106,7 @@ needs: 6 GiB for 30000 processes.`,
 	f.StringSliceVar(&series, "series", nil, "only these, of "+strings.Join(bench.Names(), ", "))
 	f.Var(cli.Int(&repetitions, 9, 1, 1000), "repetitions", "installs and removals for each figure, from 1 to 1000")
 	f.Var(cli.Int(&cpus, 4, 1, 255), "cpus", "virtual CPUs, where these are not what is varied, from 1 to 255")
+	f.StringVar(&host, "host", "", "measure this machine, with this module")
 	f.StringVar(&qemu, "qemu", "", "the emulator, instead of the usual one: with several CPUs it must be 8.1 or newer")
 	f.Var(cli.Int(&most, 1<<20, 0, 1<<20), "at-most", "leave out what is above this in each series")
 	return c
@@ -128,7 +144,6 @@ func readResults(paths []string) (*bench.Result, error) {
 
 // runBench measures. Its guests' console is kept beside what it makes.
 func runBench(c *cobra.Command, dir string, o *bench.Options, out string) (*bench.Result, error) {
-	began := time.Now()
 	p, err := project.Open(dir)
 	if err != nil {
 		return nil, err
@@ -154,12 +169,43 @@ func runBench(c *cobra.Command, dir string, o *bench.Options, out string) (*benc
 		return nil, err
 	}
 	o.Kernel, o.Module, o.ConsoleLog = t.Vmlinuz, p.BenchModule(), filepath.Join(out, "console.log")
-	r, err := runShown(c.Context(), o, shown)
+	return measured(func() (*bench.Result, error) {
+		r, err := runShown(c.Context(), o, shown)
+		if err == nil {
+			r.BuildID = t.BuildID
+		}
+		return r, err
+	})
+}
+
+// benchHost measures this machine.
+func benchHost(c *cobra.Command, path string, repetitions int, out string) (*bench.Result, error) {
+	m, err := live.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	r.Command = "plugsched " + strings.Join(os.Args[1:], " ")
-	r.Tool, r.BuildID = version.String(), t.BuildID
+	if err := makeOutput(out); err != nil {
+		return nil, err
+	}
+	shown := newProgress(c.ErrOrStderr())
+	defer shown.finish()
+	step := shown.board.Begin("measuring")
+	defer step.Drop()
+	return measured(func() (*bench.Result, error) {
+		return bench.OnHost(c.Context(), live.Host{}, m, repetitions, func(done int) {
+			step.Text("measuring  %d of %d installs and removals", done, repetitions)
+		})
+	})
+}
+
+// measured adds to a result how it came about.
+func measured(run func() (*bench.Result, error)) (*bench.Result, error) {
+	began := time.Now()
+	r, err := run()
+	if err != nil {
+		return nil, err
+	}
+	r.Command, r.Tool = "plugsched "+strings.Join(os.Args[1:], " "), version.String()
 	r.Date, r.Took = began.UTC().Format(time.DateOnly), time.Since(began).Round(time.Second).String()
 	r.HostCPUs, r.HostLoad = runtime.NumCPU(), hostLoad()
 	return r, nil

@@ -56,6 +56,7 @@ func TestRanges(t *testing.T) {
 		"bench --series nosuch x": `there is no series "nosuch"`,
 		"bench":                   "name a WORKDIR to measure",
 		"bench --from a.json x":   "name a WORKDIR to measure",
+		"bench --host a.ko x":     "name a WORKDIR to measure",
 		"vm --memory 0":           "it must be from 128 to 1048576",
 		"vm --memory -1":          "it must be from 128 to 1048576",
 		"install --tries 0":       "it must be from 1 to 1000",

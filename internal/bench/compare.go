@@ -11,7 +11,7 @@ import (
 // Merge adds the series of another run of the same.
 func (r *Result) Merge(other *Result) error {
 	switch {
-	case r.BuildID != other.BuildID || r.QEMU != other.QEMU || r.Tool != other.Tool:
+	case r.BuildID != other.BuildID || r.Where() != other.Where() || r.Tool != other.Tool:
 		return fmt.Errorf("those runs were of different kernels, emulators or tools")
 	case r.Repetitions != other.Repetitions || r.NsPerInstruction != other.NsPerInstruction:
 		return fmt.Errorf("those runs had different repetitions")

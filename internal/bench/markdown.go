@@ -19,22 +19,20 @@ How long the machine stands still for an update, what that time consists of, and
 | What | |
 | --- | --- |
 | kernel | %s, build-id %s |
-| emulator | %s |
+| machine | %s |
 | tool | %s |
 | repetitions | %d installs and %d removals for each row, %d at most of other ways than ours, after one that is not counted |
 | host | %d CPUs; load when it ended: %s; %s in all |
 
-Times are the guest's. Its clock counts instructions, of all its virtual CPUs together, and takes %d ns for each, whatever the
-host does meanwhile. So figures compare with each other, and do not say what a processor would take: it does several
-instructions in a nanosecond, waits for memory, and its CPUs work at the same time.
+%s
 
 `
 
 // Markdown writes the result as a page of the documentation.
 func (r *Result) Markdown(to io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.QEMU, r.Tool, r.Repetitions, r.Repetitions, otherRepetitions,
-		r.HostCPUs, r.HostLoad, r.Took, r.NsPerInstruction)
+	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.Where(), r.Tool, r.Repetitions, r.Repetitions, otherRepetitions,
+		r.HostCPUs, r.HostLoad, r.Took, r.Clock())
 	if claims := r.Claims(); len(claims) > 0 {
 		b.WriteString("## In short\n\n")
 		for _, c := range claims {
@@ -73,6 +71,9 @@ func (r *Result) parts(b *strings.Builder) {
 	}
 	row := &r.Series[0].Points[0].Rows[0]
 	f := row.Figures
+	if _, ok := f["empty"]; !ok {
+		return
+	}
 	fmt.Fprintf(b, `What no update can be quicker than, measured behind each update in the same guest (medians of %s, %d %s, in µs):
 
 | | Floor | The update's |
@@ -89,7 +90,7 @@ func (r *Result) parts(b *strings.Builder) {
 func (s *SeriesResult) markdown(b *strings.Builder) {
 	fmt.Fprintf(b, "## By %s\n\n", s.What)
 	if s.CPUs > 0 {
-		fmt.Fprintf(b, "On %d virtual CPUs. ", s.CPUs)
+		fmt.Fprintf(b, "On %d CPUs. ", s.CPUs)
 	}
 	fmt.Fprintf(b, "%s %s\n\n", s.Growth(), s.Why())
 	if s.Name == "threads" {

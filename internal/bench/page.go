@@ -12,7 +12,7 @@ import (
 var pageText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"micro": micro, "parts": func() []string { return Parts }, "ways": func() []Way { return []Way{Ours, Serial, Parallel} },
+	"micro": micro, "known": known, "parts": func() []string { return Parts }, "ways": func() []Way { return []Way{Ours, Serial, Parallel} },
 	"percent":    func(v float64) float64 { return 100 * v },
 	"directions": func() []string { return directions },
 }).Parse(pageText))

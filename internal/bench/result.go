@@ -11,8 +11,8 @@ import (
 // schema grows when a key of a Result goes, or means something else.
 const schema = 1
 
-// Result is what a run has measured. Times are ns of the guest's clock, which counts the
-// instructions of all its CPUs together: what several CPUs do at once takes their sum.
+// Result is what a run has measured. Times are in ns, by the host's clock or by that of guests,
+// which counts the instructions of all their CPUs together: what several CPUs do at once takes their sum.
 type Result struct {
 	Schema           int            `json:"schema"`
 	Command          string         `json:"command"`
@@ -20,8 +20,9 @@ type Result struct {
 	Tool             string         `json:"tool"`
 	Release          string         `json:"release"`
 	BuildID          string         `json:"build_id"`
-	QEMU             string         `json:"qemu"`
-	NsPerInstruction int            `json:"ns_per_instruction"`
+	QEMU             string         `json:"qemu,omitempty"`
+	Host             string         `json:"host,omitempty"` // the processor, if no guests were measured
+	NsPerInstruction int            `json:"ns_per_instruction,omitempty"`
 	HostCPUs         int            `json:"host_cpus"`
 	HostLoad         string         `json:"host_load"` // at the end, as /proc/loadavg has it
 	Repetitions      int            `json:"repetitions"`

@@ -12,6 +12,14 @@ import (
 // micro is a time as tables show it, in µs.
 func micro(ns int64) string { return fmt.Sprintf("%.1f", float64(ns)/1e3) }
 
+// known is the median of a figure that not every run has.
+func known(f map[string]Stats, figure string) string {
+	if s, ok := f[figure]; ok {
+		return micro(s.Median)
+	}
+	return "-"
+}
+
 // Brief is a point in a line.
 func (p *Point) Brief() string {
 	var out []string
@@ -24,7 +32,11 @@ func (p *Point) Brief() string {
 // Table prints the medians in µs, and how much least and greatest stop differ.
 func (r *Result) Table(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s, %s, medians of %d in µs; an instruction is %d ns\n", r.Release, r.QEMU, r.Repetitions, r.NsPerInstruction)
+	fmt.Fprintf(w, "%s, %s, medians of %d in µs", r.Release, r.Where(), r.Repetitions)
+	if r.NsPerInstruction > 0 {
+		fmt.Fprintf(w, "; an instruction is %d ns", r.NsPerInstruction)
+	}
+	fmt.Fprintln(w)
 	for _, s := range r.Series {
 		fmt.Fprintf(w, "\n%s\t\t\tstop\tspread\t%s\tempty\tinspected\tscan\t\n", s.Name, strings.Join(Parts, "\t"))
 		for _, p := range s.Points {
@@ -34,7 +46,7 @@ func (r *Result) Table(to io.Writer) error {
 				for _, part := range Parts {
 					fmt.Fprintf(w, "%s\t", micro(f[part].Median))
 				}
-				fmt.Fprintf(w, "%s\t%d\t%s\t\n", micro(f["empty"].Median), f[Stopped].Median, micro(f[Scan].Median))
+				fmt.Fprintf(w, "%s\t%d\t%s\t\n", known(f, "empty"), f[Stopped].Median, micro(f[Scan].Median))
 			}
 		}
 	}

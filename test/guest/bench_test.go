@@ -64,3 +64,31 @@ func TestBench(t *testing.T) {
 		t.Errorf("with 900 sleepers more, inspection in the stop takes so many ns more: %v", work)
 	}
 }
+
+// TestBenchHost: a machine measures itself, and has its own scheduler before and after.
+func TestBenchHost(t *testing.T) {
+	t.Parallel()
+	m := borrow(t, nil)
+	ok(t, m, "cd /run && plugsched bench --host /scheduler.ko --repetitions 1 --output /run/figures")
+	stock(t, m)
+	text, err := m.ReadFile(t.Context(), "/run/figures/bench.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := bench.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.Find("host")
+	if s == nil || len(s.Points) != 1 || len(s.Points[0].Rows) != 2 || r.Release != shared.release || r.Host == "" || r.NsPerInstruction != 0 {
+		t.Fatalf("%s", text)
+	}
+	for _, row := range s.Points[0].Rows {
+		if row.Unnamed() != 0 || row.Figures[bench.Stop].Median <= 0 {
+			t.Errorf("%s: %+v", row.Direction, row)
+		}
+	}
+	installs(t, m, "plugsched install /scheduler.ko")
+	refusal{"while another runs", "plugsched bench --host /scheduler.ko -o /run/other", 3, "`plugsched uninstall` first"}.check(t, m)
+	ok(t, m, "plugsched uninstall")
+}
