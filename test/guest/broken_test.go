@@ -183,7 +183,7 @@ func TestNoFalseAlarm(t *testing.T) {
 		}
 	}
 	for _, p := range []patient{
-		{name: "default", load: all, watch: "2s", long: 20 * time.Second, goesOn: true},
+		{name: "default", load: all, watch: "2s", long: 10 * time.Second, goesOn: true},
 		// Forks keep coming, and the lightest tasks wait behind them.
 		{name: "light", load: "schedload start --timeout 600 --spec default,fork=4/60,clone=2/60,hog=24", watch: "500ms",
 			long: 30 * time.Second, rare: true},

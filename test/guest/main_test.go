@@ -86,7 +86,8 @@ func setUp(ctx context.Context) error {
 	for _, c := range [][]string{
 		slices.Concat([]string{s.tool, "init", "--release", s.release}, suiteFlag, strings.Fields(*initFlags), []string{s.work}),
 		{"git", "-C", s.work, "checkout", "-q", "-f", "-B", "test", "pristine"},
-		{"git", "-C", s.work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", filepath.Join(root, "examples/hello.patch")},
+		{"git", "-C", s.work, "-c", "user.name=test", "-c", "user.email=test@localhost", "am", "-q", "--committer-date-is-author-date",
+			filepath.Join(root, "examples/hello.patch")},
 		{s.tool, "build", s.work},
 	} {
 		cmd := exec.CommandContext(ctx, c[0], c[1:]...)

@@ -56,7 +56,7 @@ func TestOldCode(t *testing.T) {
 	untouched := func(when string) {
 		t.Helper()
 		trap(t, m, list)
-		ok(t, m, fmt.Sprintf("sleep %d; schedload check --within 60", rounds(8, 20)))
+		ok(t, m, fmt.Sprintf("sleep %d; schedload check --within 60", rounds(4, 20)))
 		if n, report := hits(t, m); n != 0 {
 			t.Errorf("%s: %d functions of the old scheduler ran:\n%s", when, n, report)
 		}

@@ -7,6 +7,7 @@ package guest
 import (
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ const (
 func TestDemo(t *testing.T) {
 	t.Parallel() // its working directory is its own
 	countBoot(t)
-	cmd := exec.Command(shared.root+"/bin/demo", "-release", shared.release, "-cycles", "5")
+	cmd := exec.Command(shared.root+"/bin/demo", "-release", shared.release, "-cycles", strconv.Itoa(rounds(2, 5)))
 	cmd.Dir = shared.root
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Run(); err != nil {
@@ -41,7 +42,7 @@ func TestTakesEffect(t *testing.T) {
 			if _, code := sh(t, m, toggle); code == 0 {
 				t.Fatal("the stock kernel knows the new feature")
 			}
-			for range 3 {
+			for range rounds(1, 3) {
 				ok(t, m, "plugsched install /scheduler.ko")
 				if x := status(t, m).Timings; x.Threads <= x.Stopped {
 					t.Errorf("%d threads, %d of them inspected in the stop: are there no sleepers?", x.Threads, x.Stopped)
