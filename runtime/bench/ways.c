@@ -25,18 +25,6 @@ void plugsched_bench_check(struct plugsched_update *u, unsigned int id, unsigned
 		plugsched_check_task(u, p, stack);
 }
 
-/* Return the replaced piece of the kernel's text that holds addr, or NULL: one after the other. */
-const struct plugsched_range *plugsched_bench_find(const struct plugsched_module *m,
-						   unsigned long addr)
-{
-	unsigned long i;
-
-	for (i = 0; i < *m->nr_ranges; i++)
-		if (addr - m->ranges[i].start < m->ranges[i].size)
-			return &m->ranges[i];
-	return NULL;
-}
-
 /* Whether a class has the task on its queue. */
 static bool on_queue(const struct task_struct *p)
 {
