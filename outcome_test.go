@@ -52,6 +52,7 @@ var errorCases = map[string]struct {
 	"develop/module.SignError":       {&module.SignError{}, outcome.Precondition},
 	"develop/patch.FormatError":      {&patch.FormatError{}, outcome.Precondition},
 	"develop/patch.MismatchError":    {&patch.MismatchError{}, outcome.Precondition},
+	"develop/project.BusyError":      {&project.BusyError{}, outcome.Precondition},
 	"develop/project.Error":          {&project.Error{}, outcome.Precondition},
 	"develop/project.MismatchError":  {&project.MismatchError{}, outcome.Precondition},
 	"develop/project.RefusedError":   {&project.RefusedError{}, outcome.Refused},

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -150,6 +151,17 @@ func (w *watcher) build(ctx context.Context) (module string, err error) {
 	p := w.project
 	p.Tool, p.Progress = version.String(), out.stage
 	d, err := p.BuildModule(ctx)
+	for said := false; ctx.Err() == nil; said = true {
+		var busy *project.BusyError
+		if !errors.As(err, &busy) {
+			break
+		}
+		if !said {
+			w.say("%v", busy)
+		}
+		time.Sleep(time.Second)
+		d, err = p.BuildModule(ctx)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ package kernels
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -367,6 +368,24 @@ func (a *analysed) update(t *testing.T) {
 	}
 }
 
+// sizes are those of the kernel's code and of its debug information about types and functions, in MB, as they are in memory.
+func (a *analysed) sizes(t *testing.T) (code, debug float64) {
+	t.Helper()
+	f, err := elf.Open(a.vmlinux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for name, to := range map[string]*float64{".text": &code, ".debug_info": &debug} {
+		s := f.Section(name)
+		if s == nil {
+			t.Fatalf("%s has no %s", a.vmlinux, name)
+		}
+		*to = float64(s.Size) / 1e6
+	}
+	return code, debug
+}
+
 const (
 	tableFile  = root + "/docs/develop/kernels.md"
 	tableBegin = "<!-- table -->\n"
@@ -387,15 +406,18 @@ func writeTable(t *testing.T, rows []*analysed) {
 	}
 	var b strings.Builder
 	b.WriteString(before + tableBegin)
-	b.WriteString("| Kernel | Functions | Interface | Callback | Internal | External | Init | No symbol | Variables | Processor time, s | Peak memory, MB | Download, MB |\n")
-	b.WriteString("| --- |" + strings.Repeat(" ---: |", 11) + "\n")
+	b.WriteString("| Kernel | Functions | Interface | Callback | Internal | External | Init | No symbol | Variables | Download, MB |" +
+		" Code, MB | Debug information, MB | Processor time, s | for 100 MB of it | Peak memory, MB |\n")
+	b.WriteString("| --- |" + strings.Repeat(" ---: |", 14) + "\n")
 	for _, a := range rows {
 		c := a.counts()
 		fmt.Fprintf(&b, "| %s |", a.release)
 		for _, k := range []string{"functions", "interface", "callback", "internal", "external", "init", "absent", "objects"} {
 			fmt.Fprintf(&b, " %d |", c[k])
 		}
-		fmt.Fprintf(&b, " %.0f | %d | %d |\n", a.took.Seconds(), a.memory>>20, a.Download/1_000_000)
+		code, debug := a.sizes(t)
+		fmt.Fprintf(&b, " %d | %.1f | %.0f | %.1f | %.1f | %d |\n", a.Download/1_000_000, code, debug, a.took.Seconds(),
+			100*a.took.Seconds()/debug, a.memory>>20)
 	}
 	b.WriteString(tableEnd + after)
 	if err := os.WriteFile(tableFile, []byte(b.String()), 0o644); err != nil {

@@ -89,6 +89,19 @@ func (*Error) Outcome() outcome.Outcome { return outcome.Precondition }
 // Errorf makes an Error.
 func Errorf(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
 
+// BusyError says that somebody else works in a directory.
+type BusyError struct {
+	Dir string
+	By  string // the other's program and number
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%s: %s works here: wait until it has ended", e.Dir, e.By)
+}
+
+// Outcome implements outcome.Error.
+func (*BusyError) Outcome() outcome.Outcome { return outcome.Precondition }
+
 // New returns the project of a directory, which need not exist yet.
 func New(dir string) (*Project, error) {
 	abs, err := filepath.Abs(dir)
@@ -295,7 +308,7 @@ func (p *Project) Lock() (unlock func(), err error) {
 	unlock, err = durable.TryLock(p.state(lockFile), 0o644)
 	var held *durable.HeldError
 	if errors.As(err, &held) {
-		return nil, Errorf("%s: %s works here: wait until it has ended", p.Dir, held.By)
+		return nil, &BusyError{p.Dir, held.By}
 	}
 	return unlock, err
 }
