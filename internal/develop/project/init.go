@@ -107,8 +107,7 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 		return err
 	}
 	if err := p.stage("tree", "making the git repository", t.BuildID+" "+p.Dir, func() (string, error) {
-		return p.makeTree(ctx,
-			t)
+		return p.makeTree(ctx, t)
 	}); err != nil {
 		return err
 	}
