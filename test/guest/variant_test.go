@@ -53,13 +53,14 @@ func of(t *testing.T, release string) *origin {
 	return o
 }
 
-// ports are a patch's file and those that do the same to other kernels' sources: the first
-// that applies is meant.
+// ports are a patch's file and those that do the same to other kernels' sources, in folders
+// that are named for what is new in those: the first that applies is meant.
 func ports(patch string) []string {
 	out := []string{filepath.Join(shared.root, patch)}
-	if eevdf := filepath.Join(shared.root, "test/guest/testdata/eevdf", filepath.Base(patch)); eevdf != out[0] {
-		if _, err := os.Stat(eevdf); err == nil {
-			out = append(out, eevdf)
+	for _, source := range []string{"eevdf", "onetree"} {
+		port := filepath.Join(shared.root, "test/guest/testdata", source, filepath.Base(patch))
+		if _, err := os.Stat(port); err == nil && port != out[0] {
+			out = append(out, port)
 		}
 	}
 	return out
