@@ -157,7 +157,8 @@ func (o *origin) renew(t *testing.T, work string) {
 		t.Fatal(err)
 	}
 	tmp := work + ".tmp" // a copy that was interrupted is none
-	clean := `git -C "$1" checkout -q -f pristine && git -C "$1" clean -q -f -d && rm -f "$1"/scheduler*`
+	// So is a patch that did not apply.
+	clean := `rm -rf "$1"/.git/rebase-apply && git -C "$1" checkout -q -f pristine && git -C "$1" clean -q -f -d && rm -f "$1"/scheduler*`
 	if was, err := os.ReadFile(filepath.Join(work, state)); err != nil || !bytes.Equal(was, is) {
 		clean = `rm -rf "$1" "$2" && mkdir -p "$(dirname "$1")" && cp -a "$3" "$2" && mv "$2" "$1" && ` + clean
 	}
