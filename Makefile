@@ -22,7 +22,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel fuzz lint clean
+.PHONY: test-all all build man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel fuzz lint clean
 
 all: build
 
@@ -82,6 +82,7 @@ test-all: export FULL = 1
 test-all:
 	$(MAKE) test
 	$(MAKE) test-guest RELEASE=6.12
+	$(MAKE) test-guest-kernels
 	$(MAKE) test-debian
 	$(MAKE) test-kernels
 	$(MAKE) test-examples
@@ -128,6 +129,12 @@ fuzz:
 # kernel, or a series of which the newest is taken.
 test-guest: build bin/times
 	$(TIMED) $@ $(GO) test -tags guest -count=1 -timeout 60m ./test/guest $(if $(RUN),-run $(RUN)) -v
+
+# The guest tests that test/kernels/testdata names for other kernels, each with its own.
+test-guest-kernels: build bin/times
+	@code=0; for k in $$(awk '/^release:/ { r = $$2 } /^guest:/ { print r "=" $$2 }' test/kernels/testdata/*.yaml); do \
+		$(TIMED) $@ $(GO) test -tags guest -count=1 -timeout 150m ./test/guest -release "$${k%%=*}" -run "$${k#*=}" -v || code=$$?; \
+	done; exit $$code
 
 # Packages, systemd, reboots and crashes, in guests with a Debian on their disk.
 test-debian: build bin/times

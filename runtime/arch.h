@@ -49,12 +49,6 @@ void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn);
  */
 void plugsched_arch_poke(u8 *site, u8 *alias, const u8 *insn, unsigned int phase);
 
-/*
- * Write to the kernel's image, through alias unless that is NULL; neither need be aligned.
- * Context: stopped machine, one CPU.
- */
-void plugsched_arch_write(void *to, void *alias, const void *from, size_t size);
-
 /* See what another CPU has written to the text. Context: stopped machine, every CPU. */
 void plugsched_arch_sync(void);
 

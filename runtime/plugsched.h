@@ -57,7 +57,7 @@ struct plugsched_table {
 	const void *new;
 	unsigned long size;
 	void *saved;		/* what the kernel had there before its first update */
-	void *alias;		/* where @old can be written, during an update */
+	void *alias;		/* where @old can be written, from its first update on */
 };
 
 static_assert(sizeof(struct plugsched_table) == 5 * 8);
@@ -124,7 +124,7 @@ struct plugsched_rq_ops {
  * Grows with every change of struct plugsched_module, or of what it points to:
  * a module is only replaced by one that understands it.
  */
-#define PLUGSCHED_ABI	6
+#define PLUGSCHED_ABI	7
 
 /* What one module knows of another. A NULL pointer stands for the kernel itself. */
 struct plugsched_module {

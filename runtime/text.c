@@ -7,7 +7,10 @@
  * writable, before the machine is stopped, so that the stopped machine only has
  * to store: a page table switch for each of some 400 functions would take far
  * longer than all the rest. A rollback, which nothing can prepare for, has no such
- * mapping and pays for the switches.
+ * mapping of the text and pays for the switches. That of the tables stays from a
+ * module's first update on: the kernel's own way to write text is for text, and may take
+ * all else for vmalloc's memory, where data in the image's large pages is not found (5.10,
+ * vmalloc_to_page()).
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
@@ -19,24 +22,29 @@
 
 #include "plugsched.h"
 
-/* The mapped pages of the kernel image, ascending, and where they can be written. */
-static unsigned long *pages;
-static unsigned int nr_pages;
-static u8 *mapping;
+/* Pages of the kernel image, ascending, and where they can be written. */
+struct image_map {
+	unsigned long *pages;
+	unsigned int nr;
+	u8 *base;
+};
+
+static struct image_map text_map;	/* during an update */
+static struct image_map table_map;	/* of this module's tables */
 
 /* Note the pages that [start, start + size) touches. */
-static void note_pages(const void *start, size_t size)
+static void note_pages(struct image_map *map, const void *start, size_t size)
 {
 	unsigned long p = (unsigned long)start & PAGE_MASK;
 	unsigned long last = ((unsigned long)start + size - 1) & PAGE_MASK;
 	unsigned int i;
 
 	for (; p <= last; p += PAGE_SIZE) {
-		for (i = 0; i < nr_pages; i++)
-			if (pages[i] == p)
+		for (i = 0; i < map->nr; i++)
+			if (map->pages[i] == p)
 				break;
-		if (i == nr_pages)
-			pages[nr_pages++] = p;
+		if (i == map->nr)
+			map->pages[map->nr++] = p;
 	}
 }
 
@@ -44,17 +52,17 @@ static void note_pages(const void *start, size_t size)
  * Where an address of the image can be written. Neighbouring pages are mapped
  * side by side, so that what crosses a page boundary is in one piece here too.
  */
-static u8 *alias_of(const void *addr)
+static u8 *alias_of(const struct image_map *map, const void *addr)
 {
 	unsigned long page = (unsigned long)addr & PAGE_MASK;
-	unsigned int lo = 0, hi = nr_pages;
+	unsigned int lo = 0, hi = map->nr;
 
 	while (lo < hi) {
 		unsigned int mid = lo + (hi - lo) / 2;
 
-		if (pages[mid] == page)
-			return mapping + mid * PAGE_SIZE + offset_in_page(addr);
-		if (pages[mid] < page)
+		if (map->pages[mid] == page)
+			return map->base + mid * PAGE_SIZE + offset_in_page(addr);
+		if (map->pages[mid] < page)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -79,19 +87,50 @@ static struct plugsched_table *find_table(const struct plugsched_module *m, cons
 	return NULL;
 }
 
-static void collect_pages(const struct plugsched_module *m)
+/* Make room for so many pages. Context: process, may sleep. */
+static int begin_map(struct image_map *map, unsigned long max)
 {
-	unsigned long i;
+	map->nr = 0;
+	map->pages = kvmalloc_array(max, sizeof(*map->pages), GFP_KERNEL);
+	return map->pages ? 0 : -ENOMEM;
+}
 
-	for (i = 0; m && i < *m->nr_redirects; i++)
-		note_pages(plugsched_site_of(&m->redirects[i]), plugsched_jump_size);
-	for (i = 0; m && i < *m->nr_tables; i++)
-		note_pages(m->tables[i].old, m->tables[i].size);
+/* Map what has been noted. Context: process, may sleep. */
+static int finish_map(struct image_map *map)
+{
+	struct page **list = kvmalloc_array(map->nr, sizeof(*list), GFP_KERNEL);
+	unsigned int i;
+
+	if (!list)
+		return -ENOMEM;
+	sort(map->pages, map->nr, sizeof(*map->pages), compare_pages, NULL);
+	for (i = 0; i < map->nr; i++)
+		list[i] = virt_to_page((void *)map->pages[i]);
+	map->base = vmap(list, map->nr, VM_MAP, PAGE_KERNEL);
+	kvfree(list);
+	return map->base ? 0 : -ENOMEM;
+}
+
+static void unmap(struct image_map *map)
+{
+	if (map->base)
+		vunmap(map->base);
+	kvfree(map->pages);
+	map->base = NULL;
+	map->pages = NULL;
 }
 
 static unsigned long max_pages(const struct plugsched_module *m)
 {
-	return m ? 2 * (*m->nr_redirects + *m->nr_tables) : 0;
+	return m ? 2 * *m->nr_redirects : 0;
+}
+
+static void note_sites(const struct plugsched_module *m)
+{
+	unsigned long i;
+
+	for (i = 0; m && i < *m->nr_redirects; i++)
+		note_pages(&text_map, plugsched_site_of(&m->redirects[i]), plugsched_jump_size);
 }
 
 /* Where each site can be written; NULL forgets it. */
@@ -102,35 +141,45 @@ static void set_aliases(struct plugsched_module *m, bool mapped)
 
 	for (i = 0; m && i < *m->nr_redirects; i++) {
 		r = &m->redirects[i];
-		r->alias = mapped ? alias_of(plugsched_site_of(r)) : NULL;
+		r->alias = mapped ? alias_of(&text_map, plugsched_site_of(r)) : NULL;
 	}
-	for (i = 0; m && i < *m->nr_tables; i++)
-		m->tables[i].alias = mapped ? alias_of(m->tables[i].old) : NULL;
 }
 
-static int map_pages(struct plugsched_update *u)
+static int map_text(struct plugsched_update *u)
 {
-	struct page **list;
-	unsigned int i;
+	int err = begin_map(&text_map, max_pages(u->from) + max_pages(u->to));
 
-	pages = kvmalloc_array(max_pages(u->from) + max_pages(u->to), sizeof(*pages), GFP_KERNEL);
-	if (!pages)
-		return -ENOMEM;
-	nr_pages = 0;
-	collect_pages(u->from);
-	collect_pages(u->to);
-	sort(pages, nr_pages, sizeof(*pages), compare_pages, NULL);
-	list = kvmalloc_array(nr_pages, sizeof(*list), GFP_KERNEL);
-	if (!list)
-		return -ENOMEM;
-	for (i = 0; i < nr_pages; i++)
-		list[i] = virt_to_page((void *)pages[i]);
-	mapping = vmap(list, nr_pages, VM_MAP, PAGE_KERNEL);
-	kvfree(list);
-	if (!mapping)
-		return -ENOMEM;
+	if (err)
+		return err;
+	note_sites(u->from);
+	note_sites(u->to);
+	err = finish_map(&text_map);
+	if (err)
+		return err;
 	set_aliases(u->from, true);
 	set_aliases(u->to, true);
+	return 0;
+}
+
+/* Until the module goes, the tables can be written also when nothing can be prepared. */
+static int map_tables(void)
+{
+	unsigned long i;
+	int err;
+
+	if (table_map.base)
+		return 0;
+	err = begin_map(&table_map, 2 * plugsched_nr_tables);
+	for (i = 0; !err && i < plugsched_nr_tables; i++)
+		note_pages(&table_map, plugsched_tables[i].old, plugsched_tables[i].size);
+	if (!err)
+		err = finish_map(&table_map);
+	if (err) {
+		unmap(&table_map);
+		return err;
+	}
+	for (i = 0; i < plugsched_nr_tables; i++)
+		plugsched_tables[i].alias = alias_of(&table_map, plugsched_tables[i].old);
 	return 0;
 }
 
@@ -251,27 +300,26 @@ int plugsched_text_prepare(struct plugsched_update *u)
 
 	if (!err && !plugsched_text_unchanged(u))
 		err = -EEXIST;
-	return err ? err : map_pages(u);
+	if (!err && u->to)
+		err = map_tables();
+	return err ? err : map_text(u);
 }
 
 void plugsched_text_finish(struct plugsched_update *u)
 {
 	set_aliases(u->from, false);
 	set_aliases(u->to, false);
-	if (mapping)
-		vunmap(mapping);
-	kvfree(pages);
-	mapping = NULL;
-	pages = NULL;
+	unmap(&text_map);
 }
 
-/* The module goes: nothing needs the saved tables any more. */
+/* The module goes: nothing needs the tables any more. */
 void plugsched_text_release(void)
 {
 	unsigned long i;
 
 	for (i = 0; i < plugsched_nr_tables; i++)
 		kfree(plugsched_tables[i].saved);
+	unmap(&table_map);
 }
 
 /* Context: stopped machine, leader only. */
@@ -283,7 +331,7 @@ void plugsched_tables_write(const struct plugsched_update *u)
 	for (i = 0; i < *m->nr_tables; i++) {
 		struct plugsched_table *t = &m->tables[i];
 
-		plugsched_arch_write(t->old, t->alias, u->to ? t->new : t->saved, t->size);
+		memcpy(t->alias, u->to ? t->new : t->saved, t->size);
 	}
 }
 

@@ -20,8 +20,7 @@ import (
 )
 
 const (
-	// Until 5.12 it was a file beside others, and more was in sysctls (kernel/sched/debug.c).
-	features = "$(ls /sys/kernel/debug/sched/features /sys/kernel/debug/sched_features 2> /dev/null)"
+	features = drive.Features
 	message  = "I am the new scheduler: __schedule"
 )
 

@@ -14,6 +14,10 @@ import (
 	"plugsched/internal/operate/live"
 )
 
+// Features is the file of the scheduler's features, as a word in a shell. Until 5.12 it was
+// one beside others, and more was in sysctls (kernel/sched/debug.c, sched_init_debug()).
+const Features = "$(ls /sys/kernel/debug/sched/features /sys/kernel/debug/sched_features 2> /dev/null)"
+
 // Guest is a booted machine with the tool and the load.
 type Guest struct{ *vm.Machine }
 

@@ -81,7 +81,7 @@ for p in /proc/[0-9]*; do e=$(readlink $p/exe) && echo runs $e; done
 find /sys/fs/cgroup -type d
 cat /sys/devices/system/cpu/online
 cd /sys/kernel/tracing && cat current_tracer set_ftrace_filter kprobe_events tracing_on && ls instances
-cat /sys/kernel/debug/sched/features
+cat ` + features + `
 cd /proc/sys/kernel && for f in $(ls); do
 	case $f in tainted|ns_last_pid|perf_event_max_sample_rate) continue;; esac
 	[ -f $f ] && [ -r $f ] && echo $f $(cat $f 2> /dev/null)

@@ -14,10 +14,7 @@ import (
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	m := borrow(t, with("/defaults.ko", variant(t, "test/guest/testdata/defaults.patch")))
-	const (
-		features = "/sys/kernel/debug/sched/features"
-		slice    = "/proc/sys/kernel/sched_cfs_bandwidth_slice_us"
-	)
+	const slice = "/proc/sys/kernel/sched_cfs_bandwidth_slice_us"
 	has := func(when string, set bool, us int) {
 		t.Helper()
 		want := fmt.Sprintf("NEXT_BUDDY %d", us)

@@ -66,7 +66,7 @@ func TestIBT(t *testing.T) {
 	files := []vm.File{{GuestPath: "/scheduler.ko", HostPath: shared.project.Module()}, {GuestPath: "/other.ko", HostPath: other}}
 	run, err := track(t, files,
 		"schedload start --spec light",
-		"plugsched install /scheduler.ko && echo PLUGSCHED_TEST > /sys/kernel/debug/sched/features", check,
+		"plugsched install /scheduler.ko && echo PLUGSCHED_TEST > "+features, check,
 		"plugsched install --replace /other.ko", check,
 		// A trial that the kernel ends: what runs then is in a timer, and the stopped machine.
 		`plugsched try --for 2s --replace /scheduler.ko

@@ -12,10 +12,11 @@ import (
 	"testing"
 
 	"plugsched/internal/guest/vm"
+	"plugsched/test/drive"
 )
 
 const (
-	features = "/sys/kernel/debug/sched/features"
+	features = drive.Features
 	message  = "I am the new scheduler"
 )
 

@@ -53,13 +53,14 @@ func of(t *testing.T, release string) *origin {
 	return o
 }
 
-// ports are a patch's file and those that do the same to other kernels' sources: the first
-// that applies is meant.
+// ports are a patch's file and those that do the same to other kernels' sources, in folders
+// that are named for what is new in those: the first that applies is meant.
 func ports(patch string) []string {
 	out := []string{filepath.Join(shared.root, patch)}
-	if eevdf := filepath.Join(shared.root, "test/guest/testdata/eevdf", filepath.Base(patch)); eevdf != out[0] {
-		if _, err := os.Stat(eevdf); err == nil {
-			out = append(out, eevdf)
+	for _, source := range []string{"eevdf", "onetree"} {
+		port := filepath.Join(shared.root, "test/guest/testdata", source, filepath.Base(patch))
+		if _, err := os.Stat(port); err == nil && port != out[0] {
+			out = append(out, port)
 		}
 	}
 	return out
@@ -158,7 +159,8 @@ func (o *origin) renew(t *testing.T, work string) {
 		t.Fatal(err)
 	}
 	tmp := work + ".tmp" // a copy that was interrupted is none
-	clean := `git -C "$1" checkout -q -f pristine && git -C "$1" clean -q -f -d && rm -f "$1"/scheduler*`
+	// So is a patch that did not apply.
+	clean := `rm -rf "$1"/.git/rebase-apply && git -C "$1" checkout -q -f pristine && git -C "$1" clean -q -f -d && rm -f "$1"/scheduler*`
 	if was, err := os.ReadFile(filepath.Join(work, state)); err != nil || !bytes.Equal(was, is) {
 		clean = `rm -rf "$1" "$2" && mkdir -p "$(dirname "$1")" && cp -a "$3" "$2" && mv "$2" "$1" && ` + clean
 	}

@@ -38,9 +38,11 @@ const root = "../.."
 
 // golden is what is expected of one kernel.
 type golden struct {
-	Suite    string `yaml:"suite,omitempty"` // of Debian; empty: the host's packages
-	Flavour  string `yaml:"flavour"`
-	Release  string `yaml:"release"`
+	Suite   string `yaml:"suite,omitempty"` // of Debian; empty: the host's packages
+	Flavour string `yaml:"flavour"`
+	Release string `yaml:"release"`
+	// Guest are the guest tests that have to pass on it, as `go test -run` takes them.
+	Guest    string `yaml:"guest,omitempty"`
 	BuildID  string `yaml:"build_id"`
 	Download int64  `yaml:"download"` // bytes
 	// Counts are by class; a kernel with another build-id than the one above may

@@ -103,27 +103,16 @@ void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn)
 }
 
 /*
- * Write to the kernel image, through alias when it is mapped there: of a constant size, one
+ * Write to the kernel's text, through alias when it is mapped there: of a constant size, one
  * instruction. Context: stopped machine. text_poke() may be used there: nobody can be inside
  * of it, and it waits for no other CPU, since none uses its page tables.
  */
-static __always_inline void write_image(void *to, void *alias, const void *from, size_t size)
+static __always_inline void write_text(void *to, void *alias, const void *from, size_t size)
 {
-	size_t part;
-
-	if (alias) {
+	if (alias)
 		memcpy(alias, from, size);
-		return;
-	}
-	for (; size; to += part, from += part, size -= part) {
-		part = min_t(size_t, size, PAGE_SIZE);
-		text_poke(to, from, part);
-	}
-}
-
-void plugsched_arch_write(void *to, void *alias, const void *from, size_t size)
-{
-	write_image(to, alias, from, size);
+	else
+		text_poke(to, from, size);
 }
 
 /* One step of writing an instruction; all CPUs serialise between two steps. */
@@ -133,14 +122,14 @@ void plugsched_arch_poke(u8 *site, u8 *alias, const u8 *insn, unsigned int phase
 
 	switch (phase) {
 	case 0:
-		write_image(site, alias, &int3, 1);
+		write_text(site, alias, &int3, 1);
 		break;
 	case 1:
-		write_image(site + 1, alias ? alias + 1 : NULL, insn + 1,
-			    plugsched_jump_size - 1);
+		write_text(site + 1, alias ? alias + 1 : NULL, insn + 1,
+			   plugsched_jump_size - 1);
 		break;
 	case 2:
-		write_image(site, alias, insn, 1);
+		write_text(site, alias, insn, 1);
 		break;
 	}
 }
