@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"plugsched/ghost"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/develop/apply"
 	"plugsched/internal/develop/boundary"
@@ -36,7 +37,7 @@ import (
 	"plugsched/internal/outcome"
 )
 
-// errorCases has every exported error of the module, by package and name below internal/.
+// errorCases has every exported error of the module, by package, below internal/ where it is there, and name.
 var errorCases = map[string]struct {
 	err  error
 	want outcome.Outcome
@@ -81,6 +82,10 @@ var errorCases = map[string]struct {
 	"operate/live.LeftoverError":     {&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault},
 	"operate/live.PreconditionError": {&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
 	"operate/live.RolledBackError":   {&live.RolledBackError{}, outcome.RolledBack},
+	"operate/live.UsedError":         {&live.UsedError{}, outcome.Precondition},
+	"ghost.ErrABI":                   {ghost.ErrABI, outcome.Failed},
+	"ghost.ErrEnded":                 {ghost.ErrEnded, outcome.Failed},
+	"ghost.ErrNoScheduler":           {ghost.ErrNoScheduler, outcome.Failed},
 }
 
 // TestOutcomes: every exported error type of the module, and every exported error that is

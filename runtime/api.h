@@ -33,6 +33,18 @@ int plugsched_init(void);
 void plugsched_exit(void);
 
 /*
+ * Before an update that leaves this scheduler for another one: end what keeps processes in
+ * its code, and take tasks out of a class of its own. An error forbids the update: -EBUSY while
+ * somebody uses it, who is then named by the files of the scheduler's that he has open, and
+ * who is to be ended with force. A rollback does not call it. Whoever adds a class has to
+ * define it (docs/develop/hooks.md). Context: process, may sleep.
+ */
+int plugsched_leaving(bool force);
+
+/* The update did not come about after all. Context: process, may sleep. */
+void plugsched_staying(void);
+
+/*
  * During an update, once for each possible CPU, while no task is queued on rq: with
  * live before this scheduler gets the tasks, without after it gave them away. A rollback
  * does not call it on the way out, because the scheduler is not to be trusted.
@@ -51,6 +63,12 @@ void plugsched_rebuild(struct rq *rq, bool live);
  * watchdog lets it. Context: the watchdog's work, RCU; without rq->lock.
  */
 bool plugsched_may_starve(struct task_struct *p);
+
+/*
+ * Whether this module's scheduler runs. That only changes while the machine is stopped: with
+ * preemption off, an answer holds. Context: any.
+ */
+bool plugsched_active(void);
 
 /*
  * Data that belongs to objects of the kernel: one zeroed piece for each key, which is

@@ -10,8 +10,7 @@
 
 #include "plugsched.h"
 
-/* -EBUSY: tasks are in the way, or an update runs. -ESHUTDOWN: plugsched_exit() has run. */
-int plugsched_enable(bool on)
+static int set_active(bool on, bool force)
 {
 	int err;
 
@@ -22,15 +21,27 @@ int plugsched_enable(bool on)
 	else if (on == plugsched_self.active)
 		err = -EALREADY;
 	else if (!on)
-		err = plugsched_update(&plugsched_self, NULL);
+		err = plugsched_update(&plugsched_self, NULL, force);
 	else if (plugsched_retiring())
 		err = -ESHUTDOWN;
 	else
-		err = plugsched_update(NULL, &plugsched_self);
+		err = plugsched_update(NULL, &plugsched_self, false);
 	if (!err)
 		plugsched_guard_log();
 	mutex_unlock(plugsched_self.lock);
 	return err;
+}
+
+/* -EBUSY: tasks are in the way, or an update runs. -ESHUTDOWN: plugsched_exit() has run. */
+int plugsched_enable(void)
+{
+	return set_active(true, false);
+}
+
+/* Back to the kernel's own. -ETXTBSY: somebody uses this one, and it is not to be forced. */
+int plugsched_disable(bool force)
+{
+	return set_active(false, force);
 }
 
 /*
@@ -58,7 +69,7 @@ static int replace(struct plugsched_module *peer)
 		plugsched_self.previous = peer;
 		peer->kept = true;
 	}
-	err = plugsched_update(peer, &plugsched_self);
+	err = plugsched_update(peer, &plugsched_self, false);
 	if (err)
 		plugsched_forget_previous(&plugsched_self);
 	else
@@ -172,7 +183,7 @@ int plugsched_leave(void)
 void plugsched_forced_exit(void)
 {
 	mutex_lock(plugsched_self.lock);
-	while (plugsched_self.active && plugsched_update(&plugsched_self, NULL))
+	while (plugsched_self.active && plugsched_update(&plugsched_self, NULL, true))
 		msleep(20);
 	mutex_unlock(plugsched_self.lock);
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Tasks of a scheduling class that the kernel does not have: the kernel would call it
- * when the module is gone. No such class is built; this looks nevertheless.
+ * when the module is gone. Whoever has such a class was to take them out of it, and own.c
+ * did when its scheduler was left; this looks nevertheless.
  */
 #include <linux/lockdep.h>
 #include <linux/magic.h>
+#include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/uaccess.h>
@@ -31,9 +33,17 @@ bool plugsched_foreign_class(const struct task_struct *p)
 	return foreign(READ_ONCE(p->sched_class));
 }
 
+/* It has tasks in its own classes, while its scheduler runs. Context: preemption off. */
+static bool of_another_module(const struct sched_class *class)
+{
+	const struct module *m = __module_address((unsigned long)class);
+
+	return m && m != THIS_MODULE;
+}
+
 static void look_at_class(struct task_struct *p)
 {
-	if (plugsched_foreign_class(p))
+	if (plugsched_foreign_class(p) && !of_another_module(p->sched_class))
 		plugsched_found("task %d (%.16s) has the class %ps", task_pid_nr(p), p->comm,
 				p->sched_class);
 }

@@ -20,6 +20,42 @@ void __weak plugsched_exit(void)
 {
 }
 
+static int nothing_to_do(bool force)
+{
+	return 0;
+}
+
+int plugsched_leaving(bool force) __weak __alias(nothing_to_do);
+
+void __weak plugsched_staying(void)
+{
+}
+
+/* The build sees to it that whoever adds a class has the hook. Context: any. */
+bool plugsched_has_classes(void)
+{
+	return plugsched_leaving != nothing_to_do;
+}
+
+/*
+ * -ETXTBSY: somebody uses this scheduler, see plugsched_found_show(). Context: process, its
+ * lock held.
+ */
+int plugsched_hooks_leaving(bool force)
+{
+	int err = plugsched_leaving(force);
+
+	if (err != -EBUSY)
+		return err;
+	plugsched_holders_find();
+	return -ETXTBSY;
+}
+
+bool plugsched_active(void)
+{
+	return READ_ONCE(plugsched_self.active);
+}
+
 void __weak plugsched_rebuild(struct rq *rq, bool live)
 {
 }

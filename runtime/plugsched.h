@@ -145,8 +145,12 @@ struct plugsched_module {
 	struct plugsched_value *values;
 	const unsigned long *nr_values;
 	const struct plugsched_rq_ops *rq_ops;
-	/* The edited scheduler's hook, see api.h. */
+	/* The edited scheduler's hooks, see api.h. */
+	int (*leaving)(bool force);
+	void (*staying)(void);
 	void (*rebuild)(struct rq *rq, bool live);
+	/* Whether it may have scheduling classes that the kernel has not. Context: any. */
+	bool (*has_classes)(void);
 	/* It runs from now on, or does not any more. Context of both: stopped machine. */
 	void (*entered)(void);
 	void (*left)(void);
@@ -266,7 +270,7 @@ void plugsched_stop_exit(void);
 int plugsched_update_alloc(struct plugsched_update *u);
 void plugsched_update_free(struct plugsched_update *u);
 void plugsched_update_publish(struct plugsched_update *u, int err);
-int plugsched_update(struct plugsched_module *from, struct plugsched_module *to);
+int plugsched_update(struct plugsched_module *from, struct plugsched_module *to, bool force);
 void plugsched_let_go(struct plugsched_module *previous);
 void plugsched_forget_previous(struct plugsched_module *m);
 bool plugsched_lock_probes(void);
@@ -274,7 +278,8 @@ void plugsched_unlock_probes(void);
 bool plugsched_probes_stand_still(void);
 
 /* command.c: process context, may sleep. */
-int plugsched_enable(bool on);
+int plugsched_enable(void);
+int plugsched_disable(bool force);
 int plugsched_replace(const char *name);
 int plugsched_try(unsigned int ms);
 int plugsched_set_watchdog(unsigned int ms);
@@ -319,6 +324,10 @@ void plugsched_wake_everybody(bool heal);
 /* tasks.c: process context, may sleep. */
 int plugsched_for_each_task(int (*fn)(struct task_struct *p, void *data), void *data);
 
+/* own.c: stopped machine, IRQs off, run queue locked. */
+void plugsched_own_take(struct rq *rq, struct list_head *list,
+			void (*take)(struct rq *rq, struct task_struct *p, struct list_head *list));
+
 /* holes.c: process context, may sleep. */
 int plugsched_holes_clear(const struct plugsched_module *from);
 void plugsched_holes_clear_released(struct list_head *queued);
@@ -338,6 +347,8 @@ void plugsched_finish_own(struct rq *rq, struct sched_entity *se);
 int plugsched_hooks_init(void);
 void plugsched_hooks_exit(void);
 bool plugsched_retiring(void);
+bool plugsched_has_classes(void);
+int plugsched_hooks_leaving(bool force);
 int plugsched_retire(void);
 
 /* found.c: process context. */

@@ -191,6 +191,8 @@ static void clear(int cpu, const struct plugsched_update *u)
 	take_deadline(rq, list);
 	take_realtime(rq, list);
 	take_fair(from, rq, list);
+	if (from && from->has_classes())
+		plugsched_own_take(rq, list, take);
 	if (u->rollback)
 		plugsched_lost_adopt(rq, list);
 	else if (u->to == &plugsched_self)

@@ -25,7 +25,10 @@ struct plugsched_module plugsched_self = {
 	.values = plugsched_values,
 	.nr_values = &plugsched_nr_values,
 	.rq_ops = &plugsched_rq_ops,
+	.leaving = plugsched_hooks_leaving,
+	.staying = plugsched_staying,
 	.rebuild = plugsched_rebuild,
+	.has_classes = plugsched_has_classes,
 	.entered = plugsched_guard_enter,
 	.left = plugsched_guard_leave,
 };

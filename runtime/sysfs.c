@@ -22,14 +22,14 @@ static ssize_t enable_show(struct kobject *kobj, struct kobj_attribute *attr, ch
 static ssize_t enable_store(struct kobject *kobj, struct kobj_attribute *attr,
 			    const char *buf, size_t count)
 {
-	bool on;
+	bool on, force = sysfs_streq(buf, "force");
 	int err;
 
 	if (!capable(CAP_SYS_MODULE))
 		return -EPERM;
-	err = kstrtobool(buf, &on);
+	err = force ? 0 : kstrtobool(buf, &on);
 	if (!err)
-		err = plugsched_enable(on);
+		err = !force && on ? plugsched_enable() : plugsched_disable(force);
 	return err ? err : count;
 }
 

@@ -183,10 +183,10 @@ void plugsched_forget_previous(struct plugsched_module *m)
  * Go from one scheduler to the other. An active module holds a reference to
  * itself, so that it cannot be unloaded. The one that is left stays guarded until the
  * switch, and the next one is from there on: whoever is lost in here keeps no way back
- * from being found.
+ * from being found. force: who uses the one that is left is ended.
  * Context: process, may sleep; the locks of both modules held.
  */
-int plugsched_update(struct plugsched_module *from, struct plugsched_module *to)
+int plugsched_update(struct plugsched_module *from, struct plugsched_module *to, bool force)
 {
 	struct plugsched_update u = { .from = from, .to = to };
 	int err;
@@ -202,10 +202,14 @@ int plugsched_update(struct plugsched_module *from, struct plugsched_module *to)
 	if (to == &plugsched_self)
 		plugsched_kmsg_start(true);
 	err = plugsched_update_alloc(&u);
+	if (!err && from)
+		err = from->leaving(force);
 	if (!err)
 		err = update_try(&u);
 	plugsched_update_free(&u);
 	if (err) {
+		if (from)
+			from->staying();
 		if (to)
 			module_put(to->owner);
 		return err;

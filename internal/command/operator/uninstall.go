@@ -29,6 +29,7 @@ still lead to the module: function heads, data, armed timers, stacks.`,
 			return show(c.OutOrStdout(), s, asJSON)
 		},
 	}
+	c.Flags().BoolVar(&o.Force, "force", false, "also end what uses the scheduler, as agents of its own class")
 	c.Flags().BoolVar(&o.Verify, "verify", true, "look through the kernel for references to the module once it is gone")
 	updateFlags(c, &o.Tries, &asJSON)
 	return c

@@ -64,8 +64,8 @@ func (c *comparer) takenBefore(name string) bool {
 // endings is what plugsched_exit() ends, as far as the source shows it.
 type endings struct {
 	src *edits.Set
-	// things are new variables, and string literals (a file's name, for one), that it and new
-	// functions that it uses name.
+	// things are new variables, functions whose addresses it gives away, and string literals (a
+	// file's name, for one), that it and new functions that it uses name; and what is guarded.
 	things map[string]bool
 	takers map[string][]*asm.Def // of an address, by the source's name for what is there
 }
@@ -77,6 +77,7 @@ func (k *Kernel) ends(src *edits.Set) *endings {
 	}
 	k.endings = &endings{src: src, things: map[string]bool{}, takers: map[string][]*asm.Def{}}
 	k.endings.name(exitHook, map[string]bool{})
+	k.endings.guarded()
 	for _, u := range k.edited {
 		for _, d := range u.Defs {
 			u.Refs(d, func(name string, branch bool) {
@@ -87,6 +88,25 @@ func (k *Kernel) ends(src *edits.Set) *endings {
 		}
 	}
 	return k.endings
+}
+
+// guarded notes new variables that nothing can lead to when the module goes: what has it for its
+// owner keeps it loaded, and out of a scheduling class of its own tasks are taken before.
+func (e *endings) guarded() {
+	hook := e.src.Find(leavingHook, edits.Function)
+	for _, c := range e.src.Changes {
+		if c.Kind != edits.Variable || !c.New {
+			continue
+		}
+		class := false
+		c.Words(func(word string) bool {
+			class = word == strings.TrimPrefix(classType, "struct ")
+			return !class
+		})
+		if class && hook != nil && !hook.Gone || slices.Contains(e.src.Designated(c.Name, "THIS_MODULE"), "owner") {
+			e.things[c.Name] = true
+		}
+	}
 }
 
 // name notes what a new function names.
@@ -100,13 +120,16 @@ func (e *endings) name(function string, seen map[string]bool) {
 			continue
 		}
 		for s := range c.Statements() {
-			for _, word := range s {
+			for i, word := range s {
 				switch to := e.src.Find(word, edits.Variable, edits.Function, edits.Call); {
 				case strings.HasPrefix(word, `"`):
 					e.things[word] = true
 				case to == nil || !to.New:
 				case to.Kind == edits.Function:
 					e.name(word, seen)
+					if i+1 == len(s) || s[i+1] != "(" { // it is told to somebody, to be forgotten
+						e.things[word] = true
+					}
 				default:
 					e.things[word] = true
 				}

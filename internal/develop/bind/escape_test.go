@@ -20,9 +20,15 @@ struct ops { void (*show)(void); };
 struct timer { long when; void (*function)(void); };
 void *create(const char *name, const struct ops *), remove(void *), remove_entry(const char *);
 void start(struct timer *), stop(struct timer *), init_timer(struct timer *, void (*)(void));
+void watch(void (*)(void)), unwatch(void (*)(void));
+struct owned { void *owner; void (*show)(void); };
+extern char __this_module[];
+#define THIS_MODULE ((void *)__this_module)
 `
 	const show = "\nstatic void show(void) { keep(0); }\n"
 	const ops = show + "static const struct ops ops = { show };\n"
+	const class = show + "const struct sched_class mine = { (fn *)show, (fn *)show };\n"
+	const owned = show + "static const struct owned ops = { .owner = THIS_MODULE, .show = show };\nvoid *used(void) { return (void *)&ops; }\n"
 	hook := func(init, exit string) string {
 		return "int plugsched_init(void) { " + init + " return 0; }\nvoid plugsched_exit(void) { " + exit + " }\n"
 	}
@@ -48,6 +54,12 @@ void start(struct timer *), stop(struct timer *), init_timer(struct timer *, voi
 			hook(`file = create("a", &ops);`, "end();"), nil},
 		{"by a macro", "\n#define OPS(x) static void x##_open(void) { keep(x##_show); } static const struct ops x##_ops = { x##_open };\n" +
 			"static void a_show(void) { keep(0); }\nOPS(a)\nstatic void *file;\n" + hook(`file = create("a", &a_ops);`, "remove(file);"), nil},
+		{"who is told", show + hook("watch(show);", "unwatch(show);"), nil},
+		{"who is told, and not to forget it", show + hook("watch(show);", "show();"), warned(first)},
+		{"of a class of its own", class + "int plugsched_leaving(int force) { return force; }\n", nil},
+		{"of a class without a way out", class, warned(first)},
+		{"of what keeps the module loaded", owned, nil},
+		{"of what does not", strings.Replace(owned, ".owner = THIS_MODULE, ", "", 1), warned(first)},
 		{"and called", ops + "static void *file;\n" + hook(`show(); file = create("a", &ops);`, "remove(file);"), nil},
 	} {
 		p, src := plan(t, scheduler+api, scheduler+api+tt.edit)

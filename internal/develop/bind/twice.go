@@ -13,9 +13,9 @@ import (
 // hooks are the functions of the runtime that the scheduler's files may define: it has weak ones
 // (runtime/hooks.c). offered are those that they may call (runtime/api.h).
 var (
-	hooks   = []string{"plugsched_init", exitHook, "plugsched_rebuild", "plugsched_may_starve"}
+	hooks   = []string{"plugsched_init", exitHook, leavingHook, "plugsched_staying", "plugsched_rebuild", "plugsched_may_starve"}
 	offered = []string{"plugsched_data_create", "plugsched_task_data_create", "plugsched_data_get", "plugsched_data_add",
-		"plugsched_data_del"}
+		"plugsched_data_del", "plugsched_active"}
 )
 
 // Hooks returns them.

@@ -31,9 +31,16 @@ func (k *Kernel) CompareTypes(ctx context.Context, unit string, now, was *image.
 // classType is the type of scheduling classes (kernel/sched/sched.h).
 const classType = "struct sched_class"
 
-// compareClasses refuses scheduling classes that the kernel does not have: tasks would
-// go on pointing at them when the module is gone. Where they are kept does not matter.
+// leavingHook is what takes tasks out of a class before its scheduler is left (runtime/api.h).
+const leavingHook = "plugsched_leaving"
+
+// compareClasses refuses scheduling classes that the kernel does not have, unless their project
+// says how tasks leave them: these would go on pointing at them when the module is gone. Where
+// classes are kept does not matter.
 func compareClasses(was, now *image.Types, src *edits.Set) (out []Refusal) {
+	if e := src.Find(leavingHook, edits.Function); e != nil && !e.Gone {
+		return nil
+	}
 	have := map[string]bool{}
 	for _, v := range was.Variables {
 		have[v.Name] = have[v.Name] || holdsClass(was, v.Type, 0)
@@ -44,7 +51,8 @@ func compareClasses(was, now *image.Types, src *edits.Set) (out []Refusal) {
 		}
 		r := Refusal{Class: SchedClass, Name: v.Name, File: v.DeclFile, Line: v.DeclLine,
 			Why: "is a new scheduling class, and the kernel has the list of classes in its image: tasks in it would be lost when the module goes",
-			Do:  "put the new policy into a class that the kernel has"}
+			Do: "define " + leavingHook + "(), which takes them out of it (docs/develop/hooks.md#a-class-of-your-own)," +
+				" or put the new policy into a class that the kernel has"}
 		if e := src.Find(v.Name, edits.Variable); e != nil && !e.Gone {
 			r.File, r.Line = e.File, e.At
 		}

@@ -95,6 +95,12 @@ func TestCompareTypes(t *testing.T) {
 		{name: "classes", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; static struct sched_class mine[2] __attribute__((used));", name2: "mine", why: "is a new scheduling class"},
 		{name: "part of it", from: "struct queue queue;", to: "struct queue queue; struct sched_class { int x; }; struct policy { int id; struct sched_class class; }; struct policy *f(void) { static struct policy mine; return &mine; }",
 			name2: "mine", why: "is a new scheduling class"},
+		{name: "class with a way out of it", from: "struct queue queue;",
+			to: "struct queue queue; struct sched_class { int x; }; const struct sched_class mine = { 1 };\n" +
+				"int plugsched_leaving(int force) { return force; }"},
+		{name: "class with a way out that nobody wrote", from: "struct queue queue;",
+			to:    "struct queue queue; int plugsched_leaving(int force); struct sched_class { int x; }; const struct sched_class mine = { 1 };",
+			name2: "mine", why: "is a new scheduling class"},
 		{name: "pointers to classes", from: "struct queue queue;",
 			to: "struct queue queue; struct sched_class { int x; }; extern const struct sched_class theirs; const struct sched_class *mine[2]; int f(void) { return theirs.x; }"},
 	} {

@@ -44,6 +44,21 @@ func (e *BusyError) Error() string {
 // Outcome implements outcome.Error.
 func (*BusyError) Outcome() outcome.Outcome { return outcome.Busy }
 
+// UsedError says that processes use what the running scheduler offers, and would lose it.
+// Nothing changed.
+type UsedError struct {
+	Name  string
+	Found []string // as the module's file "leftovers" has them
+}
+
+func (e *UsedError) Error() string {
+	return fmt.Sprintf("%s is used, nothing was changed: %s; end that, or let `plugsched uninstall --force` end it", e.Name,
+		strings.Join(e.Found, ", "))
+}
+
+// Outcome implements outcome.Error.
+func (*UsedError) Outcome() outcome.Outcome { return outcome.Precondition }
+
 // KernelFault says that the kernel complained after an update.
 type KernelFault struct{ Lines []string }
 

@@ -16,6 +16,8 @@ import (
 type UninstallOptions struct {
 	// Tries is how often a busy update is tried, with growing pauses; 0 means 10.
 	Tries int
+	// Force ends what uses the scheduler, which otherwise is in the way (*UsedError).
+	Force bool
 	// Verify makes it look through the kernel for references to the module once it is
 	// gone. It takes some ten milliseconds and reads /proc/kcore.
 	Verify   bool
@@ -23,7 +25,7 @@ type UninstallOptions struct {
 }
 
 // Uninstall gives the kernel its own scheduler back and unloads the module. On a
-// *PreconditionError or *BusyError the module's scheduler goes on running. Another
+// *PreconditionError, *UsedError or *BusyError the module's scheduler goes on running. Another
 // error may come after the update, and then says so.
 func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error) {
 	end, err := h.begin("removing")
@@ -45,7 +47,11 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 	list := loadedList(before.Modules)
 	timings := before.Timings
 	if active := list.active(); active != nil {
-		if err := active.update(ctx, "enable", "0", o.Tries, o.Progress); err != nil {
+		value := "0"
+		if o.Force {
+			value = "force"
+		}
+		if err := active.update(ctx, "enable", value, o.Tries, o.Progress); err != nil {
 			return nil, err
 		}
 		timings = active.timings()

@@ -25,7 +25,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, unix.EALREADY) && value == "0":
+		case errors.Is(err, unix.EALREADY) && file == "enable" && value != "1":
 			return nil // a rollback came first
 		case errors.Is(err, unix.EBUSY):
 			if try >= tries {
@@ -48,6 +48,8 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.ENOTUNIQ):
 			return precondition("the running scheduler has another member in the same hole of a structure (the kernel's log names both): " +
 				"uninstall it first; nothing was changed")
+		case errors.Is(err, unix.ETXTBSY):
+			return l.host.used()
 		case errors.Is(err, unix.EUSERS):
 			return precondition("a BPF scheduler runs (sched_ext: %s): %s; nothing was changed", l.host.bpfScheduler(), endBPF)
 		case errors.Is(err, unix.ENOMEM):
@@ -62,6 +64,20 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		}
 		pause = min(pause*2, time.Second)
 	}
+}
+
+// used says who uses the running scheduler.
+func (h Host) used() error {
+	list, err := h.loadedModules()
+	if err != nil {
+		return err
+	}
+	e := &UsedError{Name: "the running scheduler"}
+	if l := list.active(); l != nil {
+		text, _ := l.report("leftovers")
+		e.Name, e.Found = l.Name, strings.Split(text, "\n")
+	}
+	return e
 }
 
 // finish verifies that every CPU schedules and that the kernel did not complain.
