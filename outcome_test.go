@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"plugsched/ghost"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/develop/apply"
 	"plugsched/internal/develop/boundary"
@@ -82,6 +83,9 @@ var errorCases = map[string]struct {
 	"operate/live.PreconditionError": {&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
 	"operate/live.RolledBackError":   {&live.RolledBackError{}, outcome.RolledBack},
 	"operate/live.UsedError":         {&live.UsedError{}, outcome.Precondition},
+	"ghost.ErrABI":                   {ghost.ErrABI, outcome.Failed},
+	"ghost.ErrEnded":                 {ghost.ErrEnded, outcome.Failed},
+	"ghost.ErrNoScheduler":           {ghost.ErrNoScheduler, outcome.Failed},
 }
 
 // TestOutcomes: every exported error type of the module, and every exported error that is

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package ghost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run schedules with an agent for each CPU of the enclave, until ctx ends or an error occurs.
+// Each has a thread of its own, on its CPU, and the policy that policy returns for it. The
+// enclave goes on when it returns, without anybody who answers, until it is closed; an error that is
+// ErrEnded says that the kernel has ended it, and why.
+func (e *Enclave) Run(ctx context.Context, policy func(cpu int) Policy) error {
+	var agents []*Agent
+	for ring, cpu := range e.cpus {
+		agents = append(agents, NewAgent(e, ring, policy(cpu)))
+	}
+	return e.run(ctx, agents, true)
+}
+
+// RunGlobal is Run with one agent for all CPUs, on none of them. It reads the first ring, so
+// that is the one to join.
+func (e *Enclave) RunGlobal(ctx context.Context, p Policy) error {
+	return e.run(ctx, []*Agent{NewAgent(e, 0, p)}, false)
+}
+
+// Stats is what the agents of all runs that have ended did.
+func (e *Enclave) Stats() Stats { return e.stats }
+
+func (e *Enclave) run(ctx context.Context, agents []*Agent, pinned bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(stop)
+	var running sync.WaitGroup
+	errs := make([]error, len(agents))
+	for i, a := range agents {
+		running.Go(func() {
+			defer cancel()
+			errs[i] = e.schedule(a, stop, pinned)
+		})
+	}
+	<-ctx.Done()
+	_, err = unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	running.Wait()
+	for _, a := range agents {
+		e.stats.add(a.Stats)
+	}
+	if e.End() != NotEnded {
+		return e.over()
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// schedule is what the thread of an agent does.
+func (e *Enclave) schedule(a *Agent, stop int, pinned bool) error {
+	// The thread ends with the goroutine: it may be tied to its CPU.
+	runtime.LockOSThread()
+	if pinned {
+		var set unix.CPUSet
+		set.Set(a.cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return fmt.Errorf("agent of CPU %d: %w", a.cpu, err)
+		}
+	}
+	files := []unix.PollFd{{Fd: int32(e.waiters[a.ring]), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
+	for {
+		if err := a.Step(); err != nil {
+			return fmt.Errorf("agent of CPU %d: %w", a.cpu, err)
+		}
+		timeout := -1
+		if e.Pending(a.ring) {
+			timeout = 0
+		}
+		if _, err := unix.Poll(files, timeout); err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		if files[1].Revents != 0 || files[0].Revents&unix.POLLHUP != 0 {
+			return nil
+		}
+	}
+}
