@@ -15,12 +15,12 @@ import (
 	"plugsched/internal/guest/vm"
 )
 
-// crowd are many tasks of several weights that are queued on one CPU and not run any more, so that
+// gathered are many tasks of several weights that are queued on one CPU and not run any more, so that
 // their places in the queue do not change by themselves: a realtime task has the CPU, and nobody
 // makes it share, but for the kernel's own threads there, which an update waits for (SRCU). What a
 // task has run while it had a turn, and with it its lag, is less than the limit on lag: both follow
 // from the slice.
-const crowd = `
+const gathered = `
 cd /sys/kernel/debug/sched
 slice=$(cat base_slice_ns) && echo 20000000 > base_slice_ns
 autogroup=$(cat /proc/sys/kernel/sched_autogroup_enabled) && echo 0 > /proc/sys/kernel/sched_autogroup_enabled
@@ -100,7 +100,7 @@ func TestLag(t *testing.T) {
 	insist := func(step string) string {
 		return "for i in $(seq 50); do { " + step + "; } 2> /dev/null && break; sleep 0.1; done\n"
 	}
-	script := "insmod /scheduler.ko && insmod /other.ko || exit 1" + crowd
+	script := "insmod /scheduler.ko && insmod /other.ko || exit 1" + gathered
 	// A guest that its host did not run for a while has tasks with more lag than one may take along: that
 	// is cut off when they leave the queue for the first time (entity_lag()).
 	script += insist(enable(a, "1")) + insist(enable(a, "0")) + "echo $pids > /run/pids; cat debug > /run/places\n"
