@@ -464,3 +464,18 @@ func TestDocsPackages(t *testing.T) {
 	}
 	same(t, "development.md", documented, code)
 }
+
+// TestDocsSamples: the policy that docs/develop/ghost.md begins with is a package, and is tested as it says.
+func TestDocsSamples(t *testing.T) {
+	text := named(t, "ghost.md").text
+	for file, from := range map[string]string{"newest.go": "// Package newest", "newest_test.go": "func TestNewest"} {
+		code, err := os.ReadFile("ghost/newest/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, ok := strings.Cut(string(code), from)
+		if !ok || !strings.Contains(text, "```go\n"+from+rest+"```") {
+			t.Errorf("ghost/newest/%s is not what the page has", file)
+		}
+	}
+}
