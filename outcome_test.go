@@ -34,6 +34,7 @@ import (
 	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/live"
 	"plugsched/internal/outcome"
+	"plugsched/scx"
 )
 
 // errorCases has every exported error of the module, by package and name below internal/.
@@ -80,6 +81,13 @@ var errorCases = map[string]struct {
 	"operate/live.LeftoverError":     {&live.LeftoverError{Leftovers: &live.Leftovers{}}, outcome.Fault},
 	"operate/live.PreconditionError": {&live.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
 	"operate/live.RolledBackError":   {&live.RolledBackError{}, outcome.RolledBack},
+	"scx.ForeignError":               {&scx.ForeignError{}, outcome.Precondition},
+	"scx.NotRunningError":            {&scx.NotRunningError{}, outcome.Precondition},
+	"scx.PreconditionError":          {&scx.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
+	"scx.RunningError":               {&scx.RunningError{}, outcome.Precondition},
+	"scx.StartError":                 {&scx.StartError{Err: errors.New("x")}, outcome.Precondition},
+	"scx.UnsupportedError":           {&scx.UnsupportedError{}, outcome.Precondition},
+	"scx.VerifierError":              {&scx.VerifierError{}, outcome.Precondition},
 }
 
 // TestOutcomes: every exported error type of the module, and every exported error that is
