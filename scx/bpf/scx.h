@@ -48,8 +48,11 @@ struct task_struct {
 	struct sched_ext_entity scx;
 };
 
+/* A type of its own in the kernel, too: a member is only found if it is of the same sort there. */
+enum scx_exit_kind { SCX_EXIT_NONE };
+
 struct scx_exit_info {
-	int kind;
+	enum scx_exit_kind kind;
 	s64 exit_code;
 	const char *reason;
 	char *msg;
