@@ -60,7 +60,8 @@ func (e *End) String() string {
 // parseEnd reads a struct end, nil if nothing has ended.
 func parseEnd(name string, b []byte) (*End, error) {
 	if len(b) != endSize {
-		return nil, fmt.Errorf("the map %s of the scheduler %s has values of %d bytes, not %d: it is of another header", endMap, name, len(b), endSize)
+		return nil, fmt.Errorf("the map %s of the scheduler %s has values of %d bytes, not %d: it is of another header",
+			endMap, name, len(b), endSize)
 	}
 	kind := binary.NativeEndian.Uint32(b)
 	if kind == 0 {

@@ -63,7 +63,7 @@ func Open(nameOrPath string) (*Object, error) {
 	}
 	f, err := os.Open(nameOrPath)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, &PreconditionError{fmt.Errorf("%s is neither a file nor one of the schedulers of this program, which are %v", nameOrPath, Own())}
+		return nil, &PreconditionError{fmt.Errorf("%s is neither a file nor a scheduler of this program, which are %v", nameOrPath, Own())}
 	}
 	if err != nil {
 		return nil, err

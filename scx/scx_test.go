@@ -65,7 +65,8 @@ func TestLayout(t *testing.T) {
 		if !ok || end.Size != endSize {
 			t.Fatalf("%s: %v", path, spec.Maps[endMap])
 		}
-		want := map[string]uint32{"kind": 0, "pad": 4, "code": endCode, "at": endAt, "reason": endReason, "message": endMessage, "dump": endDump}
+		want := map[string]uint32{"kind": 0, "pad": 4, "code": endCode, "at": endAt,
+			"reason": endReason, "message": endMessage, "dump": endDump}
 		for _, m := range end.Members {
 			if at, ok := want[m.Name]; !ok || at != m.Offset.Bytes() {
 				t.Errorf("%s: %s is at %d, not at %d", path, m.Name, m.Offset.Bytes(), at)

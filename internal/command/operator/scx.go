@@ -40,8 +40,10 @@ func newSCXLoad() *cobra.Command {
 (` + strings.Join(scx.Own(), ", ") + `), or that of a compiled object. Nothing of it stays if that fails.
 With --partial it has the tasks of SCHED_EXT only, which ask for it, instead of all of the
 fair class. A task that waits longer than --timeout makes the kernel end it.`,
-		Example: "  plugsched scx load simple\n  plugsched scx load --set fifo=1 --timeout 5s simple\n  plugsched scx load --partial ./mine.bpf.o",
-		Args:    cli.Args(1, 1),
+		Example: `  plugsched scx load simple
+  plugsched scx load --set fifo=1 --timeout 5s simple
+  plugsched scx load --partial ./mine.bpf.o`,
+		Args: cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) (err error) {
 			if opt.Constants, err = numbers(constants); err != nil {
 				return err
