@@ -98,7 +98,7 @@ func testStall(t *testing.T, m *vm.Machine) {
 	ok(t, m, "plugsched scx load --timeout 5s "+stallObject)
 	bpfRuns(t, m, "load", "stall", scx.Ours)
 	// The shell takes the name while it runs, and is not served again once it is off its CPU.
-	pid := ok(t, m, "sh -c 'echo victim > /proc/self/comm; echo $$; while :; do :; done' > /run/victim 2>&1 & "+
+	pid := ok(t, m, "sh -c 'printf victim > /proc/self/comm; echo $$; while :; do :; done' > /run/victim 2>&1 & "+
 		"until [ -s /run/victim ]; do sleep 0.1; done; cat /run/victim")
 	if !await(m, func() bool { return ok(t, m, "cat "+scxState) == "disabled" }) {
 		t.Fatal("the kernel does not end it")
