@@ -95,8 +95,11 @@ func (o *Object) begin(all *ebpf.Collection) (err error) {
 	if err != nil {
 		return o.notBegun(err, end)
 	}
-	defer l.Close()
-	return l.Pin(pinned(o.name, pinLink))
+	if err := l.Pin(pinned(o.name, pinLink)); err != nil {
+		// It ends before its link is gone, which the kernel does when it comes to it.
+		return errors.Join(err, l.Detach(), l.Close())
+	}
+	return l.Close()
 }
 
 // notBegun finds out why the kernel does not let a scheduler begin.

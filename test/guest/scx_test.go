@@ -16,7 +16,12 @@ import (
 	"plugsched/scx"
 )
 
-const stallObject = "/broken_stall.bpf.o"
+// Those that are broken on purpose, in the guest.
+const (
+	stallObject   = "/broken_stall.bpf.o"
+	initObject    = "/broken_init.bpf.o"
+	refusedObject = "/broken_refused.bpf.o"
+)
 
 // snapshot is what plugsched says of BPF schedulers, which must be what the kernel says.
 func snapshot(t *testing.T, m *vm.Machine) (s scx.Snapshot) {
@@ -52,7 +57,9 @@ func pins(t *testing.T, m *vm.Machine) string {
 // it is stopped, and the reason is kept. One that others have loaded is shown and left alone.
 func TestSCX(t *testing.T) {
 	t.Parallel()
-	m := boot(t, both(addLiving, with(stallObject, filepath.Join(shared.root, "scx/bpf"+stallObject))))
+	object := func(name string) func(*vm.Config) { return with(name, filepath.Join(shared.root, "scx/bpf"+name)) }
+	m := boot(t, both(addLiving, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat")),
+		object(stallObject), object(initObject), object(refusedObject)))
 	if _, code := sh(t, m, "test -e "+scxState); code != 0 {
 		expects(t, m, "plugsched scx status", 3, "no schedulers in BPF")
 		expects(t, m, "plugsched scx load simple", 3, "no schedulers in BPF")
@@ -84,12 +91,34 @@ func TestSCX(t *testing.T) {
 		}
 		progress()
 	}
+	testNotBegun(t, m)
 	testStall(t, m)
 	testForeign(t, m)
 	progress()
 	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
 	ok(t, m, "schedload stop")
+	testSCXKilled(t, m)
 	stock(t, m)
+}
+
+// testNotBegun: of one that the verifier does not take, or that gives up, nothing stays.
+func testNotBegun(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	before := pins(t, m)
+	out, code := sh(t, m, "plugsched scx load "+refusedObject)
+	if code != 3 || !strings.Contains(out, "refuses the program refused_enqueue:\n  ; p->scx.weight = 1;") {
+		t.Errorf("one that the verifier refuses: exit code %d\n%s", code, out)
+	}
+	t.Log(out)
+	out, code = sh(t, m, "plugsched scx load "+initObject)
+	if code != 3 || !strings.Contains(out, "gives_up did not begin") || !strings.Contains(out, "no space left") {
+		t.Errorf("one that gives up: exit code %d\n%s", code, out)
+	}
+	t.Log(out)
+	bpfRuns(t, m, "after two that did not begin", "", "")
+	if after := pins(t, m); after != before {
+		t.Errorf("there were %s, and are %s", before, after)
+	}
 }
 
 // testStall: the kernel ends a scheduler that forgets a task, and what it says is kept.
@@ -140,14 +169,10 @@ func testForeign(t *testing.T, m *vm.Machine) {
 	}
 }
 
-// TestSCXKilled: load and stop are killed at every system call that has an effect. The scheduler runs and is pinned, or
+// testSCXKilled: load and stop are killed at every system call that has an effect. The scheduler runs and is pinned, or
 // does not and is not; and the next command works.
-func TestSCXKilled(t *testing.T) {
-	t.Parallel()
-	m := boot(t, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat")))
-	if _, code := sh(t, m, "test -e "+scxState); code != 0 {
-		t.Skip("the kernel has no sched_ext")
-	}
+func testSCXKilled(t *testing.T, m *vm.Machine) {
+	t.Helper()
 	const samples = 8
 	for _, c := range []struct{ before, command string }{
 		{"plugsched scx stop 2> /dev/null; true", "load simple"},
