@@ -33,7 +33,7 @@ func (*PreconditionError) Outcome() outcome.Outcome { return outcome.Preconditio
 
 // RunningError says that a scheduler runs, beside which no other can. Nothing was changed.
 type RunningError struct {
-	Name    string // as the kernel has it; "" while one begins or ends
+	Name    string // as the kernel has it
 	Owner   Owner
 	Holders []Holder
 }
@@ -64,9 +64,6 @@ func (*ForeignError) Outcome() outcome.Outcome { return outcome.Precondition }
 
 // describe names a scheduler and whoever holds it.
 func describe(name string, holders []Holder) string {
-	if name == "" {
-		return "a BPF scheduler that begins or ends"
-	}
 	text := "the BPF scheduler " + name
 	for i, h := range holders {
 		text += []string{" (held by ", ", "}[min(i, 1)] + h.String()

@@ -15,9 +15,12 @@ import (
 // sysfs is where a kernel with sched_ext tells of it (kernel/sched/ext, scx_global_attrs and scx_sched_attrs).
 const sysfs = "/sys/kernel/sched_ext"
 
-// disabled is the state in which the kernel's own classes have all tasks; others are enabling, enabled
-// and disabling, and on some kernels more (kernel/sched/ext, scx_enable_state_str).
-const disabled = "disabled"
+// In these states the kernel stays. In others, which differ between kernels, it is on its way from one
+// to the other (kernel/sched/ext, scx_enable_state_str).
+const (
+	disabled = "disabled"
+	enabled  = "enabled"
+)
 
 // attribute reads a file of sysfs, "" if it is not there: the scheduler's are gone with it.
 func attribute(name string) (string, error) {

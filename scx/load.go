@@ -29,7 +29,7 @@ func (o *Object) Load(ctx context.Context, opt Options) error {
 		return err
 	}
 	defer unlock()
-	if err := mustBeFree(); err != nil {
+	if err := mustBeFree(ctx); err != nil {
 		return err
 	}
 	o, err = o.set(opt)
@@ -51,12 +51,12 @@ func (o *Object) Load(ctx context.Context, opt Options) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return o.begin(all)
+	return o.begin(ctx, all)
 }
 
 // mustBeFree refuses while a scheduler runs.
-func mustBeFree() error {
-	s, err := Look()
+func mustBeFree(ctx context.Context) error {
+	s, err := lookSettled(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func mustBeFree() error {
 }
 
 // begin attaches a scheduler that the verifier has taken, and pins it.
-func (o *Object) begin(all *ebpf.Collection) (err error) {
+func (o *Object) begin(ctx context.Context, all *ebpf.Collection) (err error) {
 	dir := filepath.Join(Pins, o.name)
 	// As none runs, whatever is pinned has ended. Why it did stays, but for one of the same name.
 	var none *NotRunningError
@@ -93,7 +93,7 @@ func (o *Object) begin(all *ebpf.Collection) (err error) {
 	}
 	l, err := link.AttachStructOps(link.StructOpsOptions{Map: all.Maps[o.ops]})
 	if err != nil {
-		return o.notBegun(err, end)
+		return o.notBegun(ctx, err, end)
 	}
 	if err := l.Pin(pinned(o.name, pinLink)); err != nil {
 		// It ends before its link is gone, which the kernel does when it comes to it.
@@ -103,9 +103,9 @@ func (o *Object) begin(all *ebpf.Collection) (err error) {
 }
 
 // notBegun finds out why the kernel does not let a scheduler begin.
-func (o *Object) notBegun(err error, end *ebpf.Map) error {
+func (o *Object) notBegun(ctx context.Context, err error, end *ebpf.Map) error {
 	if errors.Is(err, unix.EBUSY) {
-		if busy := mustBeFree(); busy != nil {
+		if busy := mustBeFree(ctx); busy != nil {
 			return busy // somebody else was quicker
 		}
 	}

@@ -3,9 +3,12 @@
 package scx
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"time"
 )
 
 // Owner says who has loaded a scheduler.
@@ -47,6 +50,29 @@ func Look() (*Snapshot, error) {
 		if after, err := sequence(); err != nil || after == before {
 			return s, err
 		}
+	}
+}
+
+// lookSettled asks the kernel when it is not on its way from one scheduler to another.
+func lookSettled(ctx context.Context) (*Snapshot, error) {
+	for {
+		s, err := Look()
+		if err != nil || s.State == disabled || s.State == enabled {
+			return s, err
+		}
+		if err := pause(ctx); err != nil {
+			return nil, fmt.Errorf("sched_ext is %s: %w", s.State, err)
+		}
+	}
+}
+
+// pause is between two questions to the kernel, which has nothing to wait on.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(10 * time.Millisecond):
+		return nil
 	}
 }
 

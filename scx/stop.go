@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/cilium/ebpf/link"
 )
@@ -34,7 +33,7 @@ func Stop(ctx context.Context, foreign bool) (*Stopped, error) {
 		return nil, err
 	}
 	defer unlock()
-	s, err := Look()
+	s, err := lookSettled(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -83,10 +82,8 @@ func awaitEnd(ctx context.Context, s *Snapshot) error {
 		if now == disabled || loads != s.Loads {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s is %s: %w", s.Name, now, ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("%s is %s: %w", s.Name, now, err)
 		}
 	}
 }
