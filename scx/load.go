@@ -95,11 +95,24 @@ func (o *Object) begin(ctx context.Context, all *ebpf.Collection) (err error) {
 	if err != nil {
 		return o.notBegun(ctx, err, end)
 	}
+	if err := o.begun(end); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	if err := l.Pin(pinned(o.name, pinLink)); err != nil {
 		// It ends before its link is gone, which the kernel does when it comes to it.
 		return errors.Join(err, l.Detach(), l.Close())
 	}
 	return l.Close()
+}
+
+// begun finds out whether a scheduler has begun. When its init fails, the kernel makes a link all the same: what went wrong
+// is told to the scheduler's exit, which has been called by then (kernel/sched/ext, scx_root_enable_workfn).
+func (o *Object) begun(end *ebpf.Map) error {
+	s, err := state()
+	if err != nil || s != disabled {
+		return err
+	}
+	return o.startError(errors.New("the kernel has ended it"), end)
 }
 
 // notBegun finds out why the kernel does not let a scheduler begin.
@@ -109,6 +122,11 @@ func (o *Object) notBegun(ctx context.Context, err error, end *ebpf.Map) error {
 			return busy // somebody else was quicker
 		}
 	}
+	return o.startError(err, end)
+}
+
+// startError is with what the scheduler has noted of its end.
+func (o *Object) startError(err error, end *ebpf.Map) error {
 	e := &StartError{Name: o.name, Err: err}
 	if end != nil {
 		var bad error

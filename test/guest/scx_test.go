@@ -111,7 +111,7 @@ func testNotBegun(t *testing.T, m *vm.Machine) {
 	}
 	t.Log(out)
 	out, code = sh(t, m, "plugsched scx load "+initObject)
-	if code != 3 || !strings.Contains(out, "gives_up did not begin") || !strings.Contains(out, "no space left") {
+	if code != 3 || !strings.Contains(out, "gives_up did not begin") || !strings.Contains(out, "ops.init() failed (-28)") {
 		t.Errorf("one that gives up: exit code %d\n%s", code, out)
 	}
 	t.Log(out)
