@@ -118,6 +118,8 @@ test-quick: bin/times
 	$(TIMED) $@ $(GO) test ./...
 	@test -x build/tools/promtool || command -v promtool >/dev/null || \
 		echo "******** there is no promtool (make setup): TestPromtool was skipped ********"
+	@command -v clang-14 >/dev/null && command -v llvm-strip-14 >/dev/null || \
+		echo "******** there is no clang 14 (make bpf): TestObjects was skipped ********"
 
 # The packages with goroutines, under the race detector. It needs cgo.
 RACY = ./internal/guest/vm/... ./internal/kernel/fetch ./internal/kernel/image ./internal/guest/agent ./internal/develop/project ./cmd/plugsched

@@ -31,8 +31,10 @@ func objects(t *testing.T) []string {
 
 // TestObjects: what is checked in is what its source compiles to, byte by byte.
 func TestObjects(t *testing.T) {
-	if _, err := exec.LookPath("clang-14"); err != nil {
-		t.Skip("nothing was compiled: there is no clang-14 (make bpf installs it)")
+	for _, tool := range []string{"clang-14", "llvm-strip-14"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("nothing was compiled: there is no %s (make bpf installs it)", tool)
+		}
 	}
 	dir := t.TempDir()
 	if out, err := exec.Command("../scripts/bpf-objects", dir).CombinedOutput(); err != nil {
