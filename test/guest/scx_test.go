@@ -76,10 +76,9 @@ func TestSCX(t *testing.T) {
 		if s.All == strings.Contains(flags, "partial") || s.Link == 0 || len(s.Holders) > 0 || len(s.Events) == 0 {
 			t.Errorf("%s: %+v", when, s)
 		}
-		expects(t, m, "plugsched install /scheduler.ko", 3, "sched_ext: simple")
-		expects(t, m, "plugsched scx load simple", 3, "the BPF scheduler simple runs")
-		if out, code := sh(t, m, "plugsched scx load "+stallObject); code != 3 || !strings.Contains(out, "simple runs") {
-			t.Errorf("a second: exit code %d:\n%s", code, out)
+		if flags == "" {
+			expects(t, m, "plugsched install /scheduler.ko", 3, "sched_ext: simple")
+			expects(t, m, "plugsched scx load "+stallObject, 3, "the BPF scheduler simple runs")
 		}
 		expects(t, m, "plugsched scx stop", 0, "simple has ended: unregistered from user space")
 		s = bpfRuns(t, m, "stop", "", "")
@@ -173,7 +172,7 @@ func testForeign(t *testing.T, m *vm.Machine) {
 // does not and is not; and the next command works.
 func testSCXKilled(t *testing.T, m *vm.Machine) {
 	t.Helper()
-	const samples = 8
+	const samples = 6 // of each command
 	for _, c := range []struct{ before, command string }{
 		{"plugsched scx stop 2> /dev/null; true", "load simple"},
 		{"plugsched scx load simple 2> /dev/null; true", "stop"},
@@ -200,15 +199,16 @@ func testSCXKilled(t *testing.T, m *vm.Machine) {
 			where := c.command + ", " + lastLine(out)
 			// The kernel ends a scheduler whose link is gone when it comes to it.
 			link := strings.Contains(pins(t, m), scx.Pins+"/simple/link")
-			if !await(m, func() bool { s := snapshot(t, m); return s.State == "disabled" || s.State == "enabled" && link }) {
-				t.Errorf("%s: the link is pinned: %t, and the scheduler is %s", where, link, snapshot(t, m).State)
-			}
-			if s := snapshot(t, m); s.State == "enabled" && s.Owner != scx.Ours {
-				t.Errorf("%s: %q has it", where, s.Owner)
+			state := ""
+			if !await(m, func() bool {
+				state = ok(t, m, "cat "+scxState)
+				return state == "disabled" || state == "enabled" && link
+			}) {
+				t.Errorf("%s: the link is pinned: %t, and the scheduler is %s", where, link, state)
 			}
 			next := "plugsched scx load simple"
-			if snapshot(t, m).State == "enabled" {
-				next = "plugsched scx stop"
+			if state == "enabled" {
+				next = "plugsched scx stop" // which only ends plugsched's own
 			}
 			if out, code := sh(t, m, next); code != 0 {
 				t.Errorf("%s: then %s: exit code %d:\n%s", where, next, code, out)
