@@ -90,13 +90,12 @@ func TestSCX(t *testing.T) {
 		}
 		progress()
 	}
+	ok(t, m, "schedload stop")
 	testNotBegun(t, m)
 	testStall(t, m)
 	testForeign(t, m)
-	progress()
-	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
-	ok(t, m, "schedload stop")
 	testSCXKilled(t, m)
+	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
 	stock(t, m)
 }
 
@@ -123,7 +122,7 @@ func testNotBegun(t *testing.T, m *vm.Machine) {
 // testStall: the kernel ends a scheduler that forgets a task, and what it says is kept.
 func testStall(t *testing.T, m *vm.Machine) {
 	t.Helper()
-	ok(t, m, "plugsched scx load --timeout 5s "+stallObject)
+	ok(t, m, "plugsched scx load --timeout 10s "+stallObject)
 	bpfRuns(t, m, "load", "stall", scx.Ours)
 	// The shell takes the name while it runs, and is not served again once it is off its CPU.
 	pid := ok(t, m, "sh -c 'printf victim > /proc/self/comm; echo $$; while :; do :; done' > /run/victim 2>&1 & "+
@@ -136,13 +135,14 @@ func testStall(t *testing.T, m *vm.Machine) {
 		t.Fatalf("%+v", s.Ends)
 	}
 	e := s.Ends[1]
-	if e.Name != "stall" || !e.Error || e.Reason != "runnable task stall" || !strings.Contains(e.Message, "victim["+pid+"]") ||
-		e.Dump == "" {
+	// Where the host keeps the guest's kernel from looking in time, it says so instead of naming a task.
+	victim := strings.Contains(e.Message, "victim["+pid+"] failed to run") || strings.Contains(e.Message, "watchdog failed to check in")
+	if e.Name != "stall" || !e.Error || e.Reason != "runnable task stall" || !victim || e.Dump == "" {
 		t.Errorf("%s %v %s", e.Name, e.Error, &e)
 	}
 	ok(t, m, "kill -9 "+pid) // it lives, and the kernel's own class serves it
-	expects(t, m, "plugsched scx status", 0, "runnable task stall: victim["+pid+"]")
-	expects(t, m, "plugsched scx stop", 0, "the kernel had ended stall before: runnable task stall")
+	expects(t, m, "plugsched scx status", 0, "runnable task stall: "+e.Message)
+	expects(t, m, "plugsched scx stop", 0, "the kernel had ended stall before: runnable task stall: "+e.Message)
 	expects(t, m, "plugsched scx stop", 3, "no BPF scheduler runs")
 }
 
