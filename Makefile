@@ -22,7 +22,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel fuzz lint clean
+.PHONY: test-all all build bpf man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel fuzz lint clean
 
 all: build
 
@@ -47,6 +47,11 @@ demo: setup build
 # A thousand installs and removals; the figures go into docs/operate/reliability.md.
 soak: setup build
 	bin/soak $(if $(RELEASE),-release $(RELEASE)) $(SOAKFLAGS)
+
+# The schedulers in BPF, which are checked in. Only who changes their C needs the compiler.
+bpf:
+	./scripts/setup clang-14:clang-14 llvm-14:llvm-strip-14
+	$(GO) generate ./scx
 
 # Size and downtime of examples/; the figures go into examples/README.md.
 examples: setup build
@@ -102,7 +107,7 @@ bin/times:
 # What it looks for beside the defaults is in staticcheck.conf; line length and imports are in
 # policy_test.go.
 lint:
-	@test -z "$$(gofmt -l cmd examples ghost internal kernels test *.go)" || { gofmt -l cmd examples ghost internal kernels test *.go; echo "run gofmt"; exit 1; }
+	@test -z "$$(gofmt -l cmd examples ghost internal kernels scx test *.go)" || { gofmt -l cmd examples ghost internal kernels scx test *.go; echo "run gofmt"; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(STATICCHECK) -tags $(TAGS) ./...
 	$(ERRORLINT) -tags $(TAGS) ./...
@@ -114,6 +119,8 @@ test-quick: bin/times
 	$(TIMED) $@ $(GO) test ./...
 	@test -x build/tools/promtool || command -v promtool >/dev/null || \
 		echo "******** there is no promtool (make setup): TestPromtool was skipped ********"
+	@command -v clang-14 >/dev/null && command -v llvm-strip-14 >/dev/null || \
+		echo "******** there is no clang 14 (make bpf): TestObjects was skipped ********"
 
 # The packages with goroutines, under the race detector. It needs cgo.
 RACY = ./internal/guest/vm/... ./internal/kernel/fetch ./internal/kernel/image ./internal/guest/agent ./internal/develop/project ./cmd/plugsched

@@ -178,7 +178,7 @@ func TestDocsLinks(t *testing.T) {
 }
 
 var (
-	ourPath = regexp.MustCompile("`((?:\\./|bin/)?(?:ansible|cmd|docs|examples|internal|kernels|runtime|scripts|test)/" +
+	ourPath = regexp.MustCompile("`((?:\\./|bin/)?(?:ansible|cmd|docs|examples|internal|kernels|runtime|scripts|scx|test)/" +
 		"[A-Za-z0-9_./*{},-]*)`")
 	// The kernel's, placeholders, identifiers.
 	notOurPath = regexp.MustCompile(`^(scripts/(sign-file|checkpatch\.pl|kallsyms)|kernels?/.*\.c$)|NAME|\.[A-Z]`)

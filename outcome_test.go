@@ -35,6 +35,7 @@ import (
 	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/live"
 	"plugsched/internal/outcome"
+	"plugsched/scx"
 )
 
 // errorCases has every exported error of the module, by package, below internal/ where it is there, and name.
@@ -86,6 +87,13 @@ var errorCases = map[string]struct {
 	"ghost.ErrABI":                   {ghost.ErrABI, outcome.Failed},
 	"ghost.ErrEnded":                 {ghost.ErrEnded, outcome.Failed},
 	"ghost.ErrNoScheduler":           {ghost.ErrNoScheduler, outcome.Failed},
+	"scx.ForeignError":               {&scx.ForeignError{}, outcome.Precondition},
+	"scx.NotRunningError":            {&scx.NotRunningError{}, outcome.Precondition},
+	"scx.PreconditionError":          {&scx.PreconditionError{Err: errors.New("x")}, outcome.Precondition},
+	"scx.RunningError":               {&scx.RunningError{}, outcome.Precondition},
+	"scx.StartError":                 {&scx.StartError{Err: errors.New("x")}, outcome.Precondition},
+	"scx.UnsupportedError":           {&scx.UnsupportedError{}, outcome.Precondition},
+	"scx.VerifierError":              {&scx.VerifierError{}, outcome.Precondition},
 }
 
 // TestOutcomes: every exported error type of the module, and every exported error that is

@@ -32,7 +32,7 @@ func TestLicences(t *testing.T) {
 	// Formats without comments, generated files, and data that tests compare.
 	exempt := func(path string) bool {
 		switch filepath.Ext(path) {
-		case ".patch", ".sum", ".mod", ".txt", ".log":
+		case ".patch", ".sum", ".mod", ".txt", ".log", ".o":
 			return true
 		}
 		return strings.Contains(path, "testdata/") || filepath.Base(path) == ".gitignore"
@@ -46,7 +46,7 @@ func TestLicences(t *testing.T) {
 			continue // removed, not yet committed
 		}
 		want := "SPDX-License-Identifier: BSD-3-Clause"
-		if strings.HasPrefix(path, "runtime/") || strings.HasPrefix(path, "test/kmod/") {
+		if strings.HasPrefix(path, "runtime/") || strings.HasPrefix(path, "scx/bpf/") || strings.HasPrefix(path, "test/kmod/") {
 			want = "SPDX-License-Identifier: GPL-2.0-only"
 		}
 		head := strings.Join(strings.SplitN(string(text), "\n", 4)[:min(3, strings.Count(string(text), "\n")+1)], "\n")
@@ -147,7 +147,7 @@ var imports = map[string][]string{
 	"internal/develop":  {"internal/kernel", "internal/artefact"},
 	"internal/operate":  {"internal/artefact", "internal/kernel/arch/native"},
 	"internal/guest":    {"internal/kernel"},
-	"internal/command":  {"internal/artefact", "internal/operate"},
+	"internal/command":  {"internal/artefact", "internal/operate", "scx"},
 	"internal/bench":    {"internal/guest/vm", "internal/operate/live"},
 }
 

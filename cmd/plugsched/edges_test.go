@@ -61,6 +61,14 @@ func TestRanges(t *testing.T) {
 		"vm --memory -1":          "it must be from 128 to 1048576",
 		"install --tries 0":       "it must be from 1 to 1000",
 		"try --for 25h x.ko":      "it must be from 1s to 24h",
+
+		"scx load --timeout 31s simple":  "it must be 0, or from 1ms to 30s",
+		"scx load --timeout -1s simple":  "it must be 0, or from 1ms to 30s",
+		"scx load --set fifo=yes simple": "it must be a whole number that is not negative",
+		"scx load --set fifo simple":     "must be formatted as key=value",
+		"scx load simple simple":         "usage",
+		"scx nosuch":                     "unknown command",
+		"scx status simple":              "usage",
 	})
 }
 

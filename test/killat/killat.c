@@ -17,6 +17,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -68,6 +69,7 @@ static const struct call calls[] = {
 	{ SYS_sched_setscheduler, "sched_setscheduler", NOTHING, 0 },
 	{ SYS_sched_setattr, "sched_setattr", NOTHING, 0 },
 	{ SYS_setpriority, "setpriority", NOTHING, 0 },
+	{ SYS_bpf, "bpf", NOTHING, 0 },
 };
 
 /* A thread between the entry of a call and its exit. */
@@ -208,6 +210,8 @@ static bool effective(const struct call *c, const uint64_t *args, const char *su
 		return args[c->flags] & (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
 	if (c->nr == SYS_write || c->nr == SYS_pwrite64 || c->nr == SYS_writev)
 		return below(subject, "/sys/") || below(subject, "/run/");
+	if (c->nr == SYS_bpf)	/* what is only loaded goes with the command */
+		return args[0] == BPF_OBJ_PIN || args[0] == BPF_LINK_CREATE || args[0] == BPF_LINK_DETACH;
 	return true;
 }
 

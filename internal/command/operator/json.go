@@ -2,12 +2,16 @@
 
 package operator
 
-import "plugsched/internal/operate/boot"
+import (
+	"plugsched/internal/operate/boot"
+	"plugsched/scx"
+)
 
 // JSON is what the commands print with --json, an empty one of each, by the command's
 // name. docs/operate/json.md is held against it.
 func JSON() map[string]any {
 	s := state{}
 	return map[string]any{"install": s, "try": s, "confirm": s, "reject": s, "uninstall": s, "status": s,
-		"list": packages{}, "history": entries{}, "doctor": diagnosis{}, "guard": boot.Guard{}}
+		"list": packages{}, "history": entries{}, "doctor": diagnosis{}, "guard": boot.Guard{},
+		"scx status": scx.Snapshot{}}
 }

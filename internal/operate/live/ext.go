@@ -17,7 +17,7 @@ func (h Host) bpfScheduler() string {
 	return "one that is " + state
 }
 
-const endBPF = "end the program that has loaded it first"
+const endBPF = "end it first: plugsched scx stop, with --foreign if another program has loaded it"
 
 // checkExt refuses to change the scheduler below a BPF program that was written for
 // the one that runs, and whose tasks are in queues of its own.

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package operator
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"plugsched/internal/command/cli"
+	"plugsched/scx"
+)
+
+func newSCX() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "scx",
+		Short: "Run schedulers that are BPF programs, on kernels that have sched_ext",
+		Long: `Scx is for schedulers in BPF. One that was loaded stays without any process, until it is
+stopped, the kernel ends it, or the machine is booted. Why it ended is kept.`,
+		Example: "  plugsched scx load simple\n  plugsched scx status\n  plugsched scx stop",
+	}
+	c.AddCommand(newSCXLoad(), newSCXStatus(), newSCXStop())
+	return c
+}
+
+func newSCXLoad() *cobra.Command {
+	var opt scx.Options
+	var constants map[string]string
+	c := &cobra.Command{
+		Use:   "load NAME|OBJECT",
+		Short: "Make a BPF scheduler the running one",
+		Long: `Load makes a scheduler in BPF the running one: one that is in this program, by its name
+(` + strings.Join(scx.Own(), ", ") + `), or that of a compiled object. Nothing of it stays if that fails.
+With --partial it has the tasks of SCHED_EXT only, which ask for it, instead of all of the
+fair class. A task that waits longer than --timeout makes the kernel end it.`,
+		Example: `  plugsched scx load simple
+  plugsched scx load --set fifo=1 --timeout 5s simple
+  plugsched scx load --partial ./mine.bpf.o`,
+		Args: cli.Args(1, 1),
+		RunE: func(c *cobra.Command, a []string) (err error) {
+			if opt.Constants, err = numbers(constants); err != nil {
+				return err
+			}
+			o, err := scx.Open(a[0])
+			if err != nil {
+				return err
+			}
+			if err := o.Load(c.Context(), opt); err != nil {
+				return err
+			}
+			whose := "all tasks of the fair class and of SCHED_EXT"
+			if opt.Partial {
+				whose = "tasks of SCHED_EXT"
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; it stays until `plugsched scx stop`\n", o.Name(), whose)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&opt.Partial, "partial", false, "only for tasks of SCHED_EXT")
+	c.Flags().Var(cli.Duration(&opt.Timeout, 0, time.Millisecond, scx.MaxTimeout).OrZero(), "timeout",
+		"how long a task may wait for a CPU (0: as it was compiled)")
+	c.Flags().StringToStringVar(&constants, "set", nil, "a constant of the scheduler's, `NAME=NUMBER`")
+	return c
+}
+
+// numbers are the values of --set.
+func numbers(texts map[string]string) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		n, err := strconv.ParseUint(texts[name], 0, 64)
+		if err != nil {
+			return nil, cli.Usagef("--set %s=%s: it must be a whole number that is not negative", name, texts[name])
+		}
+		out[name] = n
+	}
+	return out, nil
+}
+
+func newSCXStatus() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Say which BPF scheduler runs, who has loaded it, and why others ended",
+		Long: `Status asks the kernel which scheduler in BPF runs, for which tasks, and what it has counted,
+whoever has loaded it. Root sees more than others: whose it is, and why those of plugsched ended.`,
+		Example: "  plugsched scx status\n  plugsched scx status --json | jq '.ends[-1].reason'",
+		Args:    cli.Args(0, 0),
+		RunE: func(c *cobra.Command, a []string) error {
+			s, err := scx.Look()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return cli.PrintJSON(c.OutOrStdout(), s)
+			}
+			showSCX(c.OutOrStdout(), s)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func showSCX(w io.Writer, s *scx.Snapshot) {
+	field := func(name, format string, a ...any) {
+		fmt.Fprintf(w, "%-12s"+format+"\n", append([]any{name + ":"}, a...)...)
+	}
+	switch {
+	case s.State == "disabled":
+		field("scheduler", "none in BPF (%s)", s.State)
+	case s.All:
+		field("scheduler", "%s, for all tasks of the fair class and of SCHED_EXT (%s)", s.Name, s.State)
+	default:
+		field("scheduler", "%s, for tasks of SCHED_EXT (%s)", s.Name, s.State)
+	}
+	switch s.Owner {
+	case scx.Ours:
+		field("loaded by", "plugsched, pinned below %s/%s", scx.Pins, s.Name)
+	case scx.Others:
+		field("loaded by", "somebody else")
+	case scx.Unknown:
+		field("loaded by", "unknown, as far as may be asked")
+	}
+	if s.Link != 0 {
+		text := "no process"
+		for i, h := range s.Holders {
+			text = strings.TrimPrefix(text, "no process") + []string{"", ", "}[min(i, 1)] + h.String()
+		}
+		field("held by", "%s (link %d)", text, s.Link)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Events)) {
+		if n := s.Events[name]; n != 0 {
+			field("event", "%s %d", name, n)
+		}
+	}
+	for _, e := range s.Ends {
+		field("ended", "%s %s", e.Name, sinceEnd(&e))
+		fmt.Fprintf(w, "  %s\n", e.String())
+	}
+}
+
+// sinceEnd says when a scheduler ended, by the wall clock.
+func sinceEnd(e *scx.End) string {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return "since boot"
+	}
+	ago := time.Duration(now.Nano() - e.At)
+	return fmt.Sprintf("%s (%v ago)", time.Now().Add(-ago).Format(time.DateTime), ago.Round(time.Second))
+}
+
+func newSCXStop() *cobra.Command {
+	var foreign bool
+	c := &cobra.Command{
+		Use:   "stop",
+		Short: "End the BPF scheduler that runs",
+		Long: `Stop ends the scheduler in BPF that runs, waits until the kernel's own has all tasks again,
+and says what the kernel gives as the reason. One that plugsched has not loaded is left alone
+without --foreign.`,
+		Example: "  plugsched scx stop\n  plugsched scx stop --foreign",
+		Args:    cli.Args(0, 0),
+		RunE: func(c *cobra.Command, a []string) error {
+			s, err := scx.Stop(c.Context(), foreign)
+			if err != nil {
+				return err
+			}
+			text := s.Name + " has ended"
+			if s.Before {
+				text = "the kernel had ended " + s.Name + " before"
+			}
+			if s.End != nil {
+				text += ": " + s.End.String()
+			}
+			fmt.Fprintln(c.OutOrStdout(), text)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&foreign, "foreign", false, "also one that somebody else has loaded")
+	return c
+}

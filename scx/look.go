@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package scx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// Owner says who has loaded a scheduler.
+type Owner string
+
+// The owners.
+const (
+	Ours    Owner = "plugsched" // it is pinned below Pins
+	Others  Owner = "other"
+	Unknown Owner = "unknown" // who asks may not know, or it begins or ends just now
+)
+
+// Snapshot is what the kernel says at one time.
+type Snapshot struct {
+	State    string           `json:"state"`             // in the kernel's words: disabled, enabled, or on the way there
+	Name     string           `json:"name,omitempty"`    // of the scheduler
+	All      bool             `json:"all_tasks"`         // it has all tasks of the fair class, and not those of SCHED_EXT only
+	Owner    Owner            `json:"owner,omitempty"`   // of the scheduler that runs
+	Link     uint32           `json:"link,omitempty"`    // its number; root only
+	Holders  []Holder         `json:"holders,omitempty"` // processes that have the link open; root only
+	Loads    int64            `json:"loads"`             // how many schedulers have begun since boot
+	Rejected int64            `json:"rejected"`          // tasks that were not let into SCHED_EXT
+	Events   map[string]int64 `json:"events,omitempty"`  // counters of the scheduler that runs, by the kernel's names
+	Ends     []End            `json:"ends,omitempty"`    // of schedulers that plugsched had loaded, the latest last; root only
+}
+
+// Look asks the kernel. The error is *UnsupportedError where it has no sched_ext.
+func Look() (*Snapshot, error) {
+	for {
+		before, err := sequence()
+		if err != nil {
+			return nil, err
+		}
+		s, err := look()
+		if err != nil {
+			return nil, err
+		}
+		// Another may have begun or ended between two questions.
+		if after, err := sequence(); err != nil || after == before {
+			return s, err
+		}
+	}
+}
+
+// lookSettled asks the kernel when it is not on its way from one scheduler to another.
+func lookSettled(ctx context.Context) (*Snapshot, error) {
+	for {
+		s, err := Look()
+		if err != nil || s.State == disabled || s.State == enabled {
+			return s, err
+		}
+		if err := pause(ctx); err != nil {
+			return nil, fmt.Errorf("sched_ext is %s: %w", s.State, err)
+		}
+	}
+}
+
+// pause is between two questions to the kernel, which has nothing to wait on.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(10 * time.Millisecond):
+		return nil
+	}
+}
+
+// sequence changes whenever the kernel's state does.
+func sequence() (string, error) {
+	s, err := state()
+	if err != nil {
+		return "", err
+	}
+	n, err := attribute("enable_seq")
+	return s + " " + n, err
+}
+
+func look() (s *Snapshot, err error) {
+	s = &Snapshot{}
+	if s.State, err = state(); err != nil {
+		return nil, err
+	}
+	if s.Loads, err = number("enable_seq"); err != nil {
+		return nil, err
+	}
+	if s.Rejected, err = number("nr_rejected"); err != nil {
+		return nil, err
+	}
+	if s.Ends, err = ends(); err != nil {
+		return nil, err
+	}
+	if s.State == disabled {
+		return s, nil
+	}
+	if s.Name, err = attribute("root/ops"); err != nil {
+		return nil, err
+	}
+	all, err := number("switch_all")
+	if err != nil {
+		return nil, err
+	}
+	s.All = all != 0
+	events, err := attribute("root/events")
+	if err != nil {
+		return nil, err
+	}
+	if s.Events, err = parseEvents(events); err != nil {
+		return nil, err
+	}
+	return s, s.findOwner()
+}
+
+// findOwner finds out whose the scheduler is, as far as who asks may know.
+func (s *Snapshot) findOwner() error {
+	s.Owner = Unknown
+	if s.Name == "" || os.Geteuid() != 0 {
+		return nil
+	}
+	id, err := runningLink(s.Name)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // root, without its rights
+	}
+	if err != nil || id == 0 {
+		return err
+	}
+	s.Link, s.Owner = uint32(id), Others
+	pins, err := pinnedLinks()
+	if err != nil {
+		return err
+	}
+	if pins[s.Name] == id {
+		s.Owner = Ours
+	}
+	s.Holders, err = holders(id)
+	return err
+}

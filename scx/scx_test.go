@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package scx
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// objects are all that are checked in.
+func objects(t *testing.T) []string {
+	t.Helper()
+	list, err := filepath.Glob("bpf/*.bpf.o")
+	if err != nil || len(list) < 2 {
+		t.Fatal(list, err)
+	}
+	return list
+}
+
+// TestObjects: what is checked in is what its source compiles to, byte by byte.
+func TestObjects(t *testing.T) {
+	for _, tool := range []string{"clang-14", "llvm-strip-14"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("nothing was compiled: there is no %s (make bpf installs it)", tool)
+		}
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("../scripts/bpf-objects", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	made, err := filepath.Glob(filepath.Join(dir, "*.bpf.o"))
+	if err != nil || len(made) != len(objects(t)) {
+		t.Errorf("%d objects are checked in, and %d sources (%v)", len(objects(t)), len(made), err)
+	}
+	for _, path := range made {
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join("bpf", filepath.Base(path)))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not what its source is compiled to (%v): make bpf", filepath.Base(path), err)
+		}
+	}
+}
+
+// TestLayout: the map of all objects is as end.go reads it.
+func TestLayout(t *testing.T) {
+	for _, path := range objects(t) {
+		spec, err := ebpf.LoadCollectionSpec(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, ok := spec.Maps[endMap].Value.(*btf.Struct)
+		if !ok || end.Size != endSize {
+			t.Fatalf("%s: %v", path, spec.Maps[endMap])
+		}
+		want := map[string]uint32{"kind": 0, "pad": 4, "code": endCode, "at": endAt,
+			"reason": endReason, "message": endMessage, "dump": endDump}
+		for _, m := range end.Members {
+			if at, ok := want[m.Name]; !ok || at != m.Offset.Bytes() {
+				t.Errorf("%s: %s is at %d, not at %d", path, m.Name, m.Offset.Bytes(), at)
+			}
+		}
+	}
+}
+
+func TestParseEnd(t *testing.T) {
+	b := make([]byte, endSize)
+	if end, err := parseEnd("x", b); end != nil || err != nil {
+		t.Errorf("of nothing: %v, %v", end, err)
+	}
+	if _, err := parseEnd("x", b[:100]); err == nil {
+		t.Error("100 bytes are taken")
+	}
+	binary.NativeEndian.PutUint32(b, 1026)
+	code := int64(-1)
+	binary.NativeEndian.PutUint64(b[endCode:], uint64(code))
+	binary.NativeEndian.PutUint64(b[endAt:], 77)
+	copy(b[endReason:], "runnable task stall")
+	copy(b[endMessage:], "a[1] failed\n")
+	copy(b[endDump:], strings.Repeat("d", endSize-endDump)) // without an end of its own
+	got, err := parseEnd("x", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := End{Name: "x", Kind: 1026, Error: true, Code: -1, At: 77, Reason: "runnable task stall", Message: "a[1] failed",
+		Dump: strings.Repeat("d", endSize-endDump)}
+	if *got != want {
+		t.Errorf("%+v", got)
+	}
+	binary.NativeEndian.PutUint32(b, 64)
+	if got, err := parseEnd("x", b); err != nil || got.Error {
+		t.Errorf("that it was stopped is an error: %v", err)
+	}
+}
+
+// TestOptions: they are in what is loaded, and not in the object that they are set for.
+func TestOptions(t *testing.T) {
+	o, err := Open("simple")
+	if err != nil || o.Name() != "simple" {
+		t.Fatal(o, err)
+	}
+	flags := func(o *Object) uint64 {
+		b, err := o.member("flags")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return getInt(b)
+	}
+	set, err := o.set(Options{Partial: true, Timeout: 1500 * time.Millisecond, Constants: map[string]uint64{"fifo": 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := set.member("timeout_ms")
+	if err != nil || getInt(b) != 1500 || flags(set) != switchPartial {
+		t.Errorf("timeout %v, flags %x, %v", b, flags(set), err)
+	}
+	var fifo [1]byte
+	if err := set.spec.Variables["fifo"].Get(fifo[:]); err != nil || fifo[0] != 1 {
+		t.Errorf("fifo is %v, %v", fifo, err)
+	}
+	if err := o.spec.Variables["fifo"].Get(fifo[:]); err != nil || fifo[0] != 0 || flags(o) != 0 {
+		t.Errorf("the object itself: fifo %v, flags %x, %v", fifo, flags(o), err)
+	}
+	if full, err := set.set(Options{}); err != nil || flags(full) != 0 {
+		t.Errorf("flags %x, %v", flags(full), err)
+	}
+	for _, bad := range []Options{{Timeout: time.Microsecond}, {Timeout: time.Minute}, {Constants: map[string]uint64{"nosuch": 1}},
+		{Constants: map[string]uint64{"fifo": 256}}, {Constants: map[string]uint64{"now": 1}}} {
+		var p *PreconditionError
+		if _, err := o.set(bad); !errors.As(err, &p) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+// TestOpen: what is no scheduler is refused as such.
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("no object"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{text, dir, filepath.Join(dir, "nosuch"), "/dev/zero"} {
+		var p *PreconditionError
+		if _, err := Open(path); !errors.As(err, &p) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestParseEvents(t *testing.T) {
+	got, err := parseEvents("SCX_EV_A 3\nSCX_EV_B -1\n")
+	if err != nil || len(got) != 2 || got["SCX_EV_A"] != 3 || got["SCX_EV_B"] != -1 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := parseEvents("SCX_EV_A many\n"); err == nil {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestLastLines(t *testing.T) {
+	log := []string{"0: R1=ctx()", "; p->x = 1; @ a.c:3", "1: (7b) ...", "; p->y = 2; @ a.c:4", "2: (7b) ...", "only read is supported",
+		"processed 3 insns (limit 1000000)", "more"}
+	if got := lastLines(log); !slices.Equal(got, log[3:6]) {
+		t.Errorf("%q", got)
+	}
+	long := append([]string{"; the line"}, slices.Repeat([]string{"x"}, 50)...)
+	if got := lastLines(append(long, "why")); len(got) != mostLines || got[0] != "; the line" || got[mostLines-1] != "why" {
+		t.Errorf("%q", got)
+	}
+	if got := lastLines(nil); got != nil {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestResolveKfuncs: functions with others of the same name and a suffix are found, those that are not there are left
+// alone, and the line of C stays.
+func TestResolveKfuncs(t *testing.T) {
+	proto := &btf.FuncProto{Return: &btf.Void{}}
+	var types []btf.Type
+	for _, name := range []string{"f", "f___v2", "f___v2_impl", "f___v3"} {
+		types = append(types, &btf.Func{Name: name, Type: proto, Linkage: btf.GlobalFunc})
+	}
+	b, err := btf.NewBuilder(types, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := b.Marshal(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(name string) asm.Instruction {
+		return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: -1}.
+			WithReference(name).WithSource(asm.Comment("the line"))
+	}
+	p := &ebpf.ProgramSpec{Instructions: asm.Instructions{call("f"), call("absent"), asm.Return()}}
+	if err := resolveKfuncs(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{"p": p}}, kernel); err != nil {
+		t.Fatal(err)
+	}
+	var want btf.TypeID
+	for typ, err := range kernel.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if typ.TypeName() == "f" {
+			if want, err = kernel.TypeID(typ); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := p.Instructions[0]; got.Constant != int64(want) || got.Reference() != "" || got.Source() == nil {
+		t.Errorf("%v is not the function %d", got, want)
+	}
+	if got := p.Instructions[1]; got.Constant != -1 || got.Reference() != "absent" {
+		t.Errorf("%v", got)
+	}
+}
