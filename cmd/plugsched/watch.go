@@ -127,10 +127,9 @@ func (w *watcher) round(ctx context.Context, changed time.Time) error {
 		return err
 	}
 	w.halt()
-	if w.judge(ctx); w.guest == nil {
-		if err := w.booted(ctx); err != nil {
-			return err
-		}
+	w.judge(ctx)
+	if err := w.booted(ctx); err != nil { // another one, if that complained meanwhile
+		return err
 	}
 	if module == w.module {
 		w.say("%s runs already: no code has changed", module)

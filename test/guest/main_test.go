@@ -122,7 +122,7 @@ func run(t *testing.T, args ...string) (out string, code int) {
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	spent(t, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	spentBy(t, cmd)
 	return string(b), cmd.ProcessState.ExitCode()
 }
 
@@ -168,6 +168,11 @@ func boot(t *testing.T, change func(*vm.Config), expected ...complaint) *vm.Mach
 // which adds up what is said more than once.
 func spent(t *testing.T, cpu time.Duration) {
 	t.Attr("cpu-seconds", fmt.Sprintf("%.1f", cpu.Seconds()))
+}
+
+// spentBy notes what a program that has ended used.
+func spentBy(t *testing.T, cmd *exec.Cmd) {
+	spent(t, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 }
 
 // start boots a guest that lives as long as a context.

@@ -43,7 +43,7 @@ func sidecarTree(t *testing.T) string {
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 		}
-		spent(t, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+		spentBy(t, cmd)
 		return string(out)
 	}
 	run("cp", "-a", shared.work, dir)

@@ -114,7 +114,7 @@ func (o *origin) variant(t *testing.T, patches ...string) (ko string) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("variant %s: %s: %v\n%s", name, strings.Join(command, " "), err, out)
 		}
-		spent(t, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+		spentBy(t, cmd)
 	}
 	o.renew(t, work)
 	for _, p := range patches {
