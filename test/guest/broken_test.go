@@ -96,7 +96,7 @@ func testBroken(t *testing.T, b *broken) {
 	ko := variant(t, "examples/broken/"+b.name+".patch")
 	m := boot(t, func(c *vm.Config) { with("/broken.ko", ko)(c); addChrt(t, c) }, b.expected...)
 	// The victims are batch work: nobody else's is to become one, and then something else.
-	ok(t, m, "schedload start --spec light,policy=0")
+	ok(t, m, "schedload start --spec light,policy=0,hog=1")
 	ok(t, m, inBackground(b.provoke))
 	b.lives(t, m, "before")
 
