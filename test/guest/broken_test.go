@@ -134,6 +134,7 @@ func testBroken(t *testing.T, b *broken) {
 // log names the CPU, and it is tried again for ever. If not, the kernel's own stall
 // detector may say something, or the guest is dead without a word.
 func TestBrokenLock(t *testing.T) {
+	rarely(t, true) // it spins for minutes, and shows what cannot be helped
 	t.Parallel()
 	ko := variant(t, "examples/broken/lock.patch")
 	var complaints []complaint
