@@ -125,7 +125,18 @@ func TestBusy(t *testing.T) {
 		t.Fatal(err)
 	}
 	init := []string{"init", "--release", shared.release}
-	set([]byte("interface:\n  __do_sys_membarrier: a test\n  membarrier_private_expedited: a test\n"), init, []string{"build"})
+	boundary, err := shared.project.Boundary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Some compilers have the first in the system call's entries, which go on calling the second.
+	overridden := "interface:\n"
+	for _, f := range []string{"__do_sys_membarrier", "membarrier_private_expedited"} {
+		if len(boundary.Find(f)) > 0 {
+			overridden += "  " + f + ": a test\n"
+		}
+	}
+	set([]byte(overridden), init, []string{"build"})
 	ko := done(func() { set(pristine, init) })
 	m := borrow(t, func(c *vm.Config) {
 		c.Files = append(c.Files, vm.File{GuestPath: "/busy.ko", Content: ko})
