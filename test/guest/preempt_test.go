@@ -14,11 +14,11 @@ import (
 )
 
 // TestFullPreemption: where tasks are preempted inside of the scheduler's own functions too, they are
-// in the way of an update until they run again. Under the demo's load each is made within ten
-// seconds of the guest's time all the same, or says at each try who is in the way.
+// in the way of an update until they run again. Under the demo's load each is made all the same, by a
+// command whose ten tries lie within four seconds, or it says at each try who is in the way. How long
+// the command itself takes is the host's affair, and only shown.
 func TestFullPreemption(t *testing.T) {
 	t.Parallel()
-	const within = 10 * time.Second
 	m := boot(t, both(other(t), func(c *vm.Config) { c.Append = append(c.Append, "preempt=full") }))
 	if mode, code := sh(t, m, "cat /sys/kernel/debug/sched/preempt"); code != 0 || !strings.Contains(mode, "(full)") {
 		t.Skipf("how the kernel preempts was settled when it was built: %s", mode)
@@ -44,8 +44,8 @@ func TestFullPreemption(t *testing.T) {
 						t.Errorf("%s is busy, and does not say with whom: %s", command, line)
 					}
 				}
-				if (code == 4 || took > within+slack) && len(tries) == 0 {
-					t.Errorf("%s: exit code %d after %v, and nobody is named:\n%s", command, code, took, out)
+				if code == 4 && (len(tries) != 9 || !strings.Contains(out, "task ")) {
+					t.Errorf("%s gave up after %d busy tries:\n%s", command, len(tries)+1, out)
 				}
 			}
 			if code != 0 {
