@@ -15,7 +15,7 @@ import (
 
 // TestFullPreemption: where tasks are preempted inside of the scheduler's own functions too, they are
 // in the way of an update until they run again. Under the demo's load each is made all the same, by a
-// command whose ten tries lie within four seconds, or it says at each try who is in the way. How long
+// command whose pauses between tries are three seconds together; each try says who is in the way. How long
 // the command itself takes is the host's affair, and only shown.
 func TestFullPreemption(t *testing.T) {
 	t.Parallel()
