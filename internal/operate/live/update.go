@@ -28,11 +28,12 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.EALREADY) && file == "enable" && value != "1":
 			return nil // a rollback came first
 		case errors.Is(err, unix.EBUSY):
+			report, _ := l.report("busy")
 			if try >= tries {
-				report, _ := l.report("busy")
 				return &BusyError{Tries: try, Report: l.host.explain(report)}
 			}
-			to.sayf("busy, trying again in %v (%d of %d)", pause, try, tries)
+			first, _, _ := strings.Cut(report, "\n")
+			to.sayf("busy, trying again in %v (%d of %d): %s", pause, try, tries, first)
 		case errors.Is(err, unix.EEXIST):
 			report, _ := l.report("busy")
 			first, _, _ := strings.Cut(report, "\n")
