@@ -48,8 +48,9 @@ var ARM64 = &Arch{
 	Alternatives: arm64.Alternatives,
 	UserFault:    arm64.UserFault,
 
-	Traced:   []string{"__patchable_function_entries"},
-	Assembly: isa.Syntax{Comment: "//", Branch: arm64.BranchMnemonic, Prefix: arm64.PrefixMnemonic},
+	Traced: []string{"__patchable_function_entries"},
+	Assembly: isa.Syntax{Comment: "//", Branch: arm64.BranchMnemonic, Prefix: arm64.PrefixMnemonic,
+		Symbol: arm64.IsSymbol},
 
 	BootImage:   "arch/arm64/boot/Image",
 	BootVersion: arm64.BootVersion,

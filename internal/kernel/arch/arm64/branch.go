@@ -5,6 +5,7 @@ package arm64
 import (
 	"debug/elf"
 	"encoding/binary"
+	"regexp"
 	"strings"
 
 	"plugsched/internal/kernel/arch/isa"
@@ -147,3 +148,25 @@ func BranchMnemonic(m string) bool {
 
 // PrefixMnemonic reports words before a mnemonic: there are none.
 func PrefixMnemonic(string) bool { return false }
+
+// operatorRE is that of a symbol's part, such as :lo12:, before the symbol.
+var operatorRE = regexp.MustCompile(`:[a-z0-9_]+:$`)
+
+// IsSymbol reports where symbols are in assembly: behind an operator, in the operand of a branch and of adr, and in
+// data. All other words are registers, conditions and names of the system's registers.
+func IsSymbol(mnemonic, before string) bool {
+	before = strings.TrimRight(before, " \t")
+	switch mnemonic {
+	case ".macro", ".purgem", ".irp", ".irpc", ".arch", ".arch_extension", ".cpu", ".tune":
+		return false
+	case "b", "bl":
+		return true
+	case "adr", "adrp":
+		return strings.Contains(before, ",")
+	case "cbz", "cbnz":
+		return strings.Count(before, ",") == 1
+	case "tbz", "tbnz":
+		return strings.Count(before, ",") == 2
+	}
+	return mnemonic != "" && mnemonic[0] == '.' || BranchMnemonic(mnemonic) || operatorRE.MatchString(before) || strings.HasSuffix(before, "=")
+}

@@ -153,6 +153,21 @@ func TestMnemonics(t *testing.T) {
 	}
 }
 
+// TestIsSymbol: symbols are told from the names of registers, conditions and macros' arguments by where they are.
+func TestIsSymbol(t *testing.T) {
+	for statement, want := range map[string]bool{
+		"bl\t": true, "b.eq\t": true, "beq\t": true, "cbz\tx0, ": true, "cbz\t": false, "tbz\tw0, #31, ": true, "tbz\tw0, ": false,
+		"adrp\tx0, ": true, "adrp\t": false, "add\tx0, x1, :lo12:": true, "add\tx0, x1, :": false, "ldr\tx0, [x1, #:lo12:": true,
+		"ldr\tx0, [": false, "ldr\tx0, =": true, "mrs\tx0, ": false, "csel\tx0, x1, x2, ": false, "dmb\t": false, "br\t": false,
+		".quad\t": true, ".set\ta, ": true, ".macro\t": false, ".arch_extension\t": false, ".purgem\t": false,
+	} {
+		mnemonic, _, _ := strings.Cut(statement, "\t")
+		if got := IsSymbol(mnemonic, statement); got != want {
+			t.Errorf("a symbol behind %q: %v", statement, got)
+		}
+	}
+}
+
 func TestKeys(t *testing.T) {
 	for _, c := range []struct {
 		word      uint32
