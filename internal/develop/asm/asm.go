@@ -58,6 +58,7 @@ type Unit struct {
 type line struct {
 	text    string
 	section string
+	sub     string // the part of the section (.subsection), "" for the first
 	def     *Def
 	attr    string // the symbol that an attribute directive (.globl, .type ...) is about
 	before  []remark
@@ -74,7 +75,7 @@ func (u *Unit) Lookup(name string) *Def { return u.byName[name] }
 func Parse(syntax *isa.Syntax, name string, text []byte) (*Unit, error) {
 	p := &parser{
 		unit: &Unit{Name: name, syntax: syntax, flags: map[string]string{}, byName: map[string]*Def{}, strings: map[string]string{}},
-		cur:  ".text", prev: ".text",
+		cur:  place{name: ".text"}, prev: place{name: ".text"},
 		kinds: map[string]Kind{}, sizes: map[string]uint64{}, attrs: map[string]byte{}, ends: map[string]int{},
 	}
 	for len(text) > 0 {
@@ -101,8 +102,8 @@ type parser struct {
 	unit   *Unit
 	number int
 
-	cur, prev string
-	stack     [][2]string
+	cur, prev place
+	stack     [][2]place
 
 	kinds  map[string]Kind
 	sizes  map[string]uint64
@@ -112,6 +113,9 @@ type parser struct {
 
 	pending []remark // of the line that comes next
 }
+
+// place is a part of a section.
+type place struct{ name, sub string }
 
 // isLabel reports what a colon makes a label, be it a local one that is a number.
 func isLabel(text string) bool {
@@ -168,7 +172,7 @@ func debugSection(name string) bool { return strings.HasPrefix(name, ".debug_") 
 func (p *parser) line(text string) error {
 	word, rest := firstWord(text)
 	if p.sectionDirective(word, rest) {
-		if !sectionNameOK(p.cur) {
+		if !sectionNameOK(p.cur.name) {
 			return fmt.Errorf("unreadable directive %q", strings.TrimSpace(text))
 		}
 		return nil
@@ -176,21 +180,21 @@ func (p *parser) line(text string) error {
 	switch {
 	case word == ".ident":
 		return nil
-	case debugSection(p.cur):
+	case debugSection(p.cur.name):
 		p.unit.debug = append(p.unit.debug, text)
 		return nil
 	case debugDirective(word, rest):
-		p.pending = append(p.pending, remark{text, p.cur})
+		p.pending = append(p.pending, remark{text, p.cur.name})
 		return nil
-	case dropDirective(word) || isComment(text):
+	case dropDirective(word) || p.isComment(text):
 		return nil
 	}
 	if name, ok := labelOf(text); ok && debugLabel(name) {
-		p.pending = append(p.pending, remark{text, p.cur})
+		p.pending = append(p.pending, remark{text, p.cur.name})
 		return nil
 	}
 	at := len(p.unit.lines)
-	l := line{text: text, section: p.cur, before: p.pending}
+	l := line{text: text, section: p.cur.name, sub: p.cur.sub, before: p.pending}
 	p.pending = nil
 	switch word {
 	case ".globl", ".global":
@@ -237,8 +241,11 @@ func (p *parser) line(text string) error {
 	case ".set":
 		name, target, ok := strings.Cut(rest, ",")
 		name, target = strings.TrimSpace(name), strings.TrimSpace(target)
+		if strings.HasPrefix(name, anchor) {
+			return fmt.Errorf("variables are reached by way of a section anchor, %s, which hides their names: -fno-section-anchors", name)
+		}
 		if ok && !strings.HasPrefix(name, ".") {
-			d := &Def{Name: name, Kind: Alias, Section: p.cur, Target: target, first: at, last: at}
+			d := &Def{Name: name, Kind: Alias, Section: p.cur.name, Target: target, first: at, last: at}
 			l.def = d
 			p.unit.Defs = append(p.unit.Defs, d)
 		}
@@ -254,14 +261,14 @@ func (p *parser) line(text string) error {
 // sectionDirective follows the directives that change the current section and
 // reports whether word was one. They are not kept: Write puts its own.
 func (p *parser) sectionDirective(word, rest string) bool {
-	set := func(name string) { p.prev, p.cur = p.cur, name }
+	set := func(name string) { p.prev, p.cur = p.cur, place{name: name} }
 	switch word {
 	case ".text", ".data", ".bss":
 		set(word)
 	case ".section", ".pushsection":
 		name, flags := sectionName(rest)
 		if word == ".pushsection" {
-			p.stack = append(p.stack, [2]string{p.cur, p.prev})
+			p.stack = append(p.stack, [2]place{p.cur, p.prev})
 		}
 		set(name)
 		if flags != "" || p.unit.flags[name] == "" {
@@ -269,6 +276,11 @@ func (p *parser) sectionDirective(word, rest string) bool {
 		}
 		if debugSection(name) {
 			p.unit.debug = append(p.unit.debug, "\t.section\t"+rest)
+		}
+	case ".subsection":
+		p.prev = p.cur
+		if p.cur.sub = strings.TrimSpace(rest); p.cur.sub == "0" {
+			p.cur.sub = ""
 		}
 	case ".popsection":
 		if n := len(p.stack); n > 0 {
@@ -424,8 +436,14 @@ func dropDirective(word string) bool {
 	return false
 }
 
-// isComment reports the "# line" remarks that gcc puts round inline assembly.
-func isComment(text string) bool { return text[0] == '#' }
+// isComment reports the remarks that gcc puts round inline assembly, "# line" or what begins one in the
+// architecture's assembly. A # that begins a line is a remark in all of them.
+func (p *parser) isComment(text string) bool {
+	return text[0] == '#' || strings.HasPrefix(text, p.unit.syntax.Comment)
+}
+
+// anchor begins the labels by which gcc reaches several variables with one address (-fsection-anchors).
+const anchor = ".LANCHOR"
 
 func dataDirective(word string) bool {
 	switch word {

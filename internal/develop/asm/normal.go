@@ -14,7 +14,7 @@ import (
 func (u *Unit) Normal(d *Def) string {
 	var out strings.Builder
 	n := normaliser{unit: u, labels: map[string]string{}, tables: map[*Def]string{}}
-	words := 0 // .word directives since the entry in __bug_table began
+	words := 0 // 16-bit words since the entry in __bug_table began
 	for i := d.first; i <= d.last; i++ {
 		l := &u.lines[i]
 		text := strings.TrimSpace(l.text)
@@ -26,8 +26,9 @@ func (u *Unit) Normal(d *Def) string {
 			continue
 		}
 		if l.section == "__bug_table" {
-			// lib/bug.c, struct bug_entry: the first 16-bit word is the line.
-			if w, _ := firstWord(text); w == ".word" {
+			// lib/bug.c, struct bug_entry: the first 16-bit word is the line. Architectures write it
+			// in different ways; those to which .word means more do not have it there.
+			if w, _ := firstWord(text); w == ".word" || w == ".short" {
 				if words++; words == 1 {
 					continue
 				}

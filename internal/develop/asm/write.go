@@ -61,11 +61,21 @@ func (u *Unit) Write(e Edit) []byte {
 			}
 		}
 	}
-	section := ""
-	enter := func(want string) {
-		if want != section {
-			out.WriteString(u.sectionLine(want, e.Place))
-			section = want
+	type part struct{ section, sub, linked string }
+	var current part
+	move := func(to part) {
+		if to == current {
+			return
+		}
+		out.WriteString(u.sectionLine(to.section, to.linked, e.Place))
+		if to.sub != "" {
+			out.WriteString("\t.subsection\t" + to.sub + "\n")
+		}
+		current = to
+	}
+	enter := func(section string) {
+		if current.section != section || current.sub != "" {
+			move(part{section: section})
 		}
 	}
 	strays := u.strayLabels(e.DropSection)
@@ -106,7 +116,13 @@ func (u *Unit) Write(e Edit) []byte {
 		if isMoved && m.section != "" && l.section == owner.Section {
 			want = m.section
 		}
-		enter(want)
+		to := part{section: want, sub: l.sub}
+		if u.linksTo(want) && owner != nil {
+			if to.linked = owner.Name; isMoved && m.name != "" {
+				to.linked = m.name
+			}
+		}
+		move(to)
 		text := l.text
 		if isMoved && m.name != "" {
 			text = replaceName(u.syntax, text, owner.Name, m.name)
@@ -145,8 +161,19 @@ func (u *Unit) Write(e Edit) []byte {
 	return out.Bytes()
 }
 
-func (u *Unit) sectionLine(name string, place func(string) string) string {
+// linksTo reports a section that goes with a function's (SHF_LINK_ORDER). gcc may name another one
+// of the unit than that whose entry follows, which need not be written.
+func (u *Unit) linksTo(section string) bool {
+	flags, _, _ := strings.Cut(u.flags[section], ",")
+	return strings.Contains(strings.Trim(flags, `"`), "o")
+}
+
+// sectionLine is the directive that leads to a section; linked is the function that it goes with, if one is known.
+func (u *Unit) sectionLine(name, linked string, place func(string) string) string {
 	flags := u.flags[name]
+	if i := strings.LastIndexByte(flags, ','); linked != "" && i >= 0 {
+		flags = flags[:i+1] + linked
+	}
 	if place != nil {
 		name = place(name)
 	}
@@ -220,7 +247,7 @@ func referLine(syntax *isa.Syntax, text string, f func(name string, branch bool)
 	}
 	var out strings.Builder
 	copied := 0
-	mnemonic, atStart := "", true
+	mnemonic, atStart, start := "", true, 0
 	for i := 0; i < len(text); {
 		c := text[i]
 		switch {
@@ -238,6 +265,10 @@ func referLine(syntax *isa.Syntax, text string, f func(name string, branch bool)
 		case c == ';':
 			mnemonic, atStart = "", true
 			i++
+			start = i
+		case c == '\\': // a macro's argument
+			for i++; i < len(text) && symbolByte(text[i]); i++ {
+			}
 		case c == '%':
 			for i++; i < len(text) && symbolByte(text[i]); i++ {
 			}
@@ -247,6 +278,7 @@ func referLine(syntax *isa.Syntax, text string, f func(name string, branch bool)
 			}
 			if atStart && j < len(text) && text[j] == ':' {
 				j++ // a numeric label; the statement follows
+				start = j
 			}
 			i = j
 		case symbolStart(c):
@@ -258,10 +290,11 @@ func referLine(syntax *isa.Syntax, text string, f func(name string, branch bool)
 			case atStart:
 				if j < len(text) && text[j] == ':' {
 					j++ // a label before a statement on the same line
+					start = j
 				} else if mnemonic = word; !syntax.Prefix(word) {
 					atStart = false
 				}
-			case !strings.HasPrefix(word, ".L") && word != ".":
+			case !strings.HasPrefix(word, ".L") && word != "." && (syntax.Symbol == nil || syntax.Symbol(mnemonic, text[start:i])):
 				branch := syntax.Branch(mnemonic) && plainOperand(syntax, text, i, j)
 				if n := f(word, branch); n != word {
 					out.WriteString(text[copied:i])

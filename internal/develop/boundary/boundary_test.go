@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -289,6 +290,37 @@ func TestClasses(t *testing.T) {
 				t.Errorf("class %s with %d bytes kept of what the jump overwrites", f.Class, len(f.Shipped))
 			}
 		})
+	}
+}
+
+// TestUserFault: a function that reaches for user space's memory by itself is one in which a task can be kept, as is one
+// that calls such a one outside of the scheduler.
+func TestUserFault(t *testing.T) {
+	p := kernel(t, map[string]string{
+		"kernel/sched/core.c": core + `void out(void);
+			NOINLINE void f(void) { keep(0); } NOINLINE void __x64_sys_f(void) { f(); keep(0); }
+			NOINLINE void g(void) { out(); keep(0); } NOINLINE void __x64_sys_g(void) { g(); keep(0); }
+			NOINLINE void h(void) { keep(0); }`,
+		"init/main.c": base + `void h(void); NOINLINE void out(void) { asm volatile("nop"); } NOINLINE void user(void) { h(); keep(0); }`,
+	}, "kernel/sched/core.c", "init/main.c")
+	classes := func() (out []Class) {
+		b := derive(t, p, config())
+		for _, name := range []string{"f", "g", "h"} {
+			out = append(out, only(t, b, name).Class)
+		}
+		return out
+	}
+	if got := classes(); !slices.Equal(got, []Class{Internal, Internal, Interface}) {
+		t.Errorf("without: %q", got)
+	}
+	for _, name := range []string{"f", "out"} {
+		p.Func(name)[0].UserFault = true
+	}
+	if got := classes(); !slices.Equal(got, []Class{External, External, Interface}) {
+		t.Errorf("with: %q", got)
+	}
+	if f := only(t, derive(t, p, config()), "f"); !hasFact(f, "waits: f may fault on memory that user space provides") {
+		t.Errorf("%+v", f.Facts)
 	}
 }
 

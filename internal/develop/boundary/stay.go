@@ -53,11 +53,15 @@ func (d *deriver) waiters(ctx context.Context) error {
 		if n.init {
 			continue
 		}
+		if n.fn.UserFault && d.keepTask(n, d.callersUp(n), "may fault on memory that user space provides", false) {
+			continue
+		}
 		for _, to := range d.branches(n.fn) {
 			if _, ok := next[to]; !ok || d.nodes[to] != nil {
 				continue
 			}
-			if chain := d.callersUp(n); d.keepTask(n, chain, pathTo(next, to)) {
+			path := pathTo(next, to)
+			if d.keepTask(n, d.callersUp(n), "calls "+strings.Join(path, ", "), d.cfg.locks(path[0])) {
 				break
 			}
 		}
@@ -65,12 +69,12 @@ func (d *deriver) waiters(ctx context.Context) error {
 	return nil
 }
 
-// keepTask marks n, which waits in the last function of a path, and its callers, if a
-// user can get there.
-func (d *deriver) keepTask(n *node, chain []*node, path []string) bool {
+// keepTask marks n, which waits as why says, and its callers, if a user can get there. Lock says
+// that it waits for a lock.
+func (d *deriver) keepTask(n *node, chain []*node, why string, lock bool) bool {
 	entry := ""
 	for _, up := range chain {
-		if entry = d.entry(up, d.cfg.locks(path[0])); entry != "" {
+		if entry = d.entry(up, lock); entry != "" {
 			break
 		}
 	}
@@ -79,7 +83,7 @@ func (d *deriver) keepTask(n *node, chain []*node, path []string) bool {
 	}
 	for _, up := range chain {
 		fact := Fact{Kind: "waits", By: n.fn.Name,
-			Text: "is where any user can keep a task (" + entry + "): " + n.fn.Name + " calls " + strings.Join(path, ", ")}
+			Text: "is where any user can keep a task (" + entry + "): " + n.fn.Name + " " + why}
 		switch {
 		case len(up.stays) > 0:
 		case up.side == nil:
@@ -118,7 +122,7 @@ func (d *deriver) waiting() map[*image.Function]*image.Function {
 	next := map[*image.Function]*image.Function{}
 	var work []*image.Function
 	for _, f := range d.prog.Functions {
-		if d.nodes[f] == nil && d.cfg.waits(f.Name) {
+		if d.nodes[f] == nil && (f.UserFault || d.cfg.waits(f.Name)) {
 			next[f] = nil
 			if !d.cfg.locks(f.Name) {
 				work = append(work, f)

@@ -21,6 +21,9 @@ type Arch struct {
 	Title   string // for people
 	Package string // Debian's name: of packages, and the last part of a release's flavour
 	Machine elf.Machine
+	// Lacks is what is not there yet of an architecture whose kernels can be analysed, but get
+	// no module; "" if nothing is. Springboard may be missing then.
+	Lacks string
 
 	// How the runtime (runtime/arch/NAME) redirects a function, in bytes.
 
@@ -92,6 +95,10 @@ type Arch struct {
 	// Alternatives reads .altinstructions, linked at addr.
 	Alternatives func(table []byte, addr uint64, isText, isReplacement func(uint64) bool) ([]isa.Alternative, error)
 
+	// UserFault reports an entry of __ex_table, without its two distances, that is for memory of user
+	// space. Nil where all such code is in functions that kernels/ names.
+	UserFault func(entry []byte) bool
+
 	// Assembly is how gcc's has to be read.
 	Assembly isa.Syntax
 	// Traced are the sections that list what ftrace may change.
@@ -145,7 +152,7 @@ type Guest struct {
 }
 
 // All are the architectures that are supported.
-var All = []*Arch{X86}
+var All = []*Arch{X86, ARM64}
 
 // Of returns the architecture of an ELF machine.
 func Of(m elf.Machine) (*Arch, error) {
@@ -155,6 +162,16 @@ func Of(m elf.Machine) (*Arch, error) {
 // Named returns the architecture that the kernel calls by a name.
 func Named(name string) (*Arch, error) {
 	return find(name, func(a *Arch) bool { return a.Name == name })
+}
+
+// OfRelease returns the architecture that the name of one of Debian's kernels ends in; nil if it
+// ends in none.
+func OfRelease(release string) *Arch {
+	i := slices.IndexFunc(All, func(a *Arch) bool { return strings.HasSuffix(release, "-"+a.Package) })
+	if i < 0 {
+		return nil
+	}
+	return All[i]
 }
 
 // Booting returns the architecture of a boot image, which begins with head. nil: it is none.
@@ -206,4 +223,12 @@ func (a *Arch) SyscallName(function string) string {
 		}
 	}
 	return function
+}
+
+// Incomplete says why no module can be built for the architecture's kernels; nil if one can.
+func (a *Arch) Incomplete() error {
+	if a.Lacks == "" {
+		return nil
+	}
+	return fmt.Errorf("%s kernels can be analysed only: not there yet is %s", a.Title, a.Lacks)
 }

@@ -321,7 +321,7 @@ func (a *archive) clearLog() { os.Remove(filepath.Join(a.dir, "log")) }
 func (a *archive) options(release string) Options {
 	return Options{
 		Release: release, CacheDir: filepath.Join(a.dir, "cache"),
-		host: &host{root: filepath.Join(a.dir, "host"), uname: func() (string, string) { return "other", "#1" }},
+		host: &host{root: filepath.Join(a.dir, "host"), uname: func() (string, string) { return "other", "#1" }, arch: "amd64"},
 	}
 }
 

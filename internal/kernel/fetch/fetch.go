@@ -155,8 +155,8 @@ func begin(ctx context.Context, o *Options, version func(*fetcher, context.Conte
 	if err := makeCache(f.cache); err != nil {
 		return nil, nil, nil, err
 	}
-	if o.Suite != "" && !f.cached() {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
+	if !f.cached() {
+		if ctx, err = f.lists(ctx); err != nil {
 			return nil, nil, nil, err
 		}
 	}

@@ -3,18 +3,23 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/kernel/arch"
 )
 
 // host is the machine this runs on. The zero value is the real one.
 type host struct {
 	root  string                           // prefix of all paths looked at
 	uname func() (release, version string) // nil: ask the kernel
+	arch  string                           // Debian's name of its architecture; "": this program's
 }
 
 // running returns uname -r and uname -v.
@@ -27,6 +32,18 @@ func (h *host) running() (release, version string) {
 		return "", ""
 	}
 	return unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:])
+}
+
+// architecture is Debian's name of the machine's, which is Go's, too, for all that are supported.
+func (h *host) architecture() string { return cmp.Or(h.arch, runtime.GOARCH) }
+
+// foreign is Debian's name of a release's architecture if it is another than the machine's, else "".
+func (h *host) foreign(release string) string {
+	a := arch.OfRelease(release)
+	if a == nil || a.Package == h.architecture() {
+		return ""
+	}
+	return a.Package
 }
 
 // codename is the name of the suite of Debian that the machine runs; empty if it is none.

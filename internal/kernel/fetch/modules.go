@@ -19,9 +19,7 @@ func Modules(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	suite := func() error {
-		if o.Suite != "" {
-			ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep)
-		}
+		ctx, err = f.lists(ctx)
 		return err
 	}
 	known := o.Version != "" // then the suite's lists are only needed for what is not in the cache

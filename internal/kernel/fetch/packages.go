@@ -49,7 +49,7 @@ func (p *Packages) Unpack(ctx context.Context) (root string, err error) {
 	if err := s.clean(); err != nil {
 		return "", err
 	}
-	if ctx, err = inSuite(ctx, f.cache, p.Suite, p.Expired, f.rep); err != nil {
+	if ctx, err = inSuite(ctx, f.cache, p.Suite, nil, p.Expired, f.rep); err != nil {
 		return "", err
 	}
 	look := Progress{Step: "look up", Item: "programs of " + p.Suite}

@@ -40,7 +40,7 @@ func rpmKernel(t *testing.T, k fakeKernel, flags string, patches map[string]stri
 		t.Fatal(err)
 	}
 	o := Options{CacheDir: filepath.Join(dir, "cache"), RPMs: p.List(),
-		host: &host{root: filepath.Join(dir, "host"), uname: func() (string, string) { return "other", "#1" }}}
+		host: &host{root: filepath.Join(dir, "host"), uname: func() (string, string) { return "other", "#1" }, arch: "amd64"}}
 	return p, o
 }
 

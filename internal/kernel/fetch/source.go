@@ -20,8 +20,8 @@ func Source(ctx context.Context, o Options) (dir string, err error) {
 	if err := makeCache(f.cache); err != nil {
 		return "", err
 	}
-	if o.Suite != "" && !f.cached() {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
+	if !f.cached() {
+		if ctx, err = f.lists(ctx); err != nil {
 			return "", err
 		}
 	}

@@ -34,15 +34,37 @@ const archiveKeys = "/usr/share/keyrings/debian-archive-keyring.gpg"
 // listsAge is how old package lists may be.
 const listsAge = 24 * time.Hour
 
+// lists makes what apt runs under the context see the packages that a fetch is about: those of the
+// suite that was named, or, for a kernel of another architecture than this machine's, whose packages its
+// apt need not know, of this machine's own suite.
+func (f *fetcher) lists(ctx context.Context) (context.Context, error) {
+	suite, foreign := f.opts.Suite, f.host.foreign(f.release)
+	if suite == "" && foreign != "" {
+		suite = f.host.codename()
+	}
+	if suite == "" {
+		return ctx, nil
+	}
+	if foreign == "" {
+		return inSuite(ctx, f.cache, suite, nil, f.opts.Expired, f.rep)
+	}
+	// apt takes a package of the first architecture where it has one, as of the kernel's build tools.
+	return inSuite(ctx, f.cache, suite, []string{f.host.architecture(), foreign}, f.opts.Expired, f.rep)
+}
+
 // inSuite makes what apt runs under the context see the packages of one suite of
-// Debian, and only those. Its lists are kept in the cache; the host's apt is not
-// touched.
-func inSuite(ctx context.Context, cache, suite string, expired bool, rep *reporter) (context.Context, error) {
+// Debian, and only those: of the architectures, which are those that apt knows if there are
+// none. Its lists are kept in the cache; the host's apt is not touched.
+func inSuite(ctx context.Context, cache, suite string, architectures []string, expired bool, rep *reporter) (context.Context, error) {
 	if !suiteRE.MatchString(suite) {
 		return nil, errSuite(suite)
 	}
 	main, security := mirrors(ctx)
-	dir := filepath.Join(cache, "apt", suite)
+	dir, more := filepath.Join(cache, "apt", suite), ""
+	if len(architectures) > 0 {
+		dir += "_" + strings.Join(architectures, "_")
+		more = fmt.Sprintf("APT::Architectures { \"%s\"; };\n", strings.Join(architectures, `"; "`))
+	}
 	for _, d := range []string{"lists/partial", "archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, err
@@ -68,7 +90,7 @@ Dir::Cache "%[1]s";
 Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::Check-Valid-Until "%[2]t";
-`, dir, !expired)
+%[3]s`, dir, !expired, more)
 	list, path := filepath.Join(dir, "sources.list"), filepath.Join(dir, "apt.conf")
 	was, _ := os.ReadFile(list)
 	for name, text := range map[string]string{list: sources, path: conf} {
@@ -135,15 +157,13 @@ func mirrors(ctx context.Context) (main, security string) {
 // Analysable lists, newest first, the releases of a flavour and series of which
 // apt has the vmlinux. An empty suite means the host's own packages.
 func Analysable(ctx context.Context, o Options, flavour, kernelSeries string) ([]string, error) {
-	o.Release = "any"
+	o.Release = kernelSeries + "-" + flavour
 	f, err := newFetcher(&o)
 	if err != nil {
 		return nil, err
 	}
-	if o.Suite != "" {
-		if ctx, err = inSuite(ctx, f.cache, o.Suite, o.Expired, f.rep); err != nil {
-			return nil, err
-		}
+	if ctx, err = f.lists(ctx); err != nil {
+		return nil, err
 	}
 	names, err := aptNames(ctx, "linux-image-")
 	if err != nil {

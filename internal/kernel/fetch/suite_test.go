@@ -144,3 +144,42 @@ func TestSuite(t *testing.T) {
 	_, err = Fetch(t.Context(), o)
 	wantLine(t, err, "package lists of bullseye", "Temporary failure")
 }
+
+// TestForeign: the packages of a kernel of another architecture are looked for in lists that have those of both, of the
+// machine's own suite. Those of one of its own are looked for with the machine's apt.
+func TestForeign(t *testing.T) {
+	a := newArchive(t)
+	a.publish(testKernel())
+	o := a.options(testRelease)
+	o.AnalyseOnly = true
+	o.host.arch = "arm64"
+	release := filepath.Join(o.host.root, "etc/os-release")
+	if err := os.MkdirAll(filepath.Dir(release), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(release, []byte("ID=debian\nVERSION_CODENAME=bookworm\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	own := o
+	host := *o.host
+	host.arch, own.host, own.CacheDir = "amd64", &host, t.TempDir()
+	mustFetch(t, own)
+	if strings.Contains(a.log(), "update") {
+		t.Errorf("lists were fetched for a kernel of the machine's own architecture:\n%s", a.log())
+	}
+	if tgt := mustFetch(t, o); tgt.Release != testRelease || tgt.Suite != "bookworm" {
+		t.Errorf("%+v", tgt)
+	}
+	conf, err := os.ReadFile(filepath.Join(o.CacheDir, "apt/bookworm_arm64_amd64/apt.conf"))
+	if want := "APT::Architectures { \"arm64\"; \"amd64\"; };\n"; err != nil || !strings.HasSuffix(string(conf), want) {
+		t.Errorf("%v, %s", err, conf)
+	}
+	if !strings.Contains(a.log(), "update") {
+		t.Error("no lists were fetched")
+	}
+	o.Suite, o.CacheDir = "trixie", t.TempDir()
+	mustFetch(t, o)
+	if _, err := os.Stat(filepath.Join(o.CacheDir, "apt/trixie_arm64_amd64/apt.conf")); err != nil {
+		t.Error(err)
+	}
+}

@@ -37,6 +37,7 @@ type vmlinux struct {
 	mach     *arch.Arch
 	sections []*Section // by section number; nil for those not allocated
 	symbols  []elf.Symbol
+	literals []uint64 // words between code that relocations fill in
 }
 
 // open reads the headers, the symbols and the allocated sections. Debug

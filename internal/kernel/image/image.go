@@ -75,7 +75,10 @@ type Function struct {
 	// which enforces that these land on a landing instruction: the function has none, or
 	// the kernel removes it at boot, because its own code does not call it by pointer.
 	Sealed bool
-	// FtraceSite is the offset of the 5-byte ftrace nop from Addr, or -1
+	// UserFault reports code of its own that reaches for memory of user space, where the kernel's
+	// table of such places tells (arch.Arch.UserFault).
+	UserFault bool
+	// FtraceSite is the offset of ftrace's place from Addr, or -1
 	// (recorded in __start_mcount_loc..__stop_mcount_loc).
 	FtraceSite int
 

@@ -64,6 +64,9 @@ func Load(ctx context.Context, path string, opt Options) (*Program, error) {
 }
 
 func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
+	if err := v.relocate(); err != nil {
+		return nil, err
+	}
 	if err := v.checkDataInPlace(); err != nil {
 		return nil, err
 	}
@@ -102,11 +105,12 @@ func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
 	}
 	p.indexFunctions()
 	starts := p.starts()
-	p.readDataTakes(func(a uint64) *Function { return starts[a] })
+	p.readDataTakes(v.literals, func(a uint64) *Function { return starts[a] })
 	p.readFtrace()
 	p.dropFtraceCalls()
 	p.readPatchSites(v.mach)
 	p.readSeals(v.mach)
+	p.readUserFaults(v.mach)
 	return p, ctx.Err()
 }
 
@@ -189,24 +193,30 @@ func parallel(ctx context.Context, jobs []func() error) error {
 // describe adds what debug information says to functions and objects.
 func (p *Program) describe(facts []*unitFacts, units *unitMap, names [][]codeSymbol, v *vmlinux) {
 	exported, bpf := v.exports(), v.bpfFunctions()
-	known := map[uint64]map[string]bool{}
+	starts := p.starts()
+	// gcc may put ftrace's place between a function's symbol and what its debug information
+	// takes for the beginning (-fpatchable-function-entry).
+	begun := func(addr uint64) *Function {
+		return cmp.Or(starts[addr], starts[addr-uint64(v.mach.FtraceSize)])
+	}
+	known := map[*Function]map[string]bool{}
 	for _, u := range facts {
 		for _, n := range u.names {
-			if known[n.addr] == nil {
-				known[n.addr] = map[string]bool{}
+			f := begun(n.addr)
+			if known[f] == nil {
+				known[f] = map[string]bool{}
 			}
-			known[n.addr][n.name] = true
+			known[f][n.name] = true
 		}
 	}
 	for i, f := range p.Functions {
-		f.setNames(names[i], known[f.Addr], exported, bpf)
+		f.setNames(names[i], known[f], exported, bpf)
 		if u := units.at(f.Addr); u != nil {
 			f.Unit = u.path
 		}
 	}
-	starts := p.starts()
 	for _, u := range facts {
-		p.describeFunctions(u, starts)
+		p.describeFunctions(u, begun)
 		p.describeObjects(u)
 	}
 	p.describeFolded(facts)
@@ -214,11 +224,11 @@ func (p *Program) describe(facts []*unitFacts, units *unitMap, names [][]codeSym
 	p.sortFunctions()
 }
 
-func (p *Program) describeFunctions(u *unitFacts, starts map[uint64]*Function) {
+func (p *Program) describeFunctions(u *unitFacts, begun func(addr uint64) *Function) {
 	for _, d := range u.decls {
 		found := false
 		for _, a := range d.starts {
-			if f := starts[a]; f != nil {
+			if f := begun(a); f != nil {
 				f.DeclFile, f.DeclLine, f.Unit = d.file, d.line, u.path
 				found = true
 			}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -411,6 +412,28 @@ func TestDataRelocated(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if p, err = Load(context.Background(), path, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(p.DataTakesOf(one(t, p, "f"))); got != 4 {
+		t.Errorf("where boot writes the pointers, f is taken %d times, want 4", got)
+	}
+
+	b[data.Offset] = 1 // neither zero nor the pointer
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(context.Background(), path, Options{}); err == nil || !strings.Contains(err.Error(), "its relocation gives") {
+		t.Errorf("a word that contradicts its relocation: %v", err)
+	}
+	b[data.Offset] = 0
+	// As --emit-relocs leaves them, relocations are not in the memory of a kernel that boots.
+	rela := slices.IndexFunc(f.Sections, func(s *elf.Section) bool { return s.Type == elf.SHT_RELA && s.Flags&elf.SHF_ALLOC != 0 })
+	flags := binary.LittleEndian.Uint64(b[40:]) + uint64(rela*64+8) // e_shoff, sh_flags
+	b[flags] &^= byte(elf.SHF_ALLOC)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := Load(context.Background(), path, Options{}); !errors.Is(err, ErrDataRelocated) {
 		t.Fatalf("error is %v, want ErrDataRelocated", err)
 	}
@@ -429,7 +452,7 @@ func TestDamaged(t *testing.T) {
 			t.Errorf("cut to %d bytes: the error does not name the file once: %v", n, err)
 		}
 	}
-	other := tamper(t, func(b []byte) []byte { b[18] = 0xb7; return b }) // e_machine: AArch64
+	other := tamper(t, func(b []byte) []byte { b[18] = 0x15; return b }) // e_machine: PowerPC 64
 	if _, err := Load(context.Background(), other, Options{}); err == nil || !strings.Contains(err.Error(), "not supported") {
 		t.Errorf("another machine: %v", err)
 	}
@@ -450,5 +473,54 @@ func TestCancelled(t *testing.T) {
 	}
 	if after := runtime.NumGoroutine(); after > before {
 		t.Errorf("%d goroutines are left", after-before)
+	}
+}
+
+// TestUserFaults: the functions are found whose code the kernel lets fault on memory of user space, and no others.
+func TestUserFaults(t *testing.T) {
+	p := &Program{Functions: []*Function{{Name: "a", Addr: 0x1000, Size: 16}, {Name: "b", Addr: 0x1010, Size: 16},
+		{Name: "c", Addr: 0x1020, Size: 16}}}
+	p.sortFunctions()
+	table := &Section{Name: "__ex_table", Addr: 0x5000}
+	for i, e := range []struct {
+		site uint64
+		kind byte
+	}{{0x1014, 7}, {0x1004, 8}, {0x9000, 7}} {
+		at := table.Addr + uint64(12*i)
+		table.Data = binary.LittleEndian.AppendUint32(table.Data, uint32(e.site-at))
+		table.Data = append(table.Data, 0, 0, 0, 0, e.kind, 0, 0, 0)
+	}
+	table.Data = append(table.Data, 1, 2, 3) // no whole entry
+	table.Size = uint64(len(table.Data))
+	p.index.sections = []*Section{table}
+	p.readUserFaults(&arch.Arch{})
+	if p.Functions[1].UserFault {
+		t.Error("an architecture whose table says nothing has such functions")
+	}
+	p.readUserFaults(&arch.Arch{UserFault: func(entry []byte) bool { return len(entry) == 4 && entry[0] == 7 }})
+	for _, f := range p.Functions {
+		if f.UserFault != (f.Name == "b") {
+			t.Errorf("%s: %v", f.Name, f.UserFault)
+		}
+	}
+}
+
+// TestBegun: a function is recognised by debug information that begins behind ftrace's place, and a function that
+// begins there itself is not taken for the one before.
+func TestBegun(t *testing.T) {
+	p := &Program{Functions: []*Function{{Addr: 0x1000, Size: 32}, {Addr: 0x1020, Size: 8}, {Addr: 0x1028, Size: 8}}}
+	names := [][]codeSymbol{{{name: "traced", addr: 0x1000, typed: true}}, {{name: "short", addr: 0x1020, typed: true}},
+		{{name: "next", addr: 0x1028, typed: true}}}
+	u := &unitFacts{path: "kernel/a.c", names: []namedAddr{{0x1008, "traced"}, {0x1020, "short"}, {0x1028, "next"}},
+		decls: []functionDecl{{[]uint64{0x1008}, declaration{name: "traced", file: "kernel/a.c", line: 3}},
+			{[]uint64{0x1028}, declaration{name: "next", file: "kernel/a.c", line: 5}}}}
+	p.describe([]*unitFacts{u}, codeUnits(nil), names, &vmlinux{mach: &arch.Arch{FtraceSize: 8}})
+	for i, line := range []int{3, 0, 5} {
+		if f := p.Functions[i]; f.DeclLine != line {
+			t.Errorf("%s is declared in line %d, want %d", f.Name, f.DeclLine, line)
+		}
+	}
+	if len(p.Dropped) != 0 {
+		t.Errorf("%+v", p.Dropped[0])
 	}
 }

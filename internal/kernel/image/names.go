@@ -28,6 +28,11 @@ func BaseName(symbol string) string {
 // (include/asm-generic/vmlinux.lds.h, arch/x86/kernel/vmlinux.lds.S)
 var bound = regexp.MustCompile(`^_(text|stext|etext|sinittext|einittext|sexittext|eexittext|end)$|_(start|end|begin)$|^__(start|stop|end|begin)_`)
 
+// mapping matches the symbols by which an assembler tells code from data between it, also those
+// that the kernel's build gives a prefix (ELF for the Arm 64-bit Architecture, "Mapping symbols";
+// arch/arm64/kvm/hyp/nvhe/Makefile). They name nothing.
+var mapping = regexp.MustCompile(`^\$|\$[adtx](\..*)?$`)
+
 // paddingPrefixes mark symbols for the padding in front of a function, where the
 // kernel may write a thunk at boot (CONFIG_CALL_PADDING: objtool's
 // add_prefix_symbols; kCFI: the compiler).

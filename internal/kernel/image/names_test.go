@@ -38,3 +38,13 @@ func TestBound(t *testing.T) {
 		}
 	}
 }
+
+// TestMapping: symbols that tell code from data are none of functions, whatever prefix they have got.
+func TestMapping(t *testing.T) {
+	for name, want := range map[string]bool{"$x": true, "$d": true, "$d.17": true, "__kvm_nvhe_$x": true, "__kvm_nvhe_$d.3": true,
+		"x": false, "f.isra.0": false, "_ZN4core3ptr5$LT$impl": false, "f$data": false} {
+		if got := mapping.MatchString(name); got != want {
+			t.Errorf("%s tells code from data: %v, want %v", name, got, want)
+		}
+	}
+}

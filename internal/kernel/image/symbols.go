@@ -60,7 +60,7 @@ func (v *vmlinux) codeSymbols() []codeSymbol {
 		if sec == nil || !sec.Exec || !sec.contains(s.Value) || kind != elf.STT_FUNC && kind != elf.STT_NOTYPE {
 			continue
 		}
-		if s.Name == "" || s.Name[0] == '$' || isBound(s) {
+		if s.Name == "" || mapping.MatchString(s.Name) || isBound(s) {
 			continue
 		}
 		if _, ok := padded(s.Name); ok {

@@ -185,3 +185,18 @@ func (p *Program) readPatchSites(m *arch.Arch) {
 	})
 	p.PatchSites = slices.Compact(p.PatchSites)
 }
+
+// readUserFaults reads the table of instructions that may fault: distances of the instruction and of
+// where the kernel goes on, and what for (arch/arm64/include/asm/extable.h).
+func (p *Program) readUserFaults(m *arch.Arch) {
+	s := p.Section("__ex_table")
+	if s == nil || m.UserFault == nil {
+		return
+	}
+	const entry = 12
+	for b, addr := s.Data, s.Addr; len(b) >= entry; b, addr = b[entry:], addr+entry {
+		if f := p.FuncAt(addr + uint64(int64(int32(binary.LittleEndian.Uint32(b))))); f != nil && m.UserFault(b[8:entry]) {
+			f.UserFault = true
+		}
+	}
+}

@@ -139,4 +139,7 @@ type Syntax struct {
 	Branch func(mnemonic string) bool
 	// Prefix reports words that may stand before a mnemonic.
 	Prefix func(word string) bool
+	// Symbol reports whether the word behind what is before of a statement is a symbol and not, say, a
+	// register. Nil where registers have a sign of their own.
+	Symbol func(mnemonic, before string) bool
 }
