@@ -90,13 +90,13 @@ func TestParseEnd(t *testing.T) {
 	binary.NativeEndian.PutUint64(b[endCode:], uint64(code))
 	binary.NativeEndian.PutUint64(b[endAt:], 77)
 	copy(b[endReason:], "runnable task stall")
-	copy(b[endMessage:], "a[1] failed\n")
+	copy(b[endMessage:], "a\x1b[1] failed\n")               // a task may call itself so
 	copy(b[endDump:], strings.Repeat("d", endSize-endDump)) // without an end of its own
 	got, err := parseEnd("x", b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := End{Name: "x", Kind: 1026, Error: true, Code: -1, At: 77, Reason: "runnable task stall", Message: "a[1] failed",
+	want := End{Name: "x", Kind: 1026, Error: true, Code: -1, At: 77, Reason: "runnable task stall", Message: "a?[1] failed",
 		Dump: strings.Repeat("d", endSize-endDump)}
 	if *got != want {
 		t.Errorf("%+v", got)
@@ -231,5 +231,27 @@ func TestResolveKfuncs(t *testing.T) {
 	}
 	if got := p.Instructions[1]; got.Constant != -1 || got.Reference() != "absent" {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestLayoutOf: what is asked of a scheduler is found in the kernel's structure, wherever that has it.
+func TestLayoutOf(t *testing.T) {
+	u32 := &btf.Int{Name: "u32", Size: 4}
+	function := &btf.Pointer{Target: &btf.FuncProto{Return: &btf.Void{}}}
+	ops := &btf.Struct{Name: "sched_ext_ops", Size: 48, Members: []btf.Member{
+		{Name: "enqueue", Type: function, Offset: 0},
+		{Name: "priv", Type: &btf.Pointer{Target: &btf.Void{}}, Offset: 8 * 8},
+		{Name: "timeout_ms", Type: u32, Offset: 16 * 8},
+		{Name: "exit", Type: function, Offset: 24 * 8},
+		{Name: "name", Type: &btf.Array{Index: u32, Type: &btf.Int{Name: "char", Size: 1}, Nelems: 16}, Offset: 32 * 8},
+	}}
+	got := layoutOf(100, 8, ops)
+	if got.size != 100 || got.name != 40 || got.nameSize != 16 || got.timeout != 24 || !slices.Equal(got.programs, []int{8, 32}) {
+		t.Errorf("%+v", got)
+	}
+	value := make([]byte, 100)
+	binary.NativeEndian.PutUint32(value[24:], 7)
+	if r := (&running{1, value, got}); r.timeoutMS() != 7 {
+		t.Errorf("%d", r.timeoutMS())
 	}
 }

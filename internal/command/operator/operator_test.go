@@ -21,7 +21,9 @@ import (
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/operate/view"
 	"plugsched/internal/outcome"
+	"plugsched/scx"
 )
 
 const (
@@ -32,7 +34,7 @@ const (
 // stock is a machine in order whose kernel runs its own scheduler.
 func stock(t *testing.T) machine {
 	t.Helper()
-	m := machine{live.Host{Root: t.TempDir()}}
+	m := machine{Host: live.Host{Root: t.TempDir()}}
 	m.put(t, "/proc/self/status", "CapEff:\tffffffff\n")
 	m.put(t, "/proc/sys/kernel/osrelease", release+"\n")
 	m.put(t, "/proc/sys/kernel/version", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.0-1 (2026-11-16)\n")
@@ -382,4 +384,60 @@ func TestDryRun(t *testing.T) {
 	if outcome.Of(err) != outcome.Precondition || out != "" {
 		t.Errorf("another kernel: %v\n%s", err, out)
 	}
+}
+
+// TestBPF: a scheduler in BPF is shown as a module's is.
+func TestBPF(t *testing.T) {
+	m := stock(t)
+	m.snapshot = &scx.Snapshot{State: "enabled", Name: "simple", All: true, Owner: scx.Ours, Since: live.Boottime() - time.Hour,
+		Timeout: 30 * time.Second, Loads: 2, Ends: []scx.End{{Name: "stall", Kind: 1026, Error: true, At: int64(live.Boottime() - 2*time.Hour),
+			Reason: "runnable task stall", Message: "a[1] failed"}}}
+	out, err := run(newStatus(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "status", out, "scheduler:  simple, in BPF, for all tasks of the fair class and of SCHED_EXT\n", "(1h0m0s)\n",
+		"loaded by:  plugsched\n", "watchdog:   30s\n", "health:     in order\n", "last end:   stall ", "  runnable task stall: a[1] failed\n")
+	out, _ = run(newStatus(m), "--json")
+	var s state
+	if err := json.Unmarshal([]byte(out), &s); err != nil || len(s.Schedulers) != 1 || s.Schedulers[0].Name != "simple" ||
+		s.Schedulers[0].Way != view.BPF || s.LastEnd == nil || s.LastEnd.Name != "stall" || s.Active {
+		t.Errorf("%+v, %v of\n%s", s, err, out)
+	}
+	out, err = run(newMetrics(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "metrics", out, "plugsched_scheduler_active 1\n",
+		`plugsched_scheduler_running{way="bpf",name="simple",scope="all",owner="plugsched"} 1`, "plugsched_bpf_loads_total 2\n",
+		"plugsched_watchdog_timeout_seconds 30\n")
+	// Beside a module, into which somebody else has put one.
+	m.load(t, name, "active", time.Minute)
+	m.snapshot.All, m.snapshot.Owner, m.snapshot.Holders = false, scx.Others, []scx.Holder{{PID: 7, Command: "tiny"}}
+	out, _ = run(newStatus(m))
+	has(t, "both", out, "scheduler:  plugsched_aa\n", "scheduler:  simple, in BPF, for tasks of SCHED_EXT\n", "(1m0s)\n",
+		"held by:    tiny[7]\n",
+		"loaded by:  somebody else\n")
+	// With its end the kernel's own runs, since then.
+	m = stock(t)
+	m.snapshot = &scx.Snapshot{State: "disabled", Ends: []scx.End{
+		{Name: "simple", Kind: 64, At: int64(live.Boottime() - time.Minute), Reason: "x"}}}
+	out, _ = run(newStatus(m))
+	has(t, "ended", out, "scheduler:  the kernel's own\n", "(1m0s)\n", "last end:   simple ")
+}
+
+// TestBPFBesideModule: none is loaded while a module's scheduler runs; the history has what was tried.
+func TestBPFBesideModule(t *testing.T) {
+	m := stock(t)
+	m.load(t, name, "active", time.Minute)
+	var p *live.PreconditionError
+	_, err := run(newSCX(m), "load", "simple")
+	if !errors.As(err, &p) || !strings.Contains(err.Error(), "a module's scheduler runs (plugsched_aa)") {
+		t.Errorf("%v", err)
+	}
+	out, err := run(newHistory(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "history", strings.Join(strings.Fields(out), " "), "scx load refused plugsched_aa simple: a module's scheduler runs")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,10 +16,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/history"
 	"plugsched/scx"
 )
 
-func newSCX() *cobra.Command {
+// updateBPF runs whatever changes schedulers in BPF: nobody else changes the machine's scheduler meanwhile, and the history has
+// it. Name is that of the scheduler that is asked for, "" the one that runs.
+func (m machine) updateBPF(action, name string, do func() (history.BPFUpdate, error)) error {
+	warn := func(s string) { fmt.Fprintln(os.Stderr, s) }
+	return m.log().RecordBPF(action, name, warn, func() (done history.BPFUpdate, err error) {
+		end, err := m.Alone()
+		if err != nil {
+			return done, err
+		}
+		defer end()
+		return do()
+	})
+}
+
+func newSCX(m machine) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scx",
 		Short: "Run schedulers that are BPF programs, on kernels that have sched_ext",
@@ -26,11 +42,11 @@ func newSCX() *cobra.Command {
 stopped, the kernel ends it, or the machine is booted. Why it ended is kept.`,
 		Example: "  plugsched scx load simple\n  plugsched scx status\n  plugsched scx stop",
 	}
-	c.AddCommand(newSCXLoad(), newSCXStatus(), newSCXStop())
+	c.AddCommand(newSCXLoad(m), newSCXStatus(), newSCXStop(m))
 	return c
 }
 
-func newSCXLoad() *cobra.Command {
+func newSCXLoad(m machine) *cobra.Command {
 	var opt scx.Options
 	var constants map[string]string
 	c := &cobra.Command{
@@ -39,7 +55,8 @@ func newSCXLoad() *cobra.Command {
 		Long: `Load makes a scheduler in BPF the running one: one that is in this program, by its name
 (` + strings.Join(scx.Own(), ", ") + `), or that of a compiled object. Nothing of it stays if that fails.
 With --partial it has the tasks of SCHED_EXT only, which ask for it, instead of all of the
-fair class. A task that waits longer than --timeout makes the kernel end it.`,
+fair class. A task that waits longer than --timeout makes the kernel end it. While a module's
+scheduler runs none is loaded.`,
 		Example: `  plugsched scx load simple
   plugsched scx load --set fifo=1 --timeout 5s simple
   plugsched scx load --partial ./mine.bpf.o`,
@@ -52,7 +69,14 @@ fair class. A task that waits longer than --timeout makes the kernel end it.`,
 			if err != nil {
 				return err
 			}
-			if err := o.Load(c.Context(), opt); err != nil {
+			err = m.updateBPF("scx load", o.Name(), func() (done history.BPFUpdate, err error) {
+				if err := m.CheckNoModule(); err != nil {
+					return done, err
+				}
+				done.Direction = "install"
+				return done, o.Load(c.Context(), opt)
+			})
+			if err != nil {
 				return err
 			}
 			whose := "all tasks of the fair class and of SCHED_EXT"
@@ -156,7 +180,7 @@ func sinceEnd(e *scx.End) string {
 	return fmt.Sprintf("%s (%v ago)", time.Now().Add(-ago).Format(time.DateTime), ago.Round(time.Second))
 }
 
-func newSCXStop() *cobra.Command {
+func newSCXStop(m machine) *cobra.Command {
 	var foreign bool
 	c := &cobra.Command{
 		Use:   "stop",
@@ -167,7 +191,19 @@ without --foreign.`,
 		Example: "  plugsched scx stop\n  plugsched scx stop --foreign",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
-			s, err := scx.Stop(c.Context(), foreign)
+			var s *scx.Stopped
+			err := m.updateBPF("scx stop", "", func() (done history.BPFUpdate, err error) {
+				if s, err = scx.Stop(c.Context(), foreign); err != nil {
+					return done, err
+				}
+				if done.Name = s.Name; !s.Before {
+					done.Direction = "remove"
+				}
+				if s.End != nil {
+					done.Reason = s.End.String()
+				}
+				return done, nil
+			})
 			if err != nil {
 				return err
 			}
