@@ -52,6 +52,15 @@ const unregistered = 64
 // Unregistered says whether it ended because its link was detached, or the last that held that was gone.
 func (e *End) Unregistered() bool { return e.Kind == unregistered }
 
+// What a trial that lapses ends with: SCX_EXIT_UNREG_BPF, and TRIAL_CODE of bpf/scx.h.
+const (
+	endedItself = 65
+	trialCode   = 1
+)
+
+// Lapsed says whether it ended because its trial was not confirmed in time.
+func (e *End) Lapsed() bool { return e.Kind == endedItself && e.Code == trialCode }
+
 // String is the reason and what else there is to it, in one line.
 func (e *End) String() string {
 	text := e.Reason

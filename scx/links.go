@@ -43,7 +43,8 @@ type layout struct {
 
 // running is the scheduler that runs, as its map has it.
 type running struct {
-	id    link.ID // of its link
+	id    link.ID    // of its link
+	ops   ebpf.MapID // of the map that it is
 	value []byte
 	layout
 }
@@ -138,14 +139,14 @@ func findRunning(name string) (found *running, err error) {
 	it := &link.Iterator{}
 	defer it.Close()
 	for it.Next() {
-		value, err := opsOf(it.Link)
+		ops, value, err := opsOf(it.Link)
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range places {
 			if len(value) == p.size {
 				if text, _, _ := bytes.Cut(value[p.name:p.name+p.nameSize], []byte{0}); string(text) == name {
-					found = &running{it.ID, value, p}
+					found = &running{it.ID, ops, value, p}
 				}
 			}
 		}
@@ -153,26 +154,27 @@ func findRunning(name string) (found *running, err error) {
 	return found, it.Err()
 }
 
-// opsOf is what is in the map that a link attaches, nil if it attaches none.
-func opsOf(l link.Link) ([]byte, error) {
+// opsOf is the map that a link attaches, and what is in it, nil if it attaches none.
+func opsOf(l link.Link) (ebpf.MapID, []byte, error) {
 	fd, ok := l.(interface{ FD() int })
 	if info, err := l.Info(); err != nil || info.Type != link.StructOpsType || !ok {
-		return nil, err
+		return 0, nil, err
 	}
 	// The library does not tell the map (struct bpf_link_info, struct_ops.map_id).
 	id, err := fdinfo(fmt.Sprintf("/proc/self/fdinfo/%d", fd.FD()), "map_id")
 	if err != nil || id == 0 {
-		return nil, err // 0: it is detached
+		return 0, nil, err // 0: it is detached
 	}
 	m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return 0, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer m.Close()
-	return m.LookupBytes(uint32(0))
+	value, err := m.LookupBytes(uint32(0))
+	return ebpf.MapID(id), value, err
 }
 
 // fdinfo reads a number from what the kernel tells of an open file, 0 if it does not tell it.

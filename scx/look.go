@@ -31,12 +31,14 @@ type Snapshot struct {
 	Link    uint32   `json:"link,omitempty"`    // its number; root only
 	Holders []Holder `json:"holders,omitempty"` // processes that have the link open; root only
 	// Since is when it began, by CLOCK_BOOTTIME, and Timeout how long a task may wait until the kernel ends it; root only.
-	Since    time.Duration    `json:"since_boottime_ns,omitempty"`
-	Timeout  time.Duration    `json:"timeout_ns,omitempty"`
-	Loads    int64            `json:"loads"`            // how many schedulers have begun since boot
-	Rejected int64            `json:"rejected"`         // tasks that were not let into SCHED_EXT
-	Events   map[string]int64 `json:"events,omitempty"` // counters of the scheduler that runs, by the kernel's names
-	Ends     []End            `json:"ends,omitempty"`   // of schedulers that plugsched had loaded, the latest last; root only
+	Since   time.Duration `json:"since_boottime_ns,omitempty"`
+	Timeout time.Duration `json:"timeout_ns,omitempty"`
+	// TrialLeft is how long the trial goes on, 0 without one; root only.
+	TrialLeft time.Duration    `json:"trial_left_ns,omitempty"`
+	Loads     int64            `json:"loads"`            // how many schedulers have begun since boot
+	Rejected  int64            `json:"rejected"`         // tasks that were not let into SCHED_EXT
+	Events    map[string]int64 `json:"events,omitempty"` // counters of the scheduler that runs, by the kernel's names
+	Ends      []End            `json:"ends,omitempty"`   // of schedulers that plugsched had loaded, the latest last; root only
 }
 
 // HeldBy names the processes that have the link open, "" if none has.
@@ -160,6 +162,11 @@ func (s *Snapshot) findOwner() error {
 	}
 	if pins[s.Name] == r.id {
 		s.Owner = Ours
+		t, err := trialOf(s.Name)
+		if err != nil {
+			return err
+		}
+		s.TrialLeft = t.left(boottime())
 	}
 	s.Holders, err = holders(r.id)
 	return err

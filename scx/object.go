@@ -52,6 +52,9 @@ type Options struct {
 	Partial bool
 	// Timeout is how long a task may wait for a CPU until the kernel ends the scheduler; 0 leaves it as it was compiled.
 	Timeout time.Duration
+	// Trial, when not 0, makes the scheduler end by itself after that time, unless Confirm comes first. The kernel does that:
+	// it depends on no process. (The kernel's own goes on then, whatever ran before.)
+	Trial time.Duration
 	// Constants are values for constants of the source (const volatile), by their names.
 	Constants map[string]uint64
 }
@@ -158,6 +161,9 @@ func (o *Object) set(opt Options) (*Object, error) {
 		if err := putInt(b, uint64(opt.Timeout.Milliseconds())); err != nil {
 			return nil, err
 		}
+	}
+	if err := out.setTrial(opt.Trial); err != nil {
+		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(opt.Constants)) {
 		v := out.spec.Variables[name]

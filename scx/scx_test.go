@@ -77,6 +77,44 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestTrialLayout: so is the map of a trial, as trial.go reads it.
+func TestTrialLayout(t *testing.T) {
+	for _, path := range objects(t) {
+		spec, err := ebpf.LoadCollectionSpec(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trial, ok := spec.Maps[trialMap].Value.(*btf.Struct)
+		if !ok || trial.Size != trialSize || spec.Programs[trialProgram] == nil || spec.Variables[trialLength] == nil {
+			t.Fatalf("%s: %v", path, spec.Maps[trialMap])
+		}
+		want := map[string]uint32{"timer": 0, "until": trialUntil, "state": trialState, "pad": trialState + 4}
+		for _, m := range trial.Members {
+			if at, ok := want[m.Name]; !ok || at != m.Offset.Bytes() {
+				t.Errorf("%s: %s is at %d, not at %d", path, m.Name, m.Offset.Bytes(), at)
+			}
+		}
+	}
+}
+
+func TestParseTrial(t *testing.T) {
+	b := make([]byte, trialSize)
+	if _, err := parseTrial("x", b[1:]); err == nil {
+		t.Error("31 bytes are taken")
+	}
+	for state, want := range []time.Duration{0, 5 * time.Second, 0, 0} {
+		binary.NativeEndian.PutUint32(b[trialState:], uint32(state))
+		binary.NativeEndian.PutUint64(b[trialUntil:], uint64(12*time.Second))
+		got, err := parseTrial("x", b)
+		if err != nil || got.left(7*time.Second) != want {
+			t.Errorf("%d: %v, %v", state, got, err)
+		}
+	}
+	if got := (trial{trialRuns, 5}).left(6); got <= 0 {
+		t.Errorf("a trial whose timer is late has %v left", got)
+	}
+}
+
 func TestParseEnd(t *testing.T) {
 	b := make([]byte, endSize)
 	if end, err := parseEnd("x", b); end != nil || err != nil {
@@ -101,9 +139,12 @@ func TestParseEnd(t *testing.T) {
 	if *got != want {
 		t.Errorf("%+v", got)
 	}
-	binary.NativeEndian.PutUint32(b, 64)
-	if got, err := parseEnd("x", b); err != nil || got.Error {
-		t.Errorf("that it was stopped is an error: %v", err)
+	for kind, lapsed := range map[uint32]bool{64: false, 65: true} {
+		binary.NativeEndian.PutUint32(b, kind)
+		binary.NativeEndian.PutUint64(b[endCode:], trialCode)
+		if got, err := parseEnd("x", b); err != nil || got.Error || got.Lapsed() != lapsed || got.Unregistered() == lapsed {
+			t.Errorf("of kind %d: %+v, %v", kind, got, err)
+		}
 	}
 }
 
@@ -120,13 +161,17 @@ func TestOptions(t *testing.T) {
 		}
 		return getInt(b)
 	}
-	set, err := o.set(Options{Partial: true, Timeout: 1500 * time.Millisecond, Constants: map[string]uint64{"fifo": 1}})
+	set, err := o.set(Options{Partial: true, Timeout: 1500 * time.Millisecond, Trial: 2 * time.Second, Constants: map[string]uint64{"fifo": 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, err := set.member("timeout_ms")
 	if err != nil || getInt(b) != 1500 || flags(set) != switchPartial {
 		t.Errorf("timeout %v, flags %x, %v", b, flags(set), err)
+	}
+	var trial uint64
+	if err := set.spec.Variables[trialLength].Get(&trial); err != nil || trial != 2e9 {
+		t.Errorf("the trial is of %d ns, %v", trial, err)
 	}
 	var fifo [1]byte
 	if err := set.spec.Variables["fifo"].Get(fifo[:]); err != nil || fifo[0] != 1 {
@@ -138,12 +183,39 @@ func TestOptions(t *testing.T) {
 	if full, err := set.set(Options{}); err != nil || flags(full) != 0 {
 		t.Errorf("flags %x, %v", flags(full), err)
 	}
-	for _, bad := range []Options{{Timeout: time.Microsecond}, {Timeout: time.Minute}, {Constants: map[string]uint64{"nosuch": 1}},
+	for _, bad := range []Options{{Timeout: time.Microsecond}, {Timeout: time.Minute}, {Trial: time.Millisecond},
+		{Trial: 25 * time.Hour}, {Constants: map[string]uint64{"nosuch": 1}},
 		{Constants: map[string]uint64{"fifo": 256}}, {Constants: map[string]uint64{"now": 1}}} {
 		var p *PreconditionError
 		if _, err := o.set(bad); !errors.As(err, &p) {
 			t.Errorf("%+v: %v", bad, err)
 		}
+	}
+}
+
+// TestOwn: what is in the program has the name that it is asked for by, keeps why it ended, and can be tried.
+func TestOwn(t *testing.T) {
+	for _, name := range Own() {
+		o, err := Open(name)
+		if err != nil || o.Name() != name || o.triable() != nil || o.spec.Maps[endMap] == nil {
+			t.Errorf("%s: %+v, %v", name, o, err)
+		}
+	}
+}
+
+// TestTriable: an object of another header is said not to be one that can be tried.
+func TestTriable(t *testing.T) {
+	o, err := Open("simple")
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(o.spec.Maps, trialMap)
+	var p *PreconditionError
+	if _, err := o.set(Options{Trial: time.Minute}); !errors.As(err, &p) || !strings.Contains(err.Error(), "cannot be tried") {
+		t.Errorf("%v", err)
+	}
+	if _, err := o.set(Options{}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -251,7 +323,7 @@ func TestLayoutOf(t *testing.T) {
 	}
 	value := make([]byte, 100)
 	binary.NativeEndian.PutUint32(value[24:], 7)
-	if r := (&running{1, value, got}); r.timeoutMS() != 7 {
+	if r := (&running{value: value, layout: got}); r.timeoutMS() != 7 {
 		t.Errorf("%d", r.timeoutMS())
 	}
 }

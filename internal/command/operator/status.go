@@ -29,15 +29,20 @@ back by itself, and what the boot guard and the history know.`,
   plugsched status --json | jq .timings.stop_machine_ns`,
 		Args: cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
-			s, err := m.read()
-			if err != nil {
-				return err
-			}
-			return s.show(c.OutOrStdout(), asJSON)
+			return m.show(c.OutOrStdout(), asJSON)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// show prints what is known about the machine.
+func (m machine) show(w io.Writer, asJSON bool) error {
+	s, err := m.read()
+	if err != nil {
+		return err
+	}
+	return s.show(w, asJSON)
 }
 
 // show prints what a command has made of this machine.

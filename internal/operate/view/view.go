@@ -74,7 +74,7 @@ func Schedulers(s *live.Status, since time.Time, b *scx.Snapshot, at Clock) []Sc
 	if b == nil || b.State == "disabled" {
 		return out
 	}
-	r := Scheduler{Way: BPF, Name: b.Name, Scope: ExtTasks, Owner: b.Owner, Health: OK, Watchdog: b.Timeout}
+	r := Scheduler{Way: BPF, Name: b.Name, Scope: ExtTasks, Owner: b.Owner, Health: OK, Watchdog: b.Timeout, TrialLeft: b.TrialLeft}
 	if b.All {
 		r.Scope = AllTasks
 	}

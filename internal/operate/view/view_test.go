@@ -17,12 +17,13 @@ func clock(t time.Duration) time.Time { return time.Unix(1000, 0).Add(t) }
 func TestSchedulers(t *testing.T) {
 	since := time.Unix(5, 0)
 	own, module := &live.Status{}, &live.Status{Active: true, Name: "plugsched_aa", Watchdog: time.Second, TrialLeft: time.Minute}
-	simple := &scx.Snapshot{State: "enabled", Name: "simple", All: true, Owner: scx.Ours, Since: 7 * time.Second, Timeout: 30 * time.Second}
+	simple := &scx.Snapshot{State: "enabled", Name: "simple", All: true, Owner: scx.Ours, Since: 7 * time.Second, Timeout: 30 * time.Second,
+		TrialLeft: time.Second}
 	tiny := &scx.Snapshot{State: "disabling", Name: "tiny", Owner: scx.Others, Holders: []scx.Holder{{PID: 5, Command: "a"}}}
 	ofModule := Scheduler{Way: Module, Name: "plugsched_aa", Scope: AllTasks, Since: since, Owner: scx.Ours, Health: OK, Watchdog: time.Second,
 		TrialLeft: time.Minute}
 	ofSimple := Scheduler{Way: BPF, Name: "simple", Scope: AllTasks, Since: time.Unix(1007, 0), Owner: scx.Ours, Health: OK,
-		Watchdog: 30 * time.Second}
+		Watchdog: 30 * time.Second, TrialLeft: time.Second}
 	ofTiny := Scheduler{Way: BPF, Name: "tiny", Scope: ExtTasks, Owner: scx.Others, Holders: []string{"a[5]"}, Health: "it is disabling"}
 	for i, c := range []struct {
 		s    *live.Status
