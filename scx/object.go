@@ -20,11 +20,23 @@ import (
 
 //go:generate ../scripts/bpf-objects bpf
 
+//go:embed bpf/central.bpf.o
+var central []byte
+
+//go:embed bpf/flatcg.bpf.o
+var flatcg []byte
+
+//go:embed bpf/pair.bpf.o
+var pair []byte
+
+//go:embed bpf/qmap.bpf.o
+var qmap []byte
+
 //go:embed bpf/simple.bpf.o
 var simple []byte
 
 // own are the schedulers that are in the program itself.
-var own = map[string][]byte{"simple": simple}
+var own = map[string][]byte{"central": central, "flatcg": flatcg, "pair": pair, "qmap": qmap, "simple": simple}
 
 // Own are the names of the schedulers that are in the program itself.
 func Own() []string { return slices.Sorted(maps.Keys(own)) }
@@ -163,6 +175,9 @@ func (o *Object) set(opt Options) (*Object, error) {
 		}
 	}
 	if err := out.setTrial(opt.Trial); err != nil {
+		return nil, err
+	}
+	if err := out.setSiblings("/sys/devices/system/cpu"); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(opt.Constants)) {

@@ -193,6 +193,19 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestTimers: maps with timers are known, which have to be pinned.
+func TestTimers(t *testing.T) {
+	for name, want := range map[string][]string{"simple": nil, "central": {"central_clock"}} {
+		o, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.timers(); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // TestOwn: what is in the program has the name that it is asked for by, keeps why it ended, and can be tried.
 func TestOwn(t *testing.T) {
 	for _, name := range Own() {
@@ -325,5 +338,46 @@ func TestLayoutOf(t *testing.T) {
 	binary.NativeEndian.PutUint32(value[24:], 7)
 	if r := (&running{value: value, layout: got}); r.timeoutMS() != 7 {
 		t.Errorf("%d", r.timeoutMS())
+	}
+}
+
+// TestSiblings: the other thread of each CPU's core.
+func TestSiblings(t *testing.T) {
+	dir := t.TempDir()
+	put := func(cpu, text string) {
+		t.Helper()
+		path := filepath.Join(dir, cpu, "topology/thread_siblings_list")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("cpu0", "0,4")
+	put("cpu4", "0,4")
+	put("cpu1", "1-2")
+	put("cpu2", "1-2")
+	put("cpu3", "3")
+	if got, err := siblings(dir, 6); err != nil || !slices.Equal(got, []int32{4, 2, 1, 3, 0, 5}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	o, err := Open("pair")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.setSiblings(dir); err != nil {
+		t.Fatal(err)
+	}
+	var got [1024]int32
+	if err := o.spec.Variables[siblingsVariable].Get(&got); err != nil || got[0] != 4 || got[4] != 0 || got[1023] != 1023 {
+		t.Errorf("%v, %v", got[:6], err)
+	}
+	put("cpu3", "3,5-6")
+	var p *PreconditionError
+	if _, err := siblings(dir, 6); !errors.As(err, &p) {
+		t.Errorf("%v", err)
+	}
+	for _, bad := range []string{"", "1-", "x", "3-1", "0-99999999"} {
+		if got, err := parseCPUs(bad); err == nil {
+			t.Errorf("%q is %v", bad, got)
+		}
 	}
 }
