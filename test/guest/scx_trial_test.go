@@ -103,7 +103,8 @@ func testReplace(t *testing.T, m *vm.Machine) {
 	if s := bpfRuns(t, m, "replace", "simple", scx.Ours); s.Loads != loads+1 || len(s.Ends) != 0 {
 		t.Errorf("%+v", s)
 	}
-	if e := lastEntry(t, m); e.Action != "scx replace" || e.Direction != "replace" || e.Gap <= 0 || e.Before != "simple" || e.After != "simple" {
+	e := lastEntry(t, m)
+	if e.Action != "scx replace" || e.Direction != "replace" || e.Gap <= 0 || e.Before != "simple" || e.After != "simple" {
 		t.Errorf("%+v", e)
 	}
 	expects(t, m, "plugsched scx replace "+stallObject, 0, "simple has ended")
@@ -121,7 +122,7 @@ func testReplace(t *testing.T, m *vm.Machine) {
 			t.Errorf("it has ended: %+v", e)
 		}
 	}
-	if e := lastEntry(t, m); e.Result != "refused" || e.BPF != "gives_up" || e.Before != "simple" || e.After != "simple" {
+	if e = lastEntry(t, m); e.Result != "refused" || e.BPF != "gives_up" || e.Before != "simple" || e.After != "simple" {
 		t.Errorf("%+v", e)
 	}
 }

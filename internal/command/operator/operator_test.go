@@ -461,3 +461,54 @@ func TestBPFBesideModule(t *testing.T) {
 	}
 	has(t, "history", strings.Join(strings.Fields(out), " "), "scx load refused plugsched_aa simple: a module's scheduler runs")
 }
+
+// TestBPFBroken: where a scheduler in BPF cannot be asked, a module is shown, and confirmed, all the same.
+func TestBPFBroken(t *testing.T) {
+	m := stock(t)
+	m.broken = errors.New("a map of another header")
+	m.put(t, "/sys/kernel/sched_ext/state", "enabled\n")
+	m.put(t, "/sys/kernel/sched_ext/root/ops", "tiny\n")
+	out, err := run(newStatus(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "alone", out, "scheduler:  tiny, in BPF\n", "health:     it cannot be asked: a map of another header\n")
+	m.load(t, name, "active", time.Minute)
+	out, err = run(newStatus(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, "beside a module", out, "scheduler:  plugsched_aa\n", "scheduler:  tiny, in BPF\n", "watchdog:   30s\n")
+	if out, err := run(newMetrics(m)); err != nil || !strings.Contains(out, "plugsched_watchdog_timeout_seconds 30\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for what, find := range map[string]func() (string, error){"confirm": m.bpfToConfirm, "reject": m.bpfOnTrial} {
+		if name, err := find(); name != "" || err != nil {
+			t.Errorf("%s is about %q, %v", what, name, err)
+		}
+	}
+}
+
+// TestBPFToConfirm: which scheduler in BPF confirm and reject are about.
+func TestBPFToConfirm(t *testing.T) {
+	m := stock(t)
+	lapsed := scx.End{Name: "old", Kind: 65, Code: 1}
+	for _, tt := range []struct {
+		s               scx.Snapshot
+		confirm, reject string
+	}{
+		{scx.Snapshot{State: "disabled"}, "", ""},
+		{scx.Snapshot{State: "enabled", Name: "simple"}, "", ""},
+		{scx.Snapshot{State: "enabled", Name: "simple", TrialLeft: 1}, "simple", "simple"},
+		{scx.Snapshot{State: "disabled", Ends: []scx.End{lapsed}}, "old", ""},
+		{scx.Snapshot{State: "enabled", Name: "simple", Ends: []scx.End{lapsed}}, "", ""},
+		{scx.Snapshot{State: "disabled", Ends: []scx.End{lapsed, {Name: "later", Kind: 64}}}, "", ""},
+	} {
+		m.snapshot = &tt.s
+		confirm, err := m.bpfToConfirm()
+		reject, bad := m.bpfOnTrial()
+		if confirm != tt.confirm || reject != tt.reject || err != nil || bad != nil {
+			t.Errorf("%+v: confirm %q, reject %q, %v, %v", tt.s, confirm, reject, err, bad)
+		}
+	}
+}

@@ -171,9 +171,18 @@ func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *loading
 	return nil
 }
 
+// meant is what there is of schedulers in BPF, if confirm and reject are about them: nil while a module's runs.
+func (m machine) meant() (*scx.Snapshot, error) {
+	running, err := m.Running()
+	if err != nil || running != "" {
+		return nil, err
+	}
+	return m.bpf()
+}
+
 // bpfOnTrial is the scheduler in BPF that is on trial, "" if there is none.
 func (m machine) bpfOnTrial() (string, error) {
-	s, err := m.bpf()
+	s, err := m.meant()
 	if err != nil || s == nil || s.TrialLeft == 0 {
 		return "", err
 	}
@@ -182,20 +191,14 @@ func (m machine) bpfOnTrial() (string, error) {
 
 // bpfToConfirm is likewise, or the one that ended last because its trial lapsed: it is too late to confirm it.
 func (m machine) bpfToConfirm() (string, error) {
-	name, err := m.bpfOnTrial()
-	if err != nil || name != "" {
-		return name, err
-	}
-	running, err := m.Running()
-	if err != nil || running != "" {
-		return "", err // a module's is meant
-	}
-	s, err := m.bpf()
-	if err != nil || s == nil || len(s.Ends) == 0 {
+	s, err := m.meant()
+	switch {
+	case err != nil || s == nil:
 		return "", err
-	}
-	if last := s.Ends[len(s.Ends)-1]; s.State == "disabled" && last.Lapsed() {
-		return last.Name, nil
+	case s.TrialLeft != 0:
+		return s.Name, nil
+	case s.State == "disabled" && len(s.Ends) > 0 && s.Ends[len(s.Ends)-1].Lapsed():
+		return s.Ends[len(s.Ends)-1].Name, nil
 	}
 	return "", nil
 }

@@ -18,13 +18,14 @@ import (
 // machine is what the commands are about; tests make one up.
 type machine struct {
 	live.Host
-	snapshot *scx.Snapshot // of one that is made up
+	snapshot *scx.Snapshot // of one that is made up,
+	broken   error         // or why there is none
 }
 
 // bpf is what the kernel says of schedulers in BPF, nil where it has none.
 func (m machine) bpf() (*scx.Snapshot, error) {
-	if m.snapshot != nil {
-		return m.snapshot, nil
+	if m.snapshot != nil || m.broken != nil {
+		return m.snapshot, m.broken
 	}
 	return m.SCX()
 }
@@ -97,9 +98,13 @@ func (m machine) guard(p *installed.Package) string {
 
 // ways finds out which schedulers run, since when, and how the last one ended.
 func (m machine) ways(st *state, recent []history.Entry) error {
-	b, err := m.bpf()
-	if err != nil {
-		return err
+	b, bad := m.bpf()
+	if bad != nil {
+		// A module's scheduler is no less to be known of for that, and that one in BPF runs, too.
+		b = &scx.Snapshot{State: "disabled"}
+		if name := m.BPF(); name != "" {
+			b = &scx.Snapshot{State: "enabled", Name: name, Owner: scx.Unknown}
+		}
 	}
 	back, err := m.RolledBack()
 	if err != nil {
@@ -111,6 +116,11 @@ func (m machine) ways(st *state, recent []history.Entry) error {
 	}
 	st.Since = since
 	st.Schedulers = view.Schedulers(st.Status, since, b, view.Now)
+	for i := range st.Schedulers {
+		if r := &st.Schedulers[i]; r.Way == view.BPF && bad != nil {
+			r.Scope, r.Health = "", "it cannot be asked: "+bad.Error()
+		}
+	}
 	if !st.Active && len(st.Schedulers) > 0 {
 		st.Since = st.Schedulers[0].Since
 	}

@@ -50,7 +50,7 @@ func show(w io.Writer, s *live.Status, asJSON bool) error {
 	st, err := machine{}.about(s)
 	if err != nil {
 		// Whatever is wrong with the disk: the update took place.
-		st = &state{Status: s}
+		st = &state{Status: s, Schedulers: view.Schedulers(s, time.Time{}, nil, view.Now)}
 	}
 	return st.show(w, asJSON)
 }
@@ -97,15 +97,15 @@ func (s *state) show(w io.Writer, asJSON bool) error {
 
 // tasksOf says in words which tasks a BPF scheduler has.
 var tasksOf = map[view.Scope]string{
-	view.AllTasks: "for all tasks of the fair class and of SCHED_EXT",
-	view.ExtTasks: "for tasks of SCHED_EXT",
+	view.AllTasks: ", for all tasks of the fair class and of SCHED_EXT",
+	view.ExtTasks: ", for tasks of SCHED_EXT",
 }
 
 func (s *state) showSchedulers(w io.Writer) {
 	for _, r := range s.Schedulers {
 		name := r.Name
 		if r.Way == view.BPF {
-			name += ", in BPF, " + tasksOf[r.Scope]
+			name += ", in BPF" + tasksOf[r.Scope]
 		}
 		fmt.Fprintf(w, "scheduler:  %s\n", name)
 	}
