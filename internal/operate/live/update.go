@@ -52,7 +52,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.ETXTBSY):
 			return l.host.used()
 		case errors.Is(err, unix.EUSERS):
-			return precondition("a BPF scheduler runs (sched_ext: %s): %s; nothing was changed", l.host.bpfScheduler(), endBPF)
+			return precondition("a BPF scheduler runs (sched_ext: %s): %s; nothing was changed", l.host.BPF(), endBPF)
 		case errors.Is(err, unix.ENOMEM):
 			return outOfMemory()
 		default:
