@@ -239,18 +239,24 @@ static void aftermath(void)
 	mutex_unlock(plugsched_self.lock);
 }
 
+static void finish(void)
+{
+	if (READ_ONCE(aftermath_due))
+		aftermath();
+}
+
 /* It looks once a second by itself: to wake it could be what hangs. */
 static int work(void *unused)
 {
 	while (!kthread_should_stop()) {
-		if (READ_ONCE(aftermath_due))
-			aftermath();
+		finish();
 		print_obstacle();
 		set_current_state(TASK_INTERRUPTIBLE);
 		if (!kthread_should_stop() && !READ_ONCE(aftermath_due))
 			schedule_timeout(HZ);
 		__set_current_state(TASK_RUNNING);
 	}
+	finish();	/* a forced unload may come first */
 	return 0;
 }
 
