@@ -54,6 +54,9 @@ func testKernel(t testing.TB) string {
 // -race; or empty.
 func testInit() string { return os.Getenv("PLUGSCHED_TEST_INIT") }
 
+// testBusybox is a busybox to use instead of the machine's, for a kernel of another architecture; or empty.
+func testBusybox() string { return os.Getenv("PLUGSCHED_TEST_BUSYBOX") }
+
 type testWriter struct{ testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
@@ -66,6 +69,9 @@ func bootTest(t testing.TB, cfg Config) *Machine {
 	cfg.Kernel = testKernel(t)
 	if cfg.Init == "" {
 		cfg.Init = testInit()
+	}
+	if cfg.Busybox == "" {
+		cfg.Busybox = testBusybox()
 	}
 	// Logs are kept for later if a directory is given.
 	dir := os.Getenv("PLUGSCHED_TEST_CONSOLES")
