@@ -105,8 +105,9 @@ func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
 	}
 	p.indexFunctions()
 	starts := p.starts()
-	p.readDataTakes(v.literals, func(a uint64) *Function { return starts[a] })
-	p.readFtrace()
+	begins := func(a uint64) *Function { return starts[a] }
+	p.readDataTakes(v.literals, begins)
+	p.readFtrace(v.mach, begins)
 	p.dropFtraceCalls()
 	p.readPatchSites(v.mach)
 	p.readSeals(v.mach)

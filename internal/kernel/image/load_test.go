@@ -524,3 +524,26 @@ func TestBegun(t *testing.T) {
 		t.Errorf("%+v", p.Dropped[0])
 	}
 }
+
+// TestFtraceBefore: ftrace's table names functions by what is in front of them, where the architecture has something there.
+func TestFtraceBefore(t *testing.T) {
+	p := &Program{Functions: []*Function{{Name: "a", Addr: 0x1000, Size: 16, FtraceSite: -1}, {Name: "b", Addr: 0x1018, Size: 16, FtraceSite: -1},
+		{Name: "c", Addr: 0x1028, Size: 16, FtraceSite: -1}}}
+	p.sortFunctions()
+	var table []byte
+	for _, site := range []uint64{0x1010, 0x1020, 0} { // in front of b; within b, and in front of c
+		table = binary.LittleEndian.AppendUint64(table, site)
+	}
+	p.index.sections = []*Section{{Name: ".init.data", Addr: 0x5000, Size: uint64(len(table)), Data: table}}
+	p.index.symbols = map[string]address{"__start_mcount_loc": {value: 0x5000}, "__stop_mcount_loc": {value: 0x5000 + uint64(len(table))}}
+	starts := p.starts()
+	p.readFtrace(&arch.Arch{FtraceBefore: 8}, func(a uint64) *Function { return starts[a] })
+	if p.Functions[0].FtraceSite != -1 || p.Functions[1].FtraceSite != 0 || p.Functions[2].FtraceSite != -1 || !p.FtraceKnown {
+		t.Errorf("%+v %+v %+v", *p.Functions[0], *p.Functions[1], *p.Functions[2])
+	}
+	p.Functions[1].FtraceSite = -1
+	p.readFtrace(&arch.Arch{}, func(a uint64) *Function { return starts[a] })
+	if got := p.Functions[1].FtraceSite; got != 8 {
+		t.Errorf("where nothing is in front, a site within b is at %d", got)
+	}
+}
