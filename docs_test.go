@@ -22,6 +22,7 @@ import (
 	"plugsched/internal/operate/live"
 	"plugsched/internal/operate/metrics"
 	"plugsched/internal/outcome"
+	"plugsched/scx"
 )
 
 // These tests hold the pages against the code where that can be done. Commands and their
@@ -321,7 +322,8 @@ var metricName = regexp.MustCompile(`(?m)^# TYPE (\S+)`)
 // TestDocsMetrics: the metrics that there are.
 func TestDocsMetrics(t *testing.T) {
 	var text bytes.Buffer
-	s := metrics.State{Status: &live.Status{Timings: &live.Timings{}}, Since: time.Now()}
+	s := metrics.State{Status: &live.Status{Timings: &live.Timings{}}, Since: time.Now(),
+		BPF: &scx.Snapshot{Events: map[string]int64{"x": 1}}}
 	if err := s.Write(&text, metrics.Text); err != nil {
 		t.Fatal(err)
 	}

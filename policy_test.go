@@ -145,7 +145,7 @@ var imports = map[string][]string{
 	"internal/kernel":   nil,
 	"internal/artefact": nil,
 	"internal/develop":  {"internal/kernel", "internal/artefact"},
-	"internal/operate":  {"internal/artefact", "internal/kernel/arch/native"},
+	"internal/operate":  {"internal/artefact", "internal/kernel/arch/native", "scx"},
 	"internal/guest":    {"internal/kernel"},
 	"internal/command":  {"internal/artefact", "internal/operate", "scx"},
 	"internal/bench":    {"internal/guest/vm", "internal/operate/live"},

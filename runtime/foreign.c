@@ -15,6 +15,7 @@
 #include "internal.h"
 #include "kernel.h"
 #include "leftovers.h"
+#include "ours.h"
 #include "plugsched.h"
 
 static bool foreign(const struct sched_class *class)

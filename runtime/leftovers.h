@@ -8,17 +8,11 @@
 #define PLUGSCHED_LEFTOVERS_H
 
 #include <linux/compiler.h>
-#include <linux/module.h>
 #include <linux/types.h>
 
 struct dentry;
 struct file;
 struct task_struct;
-
-static inline bool plugsched_ours(const void *p)
-{
-	return within_module((unsigned long)p, THIS_MODULE);
-}
 
 /* found.c: note what was found. Context: any that excludes others, between begin and end. */
 __printf(1, 2) void plugsched_found(const char *fmt, ...);

@@ -13,6 +13,7 @@
 #include "config.h"
 #include "kernel.h"
 #include "leftovers.h"
+#include "ours.h"
 
 static void nothing(struct work_struct *work)
 {

@@ -35,6 +35,7 @@
 #include "config.h"
 #include "kernel.h"
 #include "leftovers.h"
+#include "ours.h"
 
 #define DEPTH_MAX 16	/* of directories: more is a loop, and the stack is small */
 

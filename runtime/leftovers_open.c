@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "leftovers.h"
+#include "ours.h"
 #include "plugsched.h"
 
 #define FILES_AT_ONCE	1024	/* under a process's lock for its files */

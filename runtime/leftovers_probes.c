@@ -8,6 +8,7 @@
 #include "config.h"
 #include "kernel.h"
 #include "leftovers.h"
+#include "ours.h"
 
 #ifdef CONFIG_TRACEPOINTS
 static void look_at_event(struct tracepoint *t, void *unused)

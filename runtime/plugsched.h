@@ -159,7 +159,7 @@ struct plugsched_module {
 	bool active;			/* both only change while the machine is stopped */
 	bool poking;			/* its jumps are being written or taken away */
 	bool probes_held;		/* who updates from or to it holds kprobe_mutex; under that */
-	bool settling;			/* a rollback has led to it, and is not done with it */
+	bool settling;			/* a rollback has led from or to it, and is not done */
 	/* What a rollback leads to, with two references; changes while none can begin. */
 	struct plugsched_module *previous;
 };

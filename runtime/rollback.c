@@ -193,9 +193,7 @@ bool plugsched_pinned(void)
  */
 bool plugsched_rollback_pending(const struct plugsched_module *m)
 {
-	/* pairs with aftermath() */
-	return smp_load_acquire(&m->settling) ||
-	       (m == &plugsched_self && READ_ONCE(aftermath_due));
+	return smp_load_acquire(&m->settling);	/* pairs with settled() */
 }
 
 static void print_obstacle(void)
@@ -204,6 +202,11 @@ static void print_obstacle(void)
 		return;
 	print_due = false;
 	pr_err("%s is to be left, but that has to wait: %s\n", THIS_MODULE->name, obstacle);
+}
+
+static void settled(struct plugsched_module *m)
+{
+	smp_store_release(&m->settling, false);	/* pairs with plugsched_rollback_pending() */
 }
 
 /*
@@ -226,10 +229,11 @@ static void aftermath(void)
 	plugsched_self.previous = NULL;
 	if (to) {
 		WRITE_ONCE(to->kept, false);
-		smp_store_release(&to->settling, false);	/* pairs with plugsched_rollback_pending() */
+		settled(to);
 		module_put(to->owner);
 	}
 	WRITE_ONCE(aftermath_due, false);
+	settled(&plugsched_self);
 	if (!pinned)
 		module_put(THIS_MODULE);
 	mutex_unlock(plugsched_self.lock);

@@ -91,7 +91,14 @@ static void change_guards(const struct plugsched_update *u)
 		u->from->left();
 	if (u->to)
 		u->to->entered();
-	if (u->to && u->rollback)
+	if (!u->rollback)
+		return;
+	/*
+	 * Here and not later: until the rollback is done, neither may begin to run again. One
+	 * that did, and was rolled back again, would give back one of its two references.
+	 */
+	u->from->settling = true;
+	if (u->to)
 		u->to->settling = true;
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/cilium/ebpf"
 )
@@ -45,6 +46,21 @@ type End struct {
 	Dump    string `json:"dump,omitempty"` // what CPUs and tasks did then, for errors
 }
 
+// unregistered is SCX_EXIT_UNREG: who had loaded it, or had its link, let go of it.
+const unregistered = 64
+
+// Unregistered says whether it ended because its link was detached, or the last that held that was gone.
+func (e *End) Unregistered() bool { return e.Kind == unregistered }
+
+// What a trial that lapses ends with: SCX_EXIT_UNREG_BPF, and TRIAL_CODE of bpf/scx.h.
+const (
+	endedItself = 65
+	trialCode   = 1
+)
+
+// Lapsed says whether it ended because its trial was not confirmed in time.
+func (e *End) Lapsed() bool { return e.Kind == endedItself && e.Code == trialCode }
+
 // String is the reason and what else there is to it, in one line.
 func (e *End) String() string {
 	text := e.Reason
@@ -69,11 +85,21 @@ func parseEnd(name string, b []byte) (*End, error) {
 	}
 	text := func(from, to int) string {
 		s, _, _ := bytes.Cut(b[from:to], []byte{0})
-		return strings.TrimSpace(string(s))
+		return strings.TrimSpace(printable(string(s)))
 	}
 	return &End{Name: name, Kind: kind, Error: kind >= firstError,
 		Code: int64(binary.NativeEndian.Uint64(b[endCode:])), At: int64(binary.NativeEndian.Uint64(b[endAt:])),
 		Reason: text(endReason, endMessage), Message: text(endMessage, endDump), Dump: text(endDump, endSize)}, nil
+}
+
+// printable is text with names of tasks in it, which are anybody's choice, without what a terminal would obey.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // readEnd reads it from the map.

@@ -82,6 +82,34 @@ func (*NotRunningError) Error() string { return "no BPF scheduler runs" }
 // Outcome implements outcome.Error.
 func (*NotRunningError) Outcome() outcome.Outcome { return outcome.Precondition }
 
+// NoTrialError says that the scheduler that runs is not on trial.
+type NoTrialError struct{ Name string }
+
+func (e *NoTrialError) Error() string { return describe(e.Name, nil) + " is not on trial" }
+
+// Outcome implements outcome.Error.
+func (*NoTrialError) Outcome() outcome.Outcome { return outcome.Precondition }
+
+// OnTrialError says that the scheduler that runs is on trial, which has to end first. Nothing was changed.
+type OnTrialError struct{ Name string }
+
+func (e *OnTrialError) Error() string {
+	return describe(e.Name, nil) + " is on trial: plugsched confirm or plugsched reject first"
+}
+
+// Outcome implements outcome.Error.
+func (*OnTrialError) Outcome() outcome.Outcome { return outcome.Precondition }
+
+// LapsedError says that a trial has lapsed before it was confirmed: the kernel's own scheduler has all tasks.
+type LapsedError struct{ Name string }
+
+func (e *LapsedError) Error() string {
+	return "the trial of " + describe(e.Name, nil) + " lapsed before it was confirmed"
+}
+
+// Outcome implements outcome.Error.
+func (*LapsedError) Outcome() outcome.Outcome { return outcome.RolledBack }
+
 // VerifierError says why the kernel takes no program. Nothing was changed.
 type VerifierError struct {
 	Program string

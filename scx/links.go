@@ -4,6 +4,7 @@ package scx
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -31,8 +33,21 @@ func (h Holder) String() string { return fmt.Sprintf("%s[%d]", h.Command, h.PID)
 // (kernel/sched/ext, bpf_sched_ext_ops and bpf_sched_ext_ops_cid).
 var opsTypes = []string{"sched_ext_ops", "sched_ext_ops_cid"}
 
-// layout is where a structure of the kernel has a scheduler's name.
-type layout struct{ size, name, nameSize int }
+// layout is where a structure of the kernel has what is asked of a scheduler.
+type layout struct {
+	size           int
+	name, nameSize int
+	timeout        int   // its timeout_ms
+	programs       []int // its operations: the kernel tells the numbers of their programs there (kernel/bpf/bpf_struct_ops.c)
+}
+
+// running is the scheduler that runs, as its map has it.
+type running struct {
+	id    link.ID    // of its link
+	ops   ebpf.MapID // of the map that it is
+	value []byte
+	layout
+}
 
 // layouts finds that out from the kernel's types.
 func layouts() ([]layout, error) {
@@ -56,37 +71,82 @@ func layouts() ([]layout, error) {
 			if !ok || inner.Name != name {
 				continue
 			}
-			for _, m := range inner.Members {
-				if size, err := btf.Sizeof(m.Type); m.Name == "name" && err == nil {
-					list = append(list, layout{int(outer.Size), int(d.Offset.Bytes() + m.Offset.Bytes()), size})
-				}
-			}
+			list = append(list, layoutOf(int(outer.Size), int(d.Offset.Bytes()), inner))
 		}
 	}
 	return list, nil
 }
 
-// runningLink is the number of the link of the scheduler that runs, 0 if there is none: it began without one, or has
+// layoutOf is that of a structure of operations, which begins somewhere in what its map has.
+func layoutOf(size, at int, ops *btf.Struct) layout {
+	l := layout{size: size}
+	for _, m := range ops.Members {
+		where := at + int(m.Offset.Bytes())
+		switch p, isPointer := m.Type.(*btf.Pointer); {
+		case m.Name == "name":
+			l.name = where
+			l.nameSize, _ = btf.Sizeof(m.Type)
+		case m.Name == "timeout_ms":
+			l.timeout = where
+		case isPointer:
+			if _, ok := p.Target.(*btf.FuncProto); ok {
+				l.programs = append(l.programs, where)
+			}
+		}
+	}
+	return l
+}
+
+// timeoutMS is how long a task may wait, as the scheduler has it; 0 is the kernel's own choice.
+func (r *running) timeoutMS() uint32 { return binary.NativeEndian.Uint32(r.value[r.timeout:]) }
+
+// since is when the kernel had taken the last of its programs, by CLOCK_BOOTTIME: right after that it begins. The
+// kernel does not say when it did. 0 is not known.
+func (r *running) since() (last time.Duration, err error) {
+	for _, at := range r.programs {
+		id := binary.NativeEndian.Uint64(r.value[at:])
+		if id == 0 {
+			continue
+		}
+		p, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return 0, err
+		}
+		info, err := p.Info()
+		if err = errors.Join(err, p.Close()); err != nil {
+			return 0, err
+		}
+		if t, ok := info.LoadTime(); ok {
+			last = max(last, t)
+		}
+	}
+	return last, nil
+}
+
+// findRunning finds the scheduler that runs, nil if it has no link: it began without one, or has
 // just ended. It takes root.
 //
 // The kernel does not say which it is. A scheduler begins when its link is made, and ends before the link goes, so of
 // the links with its name it is the latest one's: others are of schedulers that the kernel has ended.
-func runningLink(name string) (found link.ID, err error) {
+func findRunning(name string) (found *running, err error) {
 	places, err := layouts()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	it := &link.Iterator{}
 	defer it.Close()
 	for it.Next() {
-		value, err := opsOf(it.Link)
+		ops, value, err := opsOf(it.Link)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		for _, p := range places {
 			if len(value) == p.size {
 				if text, _, _ := bytes.Cut(value[p.name:p.name+p.nameSize], []byte{0}); string(text) == name {
-					found = it.ID
+					found = &running{it.ID, ops, value, p}
 				}
 			}
 		}
@@ -94,26 +154,27 @@ func runningLink(name string) (found link.ID, err error) {
 	return found, it.Err()
 }
 
-// opsOf is what is in the map that a link attaches, nil if it attaches none.
-func opsOf(l link.Link) ([]byte, error) {
+// opsOf is the map that a link attaches, and what is in it, nil if it attaches none.
+func opsOf(l link.Link) (ebpf.MapID, []byte, error) {
 	fd, ok := l.(interface{ FD() int })
 	if info, err := l.Info(); err != nil || info.Type != link.StructOpsType || !ok {
-		return nil, err
+		return 0, nil, err
 	}
 	// The library does not tell the map (struct bpf_link_info, struct_ops.map_id).
 	id, err := fdinfo(fmt.Sprintf("/proc/self/fdinfo/%d", fd.FD()), "map_id")
 	if err != nil || id == 0 {
-		return nil, err // 0: it is detached
+		return 0, nil, err // 0: it is detached
 	}
 	m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return 0, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer m.Close()
-	return m.LookupBytes(uint32(0))
+	value, err := m.LookupBytes(uint32(0))
+	return ebpf.MapID(id), value, err
 }
 
 // fdinfo reads a number from what the kernel tells of an open file, 0 if it does not tell it.
@@ -153,7 +214,7 @@ func holders(id link.ID) ([]Holder, error) {
 			continue
 		}
 		if name, err := os.ReadFile(filepath.Join("/proc", d.Name(), "comm")); err == nil {
-			list = append(list, Holder{pid, strings.TrimSpace(string(name))})
+			list = append(list, Holder{pid, printable(strings.TrimSpace(string(name)))})
 		}
 	}
 	return list, nil

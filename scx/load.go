@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -32,26 +33,77 @@ func (o *Object) Load(ctx context.Context, opt Options) error {
 	if err := mustBeFree(ctx); err != nil {
 		return err
 	}
-	o, err = o.set(opt)
+	c, err := o.verified(ctx, opt)
 	if err != nil {
 		return err
+	}
+	defer c.close()
+	return c.begin(ctx)
+}
+
+// verified is the object with its options when the kernel has taken its programs.
+func (o *Object) verified(ctx context.Context, opt Options) (*candidate, error) {
+	o, err := o.set(opt)
+	if err != nil {
+		return nil, err
 	}
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
-		return &PreconditionError{fmt.Errorf("the kernel's own types: %w", err)}
+		return nil, &PreconditionError{fmt.Errorf("the kernel's own types: %w", err)}
 	}
 	if err := resolveKfuncs(o.spec, kernel); err != nil {
-		return err
+		return nil, err
 	}
 	all, err := ebpf.NewCollection(o.spec)
 	if err != nil {
-		return needsRoot(refusal(err))
+		return nil, needsRoot(refusal(err))
 	}
-	defer all.Close()
+	c := &candidate{name: o.name, ops: all.DetachMap(o.ops), keeps: all.DetachMap(endMap), timers: map[string]*ebpf.Map{}}
+	for _, name := range o.timers() {
+		c.timers[name] = all.DetachMap(name)
+	}
+	if opt.Trial != 0 {
+		c.trial, c.confirm = all.DetachMap(trialMap), all.DetachProgram(trialProgram)
+	}
+	all.Close()
 	if err := ctx.Err(); err != nil {
-		return err
+		c.close()
+		return nil, err
 	}
-	return o.begin(ctx, all)
+	return c, nil
+}
+
+// candidate is a scheduler that can begin. But for the first they may be nil.
+type candidate struct {
+	name    string
+	ops     *ebpf.Map
+	keeps   *ebpf.Map // why it ended
+	trial   *ebpf.Map
+	confirm *ebpf.Program
+	// timers are maps with timers of its own, by name. The kernel cancels the timers of a map that no process has and that
+	// is not pinned (kernel/bpf/helpers.c, bpf_timer_init).
+	timers map[string]*ebpf.Map
+}
+
+func (c *candidate) close() {
+	for _, m := range []*ebpf.Map{c.ops, c.keeps, c.trial} {
+		m.Close()
+	}
+	c.confirm.Close()
+	for _, m := range c.timers {
+		m.Close()
+	}
+}
+
+// timers are the names of maps that have a timer, but for that of the trial.
+func (o *Object) timers() (names []string) {
+	for name, m := range o.spec.Maps {
+		value, ok := m.Value.(*btf.Struct)
+		if ok && name != trialMap && slices.ContainsFunc(value.Members, func(m btf.Member) bool { return m.Type.TypeName() == "bpf_timer" }) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // mustBeFree refuses while a scheduler runs.
@@ -67,8 +119,8 @@ func mustBeFree(ctx context.Context) error {
 }
 
 // begin attaches a scheduler that the verifier has taken, and pins it.
-func (o *Object) begin(ctx context.Context, all *ebpf.Collection) (err error) {
-	dir := filepath.Join(Pins, o.name)
+func (c *candidate) begin(ctx context.Context) (err error) {
+	dir := filepath.Join(Pins, c.name)
 	// As none runs, whatever is pinned has ended. Why it did stays, but for one of the same name.
 	var none *NotRunningError
 	if _, err := sweep(); err != nil && !errors.As(err, &none) {
@@ -85,52 +137,85 @@ func (o *Object) begin(ctx context.Context, all *ebpf.Collection) (err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	end := all.Maps[endMap]
-	if end != nil {
-		if err := end.Pin(pinned(o.name, pinEnd)); err != nil {
-			return err
-		}
+	if err := c.pin(); err != nil {
+		return err
 	}
-	l, err := link.AttachStructOps(link.StructOpsOptions{Map: all.Maps[o.ops]})
+	l, err := link.AttachStructOps(link.StructOpsOptions{Map: c.ops})
 	if err != nil {
-		return o.notBegun(ctx, err, end)
+		return c.notBegun(ctx, err)
 	}
-	if err := o.begun(end); err != nil {
+	if err := c.begun(); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	if err := l.Pin(pinned(o.name, pinLink)); err != nil {
+	if err := c.onTrial(); err != nil {
+		return errors.Join(err, l.Detach(), l.Close())
+	}
+	if err := l.Pin(pinned(c.name, pinLink)); err != nil {
 		// It ends before its link is gone, which the kernel does when it comes to it.
 		return errors.Join(err, l.Detach(), l.Close())
 	}
 	return l.Close()
 }
 
+// pin pins what has to be there when it begins.
+func (c *candidate) pin() error {
+	if c.keeps != nil {
+		if err := c.keeps.Pin(pinned(c.name, pinEnd)); err != nil {
+			return err
+		}
+	}
+	for name, m := range c.timers {
+		if err := m.Pin(pinned(c.name, name)); err != nil {
+			return err
+		}
+	}
+	if c.trial == nil {
+		return nil
+	}
+	if err := c.trial.Pin(pinned(c.name, pinnedTrial)); err != nil {
+		return err
+	}
+	return c.confirm.Pin(pinned(c.name, pinnedConfirm))
+}
+
+// onTrial finds out whether a scheduler has begun its trial, if it was to.
+func (c *candidate) onTrial() error {
+	if c.trial == nil {
+		return nil
+	}
+	t, err := readTrial(c.name, c.trial)
+	if err == nil && t.state == 0 {
+		err = &PreconditionError{fmt.Errorf("the scheduler %s cannot be tried: its init does not call begin_trial", c.name)}
+	}
+	return err
+}
+
 // begun finds out whether a scheduler has begun. When its init fails, the kernel makes a link all the same: what went wrong
 // is told to the scheduler's exit, which has been called by then (kernel/sched/ext, scx_root_enable_workfn).
-func (o *Object) begun(end *ebpf.Map) error {
+func (c *candidate) begun() error {
 	s, err := state()
 	if err != nil || s != disabled {
 		return err
 	}
-	return o.startError(errors.New("the kernel has ended it"), end)
+	return c.startError(errors.New("the kernel has ended it"))
 }
 
 // notBegun finds out why the kernel does not let a scheduler begin.
-func (o *Object) notBegun(ctx context.Context, err error, end *ebpf.Map) error {
+func (c *candidate) notBegun(ctx context.Context, err error) error {
 	if errors.Is(err, unix.EBUSY) {
 		if busy := mustBeFree(ctx); busy != nil {
 			return busy // somebody else was quicker
 		}
 	}
-	return o.startError(err, end)
+	return c.startError(err)
 }
 
 // startError is with what the scheduler has noted of its end.
-func (o *Object) startError(err error, end *ebpf.Map) error {
-	e := &StartError{Name: o.name, Err: err}
-	if end != nil {
+func (c *candidate) startError(err error) error {
+	e := &StartError{Name: c.name, Err: err}
+	if c.keeps != nil {
 		var bad error
-		if e.End, bad = readEnd(o.name, end); bad != nil {
+		if e.End, bad = readEnd(c.name, c.keeps); bad != nil {
 			return errors.Join(e, bad)
 		}
 	}

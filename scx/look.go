@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -23,16 +24,30 @@ const (
 
 // Snapshot is what the kernel says at one time.
 type Snapshot struct {
-	State    string           `json:"state"`             // in the kernel's words: disabled, enabled, or on the way there
-	Name     string           `json:"name,omitempty"`    // of the scheduler
-	All      bool             `json:"all_tasks"`         // it has all tasks of the fair class, and not those of SCHED_EXT only
-	Owner    Owner            `json:"owner,omitempty"`   // of the scheduler that runs
-	Link     uint32           `json:"link,omitempty"`    // its number; root only
-	Holders  []Holder         `json:"holders,omitempty"` // processes that have the link open; root only
-	Loads    int64            `json:"loads"`             // how many schedulers have begun since boot
-	Rejected int64            `json:"rejected"`          // tasks that were not let into SCHED_EXT
-	Events   map[string]int64 `json:"events,omitempty"`  // counters of the scheduler that runs, by the kernel's names
-	Ends     []End            `json:"ends,omitempty"`    // of schedulers that plugsched had loaded, the latest last; root only
+	State   string   `json:"state"`             // in the kernel's words: disabled, enabled, or on the way there
+	Name    string   `json:"name,omitempty"`    // of the scheduler
+	All     bool     `json:"all_tasks"`         // it has all tasks of the fair class, and not those of SCHED_EXT only
+	Owner   Owner    `json:"owner,omitempty"`   // of the scheduler that runs
+	Link    uint32   `json:"link,omitempty"`    // its number; root only
+	Holders []Holder `json:"holders,omitempty"` // processes that have the link open; root only
+	// Since is when it began, by CLOCK_BOOTTIME, and Timeout how long a task may wait until the kernel ends it; root only.
+	Since   time.Duration `json:"since_boottime_ns,omitempty"`
+	Timeout time.Duration `json:"timeout_ns,omitempty"`
+	// TrialLeft is how long the trial goes on, 0 without one; root only.
+	TrialLeft time.Duration    `json:"trial_left_ns,omitempty"`
+	Loads     int64            `json:"loads"`            // how many schedulers have begun since boot
+	Rejected  int64            `json:"rejected"`         // tasks that were not let into SCHED_EXT
+	Events    map[string]int64 `json:"events,omitempty"` // counters of the scheduler that runs, by the kernel's names
+	Ends      []End            `json:"ends,omitempty"`   // of schedulers that plugsched had loaded, the latest last; root only
+}
+
+// HeldBy names the processes that have the link open, "" if none has.
+func (s *Snapshot) HeldBy() string {
+	var names []string
+	for _, h := range s.Holders {
+		names = append(names, h.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // Look asks the kernel. The error is *UnsupportedError where it has no sched_ext.
@@ -127,21 +142,32 @@ func (s *Snapshot) findOwner() error {
 	if s.Name == "" || os.Geteuid() != 0 {
 		return nil
 	}
-	id, err := runningLink(s.Name)
+	r, err := findRunning(s.Name)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil // root, without its rights
 	}
-	if err != nil || id == 0 {
+	if err != nil || r == nil {
 		return err
 	}
-	s.Link, s.Owner = uint32(id), Others
+	s.Link, s.Owner = uint32(r.id), Others
+	if s.Timeout = time.Duration(r.timeoutMS()) * time.Millisecond; s.Timeout == 0 {
+		s.Timeout = MaxTimeout
+	}
+	if s.Since, err = r.since(); err != nil {
+		return err
+	}
 	pins, err := pinnedLinks()
 	if err != nil {
 		return err
 	}
-	if pins[s.Name] == id {
+	if pins[s.Name] == r.id {
 		s.Owner = Ours
+		t, err := trialOf(s.Name)
+		if err != nil {
+			return err
+		}
+		s.TrialLeft = t.left(boottime())
 	}
-	s.Holders, err = holders(id)
+	s.Holders, err = holders(r.id)
 	return err
 }

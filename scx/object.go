@@ -20,11 +20,23 @@ import (
 
 //go:generate ../scripts/bpf-objects bpf
 
+//go:embed bpf/central.bpf.o
+var central []byte
+
+//go:embed bpf/flatcg.bpf.o
+var flatcg []byte
+
+//go:embed bpf/pair.bpf.o
+var pair []byte
+
+//go:embed bpf/qmap.bpf.o
+var qmap []byte
+
 //go:embed bpf/simple.bpf.o
 var simple []byte
 
 // own are the schedulers that are in the program itself.
-var own = map[string][]byte{"simple": simple}
+var own = map[string][]byte{"central": central, "flatcg": flatcg, "pair": pair, "qmap": qmap, "simple": simple}
 
 // Own are the names of the schedulers that are in the program itself.
 func Own() []string { return slices.Sorted(maps.Keys(own)) }
@@ -52,6 +64,9 @@ type Options struct {
 	Partial bool
 	// Timeout is how long a task may wait for a CPU until the kernel ends the scheduler; 0 leaves it as it was compiled.
 	Timeout time.Duration
+	// Trial, when not 0, makes the scheduler end by itself after that time, unless Confirm comes first. The kernel does that:
+	// it depends on no process. (The kernel's own goes on then, whatever ran before.)
+	Trial time.Duration
 	// Constants are values for constants of the source (const volatile), by their names.
 	Constants map[string]uint64
 }
@@ -158,6 +173,12 @@ func (o *Object) set(opt Options) (*Object, error) {
 		if err := putInt(b, uint64(opt.Timeout.Milliseconds())); err != nil {
 			return nil, err
 		}
+	}
+	if err := out.setTrial(opt.Trial); err != nil {
+		return nil, err
+	}
+	if err := out.setSiblings("/sys/devices/system/cpu"); err != nil {
+		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(opt.Constants)) {
 		v := out.spec.Variables[name]

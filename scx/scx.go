@@ -21,13 +21,16 @@ import (
 )
 
 // Pins is the directory of what is pinned, on a BPF file system. Each scheduler has a directory of
-// its name there, with its link, and with why it ended.
+// its name there, with its link, with why it ended, and with its trial.
 const Pins = bpffs + "/plugsched"
 
 const (
 	bpffs   = "/sys/fs/bpf"
 	pinLink = "link"
 	pinEnd  = "end"
+	// Of one on trial, the map with the timer, and the program that confirms.
+	pinnedTrial   = "trial"
+	pinnedConfirm = "confirm"
 )
 
 // pinnable are the names of schedulers that can be directories. The kernel allows dots, too

@@ -77,6 +77,44 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestTrialLayout: so is the map of a trial, as trial.go reads it.
+func TestTrialLayout(t *testing.T) {
+	for _, path := range objects(t) {
+		spec, err := ebpf.LoadCollectionSpec(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trial, ok := spec.Maps[trialMap].Value.(*btf.Struct)
+		if !ok || trial.Size != trialSize || spec.Programs[trialProgram] == nil || spec.Variables[trialLength] == nil {
+			t.Fatalf("%s: %v", path, spec.Maps[trialMap])
+		}
+		want := map[string]uint32{"timer": 0, "until": trialUntil, "state": trialState, "pad": trialState + 4}
+		for _, m := range trial.Members {
+			if at, ok := want[m.Name]; !ok || at != m.Offset.Bytes() {
+				t.Errorf("%s: %s is at %d, not at %d", path, m.Name, m.Offset.Bytes(), at)
+			}
+		}
+	}
+}
+
+func TestParseTrial(t *testing.T) {
+	b := make([]byte, trialSize)
+	if _, err := parseTrial("x", b[1:]); err == nil {
+		t.Error("31 bytes are taken")
+	}
+	for state, want := range []time.Duration{0, 5 * time.Second, 0, 0} {
+		binary.NativeEndian.PutUint32(b[trialState:], uint32(state))
+		binary.NativeEndian.PutUint64(b[trialUntil:], uint64(12*time.Second))
+		got, err := parseTrial("x", b)
+		if err != nil || got.left(7*time.Second) != want {
+			t.Errorf("%d: %v, %v", state, got, err)
+		}
+	}
+	if got := (trial{trialRuns, 5}).left(6); got <= 0 {
+		t.Errorf("a trial whose timer is late has %v left", got)
+	}
+}
+
 func TestParseEnd(t *testing.T) {
 	b := make([]byte, endSize)
 	if end, err := parseEnd("x", b); end != nil || err != nil {
@@ -90,20 +128,23 @@ func TestParseEnd(t *testing.T) {
 	binary.NativeEndian.PutUint64(b[endCode:], uint64(code))
 	binary.NativeEndian.PutUint64(b[endAt:], 77)
 	copy(b[endReason:], "runnable task stall")
-	copy(b[endMessage:], "a[1] failed\n")
+	copy(b[endMessage:], "a\x1b[1] failed\n")               // a task may call itself so
 	copy(b[endDump:], strings.Repeat("d", endSize-endDump)) // without an end of its own
 	got, err := parseEnd("x", b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := End{Name: "x", Kind: 1026, Error: true, Code: -1, At: 77, Reason: "runnable task stall", Message: "a[1] failed",
+	want := End{Name: "x", Kind: 1026, Error: true, Code: -1, At: 77, Reason: "runnable task stall", Message: "a?[1] failed",
 		Dump: strings.Repeat("d", endSize-endDump)}
 	if *got != want {
 		t.Errorf("%+v", got)
 	}
-	binary.NativeEndian.PutUint32(b, 64)
-	if got, err := parseEnd("x", b); err != nil || got.Error {
-		t.Errorf("that it was stopped is an error: %v", err)
+	for kind, lapsed := range map[uint32]bool{64: false, 65: true} {
+		binary.NativeEndian.PutUint32(b, kind)
+		binary.NativeEndian.PutUint64(b[endCode:], trialCode)
+		if got, err := parseEnd("x", b); err != nil || got.Error || got.Lapsed() != lapsed || got.Unregistered() == lapsed {
+			t.Errorf("of kind %d: %+v, %v", kind, got, err)
+		}
 	}
 }
 
@@ -120,13 +161,17 @@ func TestOptions(t *testing.T) {
 		}
 		return getInt(b)
 	}
-	set, err := o.set(Options{Partial: true, Timeout: 1500 * time.Millisecond, Constants: map[string]uint64{"fifo": 1}})
+	set, err := o.set(Options{Partial: true, Timeout: 1500 * time.Millisecond, Trial: 2 * time.Second, Constants: map[string]uint64{"fifo": 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, err := set.member("timeout_ms")
 	if err != nil || getInt(b) != 1500 || flags(set) != switchPartial {
 		t.Errorf("timeout %v, flags %x, %v", b, flags(set), err)
+	}
+	var trial uint64
+	if err := set.spec.Variables[trialLength].Get(&trial); err != nil || trial != 2e9 {
+		t.Errorf("the trial is of %d ns, %v", trial, err)
 	}
 	var fifo [1]byte
 	if err := set.spec.Variables["fifo"].Get(fifo[:]); err != nil || fifo[0] != 1 {
@@ -138,12 +183,52 @@ func TestOptions(t *testing.T) {
 	if full, err := set.set(Options{}); err != nil || flags(full) != 0 {
 		t.Errorf("flags %x, %v", flags(full), err)
 	}
-	for _, bad := range []Options{{Timeout: time.Microsecond}, {Timeout: time.Minute}, {Constants: map[string]uint64{"nosuch": 1}},
+	for _, bad := range []Options{{Timeout: time.Microsecond}, {Timeout: time.Minute}, {Trial: time.Millisecond},
+		{Trial: 25 * time.Hour}, {Constants: map[string]uint64{"nosuch": 1}},
 		{Constants: map[string]uint64{"fifo": 256}}, {Constants: map[string]uint64{"now": 1}}} {
 		var p *PreconditionError
 		if _, err := o.set(bad); !errors.As(err, &p) {
 			t.Errorf("%+v: %v", bad, err)
 		}
+	}
+}
+
+// TestTimers: maps with timers are known, which have to be pinned.
+func TestTimers(t *testing.T) {
+	for name, want := range map[string][]string{"simple": nil, "central": {"central_clock"}} {
+		o, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.timers(); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestOwn: what is in the program has the name that it is asked for by, keeps why it ended, and can be tried.
+func TestOwn(t *testing.T) {
+	for _, name := range Own() {
+		o, err := Open(name)
+		if err != nil || o.Name() != name || o.triable() != nil || o.spec.Maps[endMap] == nil {
+			t.Errorf("%s: %+v, %v", name, o, err)
+		}
+	}
+}
+
+// TestTriable: an object of another header is said not to be one that can be tried.
+func TestTriable(t *testing.T) {
+	o, err := Open("simple")
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(o.spec.Maps, trialMap)
+	var p *PreconditionError
+	if _, err := o.set(Options{Trial: time.Minute}); !errors.As(err, &p) || !strings.Contains(err.Error(), "cannot be tried") {
+		t.Errorf("%v", err)
+	}
+	if _, err := o.set(Options{}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -231,5 +316,68 @@ func TestResolveKfuncs(t *testing.T) {
 	}
 	if got := p.Instructions[1]; got.Constant != -1 || got.Reference() != "absent" {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestLayoutOf: what is asked of a scheduler is found in the kernel's structure, wherever that has it.
+func TestLayoutOf(t *testing.T) {
+	u32 := &btf.Int{Name: "u32", Size: 4}
+	function := &btf.Pointer{Target: &btf.FuncProto{Return: &btf.Void{}}}
+	ops := &btf.Struct{Name: "sched_ext_ops", Size: 48, Members: []btf.Member{
+		{Name: "enqueue", Type: function, Offset: 0},
+		{Name: "priv", Type: &btf.Pointer{Target: &btf.Void{}}, Offset: 8 * 8},
+		{Name: "timeout_ms", Type: u32, Offset: 16 * 8},
+		{Name: "exit", Type: function, Offset: 24 * 8},
+		{Name: "name", Type: &btf.Array{Index: u32, Type: &btf.Int{Name: "char", Size: 1}, Nelems: 16}, Offset: 32 * 8},
+	}}
+	got := layoutOf(100, 8, ops)
+	if got.size != 100 || got.name != 40 || got.nameSize != 16 || got.timeout != 24 || !slices.Equal(got.programs, []int{8, 32}) {
+		t.Errorf("%+v", got)
+	}
+	value := make([]byte, 100)
+	binary.NativeEndian.PutUint32(value[24:], 7)
+	if r := (&running{value: value, layout: got}); r.timeoutMS() != 7 {
+		t.Errorf("%d", r.timeoutMS())
+	}
+}
+
+// TestSiblings: the other thread of each CPU's core.
+func TestSiblings(t *testing.T) {
+	dir := t.TempDir()
+	put := func(cpu, text string) {
+		t.Helper()
+		path := filepath.Join(dir, cpu, "topology/thread_siblings_list")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("cpu0", "0,4")
+	put("cpu4", "0,4")
+	put("cpu1", "1-2")
+	put("cpu2", "1-2")
+	put("cpu3", "3")
+	if got, err := siblings(dir, 6); err != nil || !slices.Equal(got, []int32{4, 2, 1, 3, 0, 5}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	o, err := Open("pair")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.setSiblings(dir); err != nil {
+		t.Fatal(err)
+	}
+	var got [1024]int32
+	if err := o.spec.Variables[siblingsVariable].Get(&got); err != nil || got[0] != 4 || got[4] != 0 || got[1023] != 1023 {
+		t.Errorf("%v, %v", got[:6], err)
+	}
+	put("cpu3", "3,5-6")
+	var p *PreconditionError
+	if _, err := siblings(dir, 6); !errors.As(err, &p) {
+		t.Errorf("%v", err)
+	}
+	for _, bad := range []string{"", "1-", "x", "3-1", "0-99999999"} {
+		if got, err := parseCPUs(bad); err == nil {
+			t.Errorf("%q is %v", bad, got)
+		}
 	}
 }

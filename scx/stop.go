@@ -4,10 +4,7 @@ package scx
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/cilium/ebpf/link"
 )
@@ -45,6 +42,11 @@ func Stop(ctx context.Context, foreign bool) (*Stopped, error) {
 	case s.Owner != Ours && !foreign:
 		return nil, &ForeignError{s.Name, s.Holders}
 	}
+	return s.end(ctx)
+}
+
+// end ends the scheduler that runs.
+func (s *Snapshot) end(ctx context.Context) (*Stopped, error) {
 	l, err := link.NewFromID(link.ID(s.Link))
 	if err != nil {
 		return nil, err
@@ -61,7 +63,7 @@ func Stop(ctx context.Context, foreign bool) (*Stopped, error) {
 	if s.Owner != Ours {
 		return out, nil
 	}
-	if err := os.Remove(pinned(s.Name, pinLink)); err != nil {
+	if err := unpin(s.Name); err != nil {
 		return nil, err
 	}
 	out.End, err = endOf(s.Name)
@@ -96,7 +98,7 @@ func sweep() (*Stopped, error) {
 	}
 	var last *Stopped
 	for name := range pins {
-		if err := os.Remove(pinned(name, pinLink)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := unpin(name); err != nil {
 			return nil, err
 		}
 		end, err := endOf(name)

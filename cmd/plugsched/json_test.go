@@ -40,7 +40,7 @@ func printed() map[string]any {
 }
 
 // headings of docs/operate/json.md that are not the type's name.
-var headings = map[string]string{"Status": "state", "MemberUse": "use", "PatchReport": "patch"}
+var headings = map[string]string{"Status": "state", "MemberUse": "use", "PatchReport": "patch", "Ended": "last end"}
 
 func heading(t reflect.Type) string {
 	if h := headings[t.Name()]; h != "" {

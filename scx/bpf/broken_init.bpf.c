@@ -2,8 +2,6 @@
 /* Broken on purpose: it gives up as soon as it is asked to begin. */
 #include "scx.h"
 
-#define ENOSPC 28
-
 SEC("struct_ops.s/gives_up_init")
 s32 gives_up_init(u64 *ctx)
 {

@@ -26,7 +26,9 @@ int stall_enqueue(u64 *ctx)
 SEC("struct_ops.s/stall_init")
 s32 stall_init(u64 *ctx)
 {
-	return scx_bpf_create_dsq(NOWHERE, -1);
+	s32 err = begin_trial();
+
+	return err ? err : scx_bpf_create_dsq(NOWHERE, -1);
 }
 
 SEC("struct_ops/stall_exit")

@@ -84,7 +84,9 @@ int simple_enable(u64 *ctx)
 SEC("struct_ops.s/simple_init")
 s32 simple_init(u64 *ctx)
 {
-	return scx_bpf_create_dsq(QUEUE, -1);
+	s32 err = begin_trial();
+
+	return err ? err : scx_bpf_create_dsq(QUEUE, -1);
 }
 
 SEC("struct_ops/simple_exit")

@@ -17,19 +17,22 @@ import (
 
 // gathered are many tasks of several weights that are queued on one CPU and not run any more, so that
 // their places in the queue do not change by themselves: a realtime task has the CPU, and nobody
-// makes it share, but for the kernel's own threads there, which an update waits for (SRCU). What a
-// task has run while it had a turn, and with it its lag, is less than the limit on lag: both follow
-// from the slice.
+// makes it share, but for the kernel's own threads there, which an update waits for (SRCU). They are in
+// their loops by then: who is still on the way there could be preempted, by the realtime task, where the
+// kernel reads what RCU guards, and would hold up all that waits for it. What a task has run while it had
+// a turn, and with it its lag, is less than the limit on lag: both follow from the slice.
 const gathered = `
 cd /sys/kernel/debug/sched
 slice=$(cat base_slice_ns) && echo 20000000 > base_slice_ns
 autogroup=$(cat /proc/sys/kernel/sched_autogroup_enabled) && echo 0 > /proc/sys/kernel/sched_autogroup_enabled
 server=$(cat fair_server/cpu2/runtime)
+mkdir /run/loops
 i=0; pids=; while [ $i -lt 100 ]; do
-	taskset 4 sh -c 'while :; do :; done' > /dev/null 2>&1 & pids="$pids $!"
+	taskset 4 sh -c '> /run/loops/$$; while :; do :; done' > /dev/null 2>&1 & pids="$pids $!"
 	renice -n $((i % 5)) -p $! > /dev/null || exit 1
 	i=$((i+1))
 done
+until [ $(ls /run/loops | wc -l) = 100 ]; do sleep 0.5; done
 sleep 5
 for p in /proc/[0-9]*; do
 	case $(cat $p/comm 2> /dev/null) in kworker/2:*|ksoftirqd/2|rcu*) chrt -f -p 60 ${p##*/};; esac
@@ -41,7 +44,7 @@ until grep -q "^>R  *sh  *$hog " debug; do sleep 0.1; done
 
 const dispersed = `
 kill $hog; echo $server > fair_server/cpu2/runtime
-kill $pids; wait
+kill $pids; wait; rm -r /run/loops
 echo $slice > base_slice_ns; echo $autogroup > /proc/sys/kernel/sched_autogroup_enabled
 `
 

@@ -394,6 +394,30 @@ func TestWriters(t *testing.T) {
 	stock(t, k.m)
 }
 
+// TestRollbackWhileEnabling: a rollback is over in the stopped machine, and what it leaves
+// to do comes later. Whoever makes the module run again in between, and rolls it back
+// again, must not make two rollbacks one: a reference was lost then, and the module stayed.
+func TestRollbackWhileEnabling(t *testing.T) {
+	t.Parallel()
+	k := newWalk(t)
+	ok(t, k.m, "insmod /scheduler.ko")
+	dir := "/sys/module/" + k.mod[0]
+	out := ok(t, k.m, `cd `+dir+`/plugsched
+		for i in 1 2 3; do
+			while [ ! -e /run/enough ]; do usleep 20000; echo test > rollback; done 2> /dev/null &
+		done
+		n=0; while [ $n -lt 30 ]; do echo 1 > enable && n=$((n+1)); done 2> /dev/null
+		touch /run/enough; wait; rm /run/enough
+		dmesg | grep -c "took over from plugsched"`)
+	if n, err := strconv.Atoi(out); err != nil || n < 29 {
+		t.Fatalf("%q rollbacks", out)
+	}
+	if !await(k.m, func() bool { return ok(t, k.m, "cat "+dir+"/refcnt") == "1" }) {
+		t.Errorf("references: %s, expected 1, the module's own", ok(t, k.m, "cat "+dir+"/refcnt"))
+	}
+	k.empty(t)
+}
+
 // words is a program of random writes, which says the results.
 func (k *walk) words(random *rand.Rand, n int) string {
 	var b strings.Builder

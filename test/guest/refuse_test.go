@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,9 @@ func TestInstallRefuses(t *testing.T) {
 	stock(t, m)
 }
 
+// busyWith is what is said of a try that is not the last.
+var busyWith = regexp.MustCompile(`(?m)\bbusy, trying again in \S+ \(\d+ of \d+\): task \d+ \(.*\): (is in \S+|stack cannot be unwound)`)
+
 // TestBusy: tasks that sleep inside a function to be replaced forbid the update;
 // they are named with their stacks, nothing changes, and once they are gone the
 // same module installs. membarrier stays by default for this very reason; here
@@ -121,7 +125,18 @@ func TestBusy(t *testing.T) {
 		t.Fatal(err)
 	}
 	init := []string{"init", "--release", shared.release}
-	set([]byte("interface:\n  __do_sys_membarrier: a test\n  membarrier_private_expedited: a test\n"), init, []string{"build"})
+	boundary, err := shared.project.Boundary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Some compilers have the first in the system call's entries, which go on calling the second.
+	overridden := "interface:\n"
+	for _, f := range []string{"__do_sys_membarrier", "membarrier_private_expedited"} {
+		if len(boundary.Find(f)) > 0 {
+			overridden += "  " + f + ": a test\n"
+		}
+	}
+	set([]byte(overridden), init, []string{"build"})
 	ko := done(func() { set(pristine, init) })
 	m := borrow(t, func(c *vm.Config) {
 		c.Files = append(c.Files, vm.File{GuestPath: "/busy.ko", Content: ko})
@@ -130,6 +145,9 @@ func TestBusy(t *testing.T) {
 	out, code = sh(t, m, "plugsched install --tries 3 /busy.ko")
 	if code != 4 || !strings.Contains(out, "membarrier") || !strings.Contains(out, "task ") {
 		t.Errorf("exit code %d, expected 4 and a report about membarrier:\n%s", code, out)
+	}
+	if n := len(busyWith.FindAllString(out, -1)); n != 2 {
+		t.Errorf("of the tries before the last, %d say who is in the way, expected 2:\n%s", n, out)
 	}
 	stock(t, m)
 	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")

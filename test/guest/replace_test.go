@@ -110,7 +110,7 @@ func TestReplace(t *testing.T) {
 		t.Run(fmt.Sprintf("%d CPUs", cpus), func(t *testing.T) {
 			rarely(t, cpus == 8) // TestReplaceTrial does the same on 4
 			m := boot(t, func(c *vm.Config) { c.CPUs = cpus; with("/other.ko", other)(c) })
-			ok(t, m, "schedload start --spec light")
+			ok(t, m, "schedload start --spec light,hog=1")
 			if _, code := sh(t, m, "echo PLUGSCHED_OTHER > "+features); code == 0 {
 				t.Fatal("the stock kernel knows the new feature")
 			}

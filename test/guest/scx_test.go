@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/history"
+	"plugsched/internal/operate/view"
 	"plugsched/scx"
 )
 
@@ -78,6 +80,9 @@ func TestSCX(t *testing.T) {
 		}
 		if flags == "" {
 			expects(t, m, "plugsched install /scheduler.ko", 3, "sched_ext: simple")
+			expects(t, m, "plugsched status", 0, "scheduler:  simple, in BPF, for all tasks")
+			expects(t, m, "plugsched metrics", 0, `plugsched_scheduler_running{way="bpf",name="simple",scope="all",owner="plugsched"} 1`)
+			expects(t, m, "plugsched doctor", 3, "a BPF scheduler runs (sched_ext: simple)")
 			expects(t, m, "plugsched scx load "+stallObject, 3, "the BPF scheduler simple runs")
 		}
 		expects(t, m, "plugsched scx stop", 0, "simple has ended: unregistered from user space")
@@ -95,8 +100,39 @@ func TestSCX(t *testing.T) {
 	testStall(t, m)
 	testForeign(t, m)
 	testSCXKilled(t, m)
-	ok(t, m, "plugsched install /scheduler.ko && plugsched uninstall")
+	ok(t, m, "plugsched install /scheduler.ko")
+	expects(t, m, "plugsched scx load simple", 3, "a module's scheduler runs ("+moduleName(t, shared.project.Module())+")")
+	ok(t, m, "plugsched uninstall")
 	stock(t, m)
+}
+
+// oneView: what runs, and what has ended, is in status and history as of a module.
+func oneView(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	var s struct {
+		Schedulers []view.Scheduler
+		LastEnd    *view.Ended `json:"last_end"`
+	}
+	var h struct{ Entries []history.Entry }
+	for command, into := range map[string]any{"status": &s, "history": &h} {
+		out := ok(t, m, "plugsched "+command+" --json")
+		if err := json.Unmarshal([]byte(out), into); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	if len(s.Schedulers) != 0 || s.LastEnd == nil || s.LastEnd.Name != "stall" || s.LastEnd.Way != view.BPF {
+		t.Errorf("status: %+v, %+v", s.Schedulers, s.LastEnd)
+	}
+	n := len(h.Entries)
+	last := h.Entries[n-1]
+	if last.Action != history.RolledBack || last.BPF != "stall" || !strings.HasPrefix(last.Error, "runnable task stall") || last.After != "" {
+		t.Errorf("the last entry is %+v", last)
+	}
+	if load := h.Entries[n-2]; load.Action != "scx load" || load.BPF != "stall" || load.Before != "" || load.After != "stall" ||
+		load.Direction != "install" || load.Boottime >= last.Boottime {
+		t.Errorf("the one before is %+v", load)
+	}
+	expects(t, m, "plugsched doctor", 0, "the kernel has ended the BPF scheduler stall: runnable task stall")
 }
 
 // testNotBegun: of one that the verifier does not take, or that gives up, nothing stays.
@@ -142,6 +178,7 @@ func testStall(t *testing.T, m *vm.Machine) {
 	}
 	ok(t, m, "kill -9 "+pid) // it lives, and the kernel's own class serves it
 	expects(t, m, "plugsched scx status", 0, "runnable task stall: "+e.Message)
+	oneView(t, m)
 	expects(t, m, "plugsched scx stop", 0, "the kernel had ended stall before: runnable task stall: "+e.Message)
 	expects(t, m, "plugsched scx stop", 3, "no BPF scheduler runs")
 }

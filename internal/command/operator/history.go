@@ -28,9 +28,9 @@ func newHistory(m machine) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history",
 		Short: "Say what happened to this machine's scheduler",
-		Long: `History shows every attempt to change the running scheduler, what became of it and
-how long the machine stood still for it, and every rollback that the kernel made by
-itself. Only root may read it. It reaches back over one to two mebibytes of entries,
+		Long: `History shows every attempt to change the running scheduler, a module's or one in BPF,
+what became of it and how long the machine stood still for it, and every rollback that
+the kernel made by itself. Only root may read it. It reaches back over one to two mebibytes of entries,
 some thousands.`,
 		Example: `  plugsched history
   plugsched history --json | jq '.entries[] | select(.action == "rolled back")'`,
@@ -65,8 +65,14 @@ func showHistory(out io.Writer, list []history.Entry) error {
 	fmt.Fprintln(w, "TIME\tACTION\tRESULT\tDOWNTIME\tSCHEDULER\tPACKAGE\tWHY")
 	for _, e := range list {
 		why, _, _ := strings.Cut(e.Error, "\n")
+		if e.BPF != "" && e.BPF != e.Before && e.BPF != e.After {
+			why = e.BPF + ": " + why // it never ran
+		}
 		downtime := ""
-		if e.Direction != "" {
+		switch {
+		case e.BPF != "" && e.Gap > 0:
+			downtime = "gap " + e.Gap.Round(time.Microsecond).String()
+		case e.Direction != "" && e.BPF == "":
 			downtime = e.Downtime.Round(time.Microsecond).String()
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Time.Local().Format(time.DateTime), e.Action, result(e), downtime, change(e),

@@ -83,7 +83,10 @@ func (m machine) metrics() (*metrics.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &metrics.State{Status: s.Status, Since: s.Since, Guard: s.Guard != ""}
+	out := &metrics.State{Status: s.Status, Schedulers: s.Schedulers, Since: s.Since, Guard: s.Guard != ""}
+	if out.BPF, err = m.bpf(); err != nil {
+		out.BPF = nil // a module's metrics are there all the same
+	}
 	if out.History, out.Damaged, err = m.log().All(); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}

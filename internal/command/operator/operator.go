@@ -11,5 +11,5 @@ func Commands() []*cobra.Command {
 	var m machine
 	return []*cobra.Command{newInstall(m), newTry(m), newConfirm(m), newReject(m), newUninstall(m),
 		newStatus(m), newList(m), newDoctor(m), newHistory(m), newMetrics(m),
-		newSwitch(m), newGuard(m), newBoot(m), newPackage(m), newSCX()}
+		newSwitch(m), newGuard(m), newBoot(m), newPackage(m), newSCX(m)}
 }

@@ -18,10 +18,21 @@ func newReject(m machine) *cobra.Command {
 		Use:   "reject",
 		Short: "Roll back from the scheduler that is on trial, now",
 		Long: `Reject ends a trial as its time would: the scheduler before runs again, which after
-` + "`try --replace`" + ` is the module before, and the rejected module is unloaded.`,
+` + "`try --replace`" + ` is the module before, and the rejected module is unloaded. After
+` + "`scx try`" + ` the kernel's own runs again.`,
 		Example: "  plugsched reject --reason 'latency doubled'",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
+			name, err := m.bpfOnTrial()
+			if err != nil {
+				return err
+			}
+			if name != "" {
+				if err := m.rejectBPF(c, name, reason); err != nil {
+					return err
+				}
+				return m.show(c.OutOrStdout(), asJSON)
+			}
 			before, err := m.Read()
 			if err != nil {
 				return err

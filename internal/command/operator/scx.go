@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,10 +16,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/history"
 	"plugsched/scx"
 )
 
-func newSCX() *cobra.Command {
+// updateBPF runs whatever changes schedulers in BPF: nobody else changes the machine's scheduler meanwhile, and the history has
+// it. Name is that of the scheduler that is asked for, "" the one that runs.
+func (m machine) updateBPF(action, name string, do func() (history.BPFUpdate, error)) error {
+	warn := func(s string) { fmt.Fprintln(os.Stderr, s) }
+	return m.log().RecordBPF(action, name, warn, func() (done history.BPFUpdate, err error) {
+		end, err := m.Alone()
+		if err != nil {
+			return done, err
+		}
+		defer end()
+		return do()
+	})
+}
+
+func newSCX(m machine) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scx",
 		Short: "Run schedulers that are BPF programs, on kernels that have sched_ext",
@@ -26,48 +42,184 @@ func newSCX() *cobra.Command {
 stopped, the kernel ends it, or the machine is booted. Why it ended is kept.`,
 		Example: "  plugsched scx load simple\n  plugsched scx status\n  plugsched scx stop",
 	}
-	c.AddCommand(newSCXLoad(), newSCXStatus(), newSCXStop())
+	c.AddCommand(newSCXLoad(m), newSCXTry(m), newSCXReplace(m), newSCXStatus(), newSCXStop(m))
 	return c
 }
 
-func newSCXLoad() *cobra.Command {
-	var opt scx.Options
-	var constants map[string]string
+func newSCXLoad(m machine) *cobra.Command {
+	var o loading
 	c := &cobra.Command{
 		Use:   "load NAME|OBJECT",
 		Short: "Make a BPF scheduler the running one",
 		Long: `Load makes a scheduler in BPF the running one: one that is in this program, by its name
 (` + strings.Join(scx.Own(), ", ") + `), or that of a compiled object. Nothing of it stays if that fails.
 With --partial it has the tasks of SCHED_EXT only, which ask for it, instead of all of the
-fair class. A task that waits longer than --timeout makes the kernel end it.`,
+fair class. A task that waits longer than --timeout makes the kernel end it. While a module's
+scheduler runs none is loaded.`,
 		Example: `  plugsched scx load simple
   plugsched scx load --set fifo=1 --timeout 5s simple
   plugsched scx load --partial ./mine.bpf.o`,
 		Args: cli.Args(1, 1),
-		RunE: func(c *cobra.Command, a []string) (err error) {
-			if opt.Constants, err = numbers(constants); err != nil {
-				return err
-			}
-			o, err := scx.Open(a[0])
+		RunE: func(c *cobra.Command, a []string) error {
+			return m.loadBPF(c, "scx load", a[0], &o, "it stays until `plugsched scx stop`")
+		},
+	}
+	o.flags(c)
+	return c
+}
+
+func newSCXTry(m machine) *cobra.Command {
+	var o loading
+	c := &cobra.Command{
+		Use:   "try NAME|OBJECT",
+		Short: "Load a BPF scheduler that ends unless it is confirmed",
+		Long: `Try loads a scheduler in BPF for a time. If ` + "`plugsched confirm`" + ` does not come within it,
+the kernel ends the scheduler, and its own has all tasks again: that is a timer inside of the
+scheduler, and does not depend on this program, on the terminal or on the connection.
+` + "`plugsched reject`" + ` ends it at once.`,
+		Example: "  plugsched scx try --for 5m simple && ./benchmark && plugsched confirm",
+		Args:    cli.Args(1, 1),
+		RunE: func(c *cobra.Command, a []string) error {
+			return m.loadBPF(c, "scx try", a[0], &o, "it ends in "+o.Trial.String()+" unless `plugsched confirm` comes first")
+		},
+	}
+	c.Flags().Var(cli.Duration(&o.Trial, time.Minute, time.Second, scx.MaxTrial), "for", "how long, from 1s to 24h")
+	o.flags(c)
+	return c
+}
+
+func newSCXReplace(m machine) *cobra.Command {
+	var o loading
+	c := &cobra.Command{
+		Use:   "replace NAME|OBJECT",
+		Short: "Let a BPF scheduler take over from the one that runs",
+		Long: `Replace ends the scheduler in BPF that runs and lets another begin, or the same with other
+options. The kernel cannot swap two: in between its own has all tasks, and how long that was is
+said. What the verifier refuses, and what it takes, is known before the one that runs ends; if
+the next does not begin all the same, the one before begins again.`,
+		Example: "  plugsched scx replace --set fifo=1 simple",
+		Args:    cli.Args(1, 1),
+		RunE: func(c *cobra.Command, a []string) error {
+			object, err := o.open(a[0])
 			if err != nil {
 				return err
 			}
-			if err := o.Load(c.Context(), opt); err != nil {
+			var r *scx.Replaced
+			err = m.updateBPF("scx replace", object.Name(), func() (done history.BPFUpdate, err error) {
+				if r, err = object.Replace(c.Context(), o.Options); err != nil {
+					return done, err
+				}
+				return history.BPFUpdate{Direction: "replace", Gap: r.Gap}, nil
+			})
+			if err != nil {
 				return err
 			}
-			whose := "all tasks of the fair class and of SCHED_EXT"
-			if opt.Partial {
-				whose = "tasks of SCHED_EXT"
-			}
-			fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; it stays until `plugsched scx stop`\n", o.Name(), whose)
+			fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; %s has ended, and in between the kernel's own scheduler ran for at most %v\n",
+				object.Name(), o.whose(), r.Name, r.Gap)
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&opt.Partial, "partial", false, "only for tasks of SCHED_EXT")
-	c.Flags().Var(cli.Duration(&opt.Timeout, 0, time.Millisecond, scx.MaxTimeout).OrZero(), "timeout",
-		"how long a task may wait for a CPU (0: as it was compiled)")
-	c.Flags().StringToStringVar(&constants, "set", nil, "a constant of the scheduler's, `NAME=NUMBER`")
+	o.flags(c)
 	return c
+}
+
+// loading is what the commands that load a scheduler have in common.
+type loading struct {
+	scx.Options
+	texts map[string]string // of constants
+}
+
+func (o *loading) flags(c *cobra.Command) {
+	c.Flags().BoolVar(&o.Partial, "partial", false, "only for tasks of SCHED_EXT")
+	c.Flags().Var(cli.Duration(&o.Timeout, 0, time.Millisecond, scx.MaxTimeout).OrZero(), "timeout",
+		"how long a task may wait for a CPU (0: as it was compiled)")
+	c.Flags().StringToStringVar(&o.texts, "set", nil, "a constant of the scheduler's, `NAME=NUMBER`")
+}
+
+func (o *loading) open(nameOrPath string) (object *scx.Object, err error) {
+	if o.Constants, err = numbers(o.texts); err != nil {
+		return nil, err
+	}
+	return scx.Open(nameOrPath)
+}
+
+// whose says which tasks are the scheduler's.
+func (o *loading) whose() string {
+	if o.Partial {
+		return "tasks of SCHED_EXT"
+	}
+	return "all tasks of the fair class and of SCHED_EXT"
+}
+
+// loadBPF loads a scheduler where none runs. Until says how long it stays.
+func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *loading, until string) error {
+	object, err := o.open(nameOrPath)
+	if err != nil {
+		return err
+	}
+	err = m.updateBPF(action, object.Name(), func() (done history.BPFUpdate, err error) {
+		if err := m.CheckNoModule(); err != nil {
+			return done, err
+		}
+		done.Direction = "install"
+		return done, object.Load(c.Context(), o.Options)
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; %s\n", object.Name(), o.whose(), until)
+	return nil
+}
+
+// meant is what there is of schedulers in BPF, if confirm and reject are about them: nil while a module's runs.
+func (m machine) meant() (*scx.Snapshot, error) {
+	running, err := m.Running()
+	if err != nil || running != "" {
+		return nil, err
+	}
+	return m.bpf()
+}
+
+// bpfOnTrial is the scheduler in BPF that is on trial, "" if there is none.
+func (m machine) bpfOnTrial() (string, error) {
+	s, err := m.meant()
+	if err != nil || s == nil || s.TrialLeft == 0 {
+		return "", err
+	}
+	return s.Name, nil
+}
+
+// bpfToConfirm is likewise, or the one that ended last because its trial lapsed: it is too late to confirm it.
+func (m machine) bpfToConfirm() (string, error) {
+	s, err := m.meant()
+	switch {
+	case err != nil || s == nil:
+		return "", err
+	case s.TrialLeft != 0:
+		return s.Name, nil
+	case s.State == "disabled" && len(s.Ends) > 0 && s.Ends[len(s.Ends)-1].Lapsed():
+		return s.Ends[len(s.Ends)-1].Name, nil
+	}
+	return "", nil
+}
+
+// confirmBPF ends the trial of a scheduler in BPF: it stays.
+func (m machine) confirmBPF(c *cobra.Command, name string) error {
+	return m.updateBPF("confirm", name, func() (done history.BPFUpdate, err error) {
+		done.Name, err = scx.Confirm(c.Context())
+		return done, err
+	})
+}
+
+// rejectBPF ends a scheduler in BPF that is on trial.
+func (m machine) rejectBPF(c *cobra.Command, name, reason string) error {
+	return m.updateBPF("reject", name, func() (done history.BPFUpdate, err error) {
+		s, err := scx.Stop(c.Context(), false)
+		if err == nil && !s.Before {
+			done = history.BPFUpdate{Name: s.Name, Direction: "remove", Reason: reason}
+		}
+		return done, err
+	})
 }
 
 // numbers are the values of --set.
@@ -128,6 +280,9 @@ func showSCX(w io.Writer, s *scx.Snapshot) {
 	case scx.Unknown:
 		field("loaded by", "unknown, as far as may be asked")
 	}
+	if s.TrialLeft > 0 {
+		field("on trial", "ends in %v unless `plugsched confirm` comes first", s.TrialLeft.Round(100*time.Millisecond))
+	}
 	if s.Link != 0 {
 		text := "no process"
 		for i, h := range s.Holders {
@@ -156,7 +311,7 @@ func sinceEnd(e *scx.End) string {
 	return fmt.Sprintf("%s (%v ago)", time.Now().Add(-ago).Format(time.DateTime), ago.Round(time.Second))
 }
 
-func newSCXStop() *cobra.Command {
+func newSCXStop(m machine) *cobra.Command {
 	var foreign bool
 	c := &cobra.Command{
 		Use:   "stop",
@@ -167,7 +322,19 @@ without --foreign.`,
 		Example: "  plugsched scx stop\n  plugsched scx stop --foreign",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
-			s, err := scx.Stop(c.Context(), foreign)
+			var s *scx.Stopped
+			err := m.updateBPF("scx stop", "", func() (done history.BPFUpdate, err error) {
+				if s, err = scx.Stop(c.Context(), foreign); err != nil {
+					return done, err
+				}
+				if done.Name = s.Name; !s.Before {
+					done.Direction = "remove"
+				}
+				if s.End != nil {
+					done.Reason = s.End.String()
+				}
+				return done, nil
+			})
 			if err != nil {
 				return err
 			}

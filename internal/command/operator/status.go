@@ -12,6 +12,8 @@ import (
 
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/operate/view"
+	"plugsched/scx"
 )
 
 func newStatus(m machine) *cobra.Command {
@@ -19,23 +21,28 @@ func newStatus(m machine) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say which scheduler the kernel runs",
-		Long: `Status says which scheduler runs, since when and from which package, how long the
-last update took, what the watchdog does, and what is in conflict with the
-scheduler: livepatches, kprobes. Root sees more than others: why a scheduler went
+		Long: `Status says which scheduler runs, a module's or one in BPF, since when, from which package
+or whose, how long the last update took, what the watchdog does, what is in conflict with
+the scheduler: livepatches, kprobes, and how the last one ended. Root sees more than others: why a scheduler went
 back by itself, and what the boot guard and the history know.`,
 		Example: `  plugsched status
   plugsched status --json | jq .timings.stop_machine_ns`,
 		Args: cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
-			s, err := m.read()
-			if err != nil {
-				return err
-			}
-			return s.show(c.OutOrStdout(), asJSON)
+			return m.show(c.OutOrStdout(), asJSON)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// show prints what is known about the machine.
+func (m machine) show(w io.Writer, asJSON bool) error {
+	s, err := m.read()
+	if err != nil {
+		return err
+	}
+	return s.show(w, asJSON)
 }
 
 // show prints what a command has made of this machine.
@@ -43,7 +50,7 @@ func show(w io.Writer, s *live.Status, asJSON bool) error {
 	st, err := machine{}.about(s)
 	if err != nil {
 		// Whatever is wrong with the disk: the update took place.
-		st = &state{Status: s}
+		st = &state{Status: s, Schedulers: view.Schedulers(s, time.Time{}, nil, view.Now)}
 	}
 	return st.show(w, asJSON)
 }
@@ -52,7 +59,8 @@ func (s *state) show(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return cli.PrintJSON(w, s)
 	}
-	fmt.Fprintf(w, "kernel:     %s (build-id %s)\nscheduler:  %s\n", s.Release, s.BuildID, s.scheduler())
+	fmt.Fprintf(w, "kernel:     %s (build-id %s)\n", s.Release, s.BuildID)
+	s.showSchedulers(w)
 	if text := s.packageText(); text != "" {
 		fmt.Fprintf(w, "package:    %s\n", text)
 	}
@@ -62,6 +70,7 @@ func (s *state) show(w io.Writer, asJSON bool) error {
 	if !s.Since.IsZero() {
 		fmt.Fprintf(w, "since:      %s (%v)\n", s.Since.Local().Format(time.DateTime), time.Since(s.Since).Round(time.Second))
 	}
+	s.showHealth(w)
 	if s.Guard != "" {
 		fmt.Fprintf(w, "boot guard: %s\n", s.Guard)
 	}
@@ -73,6 +82,12 @@ func (s *state) show(w io.Writer, asJSON bool) error {
 			fmt.Fprintf(w, "also loaded: %s, %s\n", m.Name, m.State)
 		}
 	}
+	if e := s.LastEnd; e != nil {
+		fmt.Fprintf(w, "last end:   %s %s\n", e.Name, e.Time.Local().Format(time.DateTime))
+		if e.Way == view.BPF {
+			fmt.Fprintf(w, "  %s\n", e.Reason)
+		}
+	}
 	showReport(w, "is to be left", s.RollingBack)
 	showReport(w, "was rolled back by the kernel", s.Report)
 	showLeftovers(w, s.Leftovers)
@@ -80,11 +95,58 @@ func (s *state) show(w io.Writer, asJSON bool) error {
 	return nil
 }
 
-func (s *state) scheduler() string {
-	if s.Active {
-		return s.Name
+// tasksOf says in words which tasks a BPF scheduler has.
+var tasksOf = map[view.Scope]string{
+	view.AllTasks: ", for all tasks of the fair class and of SCHED_EXT",
+	view.ExtTasks: ", for tasks of SCHED_EXT",
+}
+
+func (s *state) showSchedulers(w io.Writer) {
+	for _, r := range s.Schedulers {
+		name := r.Name
+		if r.Way == view.BPF {
+			name += ", in BPF" + tasksOf[r.Scope]
+		}
+		fmt.Fprintf(w, "scheduler:  %s\n", name)
 	}
-	return "the kernel's own"
+	if len(s.Schedulers) == 0 {
+		fmt.Fprintf(w, "scheduler:  the kernel's own\n")
+	}
+}
+
+// showHealth says what there is to know of those that run. Of a module the rest follows.
+func (s *state) showHealth(w io.Writer) {
+	for _, r := range s.Schedulers {
+		if r.Way == view.BPF {
+			fmt.Fprintf(w, "loaded by:  %s\n", owners[r.Owner])
+			if len(r.Holders) > 0 {
+				fmt.Fprintf(w, "held by:    %s\n", strings.Join(r.Holders, ", "))
+			}
+			if s.Active && !r.Since.IsZero() {
+				fmt.Fprintf(w, "in BPF since: %s\n", r.Since.Local().Format(time.DateTime))
+			}
+			showWatchdog(w, r.Watchdog)
+			showTrial(w, "ends", r.TrialLeft)
+		}
+		fmt.Fprintf(w, "health:     %s\n", r.Health)
+	}
+}
+
+// owners says in words who has loaded a BPF scheduler.
+var owners = map[scx.Owner]string{scx.Ours: "plugsched", scx.Others: "somebody else", scx.Unknown: "unknown, as far as may be asked"}
+
+func showWatchdog(w io.Writer, timeout time.Duration) {
+	watchdog := "off"
+	if timeout > 0 {
+		watchdog = timeout.String()
+	}
+	fmt.Fprintf(w, "watchdog:   %s\n", watchdog)
+}
+
+func showTrial(w io.Writer, does string, left time.Duration) {
+	if left > 0 {
+		fmt.Fprintf(w, "on trial:   %s in %v unless `plugsched confirm` comes first\n", does, left.Round(100*time.Millisecond))
+	}
 }
 
 func (s *state) packageText() string {
@@ -124,14 +186,8 @@ func showReport(w io.Writer, title, text string) {
 
 func (s *state) showActive(w io.Writer) {
 	fmt.Fprintf(w, "functions:  %d redirected\n", len(s.Functions))
-	watchdog := "off"
-	if s.Watchdog > 0 {
-		watchdog = s.Watchdog.String()
-	}
-	fmt.Fprintf(w, "watchdog:   %s\n", watchdog)
-	if s.TrialLeft > 0 {
-		fmt.Fprintf(w, "on trial:   rolls back in %v unless `plugsched confirm` comes first\n", s.TrialLeft.Round(100*time.Millisecond))
-	}
+	showWatchdog(w, s.Watchdog)
+	showTrial(w, "rolls back", s.TrialLeft)
 	if len(s.TakenOver) > 0 {
 		fmt.Fprintf(w, "conflict:   a livepatch has replaced %s since: the module's version does not run\n", strings.Join(s.TakenOver, ", "))
 	}

@@ -37,11 +37,21 @@ func newConfirm(m machine) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the scheduler that is on trial",
-		Long: `Confirm ends the trial that ` + "`plugsched try`" + ` began: the scheduler stays, and what it
-would have rolled back to is unloaded. The watchdog goes on watching.`,
+		Long: `Confirm ends the trial that ` + "`plugsched try` or `plugsched scx try`" + ` began: the scheduler stays,
+and what it would have rolled back to is unloaded. The watchdog goes on watching.`,
 		Example: "  plugsched confirm",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
+			name, err := m.bpfToConfirm()
+			if err != nil {
+				return err
+			}
+			if name != "" {
+				if err := m.confirmBPF(c, name); err != nil {
+					return err
+				}
+				return m.show(c.OutOrStdout(), asJSON)
+			}
 			s, err := update("confirm", "", nil, func() (*live.Status, error) { return m.Confirm(c.Context(), say(c.ErrOrStderr())) })
 			if err != nil {
 				return err

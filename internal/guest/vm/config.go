@@ -21,6 +21,8 @@ type Config struct {
 	CPUs, MemoryMiB int
 	// Sockets is how many packages the CPUs are in (1 if zero); those of one share caches.
 	Sockets int
+	// Threads is how many of the CPUs are one core (1 if zero).
+	Threads int
 	// CPU is the processor's model in QEMU's words; by the kernel's architecture if empty.
 	CPU string
 	// Append holds further words of the kernel command line. They come last and
@@ -156,8 +158,9 @@ func (c *Config) complete() (*arch.Arch, error) {
 		return nil, &StarvesError{c.QEMU}
 	}
 	setDefault(&c.Sockets, 1)
-	if c.CPUs%c.Sockets != 0 {
-		return nil, fmt.Errorf("%d CPUs in %d sockets", c.CPUs, c.Sockets)
+	setDefault(&c.Threads, 1)
+	if c.CPUs%(c.Sockets*c.Threads) != 0 {
+		return nil, fmt.Errorf("%d CPUs in %d sockets, %d of a core", c.CPUs, c.Sockets, c.Threads)
 	}
 	setDefault(&c.MemoryMiB, 1024)
 	setDefault(&c.KVMProbe, 20*time.Second)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +86,23 @@ func TestStarves(t *testing.T) {
 			if errors.As(err, &starves) != (want && cpus != 1) || err != nil && starves == nil {
 				t.Errorf("%s, %d CPUs: %v", version, cpus, err)
 			}
+		}
+	}
+}
+
+// TestTopology: CPUs that are no whole number of cores and sockets are refused, and QEMU is told of both.
+func TestTopology(t *testing.T) {
+	for _, tt := range []struct {
+		cpus, sockets, threads int
+		smp                    string // "": refused
+	}{{4, 0, 0, "4,sockets=1,threads=1"}, {4, 1, 2, "4,sockets=1,threads=2"}, {8, 2, 2, "8,sockets=2,threads=2"}, {4, 4, 2, ""}, {3, 1, 2, ""}} {
+		c := Config{Kernel: bzImage(t), Init: busybox, CPUs: tt.cpus, Sockets: tt.sockets, Threads: tt.threads}
+		a, err := c.complete()
+		if (err != nil) != (tt.smp == "") {
+			t.Errorf("%+v: %v", tt, err)
+		}
+		if err == nil && !slices.Contains(qemuArgs(&c, a), tt.smp) {
+			t.Errorf("%+v: %v", tt, qemuArgs(&c, a))
 		}
 	}
 }

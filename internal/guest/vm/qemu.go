@@ -40,7 +40,7 @@ func qemuArgs(c *Config, a *arch.Arch) []string {
 		args = append(args, "-cpu", c.CPU) // the last one counts
 	}
 	args = append(args, "-accel", accel,
-		"-smp", fmt.Sprintf("%d,sockets=%d", c.CPUs, c.Sockets), "-m", fmt.Sprintf("%dM", c.MemoryMiB),
+		"-smp", fmt.Sprintf("%d,sockets=%d,threads=%d", c.CPUs, c.Sockets, c.Threads), "-m", fmt.Sprintf("%dM", c.MemoryMiB),
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", consoleFD),
 		"-chardev", fmt.Sprintf("socket,id=bell,fd=%d", bellFD),
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", monitorFD),

@@ -37,6 +37,9 @@ const Begun = "begun"
 // RolledBack is the action of an update that the kernel did by itself.
 const RolledBack = "rolled back"
 
+// Ended is the action of a BPF scheduler that somebody has ended by other means than a command of ours.
+const Ended = "ended"
+
 // Entry is one thing that happened.
 type Entry struct {
 	Time     time.Time `json:"time"` // by the machine's wall clock
@@ -48,13 +51,16 @@ type Entry struct {
 	Before   string    `json:"before"`           // whose scheduler ran; "" is the kernel's own
 	After    string    `json:"after"`            // likewise
 	Module   string    `json:"module,omitempty"` // that was asked for, or was rolled back
+	BPF      string    `json:"bpf,omitempty"`    // likewise, where it is about a scheduler in BPF
 	Package  string    `json:"package,omitempty"`
 	Version  string    `json:"version,omitempty"` // of the package
 	// Direction is "install", "replace" or "remove" when an update took place, and
 	// Downtime how long the machine stood still for it.
 	Direction string        `json:"direction,omitempty"`
 	Downtime  time.Duration `json:"downtime_ns,omitempty"`
-	Error     string        `json:"error,omitempty"`
+	// Gap is how long the kernel's own scheduler had all tasks between two in BPF, of which one replaced the other.
+	Gap   time.Duration `json:"gap_ns,omitempty"`
+	Error string        `json:"error,omitempty"`
 }
 
 // Log is the history of a machine.

@@ -17,6 +17,7 @@ import (
 	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/live"
 	"plugsched/internal/outcome"
+	"plugsched/scx"
 )
 
 func put(t *testing.T, root, name, text string) {
@@ -299,5 +300,91 @@ func TestRecent(t *testing.T) {
 	list, err := l.Recent()
 	if err != nil || len(list) < 50 || len(list) > 499 || list[len(list)-1].Begun != 499 || list[0].Begun != int64(500-len(list)) {
 		t.Errorf("%d entries, %v", len(list), err)
+	}
+}
+
+// TestBPF: what commands do to schedulers in BPF is in the log, with the one that runs before and after.
+func TestBPF(t *testing.T) {
+	l := machine(t)
+	put(t, l.Host.Root, "sys/kernel/sched_ext/state", "disabled\n")
+	runs := func(name string) {
+		put(t, l.Host.Root, "sys/kernel/sched_ext/state", "enabled\n")
+		put(t, l.Host.Root, "sys/kernel/sched_ext/root/ops", name+"\n")
+	}
+	err := l.RecordBPF("scx load", "simple", noWarning(t), func() (BPFUpdate, error) {
+		if list := read(t, l); len(list) != 1 || list[0].Result != Begun || list[0].BPF != "simple" || list[0].Before != "" {
+			t.Errorf("meanwhile: %+v", list)
+		}
+		runs("simple")
+		return BPFUpdate{Direction: "install"}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.RecordBPF("scx replace", "qmap", noWarning(t), func() (BPFUpdate, error) {
+		runs("qmap")
+		return BPFUpdate{Direction: "replace", Gap: time.Second}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := &live.PreconditionError{Err: errors.New("it runs")}
+	// What is about modules says which scheduler ran, too.
+	_, err = l.Record(Update{Action: "install", Module: "m"}, noWarning(t), func() (*live.Status, error) { return nil, refused })
+	if !errors.Is(err, refused) {
+		t.Error(err)
+	}
+	err = l.RecordBPF("scx load", "simple", noWarning(t), func() (BPFUpdate, error) { return BPFUpdate{}, refused })
+	if !errors.Is(err, refused) {
+		t.Error(err)
+	}
+	err = l.RecordBPF("scx stop", "", noWarning(t), func() (BPFUpdate, error) {
+		put(t, l.Host.Root, "sys/kernel/sched_ext/state", "disabled\n")
+		return BPFUpdate{Name: "qmap", Direction: "remove", Reason: "it was asked to"}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Entry{
+		{Action: "scx load", Result: "done", After: "simple", BPF: "simple", Direction: "install"},
+		{Action: "scx replace", Result: "done", Before: "simple", After: "qmap", BPF: "qmap", Direction: "replace", Gap: time.Second},
+		{Action: "install", Result: "refused", Before: "qmap", After: "qmap", Module: "m", Error: "it runs"},
+		{Action: "scx load", Result: "refused", Before: "qmap", After: "qmap", BPF: "simple", Error: "it runs"},
+		{Action: "scx stop", Result: "done", Before: "qmap", BPF: "qmap", Direction: "remove", Error: "it was asked to"},
+	}
+	for i, e := range read(t, l) {
+		if e.Boottime < e.Begun || e.Begun == 0 || e.BootID != "boot-1" {
+			t.Errorf("%+v", e)
+		}
+		e.Time, e.BootID, e.Begun, e.Boottime = time.Time{}, "", 0, 0
+		if i >= len(want) || e != want[i] {
+			t.Errorf("%d: %+v", i, e)
+		}
+	}
+}
+
+// TestEnds: of schedulers in BPF, what no command has ended is noted, once.
+func TestEnds(t *testing.T) {
+	list := []scx.End{
+		{Name: "stopped", Kind: 64, At: 15, Reason: "unregistered"},
+		{Name: "unpinned", Kind: 64, At: 25, Reason: "unregistered"},
+		{Name: "stall", Kind: 1026, Error: true, At: 35, Reason: "runnable task stall", Message: "a[1]"},
+		{Name: "replaced", Kind: 64, At: 45},
+	}
+	known := []Entry{
+		{BootID: "b", BPF: "stopped", Action: "scx stop", Begun: 10, Boottime: 20, Result: "done", Direction: "remove"},
+		{BootID: "a", BPF: "unpinned", Action: "scx stop", Begun: 20, Boottime: 30, Result: "done", Direction: "remove"}, // of another boot
+		{BootID: "b", BPF: "stall", Action: "scx load", Begun: 20, Boottime: 30, Result: "done", Direction: "install"},
+		{BootID: "b", BPF: "unpinned", Action: "scx stop", Begun: 20, Boottime: 20, Result: Begun}, // was killed
+		{BootID: "b", BPF: "qmap", Before: "replaced", Action: "scx replace", Begun: 40, Boottime: 50, Result: "done", Direction: "replace"},
+		{BootID: "b", Before: "stall", Action: "install", Begun: 30, Boottime: 40, Result: "refused"},
+	}
+	got := ends(known, "b", list)
+	if len(got) != 2 || got[0].Action != Ended || got[0].BPF != "unpinned" || got[1].Action != RolledBack || got[1].Boottime != 35 ||
+		got[1].Error != "runnable task stall: a[1]" || got[1].Before != "stall" || got[1].Direction != "remove" {
+		t.Errorf("%+v", got)
+	}
+	if again := ends(append(known, got...), "b", list); len(again) != 0 {
+		t.Errorf("again: %+v", again)
 	}
 }

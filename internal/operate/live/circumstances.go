@@ -22,6 +22,7 @@ var circumstances = []check{
 	{"kprobes", Host.findProbes},
 	{"BPF", Host.findTracers},
 	{"old modules", Host.findOld},
+	{"BPF schedulers", Host.findEnds},
 	{"memory", Host.findMemory},
 	{"isolated CPUs", Host.findIsolated},
 	{"preemption", Host.findPreemption},

@@ -3,8 +3,6 @@
 package live
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"maps"
@@ -56,39 +54,20 @@ func (h Host) BuildID() (string, error) {
 // matchAddresses makes sure that the running kernel's symbols are as far apart as at
 // link: witnesses maps names to link addresses.
 func (h Host) matchAddresses(witnesses map[string]uint64) error {
-	f, err := os.Open(h.path("/proc/kallsyms"))
+	f, err := os.Open(h.path(kallsyms))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	running, err := readKallsyms(bufio.NewScanner(f), witnesses)
+	found, err := addresses(f, witnesses, true)
 	if err != nil {
 		return err
 	}
-	return matchWitnesses(running, witnesses)
-}
-
-func readKallsyms(in *bufio.Scanner, want map[string]uint64) (map[string]uint64, error) {
-	out := map[string]uint64{}
-	for in.Scan() && len(out) < len(want) {
-		f := bytes.Fields(in.Bytes())
-		if len(f) != 3 {
-			if len(f) == 4 {
-				break // modules follow the kernel
-			}
-			continue
-		}
-		name := string(f[2])
-		if _, ok := want[name]; !ok {
-			continue
-		}
-		addr, err := strconv.ParseUint(string(f[0]), 16, 64)
-		if err != nil {
-			return nil, errors.New("/proc/kallsyms: unreadable line")
-		}
-		out[name] = addr
+	running := make(map[string]uint64, len(found))
+	for name, addrs := range found {
+		running[name] = addrs[0]
 	}
-	return out, in.Err()
+	return matchWitnesses(running, witnesses)
 }
 
 func matchWitnesses(running, witnesses map[string]uint64) error {

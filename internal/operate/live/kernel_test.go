@@ -3,7 +3,6 @@
 package live
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -103,27 +102,6 @@ func TestMatchWitnesses(t *testing.T) {
 				t.Fatalf("%s: %v; want %q", name, err, tt.err)
 			}
 		}
-	}
-}
-
-func TestReadKallsyms(t *testing.T) {
-	read := func(text string, names ...string) (map[string]uint64, error) {
-		want := map[string]uint64{}
-		for _, n := range names {
-			want[n] = 1
-		}
-		return readKallsyms(bufio.NewScanner(strings.NewReader(text)), want)
-	}
-	const text = "ffffffff81000000 T _stext\nffffffff81000010 t f\nffffffff81000020 t other\n\nffffffffc0000000 t f2\t[mod]\nffffffffc0000010 t late\n"
-	got, err := read(text, "_stext", "f", "f2", "late")
-	if diff := cmp.Diff(map[string]uint64{"_stext": 0xffffffff81000000, "f": 0xffffffff81000010}, got); err != nil || diff != "" {
-		t.Errorf("%v\n%s", err, diff)
-	}
-	if _, err := read("zzz T f\n", "f"); err == nil || !strings.Contains(err.Error(), "unreadable line") {
-		t.Errorf("unreadable: %v", err)
-	}
-	if _, err := read("zzz T g\n", "f"); err != nil {
-		t.Errorf("a line that nobody wants: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@
 package live
 
 import (
-	"bufio"
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
@@ -12,7 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -79,6 +78,18 @@ func (s *spans) holds(addr uint64) bool {
 	return false
 }
 
+// around is the smallest range that has all of them: most words are not in it.
+func (s *spans) around() span {
+	if len(s.list) == 0 {
+		return span{}
+	}
+	all := s.list[0]
+	for _, one := range s.list[1:] {
+		all = span{min(all.start, one.start), max(all.end, one.end)}
+	}
+	return all
+}
+
 // moduleSpans returns where modules are.
 func (h Host) moduleSpans(list []Loaded) (*spans, error) {
 	out := &spans{}
@@ -102,14 +113,18 @@ func (h Host) findLeftovers(where *spans, functions []string) (*Leftovers, error
 		return nil, err
 	}
 	defer mem.close()
-	syms, err := h.readKernelSymbols()
+	syms, err := h.readSymbols(functions)
 	if err != nil {
 		return nil, err
 	}
 	if err := l.heads(mem, syms, functions, where); err != nil {
 		return nil, err
 	}
-	if err := l.pointers(mem, syms, where); err != nil {
+	found, err := l.pointers(mem, syms, where)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.name(syms, found); err != nil {
 		return nil, err
 	}
 	if err := l.timers(h, where); err != nil {
@@ -136,65 +151,46 @@ var harmless = map[string]string{
 	"cur_orc_ip_table":             "scratch of the last module load (arch/x86/kernel/unwind_orc.c)",
 }
 
-// kernelSymbols is /proc/kallsyms without the modules: names by address, and the
-// addresses of the names that were asked for.
-type kernelSymbols struct {
-	sorted []namedAddr
+// The names that pointers needs besides dataSymbols (include/asm-generic/percpu.h,
+// kernel/smp.c).
+var percpuSymbols = []string{"__per_cpu_offset", "__per_cpu_start", "__per_cpu_end", "nr_cpu_ids"}
+
+// symbols are the kernel's, with the addresses of the names that were asked for.
+type symbols struct {
+	text   []byte // of /proc/kallsyms: the kernel takes long to print it
 	byName map[string][]uint64
 }
 
-type namedAddr struct {
-	addr uint64
-	name string
-}
-
-func (h Host) readKernelSymbols() (*kernelSymbols, error) {
-	f, err := os.Open(h.path("/proc/kallsyms"))
-	if err != nil {
+// readSymbols looks up the functions, and what pointers needs.
+func (h Host) readSymbols(functions []string) (s *symbols, err error) {
+	want := make(map[string]bool, len(functions)+16)
+	for _, names := range [][]string{functions, percpuSymbols} {
+		for _, n := range names {
+			want[n] = true
+		}
+	}
+	for _, d := range dataSymbols {
+		want[d[0]], want[d[1]] = true, true
+	}
+	s = &symbols{}
+	if s.text, err = os.ReadFile(h.path(kallsyms)); err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	s := &kernelSymbols{byName: map[string][]uint64{}}
-	in := bufio.NewScanner(f)
-	for in.Scan() {
-		w := strings.Fields(in.Text())
-		if len(w) != 3 {
-			continue
-		}
-		addr, err := strconv.ParseUint(w[0], 16, 64)
-		if err != nil {
-			return nil, errors.New("/proc/kallsyms: unreadable line")
-		}
-		s.sorted = append(s.sorted, namedAddr{addr, w[2]})
-		s.byName[w[2]] = append(s.byName[w[2]], addr)
-	}
-	sort.SliceStable(s.sorted, func(i, j int) bool { return s.sorted[i].addr < s.sorted[j].addr })
-	return s, in.Err()
+	s.byName, err = addresses(bytes.NewReader(s.text), want, false)
+	return s, err
 }
 
 // one returns the first address of a name, 0 when there is none.
-func (s *kernelSymbols) one(name string) uint64 {
+func (s *symbols) one(name string) uint64 {
 	if a := s.byName[name]; len(a) > 0 {
 		return a[0]
 	}
 	return 0
 }
 
-// at returns the names of the last symbols that begin at or below addr.
-func (s *kernelSymbols) at(addr uint64) (names []string, offset uint64) {
-	i := sort.Search(len(s.sorted), func(i int) bool { return s.sorted[i].addr > addr }) - 1
-	if i < 0 {
-		return nil, addr
-	}
-	for j := i; j >= 0 && s.sorted[j].addr == s.sorted[i].addr; j-- {
-		names = append(names, s.sorted[j].name)
-	}
-	return names, addr - s.sorted[i].addr
-}
-
 // heads looks for jumps into the span at the beginning of each function, at any of the
 // places that the runtime may use.
-func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, where *spans) error {
+func (l *Leftovers) heads(mem *kcore, syms *symbols, functions []string, where *spans) error {
 	buf := make([]byte, 24)
 	for _, name := range functions {
 		for _, addr := range syms.byName[name] {
@@ -214,66 +210,84 @@ func (l *Leftovers) heads(mem *kcore, syms *kernelSymbols, functions []string, w
 	return nil
 }
 
+// A pointer is a word in the kernel's data that holds an address in the module.
+type pointer struct {
+	at     uint64 // where the symbols have it: not a CPU's own copy
+	suffix string // whose copy it is
+}
+
 // pointers scans the read-only and writable data of the image, and every CPU's
 // copy of the static per-CPU data.
-func (l *Leftovers) pointers(mem *kcore, syms *kernelSymbols, where *spans) error {
+func (l *Leftovers) pointers(mem *kcore, syms *symbols, where *spans) (found []pointer, err error) {
+	scan := func(suffix string, start, end, shift uint64) error {
+		more, err := l.scan(mem, suffix, start, end, shift, where)
+		found = append(found, more...)
+		return err
+	}
 	for _, d := range dataSymbols {
 		start, end := syms.one(d[0]), syms.one(d[1])
 		if start == 0 || end <= start {
-			return fmt.Errorf("/proc/kallsyms: has no %s and %s", d[0], d[1])
+			return nil, fmt.Errorf("/proc/kallsyms: has no %s and %s", d[0], d[1])
 		}
-		if err := l.scan(mem, syms, "", start, end, 0, where); err != nil {
-			return err
+		if err := scan("", start, end, 0); err != nil {
+			return nil, err
 		}
 	}
 	table, size := syms.one("__per_cpu_offset"), syms.one("__per_cpu_end")-syms.one("__per_cpu_start")
 	if table == 0 {
-		return nil // a kernel for one CPU
+		return found, nil // a kernel for one CPU
 	}
 	var word [8]byte
 	if err := mem.read(word[:4], syms.one("nr_cpu_ids")); err != nil {
-		return err
+		return nil, err
 	}
 	for cpu := range binary.LittleEndian.Uint32(word[:4]) {
 		if err := mem.read(word[:], table+8*uint64(cpu)); err != nil {
-			return err
+			return nil, err
 		}
 		area := syms.one("__per_cpu_start") + binary.LittleEndian.Uint64(word[:])
-		if err := l.scan(mem, syms, fmt.Sprintf(" of CPU %d", cpu), area, area+size, area-syms.one("__per_cpu_start"), where); err != nil {
-			return err
+		if err := scan(fmt.Sprintf(" of CPU %d", cpu), area, area+size, area-syms.one("__per_cpu_start")); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // scan looks at [start, end); shift is the distance from the symbols' addresses,
 // suffix is added to their names.
-func (l *Leftovers) scan(mem *kcore, syms *kernelSymbols, suffix string, start, end, shift uint64, where *spans) error {
+func (l *Leftovers) scan(mem *kcore, suffix string, start, end, shift uint64, where *spans) (found []pointer, err error) {
+	all := where.around()
 	buf := make([]byte, 1<<18)
 	for at := start &^ 7; at < end; at += uint64(len(buf)) {
 		buf = buf[:min(uint64(cap(buf)), end-at)]
 		if err := mem.read(buf, at); err != nil {
-			return fmt.Errorf("data at %s: %w", suffix, err)
+			return nil, fmt.Errorf("data at %s: %w", suffix, err)
 		}
 		for i := 0; i+8 <= len(buf); i += 8 {
-			if where.holds(binary.LittleEndian.Uint64(buf[i:])) {
-				l.pointer(syms, at+uint64(i)-shift, suffix)
+			if word := binary.LittleEndian.Uint64(buf[i:]); all.holds(word) && where.holds(word) {
+				found = append(found, pointer{at + uint64(i) - shift, suffix})
 			}
 		}
 		l.Words += len(buf) / 8
 	}
-	return nil
+	return found, nil
 }
 
-// pointer records a reference unless it is harmless.
-func (l *Leftovers) pointer(syms *kernelSymbols, addr uint64, suffix string) {
-	names, offset := syms.at(addr)
-	for _, n := range names {
-		if harmless[n] != "" {
-			return
+// name records pointers by the symbols that they are in, but for the harmless.
+func (l *Leftovers) name(syms *symbols, found []pointer) error {
+	at := make([]symbolAt, len(found))
+	for i, p := range found {
+		at[i].addr = p.at
+	}
+	if err := resolve(bytes.NewReader(syms.text), at); err != nil {
+		return err
+	}
+	for i, s := range at {
+		if !slices.ContainsFunc(s.names, func(n string) bool { return harmless[n] != "" }) {
+			l.Pointers = append(l.Pointers, fmt.Sprintf("%s+%#x%s", strings.Join(s.names, "/"), s.addr-s.start, found[i].suffix))
 		}
 	}
-	l.Pointers = append(l.Pointers, fmt.Sprintf("%s+%#x%s", strings.Join(names, "/"), offset, suffix))
+	return nil
 }
 
 // timers looks for armed high-resolution timers that would call a module that is

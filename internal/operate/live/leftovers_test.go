@@ -52,7 +52,7 @@ func TestHeads(t *testing.T) {
 	jump(0x400, gone.list[0].end-1)        // at the head
 	jump(0x500+40, gone.list[0].start+0x8) // too far from the head to be a redirection
 	names := []string{"past", "own", "head", "ftrace", "far", "two"}
-	syms := &kernelSymbols{byName: map[string][]uint64{"ftrace": {base + 0x100}, "past": {base + 0x200}, "own": {base + 0x300},
+	syms := &symbols{byName: map[string][]uint64{"ftrace": {base + 0x100}, "past": {base + 0x200}, "own": {base + 0x300},
 		"head": {base + 0x400}, "far": {base + 0x500},
 		"two": {base + 0x800, base + 0x400}}}
 	l := &Leftovers{}
@@ -62,7 +62,7 @@ func TestHeads(t *testing.T) {
 	if diff := cmp.Diff([]string{"head", "ftrace", "two"}, l.Heads); diff != "" || l.Functions != 7 || !l.Deadly() {
 		t.Errorf("%d functions: %s", l.Functions, diff)
 	}
-	if err := l.heads(core(t, base, memory), &kernelSymbols{byName: map[string][]uint64{"a": {0x1000}}}, []string{"a"}, gone); err == nil {
+	if err := l.heads(core(t, base, memory), &symbols{byName: map[string][]uint64{"a": {0x1000}}}, []string{"a"}, gone); err == nil {
 		t.Error("memory that is not there was read")
 	}
 }
@@ -74,13 +74,17 @@ func TestScan(t *testing.T) {
 		64: gone.list[0].end, 72: gone.list[0].start - 1, 0x808: gone.list[0].start} {
 		binary.LittleEndian.PutUint64(memory[at:], v)
 	}
-	syms := &kernelSymbols{sorted: []namedAddr{{base - shift, "first"}, {base - shift, "alias"},
-		{base - shift + 0x800, "cur_orc_table"}, {base - shift + 0x900, "last"}}}
+	syms := &symbols{text: []byte("0000000000001000 A fixed\nffffffff81fff000 D first\nffffffff81fff000 d alias\nffffffff81fff900 d last\n" +
+		"ffffffff81fff800 d cur_orc_table\nffffffffc0000000 t g\t[mod]\n")}
 	l := &Leftovers{}
-	if err := l.scan(core(t, base, memory), syms, " of CPU 3", base, base+size, shift, gone); err != nil {
+	found, err := l.scan(core(t, base, memory), " of CPU 3", base, base+size, shift, gone)
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"alias/first+0x0 of CPU 3", "last+0x3f700 of CPU 3", "last+0x406f8 of CPU 3"}
+	if err := l.name(syms, found); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"first/alias+0x0 of CPU 3", "last+0x3f700 of CPU 3", "last+0x406f8 of CPU 3"}
 	if diff := cmp.Diff(want, l.Pointers); diff != "" || l.Words != size/8 || l.Deadly() {
 		t.Errorf("%d words: %s", l.Words, diff)
 	}

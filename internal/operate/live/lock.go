@@ -20,6 +20,10 @@ func (h Host) begin(doing string) (end func(), err error) {
 	return h.lock()
 }
 
+// Alone keeps others from changing the machine's scheduler until end is called, for who does that by other means than a
+// module.
+func (h Host) Alone() (end func(), err error) { return h.begin("changing") }
+
 func (h Host) lock() (unlock func(), err error) {
 	unlock, err = durable.TryLock(h.path(lockFile), 0o600)
 	var held *durable.HeldError

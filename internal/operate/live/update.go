@@ -28,11 +28,12 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.EALREADY) && file == "enable" && value != "1":
 			return nil // a rollback came first
 		case errors.Is(err, unix.EBUSY):
+			report, _ := l.report("busy")
 			if try >= tries {
-				report, _ := l.report("busy")
 				return &BusyError{Tries: try, Report: l.host.explain(report)}
 			}
-			to.sayf("busy, trying again in %v (%d of %d)", pause, try, tries)
+			first, _, _ := strings.Cut(report, "\n")
+			to.sayf("busy, trying again in %v (%d of %d): %s", pause, try, tries, first)
 		case errors.Is(err, unix.EEXIST):
 			report, _ := l.report("busy")
 			first, _, _ := strings.Cut(report, "\n")
@@ -51,7 +52,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.ETXTBSY):
 			return l.host.used()
 		case errors.Is(err, unix.EUSERS):
-			return precondition("a BPF scheduler runs (sched_ext: %s): %s; nothing was changed", l.host.bpfScheduler(), endBPF)
+			return precondition("a BPF scheduler runs (sched_ext: %s): %s; nothing was changed", l.host.BPF(), endBPF)
 		case errors.Is(err, unix.ENOMEM):
 			return outOfMemory()
 		default:

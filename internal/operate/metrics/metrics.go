@@ -5,6 +5,7 @@
 package metrics
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -13,17 +14,22 @@ import (
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/operate/view"
 	"plugsched/internal/outcome"
+	"plugsched/scx"
 )
 
 // State is what the metrics are made from.
 type State struct {
-	Status  *live.Status
-	Package *installed.Package // that the running scheduler is from, nil: none
-	Since   time.Time          // that scheduler runs; zero when not known
-	Guard   bool               // the boot guard keeps the installed package back
-	History []history.Entry
-	Damaged int // lines of the history
+	Status *live.Status
+	// Schedulers are those that run, whichever way they came.
+	Schedulers []view.Scheduler
+	BPF        *scx.Snapshot      // nil where the kernel has no schedulers in BPF
+	Package    *installed.Package // that the running scheduler is from, nil: none
+	Since      time.Time          // that scheduler runs; zero when not known
+	Guard      bool               // the boot guard keeps the installed package back
+	History    []history.Entry
+	Damaged    int // lines of the history
 }
 
 // buckets of downtime, in seconds: a hundred microseconds to three seconds, and all.
@@ -32,11 +38,14 @@ var buckets = []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, math.I
 func (s *State) families() []family {
 	st := s.Status
 	out := []family{
-		gauge("plugsched_scheduler_active", "Whether a module's scheduler runs, and not the kernel's own.", flag(st.Active)),
+		gauge("plugsched_scheduler_active", "Whether a scheduler runs that is not the kernel's own: a module's, or one in BPF.",
+			flag(len(s.Schedulers) > 0)),
+		s.running(),
 		s.info(),
-		gauge("plugsched_watchdog_timeout_seconds", "How long a task may wait for a CPU before the kernel rolls back by itself; 0 is never.", st.Watchdog.Seconds()),
+		gauge("plugsched_watchdog_timeout_seconds", "How long a task may wait for a CPU before the kernel rolls back by itself; 0 is never.",
+			s.first().Watchdog.Seconds()),
 		gauge("plugsched_trial_left_seconds", "How long the trial of the running scheduler goes on; 0 when there is none.",
-			st.TrialLeft.Seconds()),
+			s.first().TrialLeft.Seconds()),
 		gauge("plugsched_rolling_back", "Whether the running scheduler is to be left and something holds that up.", flag(st.RollingBack != "")),
 		gauge("plugsched_conflicts", "Redirected functions that a livepatch has replaced or that a kprobe is in.",
 			float64(len(st.TakenOver)+len(st.Probes))),
@@ -51,7 +60,47 @@ func (s *State) families() []family {
 		out = append(out, gauge("plugsched_last_downtime_seconds", "How long the machine stood still for the last update.",
 			time.Duration(t.StopMachine).Seconds()))
 	}
-	return append(out, s.updates(), s.wentBack(), s.downtime())
+	return append(append(out, s.bpf()...), s.updates(), s.wentBack(), s.downtime())
+}
+
+// first is the scheduler that runs, a module's if there are two.
+func (s *State) first() view.Scheduler {
+	if len(s.Schedulers) == 0 {
+		return view.Scheduler{}
+	}
+	return s.Schedulers[0]
+}
+
+// running has a sample for each scheduler.
+func (s *State) running() family {
+	f := family{"plugsched_scheduler_running", "Schedulers that run and are not the kernel's own, whichever way they came.", "gauge", nil}
+	for _, r := range s.Schedulers {
+		labels := []string{"way", string(r.Way), "name", r.Name, "scope", string(r.Scope), "owner", string(r.Owner)}
+		f.samples = append(f.samples, sample{"", labels, 1})
+	}
+	return f
+}
+
+// bpf is what the kernel counts of schedulers in BPF, where it has such.
+func (s *State) bpf() []family {
+	b := s.BPF
+	if b == nil {
+		return nil
+	}
+	out := []family{
+		{"plugsched_bpf_loads_total", "How many schedulers in BPF have begun since boot, whoever has loaded them.", "counter",
+			[]sample{{value: float64(b.Loads)}}},
+		{"plugsched_bpf_rejected_tasks_total", "Tasks that were not let into SCHED_EXT.", "counter", []sample{{value: float64(b.Rejected)}}},
+	}
+	events := family{"plugsched_bpf_events_total", "What the kernel has counted of the scheduler in BPF that runs, by the kernel's names.",
+		"counter", nil}
+	for _, name := range slices.Sorted(maps.Keys(b.Events)) {
+		events.samples = append(events.samples, sample{"", []string{"event", name}, float64(b.Events[name])})
+	}
+	if len(events.samples) > 0 {
+		out = append(out, events)
+	}
+	return out
 }
 
 func gauge(name, help string, value float64) family {
@@ -63,7 +112,7 @@ func (s *State) info() family {
 	if p == nil {
 		p = &installed.Package{}
 	}
-	return family{"plugsched_scheduler_info", "The running scheduler; an empty module is the kernel's own.", "gauge",
+	return family{"plugsched_scheduler_info", "The running module's scheduler; without its name none runs.", "gauge",
 		[]sample{{"", []string{"module", s.Status.Name, "release", s.Status.Release, "package", p.Name, "version", p.Version}, 1}}}
 }
 
@@ -107,8 +156,8 @@ func (s *State) downtime() family {
 	var total, sum float64
 	counts := make([]float64, len(buckets))
 	for _, e := range s.History {
-		if e.Direction == "" {
-			continue
+		if e.Direction == "" || e.BPF != "" {
+			continue // the machine does not stand still for a scheduler in BPF
 		}
 		seconds := e.Downtime.Seconds()
 		total++

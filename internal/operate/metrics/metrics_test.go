@@ -24,7 +24,9 @@ import (
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/operate/view"
 	"plugsched/internal/outcome"
+	"plugsched/scx"
 )
 
 func example() *State {
@@ -32,6 +34,12 @@ func example() *State {
 		Status: &live.Status{Active: true, Name: "plugsched_aa", Release: `6.1.0-"1"`, Watchdog: 30 * time.Second,
 			TrialLeft: 1500 * time.Millisecond,
 			Timings:   &live.Timings{StopMachine: 2500000}, TakenOver: []string{"f"}, Probes: []string{"g+0x5", "h+0x5"}},
+		Schedulers: []view.Scheduler{
+			{Way: view.Module, Name: "plugsched_aa", Scope: view.AllTasks, Owner: scx.Ours, Watchdog: 30 * time.Second,
+				TrialLeft: 1500 * time.Millisecond},
+			{Way: view.BPF, Name: "tiny", Scope: view.ExtTasks, Owner: scx.Others, Watchdog: 5 * time.Second},
+		},
+		BPF:     &scx.Snapshot{Loads: 3, Rejected: 2, Events: map[string]int64{"SCX_EV_A": 7}},
 		Package: &installed.Package{Name: "s", Version: "1\\2\n\xff"},
 		Since:   time.UnixMilli(1234567890123),
 		Guard:   true,
@@ -39,6 +47,8 @@ func example() *State {
 			{Action: "install", Result: outcome.Done.String(), Direction: "install", Downtime: 2 * time.Millisecond},
 			{Action: "try", Result: outcome.Done.String(), Direction: "replace", Downtime: 2500 * time.Millisecond},
 			{Action: history.RolledBack, Result: outcome.Done.String(), Direction: "replace", Downtime: 10 * time.Second},
+			{Action: "scx load", Result: outcome.Done.String(), Direction: "install", BPF: "tiny"},
+			{Action: history.RolledBack, Result: outcome.Done.String(), Direction: "remove", BPF: "stall"},
 			{Action: "uninstall", Result: outcome.Busy.String()},
 			{Action: "uninstall", Result: outcome.Fault.String(), Direction: "remove", Downtime: time.Millisecond},
 			{Action: "install", Result: history.Begun},
@@ -91,6 +101,11 @@ func TestText(t *testing.T) {
 	}{
 		{"plugsched_scheduler_active", 1, nil},
 		{"plugsched_scheduler_info", 1, []string{"module", "plugsched_aa", "release", `6.1.0-"1"`, "package", "s", "version", "1\\2\n?"}},
+		{"plugsched_scheduler_running", 1, []string{"way", "module", "name", "plugsched_aa", "scope", "all", "owner", "plugsched"}},
+		{"plugsched_scheduler_running", 1, []string{"way", "bpf", "name", "tiny", "scope", "sched_ext", "owner", "other"}},
+		{"plugsched_bpf_loads_total", 3, nil},
+		{"plugsched_bpf_rejected_tasks_total", 2, nil},
+		{"plugsched_bpf_events_total", 7, []string{"event", "SCX_EV_A"}},
 		{"plugsched_watchdog_timeout_seconds", 30, nil},
 		{"plugsched_trial_left_seconds", 1.5, nil},
 		{"plugsched_rolling_back", 0, nil},
@@ -99,10 +114,10 @@ func TestText(t *testing.T) {
 		{"plugsched_history_damaged_lines", 2, nil},
 		{"plugsched_scheduler_start_time_seconds", 1234567890.123, nil},
 		{"plugsched_last_downtime_seconds", 0.0025, nil},
-		{"plugsched_rollbacks_total", 1, nil},
-		{"plugsched_updates_total", 1, []string{"direction", "install", "result", "done"}},
+		{"plugsched_rollbacks_total", 2, nil},
+		{"plugsched_updates_total", 2, []string{"direction", "install", "result", "done"}},
 		{"plugsched_updates_total", 2, []string{"direction", "replace", "result", "done"}},
-		{"plugsched_updates_total", 0, []string{"direction", "remove", "result", "done"}},
+		{"plugsched_updates_total", 1, []string{"direction", "remove", "result", "done"}},
 		{"plugsched_updates_total", 1, []string{"direction", "remove", "result", "fault"}},
 		{"plugsched_updates_total", 1, []string{"direction", "none", "result", "busy"}},
 		{"plugsched_updates_total", 1, []string{"direction", "none", "result", "begun"}},
@@ -180,11 +195,15 @@ func TestPromtool(t *testing.T) {
 // end.
 func TestOpenMetrics(t *testing.T) {
 	older, newer := text(t, example(), Text), text(t, example(), OpenMetrics)
-	want := strings.NewReplacer("# HELP plugsched_updates_total", "# HELP plugsched_updates", "# TYPE plugsched_updates_total",
-		"# TYPE plugsched_updates",
-		"# HELP plugsched_rollbacks_total", "# HELP plugsched_rollbacks", "# TYPE plugsched_rollbacks_total",
-		"# TYPE plugsched_rollbacks").Replace(older) + "# EOF\n"
-	if newer != want || strings.Count(older, "_total") != strings.Count(newer, "_total")+4 {
+	counters := []string{"updates", "rollbacks", "bpf_loads", "bpf_rejected_tasks", "bpf_events"}
+	var words []string
+	for _, name := range counters {
+		for _, line := range []string{"# HELP plugsched_", "# TYPE plugsched_"} {
+			words = append(words, line+name+"_total", line+name)
+		}
+	}
+	want := strings.NewReplacer(words...).Replace(older) + "# EOF\n"
+	if newer != want || strings.Count(older, "_total") != strings.Count(newer, "_total")+2*len(counters) {
 		t.Errorf("%s", newer)
 	}
 }

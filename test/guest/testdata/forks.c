@@ -14,6 +14,6 @@ int main(void)
 		if (!child)
 			_exit(0);
 		waitpid(child, NULL, 0);
-		usleep(1000);
+		usleep(5000);
 	}
 }

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build guest
+
+package guest
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"plugsched/internal/guest/vm"
+	"plugsched/internal/operate/history"
+	"plugsched/scx"
+)
+
+// lastEntry is the last of the history.
+func lastEntry(t *testing.T, m *vm.Machine) history.Entry {
+	t.Helper()
+	var h struct{ Entries []history.Entry }
+	out := ok(t, m, "plugsched history --json")
+	if err := json.Unmarshal([]byte(out), &h); err != nil || len(h.Entries) == 0 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return h.Entries[len(h.Entries)-1]
+}
+
+// TestSCXTrial: a trial lapses without any process, is confirmed, is rejected; one scheduler replaces another, and runs again if the
+// next does not begin.
+func TestSCXTrial(t *testing.T) {
+	t.Parallel()
+	m := boot(t, both(with(initObject, filepath.Join(shared.root, "scx/bpf"+initObject)),
+		with(stallObject, filepath.Join(shared.root, "scx/bpf"+stallObject))))
+	if _, code := sh(t, m, "test -e "+scxState); code != 0 {
+		t.Skip("the kernel has no sched_ext")
+	}
+	ok(t, m, "schedload start --spec light")
+	progress := func() { t.Helper(); ok(t, m, "schedload check --within 60") }
+	expects(t, m, "plugsched confirm", 3, "")
+
+	// It lapses: nobody is there who could end it.
+	ok(t, m, "plugsched scx try --for 20s simple")
+	s := bpfRuns(t, m, "try", "simple", scx.Ours)
+	if s.TrialLeft <= 0 || s.TrialLeft > 20e9 {
+		t.Errorf("the trial has %v left", s.TrialLeft)
+	}
+	if got := pins(t, m); got != strings.ReplaceAll("DIR/confirm DIR/end DIR/link DIR/trial", "DIR", scx.Pins+"/simple") {
+		t.Errorf("pinned are %s", got)
+	}
+	expects(t, m, "plugsched status", 0, "on trial:   ends in ")
+	expects(t, m, "plugsched scx replace simple", 3, "is on trial")
+	progress()
+	if !await(m, func() bool { return ok(t, m, "cat "+scxState) == "disabled" }) {
+		t.Fatal("the trial does not lapse")
+	}
+	s = bpfRuns(t, m, "lapsed", "", "")
+	if len(s.Ends) != 1 || !s.Ends[0].Lapsed() || s.Ends[0].Message != "the trial was not confirmed in time" {
+		t.Errorf("%+v", s.Ends)
+	}
+	if e := lastEntry(t, m); e.Action != history.RolledBack || e.BPF != "simple" || !strings.Contains(e.Error, "not confirmed in time") {
+		t.Errorf("%+v", e)
+	}
+	expects(t, m, "plugsched confirm", 5, "lapsed before it was confirmed")
+	progress()
+
+	// It is confirmed, and stays for longer than the trial.
+	ok(t, m, "plugsched scx try --for 10m simple")
+	expects(t, m, "plugsched confirm", 0, "scheduler:  simple, in BPF")
+	if s := bpfRuns(t, m, "confirm", "simple", scx.Ours); s.TrialLeft != 0 {
+		t.Errorf("the trial has %v left", s.TrialLeft)
+	}
+	expects(t, m, "plugsched confirm", 3, "")
+	progress()
+
+	testReplace(t, m)
+	progress()
+
+	expects(t, m, "plugsched scx stop", 0, "simple has ended")
+	// The timer of one that has ended does not end the next one.
+	ok(t, m, "plugsched scx try --for 15s simple")
+	expects(t, m, "plugsched reject --reason 'too slow'", 0, "scheduler:  the kernel's own")
+	if e := lastEntry(t, m); e.Action != "reject" || e.BPF != "simple" || e.Error != "too slow" || e.Direction != "remove" {
+		t.Errorf("%+v", e)
+	}
+	ok(t, m, "plugsched scx load simple && sleep 20")
+	bpfRuns(t, m, "after another's trial", "simple", scx.Ours)
+	ok(t, m, "plugsched scx stop && schedload stop")
+}
+
+var gap = regexp.MustCompile(`ran for at most (\S+)\n`)
+
+// testReplace begins, and ends, with simple.
+func testReplace(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	loads := snapshot(t, m).Loads
+	out, code := sh(t, m, "plugsched scx replace --set fifo=1 simple")
+	if code != 0 || !gap.MatchString(out) {
+		t.Fatalf("exit code %d: %s", code, out)
+	}
+	t.Log(out)
+	if s := bpfRuns(t, m, "replace", "simple", scx.Ours); s.Loads != loads+1 || len(s.Ends) != 0 {
+		t.Errorf("%+v", s)
+	}
+	e := lastEntry(t, m)
+	if e.Action != "scx replace" || e.Direction != "replace" || e.Gap <= 0 || e.Before != "simple" || e.After != "simple" {
+		t.Errorf("%+v", e)
+	}
+	expects(t, m, "plugsched scx replace "+stallObject, 0, "simple has ended")
+	bpfRuns(t, m, "replace", "stall", scx.Ours)
+	ok(t, m, "plugsched scx replace simple")
+	// The next does not begin: the one before does, as nobody had ended it.
+	out, code = sh(t, m, "plugsched scx replace "+initObject)
+	if code != 3 || !strings.Contains(out, "ops.init() failed (-28)") || !strings.Contains(out, "simple has begun again") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	t.Log(out)
+	s := bpfRuns(t, m, "one that gives up", "simple", scx.Ours)
+	for _, e := range s.Ends {
+		if e.Name != "stall" {
+			t.Errorf("it has ended: %+v", e)
+		}
+	}
+	if e = lastEntry(t, m); e.Result != "refused" || e.BPF != "gives_up" || e.Before != "simple" || e.After != "simple" {
+		t.Errorf("%+v", e)
+	}
+}
