@@ -530,8 +530,8 @@ func TestBegun(t *testing.T) {
 
 // TestFtraceBefore: ftrace's table names functions by what is in front of them, where the architecture has something there.
 func TestFtraceBefore(t *testing.T) {
-	p := &Program{Functions: []*Function{{Name: "a", Addr: 0x1000, Size: 16, FtraceSite: -1}, {Name: "b", Addr: 0x1018, Size: 16, FtraceSite: -1},
-		{Name: "c", Addr: 0x1028, Size: 16, FtraceSite: -1}}}
+	p := &Program{Functions: []*Function{{Name: "a", Addr: 0x1000, Size: 16, FtraceSite: -1},
+		{Name: "b", Addr: 0x1018, Size: 16, FtraceSite: -1}, {Name: "c", Addr: 0x1028, Size: 16, FtraceSite: -1}}}
 	p.sortFunctions()
 	var table []byte
 	for _, site := range []uint64{0x1010, 0x1020, 0} { // in front of b; within b, and in front of c
