@@ -165,6 +165,9 @@ func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, e
 			return nil, Errorf("%v: run `plugsched init` again, which fetches what is gone from the cache", err)
 		}
 	}
+	if err := p.sameTree(in.target); err != nil {
+		return nil, err
+	}
 	a, err := arch.Named(in.target.KernelArch)
 	if err != nil {
 		return nil, err

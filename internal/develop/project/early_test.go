@@ -36,10 +36,11 @@ func buildable(t *testing.T) *Project {
 	}
 	write(t, "obj-y += core.o\n", p.path(SchedDir), "Makefile")
 	kernel := t.TempDir()
-	if err := writeJSON(p.mkState(t, targetFile), &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: kernel,
-		HeadersCommon: kernel, Source: kernel}); err != nil {
+	target := &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: kernel, HeadersCommon: kernel, Source: kernel}
+	if err := writeJSON(p.mkState(t, targetFile), target); err != nil {
 		t.Fatal(err)
 	}
+	noteTree(t, p, target)
 	if err := writeJSON(p.state(pristineFile), []module.Unit{{Name: "kernel/sched/core.c", Object: p.state("pristine/core.o")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +52,19 @@ func buildable(t *testing.T) *Project {
 	gitIn(t, p.Dir, "commit", "-q", "-m", "0")
 	gitIn(t, p.Dir, "tag", pristineTag)
 	return p
+}
+
+// noteTree notes the files of the kernel's tree as init does.
+func noteTree(t *testing.T, p *Project, target *fetch.Target) (sum string) {
+	t.Helper()
+	files, err := p.lookAtTree(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.noteTree(files); err != nil {
+		t.Fatal(err)
+	}
+	return files.sum()
 }
 
 // mkState is state for a file that is to be made.

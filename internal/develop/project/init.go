@@ -98,7 +98,11 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err != nil {
 		return err
 	}
-	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.Key(), self}, " ")
+	tree, err := p.lookAtTree(t)
+	if err != nil {
+		return err
+	}
+	key := strings.Join([]string{t.BuildID, t.Version, t.KernelBuild, t.Source, p.Environment.Key(), tree.sum(), self}, " ")
 	err = p.stage("source", "copying the scheduler's source", t.BuildID+t.Source, func() (string, error) {
 		n, err := copySource(t.Source, p.state("source"))
 		return fmt.Sprintf("%d files", n), err
@@ -117,9 +121,12 @@ func (p *Project) init(ctx context.Context, t *fetch.Target) error {
 	if err := p.joinTree(ctx, t, files); err != nil {
 		return err
 	}
-	return p.stage("reproduce", "comparing the compiled source with the kernel", key, func() (string, error) {
+	if err := p.stage("reproduce", "comparing the compiled source with the kernel", key, func() (string, error) {
 		return p.reproduced(ctx, t)
-	})
+	}); err != nil {
+		return err
+	}
+	return p.noteTree(tree) // last: until all is made of this tree, builds refuse it
 }
 
 // claim refuses directories that are something else, and takes the lock of one that is not.

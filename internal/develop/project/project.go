@@ -52,6 +52,7 @@ const (
 	editedFile    = "edited.json"
 	reproduceFile = "reproduction.json"
 	configSumFile = "config.yaml" // what the boundary was derived with
+	treeListFile  = "tree.files"  // of the kernel's tree, as init found them
 )
 
 // Project is an initialised working directory.
