@@ -22,7 +22,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build bpf man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel fuzz lint clean
+.PHONY: test-all all build bpf man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel test-foreign fuzz lint clean
 
 all: build
 
@@ -95,6 +95,7 @@ test-all:
 	$(MAKE) test-ibt
 	$(MAKE) test-sources
 	$(MAKE) test-own-kernel
+	$(MAKE) test-foreign
 	$(MAKE) test-fleet
 
 # Where the time of the last `make test` went, and of targets since; as JSON in build/times.
@@ -165,6 +166,11 @@ test-ibt: build bin/times
 test-sources: build bin/times
 	./scripts/setup rpm:rpmbuild
 	$(TIMED) $@ $(GO) test -tags sources -count=1 -timeout 60m ./test/sources -v
+
+# The guests' own tests on a stock arm64 kernel, in an emulated machine.
+test-foreign: bin/times
+	./scripts/setup qemu-system-arm:qemu-system-aarch64
+	$(TIMED) $@ scripts/test-foreign $(RUN)
 
 # A kernel that is nobody's package, in the tree that it was built in: compiled once, in 15 minutes of
 # two CPUs, and kept below build/own. Then what is special about it, and install, replacement, trial and removal.

@@ -31,6 +31,9 @@ type Config struct {
 	// Init is a static executable that calls agent.Main when agent.Invoked. The
 	// running program itself if empty.
 	Init string
+	// Busybox is a static busybox for the guest, which gets its tools; the machine's own if empty, or none
+	// if that is for another architecture. A guest with a Disk has its own tools.
+	Busybox string
 	// Files are put into the guest: into the initramfs, or onto the disk at each boot
 	// (below /run, which is not on the disk, they leave no trace).
 	Files []File
@@ -115,6 +118,11 @@ func (c *Config) complete() (*arch.Arch, error) {
 	}
 	if err := runsIn(a, c.Init); err != nil {
 		return nil, fmt.Errorf("init: %w", err)
+	}
+	if c.Busybox == "" {
+		c.Busybox = hostBusybox(a)
+	} else if err := runsIn(a, c.Busybox); err != nil {
+		return nil, fmt.Errorf("busybox: %w", err)
 	}
 	if c.QEMU == "" {
 		c.QEMU = a.Guest.QEMU

@@ -30,6 +30,12 @@ func TestConfigMistakes(t *testing.T) {
 	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	foreign := filepath.Join(t.TempDir(), "Image")
+	head := make([]byte, 4096)
+	copy(head[0x38:], "ARM\x64")
+	if err := os.WriteFile(foreign, head, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +50,8 @@ func TestConfigMistakes(t *testing.T) {
 		"not a kernel":    {Config{Kernel: text}, "no bootable image"},
 		"script as init":  {Config{Kernel: kernel, Init: text}, "init: " + text},
 		"dynamic init":    {Config{Kernel: kernel, Init: "/bin/sh"}, "CGO_ENABLED=0"},
+		"no busybox":      {Config{Kernel: kernel, Init: busybox, Busybox: text}, "busybox: " + text},
+		"foreign init":    {Config{Kernel: foreign, Init: exe}, "the kernel is for arm64"},
 		"accelerator":     {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", Accel: "hax"}, `"hax"`},
 		"icount with kvm": {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", Accel: "kvm", ICount: true}, "tcg"},
 		"shift alone":     {Config{Kernel: kernel, Init: busybox, QEMU: "/bin/true", ICountShift: 4}, "only with ICount"},

@@ -15,8 +15,7 @@ import (
 	"plugsched/internal/kernel/arch"
 )
 
-// busybox gives the guest a shell and the usual tools. It is left out if the
-// host has none that the guest can run.
+// busybox gives the guest a shell and the usual tools.
 const busybox = "/bin/busybox"
 
 // buildInitramfs returns the guest's root file system as an open file that has
@@ -30,13 +29,13 @@ func buildInitramfs(c *Config, a *arch.Arch) (*os.File, error) {
 		files = append(files, c.sharing.files(c.Modules)...)
 	}
 	if c.Disk == "" {
-		return writeInitramfs(a, append(files, c.Files...), true)
+		return writeInitramfs(a, append(files, c.Files...), c.Busybox)
 	}
 	more, err := diskFiles(c)
 	if err != nil {
 		return nil, err
 	}
-	return writeInitramfs(a, append(files, more...), false)
+	return writeInitramfs(a, append(files, more...), "")
 }
 
 // Initramfs is for emulators that this package does not know: the root file system of a guest
@@ -46,10 +45,19 @@ func Initramfs(kernel string, files []File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return writeInitramfs(a, files, true)
+	return writeInitramfs(a, files, hostBusybox(a))
 }
 
-func writeInitramfs(a *arch.Arch, files []File, tools bool) (_ *os.File, err error) {
+// hostBusybox is the machine's, or "" if it has none that the guest can run.
+func hostBusybox(a *arch.Arch) string {
+	if runsIn(a, busybox) != nil {
+		return ""
+	}
+	return busybox
+}
+
+// writeInitramfs puts the tools of a busybox among the files, unless its path is empty.
+func writeInitramfs(a *arch.Arch, files []File, tools string) (_ *os.File, err error) {
 	entries := []entry{
 		{name: "dev/console", mode: unix.S_IFCHR | 0o600, major: 5, minor: 1},
 		{name: "dev/null", mode: unix.S_IFCHR | 0o666, major: 1, minor: 3},
@@ -74,13 +82,13 @@ func writeInitramfs(a *arch.Arch, files []File, tools bool) (_ *os.File, err err
 		}
 		entries = append(entries, e)
 	}
-	if tools && runsIn(a, busybox) == nil {
-		bb, host, err := File{GuestPath: busybox, HostPath: busybox, Mode: 0o755}.entry()
+	if tools != "" {
+		bb, host, err := File{GuestPath: busybox, HostPath: tools, Mode: 0o755}.entry()
 		if err != nil {
 			return nil, err
 		}
 		open = append(open, host)
-		entries = addApplets(append(entries, bb))
+		entries = addApplets(append(entries, bb), tools)
 	}
 
 	out, err := unnamedFile("initramfs")
@@ -133,12 +141,15 @@ func (f File) entry() (entry, *os.File, error) {
 	return entry{name: f.GuestPath, mode: unix.S_IFREG | uint32(mode), size: fi.Size(), content: host}, host, nil
 }
 
-// addApplets adds a link to busybox for each of its tools that is not there.
-func addApplets(entries []entry) []entry {
-	list, err := exec.Command(busybox, "--list-full").Output()
-	if err != nil {
-		// A busybox of another architecture, or without the list: at least a shell.
-		list = []byte("bin/sh\n")
+// addApplets adds a link to busybox for each of its tools that is not there. One of another
+// architecture cannot be asked: it is taken to have those of the machine's own.
+func addApplets(entries []entry, tools string) []entry {
+	list := []byte("bin/sh\n") // at least a shell
+	for _, from := range []string{tools, busybox} {
+		if out, err := exec.Command(from, "--list-full").Output(); err == nil {
+			list = out
+			break
+		}
 	}
 	have := map[string]bool{}
 	for _, e := range entries {

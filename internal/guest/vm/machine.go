@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -355,7 +356,12 @@ func (m *Machine) whereabouts() string {
 				fmt.Fprintf(&b, "CPU#%d %s\n", cpu, line)
 			}
 		}
-		stack, err := m.monitor.humanOn(m.ctx, cpu, fmt.Sprintf("x /%dgx $%s", words, m.arch.Guest.Stack))
+		// Not all of QEMU's monitors know the stack pointer by a name of its own.
+		at := regexp.MustCompile(`\b` + m.arch.Guest.Stack + `=([0-9a-f]+)`).FindStringSubmatch(text)
+		if at == nil {
+			continue
+		}
+		stack, err := m.monitor.humanOn(m.ctx, cpu, fmt.Sprintf("x /%dgx 0x%s", words, at[1]))
 		if err != nil {
 			return err.Error()
 		}

@@ -31,6 +31,9 @@ type Arch struct {
 	JumpSize int
 	// FtraceSize is the size of the place at a function's head that ftrace rewrites.
 	FtraceSize int
+	// FtraceBefore is how far in front of a function its entry in ftrace's table may be, as something of ftrace's
+	// is kept there; 0 if it is never.
+	FtraceBefore int
 	// Landing is the instruction that an indirect branch must land on, or nil.
 	Landing []byte
 	// Seals is the table of those that the kernel removes at boot, or nil.
@@ -143,8 +146,8 @@ type Guest struct {
 	// that sees the host's clock, may be nil.
 	Append    []string
 	HostClock func() []string
-	// Counter is the name under which QEMU's "info registers" prints the program counter,
-	// Stack its name of the stack pointer.
+	// Counter and Stack are the names under which QEMU's "info registers" prints the program counter
+	// and the stack pointer.
 	Counter, Stack string
 	// Restarts is what the kernel may say last when it restarts the machine, besides what
 	// every kernel does; may be nil.

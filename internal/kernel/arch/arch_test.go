@@ -13,7 +13,7 @@ import (
 // TestComplete: a description leaves nothing out but what it may.
 func TestComplete(t *testing.T) {
 	lacking := []string{"Springboard"} // while something else is, too
-	optional := []string{"Lacks", "Landing", "Obstacles", "Thunks", "CallSize", "LockSize", "Append", "HostClock", "Symbol",
+	optional := []string{"Lacks", "FtraceBefore", "Landing", "Obstacles", "Thunks", "CallSize", "LockSize", "Append", "HostClock", "Symbol",
 		"Restarts", "Unread", "Seals", "UserFault"}
 	var look func(name string, v reflect.Value)
 	look = func(name string, v reflect.Value) {

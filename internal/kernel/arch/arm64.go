@@ -21,6 +21,9 @@ var ARM64 = &Arch{
 
 	JumpSize:   4,
 	FtraceSize: 8,
+	// A pointer, in kernels whose ftrace has one for each function (ftrace_call_adjust in arch/arm64/kernel/ftrace.c,
+	// CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS).
+	FtraceBefore: 8,
 
 	SwitchTo: "__switch_to", // which calls cpu_switch_to (arch/arm64/kernel/process.c)
 	Syscalls: []string{"__arm64_sys_", "__arm64_compat_sys_"},

@@ -89,7 +89,7 @@ var X86 = &Arch{
 			return nil
 		},
 		Counter:  "RIP",
-		Stack:    "rsp",
+		Stack:    "RSP",
 		Restarts: []string{"reboot: machine restart"},
 	},
 }

@@ -105,8 +105,9 @@ func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
 	}
 	p.indexFunctions()
 	starts := p.starts()
-	p.readDataTakes(v.literals, func(a uint64) *Function { return starts[a] })
-	p.readFtrace()
+	begins := func(a uint64) *Function { return starts[a] }
+	p.readDataTakes(v.literals, begins)
+	p.readFtrace(v.mach, begins)
 	p.dropFtraceCalls()
 	p.readPatchSites(v.mach)
 	p.readSeals(v.mach)
@@ -197,7 +198,11 @@ func (p *Program) describe(facts []*unitFacts, units *unitMap, names [][]codeSym
 	// gcc may put ftrace's place between a function's symbol and what its debug information
 	// takes for the beginning (-fpatchable-function-entry).
 	begun := func(addr uint64) *Function {
-		return cmp.Or(starts[addr], starts[addr-uint64(v.mach.FtraceSize)])
+		f := starts[addr-uint64(v.mach.FtraceSize)]
+		if starts[addr] != nil || f == nil || addr-f.Addr >= f.Size { // what has no symbol is not the one before
+			return starts[addr]
+		}
+		return f
 	}
 	known := map[*Function]map[string]bool{}
 	for _, u := range facts {

@@ -508,19 +508,45 @@ func TestUserFaults(t *testing.T) {
 // TestBegun: a function is recognised by debug information that begins behind ftrace's place, and a function that
 // begins there itself is not taken for the one before.
 func TestBegun(t *testing.T) {
-	p := &Program{Functions: []*Function{{Addr: 0x1000, Size: 32}, {Addr: 0x1020, Size: 8}, {Addr: 0x1028, Size: 8}}}
+	p := &Program{Functions: []*Function{{Addr: 0x1000, Size: 32}, {Addr: 0x1020, Size: 8},
+		{Addr: 0x1028, Size: 8}}}
 	names := [][]codeSymbol{{{name: "traced", addr: 0x1000, typed: true}}, {{name: "short", addr: 0x1020, typed: true}},
 		{{name: "next", addr: 0x1028, typed: true}}}
 	u := &unitFacts{path: "kernel/a.c", names: []namedAddr{{0x1008, "traced"}, {0x1020, "short"}, {0x1028, "next"}},
 		decls: []functionDecl{{[]uint64{0x1008}, declaration{name: "traced", file: "kernel/a.c", line: 3}},
-			{[]uint64{0x1028}, declaration{name: "next", file: "kernel/a.c", line: 5}}}}
+			{[]uint64{0x1028}, declaration{name: "next", file: "kernel/a.c", line: 5}},
+			{[]uint64{0x1030}, declaration{name: "weak", file: "kernel/a.c", line: 7}}}}
 	p.describe([]*unitFacts{u}, codeUnits(nil), names, &vmlinux{mach: &arch.Arch{FtraceSize: 8}})
 	for i, line := range []int{3, 0, 5} {
 		if f := p.Functions[i]; f.DeclLine != line {
 			t.Errorf("%s is declared in line %d, want %d", f.Name, f.DeclLine, line)
 		}
 	}
-	if len(p.Dropped) != 0 {
-		t.Errorf("%+v", p.Dropped[0])
+	// Behind a small function may be one whose name the linker has dropped.
+	if len(p.Dropped) != 1 || p.Dropped[0].Name != "weak" {
+		t.Errorf("%d functions were dropped", len(p.Dropped))
+	}
+}
+
+// TestFtraceBefore: ftrace's table names functions by what is in front of them, where the architecture has something there.
+func TestFtraceBefore(t *testing.T) {
+	p := &Program{Functions: []*Function{{Name: "a", Addr: 0x1000, Size: 16, FtraceSite: -1},
+		{Name: "b", Addr: 0x1018, Size: 16, FtraceSite: -1}, {Name: "c", Addr: 0x1028, Size: 16, FtraceSite: -1}}}
+	p.sortFunctions()
+	var table []byte
+	for _, site := range []uint64{0x1010, 0x1020, 0} { // in front of b; within b, and in front of c
+		table = binary.LittleEndian.AppendUint64(table, site)
+	}
+	p.index.sections = []*Section{{Name: ".init.data", Addr: 0x5000, Size: uint64(len(table)), Data: table}}
+	p.index.symbols = map[string]address{"__start_mcount_loc": {value: 0x5000}, "__stop_mcount_loc": {value: 0x5000 + uint64(len(table))}}
+	starts := p.starts()
+	p.readFtrace(&arch.Arch{FtraceBefore: 8}, func(a uint64) *Function { return starts[a] })
+	if p.Functions[0].FtraceSite != -1 || p.Functions[1].FtraceSite != 0 || p.Functions[2].FtraceSite != -1 || !p.FtraceKnown {
+		t.Errorf("%+v %+v %+v", *p.Functions[0], *p.Functions[1], *p.Functions[2])
+	}
+	p.Functions[1].FtraceSite = -1
+	p.readFtrace(&arch.Arch{}, func(a uint64) *Function { return starts[a] })
+	if got := p.Functions[1].FtraceSite; got != 8 {
+		t.Errorf("where nothing is in front, a site within b is at %d", got)
 	}
 }

@@ -109,7 +109,7 @@ func (p *Program) table(start, stop string) (data []byte, addr uint64) {
 // readFtrace reads the table of ftrace's sites (kernel/trace/ftrace.c,
 // ftrace_process_locs). It is empty in a file whose table is filled from
 // relocations at boot.
-func (p *Program) readFtrace() {
+func (p *Program) readFtrace(m *arch.Arch, begins func(addr uint64) *Function) {
 	b, _ := p.table("__start_mcount_loc", "__stop_mcount_loc")
 	for ; len(b) >= 8; b = b[8:] {
 		site := binary.LittleEndian.Uint64(b)
@@ -117,6 +117,10 @@ func (p *Program) readFtrace() {
 			continue
 		}
 		p.FtraceKnown = true
+		if f := begins(site + uint64(m.FtraceBefore)); f != nil && p.FuncAt(site) == nil {
+			f.FtraceSite = 0
+			continue
+		}
 		if f := p.FuncAt(site); f != nil && f.FtraceSite < 0 {
 			f.FtraceSite = int(site - f.Addr)
 		}
