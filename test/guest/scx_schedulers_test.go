@@ -72,7 +72,7 @@ func TestSCXSchedulers(t *testing.T) {
 // testQmap: of slices, the last queue gets sixteen times as many as the first.
 func testQmap(t *testing.T, m *vm.Machine) {
 	t.Helper()
-	low, high := hogs(t, m, 6, "renice -n 19 -p $$;"), hogs(t, m, 6, "renice -n -20 -p $$;")
+	low, high := hogs(t, m, 12, "renice -n 19 -p $$;"), hogs(t, m, 12, "renice -n -20 -p $$;")
 	before := [2]int{slicesOf(t, m, low), slicesOf(t, m, high)}
 	var after [2]int
 	if !await(m, func() bool {
