@@ -35,6 +35,7 @@ struct {
 struct about {
 	u64 group;
 	u64 weight; /* that counts in its group, 0: it is not runnable */
+	u64 began;  /* to run */
 };
 
 struct {
@@ -184,14 +185,18 @@ int flatcg_enqueue(u64 *ctx)
 {
 	struct task_struct *p = ARG(ctx, 0, struct task_struct *);
 	struct about *a = about(p);
-	u64 vtime = p->scx.dsq_vtime, least = now;
+	u64 vtime = p->scx.dsq_vtime, flags = ARG(ctx, 1, u64), least;
 
-	/* Who slept saves up no more than a slice. */
-	if (a)
-		least -= by_share(SLICE_NS, a);
-	if ((s64)(vtime - least) < 0)
-		vtime = least;
-	scx_bpf_dsq_insert_vtime(p, QUEUE, SLICE_NS, vtime, ARG(ctx, 1, u64));
+	/*
+	 * Who slept saves up no more than a slice. Who comes from a CPU has saved up nothing: it may be far behind
+	 * those of small shares, for which a slice is long.
+	 */
+	if (a && (flags & SCX_ENQ_WAKEUP)) {
+		least = now - by_share(SLICE_NS, a);
+		if ((s64)(vtime - least) < 0)
+			vtime = least;
+	}
+	scx_bpf_dsq_insert_vtime(p, QUEUE, SLICE_NS, vtime, flags);
 	return 0;
 }
 
@@ -227,7 +232,10 @@ SEC("struct_ops/flatcg_running")
 int flatcg_running(u64 *ctx)
 {
 	struct task_struct *p = ARG(ctx, 0, struct task_struct *);
+	struct about *a = about(p);
 
+	if (a)
+		a->began = bpf_ktime_get_ns();
 	if ((s64)(p->scx.dsq_vtime - now) > 0)
 		now = p->scx.dsq_vtime;
 	return 0;
@@ -239,9 +247,9 @@ int flatcg_stopping(u64 *ctx)
 	struct task_struct *p = ARG(ctx, 0, struct task_struct *);
 	struct about *a = about(p);
 
-	/* A task that yields has no slice left, and is charged all of it. */
-	if (a)
-		p->scx.dsq_vtime += by_share(SLICE_NS - p->scx.slice, a);
+	/* What it has had, which may be more than its slice: that only ends with a tick. */
+	if (a && a->began)
+		p->scx.dsq_vtime += by_share(bpf_ktime_get_ns() - a->began, a);
 	return 0;
 }
 

@@ -150,7 +150,8 @@ struct sched_ext_ops {
 #define SCX_DSQ_LOCAL 0x8000000000000002ull
 #define SCX_DSQ_LOCAL_ON 0xc000000000000000ull /* and the number of a CPU */
 
-#define SCX_ENQ_PREEMPT (1ull << 32) /* enum scx_enq_flags */
+#define SCX_ENQ_WAKEUP (1ull << 0) /* enum scx_enq_flags */
+#define SCX_ENQ_PREEMPT (1ull << 32)
 #define SCX_ENQ_LAST (1ull << 41)
 #define SCX_KICK_IDLE (1ull << 0) /* enum scx_kick_flags */
 #define SCX_KICK_PREEMPT (1ull << 1)

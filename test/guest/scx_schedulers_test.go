@@ -14,11 +14,11 @@ import (
 	"plugsched/scx"
 )
 
-// hogs begins busy loops by a command, "" for none, and returns their process ids.
-func hogs(t *testing.T, m *vm.Machine, n int, prefix string) (pids []string) {
+// hogs begins busy loops that do something first, and returns their process ids.
+func hogs(t *testing.T, m *vm.Machine, n int, first string) (pids []string) {
 	t.Helper()
 	for range n {
-		pids = append(pids, ok(t, m, prefix+" sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $!"))
+		pids = append(pids, ok(t, m, "sh -c '"+first+" while :; do :; done' > /dev/null 2>&1 & echo $!"))
 	}
 	return pids
 }
@@ -72,7 +72,7 @@ func TestSCXSchedulers(t *testing.T) {
 // testQmap: of slices, the last queue gets sixteen times as many as the first.
 func testQmap(t *testing.T, m *vm.Machine) {
 	t.Helper()
-	low, high := hogs(t, m, 6, "nice -n 19"), hogs(t, m, 6, "nice -n -20")
+	low, high := hogs(t, m, 12, "renice -n 19 -p $$;"), hogs(t, m, 12, "renice -n -20 -p $$;")
 	before := [2]int{slicesOf(t, m, low), slicesOf(t, m, high)}
 	var after [2]int
 	if !await(m, func() bool {
@@ -102,7 +102,7 @@ func ticks(t *testing.T, m *vm.Machine, cpu int) int {
 // testCentral: a CPU that runs one task has no tick. Where two want one, both get it, which the timer of the scheduler sees to.
 func testCentral(t *testing.T, m *vm.Machine) {
 	t.Helper()
-	one := append(hogs(t, m, 1, "taskset 2"), hogs(t, m, 1, "taskset 4")...)
+	one := append(hogs(t, m, 1, "taskset -p 2 $$;"), hogs(t, m, 1, "taskset -p 4 $$;")...)
 	before := [2]int{ticks(t, m, 1), ticks(t, m, 2)}
 	var after [2]int
 	if !await(m, func() bool {
@@ -115,7 +115,7 @@ func testCentral(t *testing.T, m *vm.Machine) {
 	if after[1] > after[0]/4 {
 		t.Errorf("a CPU without a tick has had %d, another %d", after[1], after[0])
 	}
-	two := hogs(t, m, 2, "taskset 8")
+	two := hogs(t, m, 2, "taskset -p 8 $$;")
 	if !await(m, func() bool { return slicesOf(t, m, two[:1]) >= 5 && slicesOf(t, m, two[1:]) >= 5 }) {
 		t.Errorf("two on one CPU have had %d and %d slices", slicesOf(t, m, two[:1]), slicesOf(t, m, two[1:]))
 	}

@@ -205,7 +205,7 @@ func testForeign(t *testing.T, m *vm.Machine) {
 	}
 }
 
-// testSCXKilled: load and stop are killed at every system call that has an effect. The scheduler runs and is pinned, or
+// testSCXKilled: load, stop and replace are killed at every system call that has an effect. The scheduler runs and is pinned, or
 // does not and is not; and the next command works.
 func testSCXKilled(t *testing.T, m *vm.Machine) {
 	t.Helper()
@@ -213,6 +213,7 @@ func testSCXKilled(t *testing.T, m *vm.Machine) {
 	for _, c := range []struct{ before, command string }{
 		{"plugsched scx stop 2> /dev/null; true", "load simple"},
 		{"plugsched scx load simple 2> /dev/null; true", "stop"},
+		{"plugsched scx load simple 2> /dev/null; true", "replace --set fifo=1 simple"},
 	} {
 		ok(t, m, c.before)
 		out := ok(t, m, "killat -e plugsched scx "+c.command)
