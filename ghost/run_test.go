@@ -128,7 +128,7 @@ func TestEnclaveMetrics(t *testing.T) {
 func TestForbidden(t *testing.T) {
 	f := NewForbidden(3, 2)
 	x, y := &Task{Slot: 1}, &Task{Slot: 2}
-	f.Add(x, 1)
+	f.Add(x, 1, 5)
 	if !f.Has(x, 1) || f.Has(x, 0) || !f.Any(x) || f.Any(y) || f.Any(&Task{}) {
 		t.Errorf("%v", f.set)
 	}
@@ -136,6 +136,16 @@ func TestForbidden(t *testing.T) {
 	if !f.Any(x) {
 		t.Error("another task's is forgotten")
 	}
+	f.Add(x, 0, 6)
+	f.Age(x, 5+forbiddenFor)
+	if !f.Has(x, 0) || !f.Has(x, 1) {
+		t.Error("it is forgotten too early")
+	}
+	f.Age(x, 6+forbiddenFor)
+	if f.Any(x) {
+		t.Error("it is never forgotten")
+	}
+	f.Add(x, 1, 5)
 	f.Clear(x)
 	if f.Any(x) {
 		t.Error("it is not forgotten")

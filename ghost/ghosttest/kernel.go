@@ -35,6 +35,9 @@ type Task struct {
 // PID is what messages call it.
 func (t *Task) PID() int { return int(t.gen) }
 
+// Waits reports whether it can run and has no CPU.
+func (t *Task) Waits() bool { return t.runnable && t.cpu < 0 }
+
 // Kernel implements ghost.Kernel.
 type Kernel struct {
 	cpus  []int
@@ -43,6 +46,7 @@ type Kernel struct {
 	owner map[int]*Task
 	gens  uint64
 	now   uint64
+	off   map[int]bool
 	// Calls is how many calls of Commit had transactions.
 	Calls int
 	// Switch is what it costs a task in Play to get a CPU.
@@ -60,7 +64,7 @@ type ring struct {
 
 // New returns a kernel of some CPUs, with a ring for each that has room for so many messages.
 func New(cpus []int, tasks, messages int) *Kernel {
-	k := &Kernel{now: 1, cpus: cpus, slots: make([]*Task, tasks), owner: map[int]*Task{}}
+	k := &Kernel{now: 1, cpus: cpus, slots: make([]*Task, tasks), owner: map[int]*Task{}, off: map[int]bool{}}
 	for range cpus {
 		k.rings = append(k.rings, ring{room: messages, msgs: make([]ghost.Message, 0, messages)})
 	}
@@ -147,6 +151,14 @@ func (k *Kernel) Preempt(t *Task) {
 func (k *Kernel) Change(t *Task, allowed ...int) {
 	t.Allowed = allowed
 	k.send(t, ghost.Affinity, 0)
+}
+
+// Online makes a CPU go or come back; who runs there loses it.
+func (k *Kernel) Online(cpu int, online bool) {
+	k.off[cpu] = !online
+	if !online {
+		k.take(cpu)
+	}
 }
 
 // Exit ends a task, in whatever state it is.
@@ -243,6 +255,8 @@ func (k *Kernel) commit(x *ghost.Txn) ghost.Verdict {
 		return ghost.Busy
 	case !t.runnable:
 		return ghost.NotRunnable
+	case k.off[cpu]:
+		return ghost.NoCPU
 	case t.Allowed != nil && !slices.Contains(t.Allowed, cpu):
 		return ghost.AffinityForbids
 	}
