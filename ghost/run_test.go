@@ -3,6 +3,7 @@
 package ghost
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -67,6 +68,57 @@ func TestPatience(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%+v: waits for %d", c, got)
 		}
+	}
+}
+
+// ticks is a policy that asks to be woken again and again, and ends the run after some times.
+type ticks struct {
+	left  int
+	asked uint64
+	early uint64 // by how much it was woken too early, at most
+	seen  Stats  // by another thread's eyes
+	e     *Enclave
+	end   func()
+}
+
+func (*ticks) Handle(*Agent, *Task, *Message) {}
+func (p *ticks) Schedule(a *Agent) {
+	now := a.Now()
+	if now < p.asked {
+		p.early = max(p.early, p.asked-now)
+	}
+	if p.left--; p.left == 0 {
+		p.seen = p.e.Stats()
+		p.end()
+	}
+	p.asked = now + uint64(time.Millisecond)
+	a.WakeAt(p.asked)
+}
+
+// TestRunWakes: the thread of an agent that gets no message schedules when it asked for it, not before.
+func TestRunWakes(t *testing.T) {
+	silent, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(silent)
+	c, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Enclave{cpus: []int{7}, clock: c, past: Metrics{}, head: &header{NrStatus: 4},
+		rings: []ringView{{&ring{Head: 1}, []Message{{Type: Wakeup, Gen: 1}}}}, waiters: []int{silent}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p := &ticks{left: 20, e: e, end: cancel}
+	if err := e.RunGlobal(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	if p.left > 0 || p.early > 0 {
+		t.Errorf("%d times were left, and it was woken %d ns too early", p.left, p.early)
+	}
+	if p.seen.Messages[Wakeup] != 1 || e.Metrics()[7].Messages[Wakeup] != 1 || len(e.agents) != 0 {
+		t.Errorf("while it ran: %+v, afterwards: %+v", p.seen, e.Metrics())
 	}
 }
 
