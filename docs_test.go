@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"plugsched/ghost"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/operate/history"
 	"plugsched/internal/operate/live"
@@ -339,6 +340,25 @@ func TestDocsMetrics(t *testing.T) {
 		}
 	}
 	same(t, "metrics", documented, code)
+}
+
+// TestDocsGhostMetrics: the metrics of enclaves, and their labels.
+func TestDocsGhostMetrics(t *testing.T) {
+	var text bytes.Buffer
+	if err := (ghost.Metrics{0: {}}).Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	var documented, code []string
+	for _, m := range regexp.MustCompile(`(?m)^(plugsched_\w+\{.*?\}) `).FindAllStringSubmatch(text.String(), -1) {
+		name := regexp.MustCompile(`="[^"]*"`).ReplaceAllString(m[1], "")
+		if !slices.Contains(code, name) {
+			code = append(code, name)
+		}
+	}
+	for _, row := range named(t, "ghost.md").table(t, "Metric of an enclave") {
+		documented = append(documented, words(row[0])...)
+	}
+	same(t, "ghost.md", documented, code)
 }
 
 var (

@@ -19,6 +19,8 @@ type Kernel interface {
 	Discover(ring, slot int) (next int, err error)
 	// Commit carries transactions out and puts a verdict into each.
 	Commit(txns []Txn) error
+	// Now is CLOCK_MONOTONIC, ns: what messages and verdicts have as their time.
+	Now() uint64
 }
 
 // A Task is what an agent knows of one, from the messages that it has read.
@@ -51,31 +53,11 @@ type Agent struct {
 	tasks  []Task
 	seq    uint32
 	lost   uint32
-	found  int // slot up to which tasks were discovered, MaxTasks: all
+	found  int    // slot up to which tasks were discovered, MaxTasks: all
+	wake   uint64 // when to schedule next without a message, 0: never
 	txns   []Txn
 	m      Message
-	Stats  Stats
-}
-
-// Stats counts what an agent did.
-type Stats struct {
-	Messages [Priority + 1]uint64 // that were read, by type; those of unknown types at 0
-	Lost     uint64               // messages for which there was no room
-	Commits  uint64               // transactions
-	Stale    uint64               // of them, those that a barrier forbade
-	Refused  uint64               // of them, those that were not OK for another reason
-	Errors   uint64               // system calls that failed
-}
-
-func (s *Stats) add(o Stats) {
-	for i, n := range o.Messages {
-		s.Messages[i] += n
-	}
-	s.Lost += o.Lost
-	s.Commits += o.Commits
-	s.Stale += o.Stale
-	s.Refused += o.Refused
-	s.Errors += o.Errors
+	Stats  Stats // Snapshot is for other threads than the agent's
 }
 
 // NewAgent returns the agent of a ring. Nothing is read before Step is called.
@@ -101,16 +83,37 @@ func (a *Agent) Step() error {
 	if err := a.discover(); err != nil {
 		return err
 	}
+	a.wake = 0
 	a.policy.Schedule(a)
 	return nil
+}
+
+// Now is CLOCK_MONOTONIC in ns, as in Message.Time and Txn.Time.
+func (a *Agent) Now() uint64 { return a.kernel.Now() }
+
+// WakeAt makes the agent schedule at a time (of Now) though no message comes, and at once if that
+// has passed. It holds until Schedule is called again; the earliest of several holds.
+func (a *Agent) WakeAt(at uint64) {
+	if a.wake == 0 || at < a.wake {
+		a.wake = max(at, 1)
+	}
+}
+
+// Due says when Step is to be called next: 0 if there is a message, never (false) as long as
+// there is none.
+func (a *Agent) Due() (at uint64, ok bool) {
+	if a.kernel.Pending(a.ring) {
+		return 0, true
+	}
+	return a.wake, a.wake != 0
 }
 
 // take keeps the task up to date and tells the policy.
 func (a *Agent) take(m *Message) {
 	if m.Type <= Priority {
-		a.Stats.Messages[m.Type]++
+		count(&a.Stats.Messages[m.Type], 1)
 	} else {
-		a.Stats.Messages[0]++
+		count(&a.Stats.Messages[0], 1)
 	}
 	a.seq = m.AgentSeq
 	if int(m.Slot) >= len(a.tasks) {
@@ -141,7 +144,7 @@ func (a *Agent) bury(t *Task) {
 // forgotten, and the kernel tells which there are.
 func (a *Agent) discover() error {
 	if lost := a.kernel.Lost(a.ring); lost != a.lost {
-		a.Stats.Lost += uint64(lost - a.lost)
+		count(&a.Stats.Lost, uint64(lost-a.lost))
 		a.lost, a.found = lost, 0
 		for i := range a.tasks {
 			if a.tasks[i].Gen != 0 {
@@ -189,17 +192,21 @@ func (a *Agent) Commit() []Txn {
 	for i := range txns {
 		txns[i].Verdict = Invalid // unless the kernel says something else
 	}
+	if len(txns) == 0 {
+		return txns
+	}
+	count(&a.Stats.Calls, 1)
 	if err := a.kernel.Commit(txns); err != nil {
-		a.Stats.Errors++
+		count(&a.Stats.Errors, 1)
 	}
 	for i := range txns {
-		a.Stats.Commits++
+		count(&a.Stats.Commits, 1)
 		switch txns[i].Verdict {
 		case OK:
 		case Stale, AgentStale:
-			a.Stats.Stale++
+			count(&a.Stats.Stale, 1)
 		default:
-			a.Stats.Refused++
+			count(&a.Stats.Refused, 1)
 		}
 	}
 	return txns

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -47,8 +48,27 @@ type Enclave struct {
 	head    *header
 	rings   []ringView
 	waiters []int // files to poll
-	stats   Stats
+	clock   clock
+	lock    sync.Mutex // of what follows
+	past    Metrics    // of runs that have ended
+	agents  []*Agent   // that run
 }
+
+// A clock reads CLOCK_MONOTONIC without a system call: what it was once, and Go's own since.
+type clock struct {
+	began time.Time
+	at    uint64
+}
+
+func newClock() (clock, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return clock{}, fmt.Errorf("CLOCK_MONOTONIC: %w", err)
+	}
+	return clock{time.Now(), uint64(ts.Nano())}, nil
+}
+
+func (c clock) now() uint64 { return c.at + uint64(time.Since(c.began)) }
 
 type ringView struct {
 	shared *ring
@@ -68,13 +88,17 @@ func Open(c Config) (*Enclave, error) {
 	if c.Messages == 0 {
 		c.Messages = 4096
 	}
+	clock, err := newClock()
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(device, os.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoScheduler
 	} else if err != nil {
 		return nil, err
 	}
-	e := &Enclave{file: f, fd: f.Fd(), cpus: slices.Compact(slices.Sorted(slices.Values(c.CPUs)))}
+	e := &Enclave{file: f, fd: f.Fd(), clock: clock, past: Metrics{}, cpus: slices.Compact(slices.Sorted(slices.Values(c.CPUs)))}
 	if err := e.create(c); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -194,6 +218,9 @@ func (e *Enclave) Commit(txns []Txn) error {
 	_, err := e.ioctl(iocCommit, unsafe.Pointer(&arg))
 	return err
 }
+
+// Now implements Kernel.
+func (e *Enclave) Now() uint64 { return e.clock.now() }
 
 // Status is what the kernel says of a slot just now; its fields may be of different instants.
 func (e *Enclave) Status(slot int) Status {

@@ -30,6 +30,9 @@ func (l *List) PushFront(t *Task) {
 	l.insert(t, &l.head)
 }
 
+// PushBefore puts a task that is on no list before one that is on this.
+func (l *List) PushBefore(next, t *Task) { l.insert(t, next.Prev) }
+
 func (l *List) insert(t, after *Task) {
 	if t.Next != nil {
 		panic("ghost: a task is to be on two lists, or twice on one")

@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +33,45 @@ func (e *Enclave) RunGlobal(ctx context.Context, p Policy) error {
 	return e.run(ctx, []*Agent{NewAgent(e, 0, p)}, false)
 }
 
-// Stats is what the agents of all runs that have ended did.
-func (e *Enclave) Stats() Stats { return e.stats }
+// Stats is what all agents have done so far, in all runs.
+func (e *Enclave) Stats() Stats {
+	var sum Stats
+	for _, s := range e.Metrics() {
+		sum.add(s)
+	}
+	return sum
+}
+
+// Metrics is what agents have done so far, in all runs, by the CPU of their ring. It may be asked while they run.
+func (e *Enclave) Metrics() Metrics {
+	e.lock.Lock()
+	defer e.lock.Unlock()
+	out := maps.Clone(e.past)
+	out.addAll(e.agents)
+	return out
+}
+
+func (m Metrics) addAll(agents []*Agent) {
+	for _, a := range agents {
+		s := m[a.cpu]
+		s.add(a.Snapshot())
+		m[a.cpu] = s
+	}
+}
+
+// begins and ends tell Metrics which agents run.
+func (e *Enclave) begins(agents []*Agent) {
+	e.lock.Lock()
+	defer e.lock.Unlock()
+	e.agents = append(e.agents, agents...)
+}
+
+func (e *Enclave) ends(agents []*Agent) {
+	e.lock.Lock()
+	defer e.lock.Unlock()
+	e.past.addAll(agents)
+	e.agents = slices.DeleteFunc(e.agents, func(a *Agent) bool { return slices.Contains(agents, a) })
+}
 
 func (e *Enclave) run(ctx context.Context, agents []*Agent, pinned bool) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -41,6 +81,8 @@ func (e *Enclave) run(ctx context.Context, agents []*Agent, pinned bool) error {
 		return err
 	}
 	defer unix.Close(stop)
+	e.begins(agents)
+	defer e.ends(agents)
 	var running sync.WaitGroup
 	errs := make([]error, len(agents))
 	for i, a := range agents {
@@ -52,9 +94,6 @@ func (e *Enclave) run(ctx context.Context, agents []*Agent, pinned bool) error {
 	<-ctx.Done()
 	_, err = unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	running.Wait()
-	for _, a := range agents {
-		e.stats.add(a.Stats)
-	}
 	if e.End() != NotEnded {
 		return e.over()
 	}
@@ -72,20 +111,34 @@ func (e *Enclave) schedule(a *Agent, stop int, pinned bool) error {
 			return fmt.Errorf("agent of CPU %d: %w", a.cpu, err)
 		}
 	}
+	// What asks to be woken at a time means that time, not 50 µs later.
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("agent of CPU %d: timer slack: %w", a.cpu, err)
+	}
 	files := []unix.PollFd{{Fd: int32(e.waiters[a.ring]), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
+	var left unix.Timespec
 	for {
 		if err := a.Step(); err != nil {
 			return fmt.Errorf("agent of CPU %d: %w", a.cpu, err)
 		}
-		timeout := -1
-		if e.Pending(a.ring) {
-			timeout = 0
-		}
-		if _, err := unix.Poll(files, timeout); err != nil && !errors.Is(err, unix.EINTR) {
+		if _, err := unix.Ppoll(files, a.patience(&left), nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
 		if files[1].Revents != 0 || files[0].Revents&unix.POLLHUP != 0 {
 			return nil
 		}
 	}
+}
+
+// patience is how long to wait for a message, nil: for as long as it takes.
+func (a *Agent) patience(left *unix.Timespec) *unix.Timespec {
+	at, ok := a.Due()
+	if !ok {
+		return nil
+	}
+	*left = unix.Timespec{}
+	if now := a.Now(); at > now {
+		*left = unix.NsecToTimespec(int64(min(at-now, math.MaxInt64)))
+	}
+	return left
 }

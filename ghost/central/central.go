@@ -13,88 +13,118 @@ import (
 
 // Policy is that of all CPUs.
 type Policy struct {
-	queue   ghost.List
-	cpus    []int
-	running []*ghost.Task // by place in cpus
+	queue     ghost.List
+	places    []place
+	forbidden *ghost.Forbidden
 }
 
-// New returns the policy for some CPUs: those of the enclave that the agent is not meant to
-// run on.
-func New(cpus []int) *Policy { return &Policy{cpus: cpus, running: make([]*ghost.Task, len(cpus))} }
+// retry is after how long a CPU that was offline is tried again, ns.
+const retry = 100_000_000
+
+// A place is one of the CPUs.
+type place struct {
+	cpu  int
+	task *ghost.Task // that has it, or is about to get it
+	off  uint64      // until when it counts as offline
+}
+
+// New returns the policy for some CPUs, those of the enclave that the agent is not meant to run
+// on, for an enclave of so many tasks (MaxTasks).
+func New(cpus []int, tasks int) *Policy {
+	p := &Policy{forbidden: ghost.NewForbidden(tasks, len(cpus))}
+	for _, cpu := range cpus {
+		p.places = append(p.places, place{cpu: cpu})
+	}
+	return p
+}
 
 // Handle keeps the queue. Who loses a CPU without wanting to is the first again.
 func (p *Policy) Handle(_ *ghost.Agent, t *ghost.Task, m *ghost.Message) {
 	switch m.Type {
 	case ghost.New:
+		p.forbidden.Clear(t)
 		if m.Flags&ghost.Runnable != 0 && m.Flags&ghost.OnCPU == 0 {
 			p.queue.PushBack(t)
 		}
 	case ghost.Wakeup, ghost.Yield:
+		p.forbidden.Age(t, m.Time)
 		p.stops(t)
 		p.queue.PushBack(t)
 	case ghost.Preempt:
+		p.forbidden.Age(t, m.Time)
 		p.stops(t)
 		p.queue.PushFront(t)
 	case ghost.Blocked, ghost.Dead, ghost.Departed:
 		p.stops(t)
-		p.queue.Remove(t)
+	case ghost.Affinity:
+		p.forbidden.Clear(t)
 	}
 }
 
-// stops notes that a task has no CPU; its mark is one more than the place of the one that it had.
+// stops notes that a task has no CPU and is not on the queue; its mark is one more than the
+// place of the CPU that it had.
 func (p *Policy) stops(t *ghost.Task) {
-	if t.Mark > 0 && p.running[t.Mark-1] == t {
-		p.running[t.Mark-1] = nil
+	p.queue.Remove(t)
+	if t.Mark > 0 && p.places[t.Mark-1].task == t {
+		p.places[t.Mark-1].task = nil
 	}
 	t.Mark = 0
 }
 
-// Schedule gives free CPUs away, in one system call, and again where a task could not use the
-// one that it was to have: its mark is then negative, and says which CPUs it was not to have.
+// Schedule gives free CPUs away, in one system call, and again where a task could not have the one
+// that it was to.
 func (p *Policy) Schedule(a *ghost.Agent) {
-	forbidden := true
-	for rounds := 0; forbidden && rounds < len(p.cpus); rounds++ {
-		forbidden = p.round(a)
-	}
-	for t := p.queue.Front(); t != nil; t = p.queue.After(t) {
-		t.Mark = 0
+	for again := true; again; {
+		now := a.Now()
+		for i := range p.places {
+			c := &p.places[i]
+			if c.task != nil {
+				continue
+			}
+			t := p.first(i)
+			if t != nil && now < c.off {
+				a.WakeAt(c.off)
+			} else if t != nil {
+				p.queue.Remove(t)
+				c.task, t.Mark = t, i+1
+				a.Prepare(c.cpu, t, ghost.Keep)
+			}
+		}
+		again = p.commit(a)
 	}
 }
 
-// first takes the first task off the queue that may be tried on a CPU.
-func (p *Policy) first(place int) *ghost.Task {
+// first is the first task of the queue that may use a CPU.
+func (p *Policy) first(i int) *ghost.Task {
 	for t := p.queue.Front(); t != nil; t = p.queue.After(t) {
-		if -t.Mark <= place {
-			p.queue.Remove(t)
+		if !p.forbidden.Has(t, i) {
 			return t
 		}
 	}
 	return nil
 }
 
-func (p *Policy) round(a *ghost.Agent) (forbidden bool) {
-	for i, cpu := range p.cpus {
-		if p.running[i] != nil {
-			continue
-		}
-		if t := p.first(i); t != nil {
-			p.running[i], t.Mark = t, i+1
-			a.Prepare(cpu, t, ghost.Keep)
-		}
-	}
+// commit reports whether somebody is to be tried on another CPU.
+func (p *Policy) commit(a *ghost.Agent) (again bool) {
 	for _, x := range slices.Backward(a.Commit()) { // whoever is to be first again is put there last
 		t := a.Task(x.Slot)
-		place := t.Mark
-		if x.Verdict != ghost.OK {
-			p.stops(t)
+		i := t.Mark - 1
+		if x.Verdict == ghost.OK {
+			continue
 		}
+		p.stops(t)
 		switch x.Verdict {
-		case ghost.Stale, ghost.NoCPU: // a message says why, and is there already; or the CPU is offline
-			p.queue.PushFront(t)
+		case ghost.Stale: // a message says why, and is there already
 		case ghost.AffinityForbids:
-			p.queue.PushFront(t)
-			t.Mark, forbidden = -place, true
+			p.forbidden.Add(t, i, x.Time)
+			again = true
+		case ghost.NoCPU:
+			p.places[i].off = x.Time + retry
+			again = true
+		default: // it does not wait
+			continue
 		}
+		p.queue.PushFront(t)
 	}
-	return forbidden
+	return again
 }

@@ -4,6 +4,7 @@ package central
 
 import (
 	"testing"
+	"time"
 
 	"plugsched/ghost"
 	"plugsched/ghost/ghosttest"
@@ -16,19 +17,23 @@ type machine struct {
 	a *ghost.Agent
 }
 
-func start(t *testing.T) *machine {
-	k := ghosttest.New([]int{2, 3}, 8, 64)
-	return &machine{k, t, ghost.NewAgent(k, 0, New(k.CPUs()))}
+// settle lets the agent run as long as it has something to do now.
+func (m *machine) settle() {
+	m.t.Helper()
+	for {
+		if err := m.a.Step(); err != nil {
+			m.t.Fatal(err)
+		}
+		if at, ok := m.a.Due(); !ok || at > m.Now() {
+			return
+		}
+	}
 }
 
 // want lets the agent run, and compares who runs then.
 func (m *machine) want(on2, on3 string) {
 	m.t.Helper()
-	for first := true; first || m.Pending(0); first = false {
-		if err := m.a.Step(); err != nil {
-			m.t.Fatal(err)
-		}
-	}
+	m.settle()
 	for cpu, want := range map[int]string{2: on2, 3: on3} {
 		got := ""
 		if r := m.Running(cpu); r != nil {
@@ -38,6 +43,11 @@ func (m *machine) want(on2, on3 string) {
 			m.t.Fatalf("%q runs on CPU %d, want %q", got, cpu, want)
 		}
 	}
+}
+
+func start(t *testing.T) *machine {
+	k := ghosttest.New([]int{2, 3}, 8, 64)
+	return &machine{k, t, ghost.NewAgent(k, 0, New(k.CPUs(), k.MaxTasks()))}
 }
 
 // TestOrder: the CPU that is free first gets who has waited longest.
@@ -73,16 +83,124 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestAffinity: who may use one CPU only is tried on the others in vain, and gets that one.
+// TestGone: who goes while he is given a CPU is not waited for.
+func TestGone(t *testing.T) {
+	m := start(t)
+	w := m.Join("w", 0, true)
+	m.Join("x", 0, true)
+	m.Before = func(*ghost.Txn) {
+		m.Before = nil
+		m.Exit(w)
+	}
+	m.settle()
+	m.Join("y", 0, true)
+	m.settle()
+	if len(m.running()) != 2 || m.a.Stats.Refused != 1 {
+		t.Errorf("%v run, %+v", m.running(), m.a.Stats)
+	}
+}
+
+// TestLost: with messages lost, the policy finds out which tasks there are.
+func TestLost(t *testing.T) {
+	m := start(t)
+	w, x, y := m.Join("w", 0, true), m.Join("x", 0, true), m.Join("y", 0, true)
+	m.want("w", "x")
+	for range 70 {
+		m.Change(y)
+	}
+	m.Block(w) // is lost, as what follows
+	m.Exit(x)
+	m.settle()
+	if got := m.running(); len(got) != 1 || got[0] != "y" || m.a.Stats.Lost == 0 {
+		t.Errorf("%v run, %+v", got, m.a.Stats)
+	}
+	m.Wake(w)
+	m.settle()
+	if got := m.running(); len(got) != 2 {
+		t.Errorf("%v run", got)
+	}
+}
+
+// TestAffinity: who may use one CPU only is tried on another once, and gets that one.
 func TestAffinity(t *testing.T) {
 	m := start(t)
 	w := m.Join("w", 0, true)
 	w.Allowed = []int{3}
 	m.want("", "w")
+	refused := m.a.Stats.Refused
 	m.Join("x", 0, true)
 	m.want("x", "w")
+	for range 3 {
+		m.Block(w)
+		m.settle()
+		m.Wake(w)
+		m.want("x", "w")
+	}
+	if refused != 1 || m.a.Stats.Refused != refused {
+		t.Errorf("%d transactions were refused, then %d", refused, m.a.Stats.Refused)
+	}
+	m.Block(m.Running(2))
+	m.Change(w, 2)
 	m.Yield(w)
-	m.want("x", "w")
+	m.want("w", "")
+}
+
+// TestSection: who may use one CPU only for a while, without a message, uses others again.
+func TestSection(t *testing.T) {
+	m := start(t)
+	w := m.Join("w", 0, true)
+	w.Allowed = []int{3}
+	m.want("", "w")
+	w.Allowed = nil
+	m.Block(w)
+	m.settle()
+	m.Pass(time.Second)
+	m.Join("x", 0, true)
+	m.Join("y", 0, true)
+	m.settle()
+	m.Block(m.Running(2))
+	m.Wake(w)
+	m.settle()
+	if m.Running(2) != w {
+		t.Errorf("%v run", m.running())
+	}
+}
+
+// TestOffline: a CPU that is offline keeps nobody from the others, and is found again though no
+// message tells that it is back.
+func TestOffline(t *testing.T) {
+	m := start(t)
+	m.Online(2, false)
+	m.Join("w", 0, true)
+	m.want("", "w")
+	m.Join("x", 0, true)
+	m.settle()
+	m.settle()
+	if len(m.running()) != 1 {
+		t.Errorf("%v run on one CPU", m.running())
+	}
+	refused := m.a.Stats.Refused
+	m.Online(2, true)
+	for back := m.Now(); len(m.running()) < 2; m.settle() {
+		at, ok := m.a.Due()
+		if !ok || at > back+2*retry {
+			t.Fatal("nobody wakes the agent")
+		}
+		m.Pass(time.Duration(at - m.Now()))
+	}
+	if refused > 2 || m.a.Stats.Refused != refused {
+		t.Errorf("%d transactions were refused, then %d", refused, m.a.Stats.Refused)
+	}
+}
+
+// running are the names of those who run.
+func (m *machine) running() (names []string) {
+	for _, cpu := range m.CPUs() {
+		if r := m.Running(cpu); r != nil {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // TestAllocations: see that of package fifo.

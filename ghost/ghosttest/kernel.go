@@ -9,6 +9,7 @@ package ghosttest
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"plugsched/ghost"
 )
@@ -25,7 +26,17 @@ type Task struct {
 	runnable bool
 	keep     bool
 	cpu      int // of whom it is the owner; -1: none
+	queue    int // the CPU on whose run queue it is
+	runtime  uint64
+	jobs     []*Job // that it has begun or waits for
+	left     uint64 // of the first, ns
 }
+
+// PID is what messages call it.
+func (t *Task) PID() int { return int(t.gen) }
+
+// Waits reports whether it can run and has no CPU.
+func (t *Task) Waits() bool { return t.runnable && t.cpu < 0 }
 
 // Kernel implements ghost.Kernel.
 type Kernel struct {
@@ -34,6 +45,12 @@ type Kernel struct {
 	rings []ring
 	owner map[int]*Task
 	gens  uint64
+	now   uint64
+	off   map[int]bool
+	// Calls is how many calls of Commit had transactions.
+	Calls int
+	// Switch is what it costs a task in Play to get a CPU.
+	Switch time.Duration
 	// Before, if set, is called before a transaction is looked at: what happens meanwhile.
 	Before func(x *ghost.Txn)
 }
@@ -47,7 +64,7 @@ type ring struct {
 
 // New returns a kernel of some CPUs, with a ring for each that has room for so many messages.
 func New(cpus []int, tasks, messages int) *Kernel {
-	k := &Kernel{cpus: cpus, slots: make([]*Task, tasks), owner: map[int]*Task{}}
+	k := &Kernel{now: 1, cpus: cpus, slots: make([]*Task, tasks), owner: map[int]*Task{}, off: map[int]bool{}}
 	for range cpus {
 		k.rings = append(k.rings, ring{room: messages, msgs: make([]ghost.Message, 0, messages)})
 	}
@@ -63,7 +80,7 @@ func (k *Kernel) send(t *Task, kind ghost.Type, flags uint16) {
 		return
 	}
 	r.msgs = append(r.msgs, ghost.Message{Type: kind, Flags: flags, Slot: uint32(t.Slot), Seq: t.seq, Gen: t.gen,
-		PID: int32(t.gen), AgentSeq: r.seq})
+		PID: int32(t.gen), AgentSeq: r.seq, Time: k.now, Runtime: t.runtime, CPU: int32(t.queue)})
 }
 
 func (k *Kernel) sendNew(t *Task) {
@@ -84,7 +101,7 @@ func (k *Kernel) Join(name string, ring int, runnable bool) *Task {
 		panic("ghosttest: no free slot")
 	}
 	k.gens++
-	t := &Task{Name: name, Slot: slot, gen: k.gens, ring: ring, runnable: runnable, cpu: -1}
+	t := &Task{Name: name, Slot: slot, gen: k.gens, ring: ring, runnable: runnable, cpu: -1, queue: k.cpus[ring]}
 	k.slots[slot] = t
 	k.sendNew(t)
 	return t
@@ -134,6 +151,14 @@ func (k *Kernel) Preempt(t *Task) {
 func (k *Kernel) Change(t *Task, allowed ...int) {
 	t.Allowed = allowed
 	k.send(t, ghost.Affinity, 0)
+}
+
+// Online makes a CPU go or come back; who runs there loses it.
+func (k *Kernel) Online(cpu int, online bool) {
+	k.off[cpu] = !online
+	if !online {
+		k.take(cpu)
+	}
 }
 
 // Exit ends a task, in whatever state it is.
@@ -193,11 +218,15 @@ func (k *Kernel) Discover(ring, slot int) (next int, err error) {
 
 // Commit implements ghost.Kernel.
 func (k *Kernel) Commit(txns []ghost.Txn) error {
+	if len(txns) > 0 {
+		k.Calls++
+	}
 	for i := range txns {
 		if k.Before != nil {
 			k.Before(&txns[i])
 		}
 		txns[i].Verdict = k.commit(&txns[i])
+		txns[i].Time = k.now
 	}
 	return nil
 }
@@ -226,11 +255,14 @@ func (k *Kernel) commit(x *ghost.Txn) ghost.Verdict {
 		return ghost.Busy
 	case !t.runnable:
 		return ghost.NotRunnable
+	case k.off[cpu]:
+		return ghost.NoCPU
 	case t.Allowed != nil && !slices.Contains(t.Allowed, cpu):
 		return ghost.AffinityForbids
 	}
 	k.take(cpu)
-	k.owner[cpu], t.cpu, t.keep = t, cpu, x.Flags&ghost.Keep != 0
+	k.owner[cpu], t.cpu, t.queue, t.keep = t, cpu, cpu, x.Flags&ghost.Keep != 0
+	t.left += uint64(k.Switch)
 	return ghost.OK
 }
 

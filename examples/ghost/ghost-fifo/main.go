@@ -77,7 +77,7 @@ func run(c ghost.Config, one bool, pidList []string) error {
 	}
 	fmt.Println("ready")
 	if one {
-		err = e.RunGlobal(ctx, central.New(e.CPUs()))
+		err = e.RunGlobal(ctx, central.New(e.CPUs(), e.MaxTasks()))
 	} else {
 		err = e.Run(ctx, func(int) ghost.Policy { return fifo.New() })
 	}
