@@ -87,7 +87,7 @@ func (p *Policy) Schedule(a *ghost.Agent) {
 			}
 		}
 		for i := range p.places {
-			if p.places[i].task != nil && now >= p.places[i].since+p.slice {
+			if c := &p.places[i]; c.task != nil && now >= max(c.since+p.slice, c.off) {
 				p.prepare(a, i)
 			}
 		}

@@ -127,6 +127,26 @@ func TestTurns(t *testing.T) {
 	m.want("x", "y")
 }
 
+// TestTimer: a slice ends in time though nothing happens then.
+func TestTimer(t *testing.T) {
+	m := start(t)
+	w, x, y := m.Join("w", 0, false), m.Join("x", 0, false), m.Join("y", 0, false)
+	jobs := []ghosttest.Job{
+		{Task: w, Work: time.Second},
+		{Task: x, Work: time.Second},
+		{Task: y, At: 5 * time.Microsecond, Work: 4 * time.Microsecond},
+	}
+	if err := m.Play(jobs, m.a); err != nil {
+		t.Fatal(err)
+	}
+	if got := jobs[2].Done; got != slice+4*time.Microsecond {
+		t.Errorf("y is done after %v", got)
+	}
+	if m.Calls > 5 {
+		t.Errorf("%d calls", m.Calls)
+	}
+}
+
 // TestAlone: while nobody waits, nobody is interrupted, and the agent sleeps.
 func TestAlone(t *testing.T) {
 	m := start(t)
@@ -147,6 +167,26 @@ func TestAlone(t *testing.T) {
 	m.want("y", "x")
 	m.Join("z", 0, true)
 	m.want("y", "z")
+}
+
+// TestGoesOffline: a CPU that goes offline when its slice is over is tried once, not for ever.
+func TestGoesOffline(t *testing.T) {
+	m := start(t)
+	m.Join("w", 0, true)
+	m.Join("x", 0, true)
+	m.Join("y", 0, true)
+	m.want("w", "x")
+	m.Pass(slice)
+	m.Before = func(*ghost.Txn) {
+		if m.Calls > 50 {
+			t.Fatal("it is tried for ever")
+		}
+		m.Online(2, false)
+	}
+	m.want("", "y")
+	m.Before = nil
+	m.Pass(slice)
+	m.want("", "w")
 }
 
 // TestFailed: who could not be interrupted is, a slice later at the latest.
@@ -292,6 +332,27 @@ func TestOffline(t *testing.T) {
 	if refused > 2 || m.a.Stats.Refused != refused {
 		t.Errorf("%d transactions were refused, then %d", refused, m.a.Stats.Refused)
 	}
+}
+
+// TestAllOffline: with all CPUs offline the agent does not spin, and goes on when one is back.
+func TestAllOffline(t *testing.T) {
+	m := start(t)
+	m.Online(2, false)
+	m.Online(3, false)
+	w := m.Join("w", 0, true)
+	m.want("", "")
+	m.Change(w) // a message in between
+	m.want("", "")
+	if m.a.Stats.Refused > 4 {
+		t.Errorf("%+v", m.a.Stats)
+	}
+	m.Online(3, true)
+	at, ok := m.a.Due()
+	if !ok || at > m.Now()+2*retry {
+		t.Fatal("nobody wakes the agent")
+	}
+	m.Pass(time.Duration(at - m.Now()))
+	m.want("", "w")
 }
 
 // running are the names of those who run.

@@ -324,6 +324,27 @@ func TestOffline(t *testing.T) {
 	}
 }
 
+// TestAllOffline: with all CPUs offline the agent does not spin, and goes on when one is back.
+func TestAllOffline(t *testing.T) {
+	m := start(t)
+	m.Online(2, false)
+	m.Online(3, false)
+	w := m.Join("w", 0, true)
+	m.want("", "")
+	m.Change(w) // a message in between
+	m.want("", "")
+	if m.a.Stats.Refused > 4 {
+		t.Errorf("%+v", m.a.Stats)
+	}
+	m.Online(3, true)
+	at, ok := m.a.Due()
+	if !ok || at > m.Now()+2*retry {
+		t.Fatal("nobody wakes the agent")
+	}
+	m.Pass(time.Duration(at - m.Now()))
+	m.want("", "w")
+}
+
 // running are the names of those who run.
 func (m *machine) running() (names []string) {
 	for _, cpu := range m.CPUs() {
