@@ -507,7 +507,11 @@ func TestBPFToConfirm(t *testing.T) {
 		m.snapshot = &tt.s
 		confirm, err := m.bpfToConfirm()
 		reject, bad := m.bpfOnTrial()
-		if confirm != tt.confirm || reject != tt.reject || err != nil || bad != nil {
+		var none *scx.NoTrialError // it runs, and is named
+		if errors.As(err, &none) != (tt.s.State == "enabled" && tt.s.TrialLeft == 0) || err != nil && none.Name != tt.s.Name {
+			t.Errorf("%+v: %v", tt.s, err)
+		}
+		if confirm != tt.confirm || reject != tt.reject || bad != nil {
 			t.Errorf("%+v: confirm %q, reject %q, %v, %v", tt.s, confirm, reject, err, bad)
 		}
 	}

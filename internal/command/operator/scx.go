@@ -197,6 +197,8 @@ func (m machine) bpfToConfirm() (string, error) {
 		return "", err
 	case s.TrialLeft != 0:
 		return s.Name, nil
+	case s.State == "enabled":
+		return "", &scx.NoTrialError{Name: s.Name}
 	case s.State == "disabled" && len(s.Ends) > 0 && s.Ends[len(s.Ends)-1].Lapsed():
 		return s.Ends[len(s.Ends)-1].Name, nil
 	}
