@@ -59,7 +59,7 @@ func TestBroken(t *testing.T) {
 		who   = `task \d+ \(\S+\)`
 		where = `(?m)^run queue \d+: \d+ running, \d+ of them realtime; \d+ switches, now \d+ \(.*\)$`
 		owed  = `(?m)^its CPU had \d+ ms, it is owed \d+ ms; up to \d+ ms would be right$`
-		at    = `(CPU: \d+ PID: \d+ at \S*kernel/sched/core.c:\d+|core.c:\d+ at)` // before 6.19, and since
+		at    = `(CPU: \d+ PID: \d+ at \S*core.c:\d+|\S*core.c:\d+ at)` // before 6.19, and since
 		batch = `(?m)^` + who + `: state 0x\d+, policy 3, priority 1\d\d, on_rq %, CPU \d+$`
 	)
 	for _, b := range []broken{

@@ -93,7 +93,7 @@ var rules = []rule{
 	match(Bug, `\bBUG: `, "any other self-check"),
 
 	traced(Warning, `WARNING: CPU: \d+ PID: \d+ at `, "WARN(), before 6.19"),
-	traced(Warning, `WARNING: \S+:\d+ at \S+, CPU#`, "WARN(), from 6.19 on"),
+	traced(Warning, `WARNING: \S+:\d+ at \S+( \[\S+\])?, CPU#`, "WARN(), from 6.19 on"),
 	match(Warning, `\bIPI .*sent to offline CPU|Unexpected reschedule of offline CPU`, "a task was woken on a CPU that is gone"),
 
 	match(Unwind, `WARNING: (kernel stack (regs|frame)|stack recursion|stack going in the wrong|can't access|missing \w+ value|unknown (SP|BP|\.orc)|bad lookup)`, "arch/x86/kernel/unwind_*.c: a frame that nobody can read"),
