@@ -16,7 +16,7 @@ func TestAddresses(t *testing.T) {
 		for _, n := range names {
 			want[n] = true
 		}
-		return addresses(strings.NewReader(text), want, one)
+		return addresses([]byte(text), want, one)
 	}
 	const text = "ffffffff81000000 T _stext\nffffffff81000010 t f\nffffffff81000020 t other\n\nffffffff81000030 t f\n" +
 		"ffffffffc0000000 t f2\t[mod]\nffffffffc0000010 t late\n"
@@ -40,7 +40,7 @@ func TestAddresses(t *testing.T) {
 func TestResolve(t *testing.T) {
 	const text = "0000000000001000 A fixed\nffffffff81000010 t f\nffffffff81000020 t g\nffffffffc0000000 t m\t[mod]\n"
 	at := []symbolAt{{addr: 0xffffffff81000018}, {addr: 0xffffffffc0000010}, {addr: 0x10}, {addr: 0xffffffff81000020}}
-	if err := resolve(strings.NewReader(text), at); err != nil {
+	if err := resolve([]byte(text), at); err != nil {
 		t.Fatal(err)
 	}
 	want := []symbolAt{{0xffffffff81000018, 0xffffffff81000010, []string{"f"}}, {0xffffffffc0000010, 0xffffffff81000020, []string{"g"}},
@@ -50,16 +50,34 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// BenchmarkAddresses reads this machine's symbols, as each install and each removal does.
+// These read this machine's symbols, as each removal does.
 func BenchmarkAddresses(b *testing.B) {
+	text := machineSymbols(b)
 	for b.Loop() {
-		f, err := os.Open(kallsyms)
-		if err != nil {
+		if _, err := addresses(text, map[string]bool{"_stext": true, "no such name": true}, false); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := addresses(f, map[string]bool{"_stext": true, "no such name": true}, false); err != nil {
-			b.Fatal(err)
-		}
-		f.Close()
 	}
+}
+
+// BenchmarkResolve names what is found on stacks: thousands of addresses.
+func BenchmarkResolve(b *testing.B) {
+	text := machineSymbols(b)
+	at := make([]symbolAt, 10_000)
+	for b.Loop() {
+		for i := range at {
+			at[i] = symbolAt{addr: 1<<63 + uint64(i)}
+		}
+		if err := resolve(text, at); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func machineSymbols(b *testing.B) []byte {
+	text, err := os.ReadFile(kallsyms)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return text
 }

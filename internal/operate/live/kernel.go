@@ -54,12 +54,11 @@ func (h Host) BuildID() (string, error) {
 // matchAddresses makes sure that the running kernel's symbols are as far apart as at
 // link: witnesses maps names to link addresses.
 func (h Host) matchAddresses(witnesses map[string]uint64) error {
-	f, err := os.Open(h.path(kallsyms))
+	text, err := os.ReadFile(h.path(kallsyms))
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	found, err := addresses(f, witnesses, true)
+	found, err := addresses(text, witnesses, true)
 	if err != nil {
 		return err
 	}

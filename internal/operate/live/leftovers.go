@@ -176,7 +176,7 @@ func (h Host) readSymbols(functions []string) (s *symbols, err error) {
 	if s.text, err = os.ReadFile(h.path(kallsyms)); err != nil {
 		return nil, err
 	}
-	s.byName, err = addresses(bytes.NewReader(s.text), want, false)
+	s.byName, err = addresses(s.text, want, false)
 	return s, err
 }
 
@@ -279,7 +279,7 @@ func (l *Leftovers) name(syms *symbols, found []pointer) error {
 	for i, p := range found {
 		at[i].addr = p.at
 	}
-	if err := resolve(bytes.NewReader(syms.text), at); err != nil {
+	if err := resolve(syms.text, at); err != nil {
 		return err
 	}
 	for i, s := range at {
