@@ -55,4 +55,12 @@ void plugsched_arch_sync(void);
 /* Where the stack of a task that does not run ends. Context: the task stays asleep. */
 unsigned long *plugsched_arch_stack(struct task_struct *p);
 
+/*
+ * Store the return addresses on the stack of a task that does not run, from the inmost on,
+ * and return their number. Negative: what there is does not tell them for sure. A task
+ * that runs meanwhile gives any of the two.
+ * Context: process or stopped machine.
+ */
+int plugsched_arch_stack_trace(struct task_struct *p, unsigned long *stack, unsigned int size);
+
 #endif /* PLUGSCHED_ARCH_H */

@@ -84,9 +84,9 @@ static bool hides_return(unsigned long word)
 
 /*
  * Whether no word on the stack of a task that does not run leads to what is in the way.
- * It is for stacks that the unwinder does not trust, for one because a BPF program is
- * attached to a function that sleeps: its trampoline keeps the return address where it
- * was. A tracer that takes return addresses away from the stack gives nothing to find.
+ * It is for stacks that cannot be unwound, for one because somebody's module has no
+ * unwind information. What an earlier call has left in a frame counts too. A tracer that
+ * takes return addresses away from the stack gives nothing to find.
  */
 static bool no_word_in_the_way(const struct plugsched_update *u, struct task_struct *p)
 {
@@ -125,7 +125,7 @@ int plugsched_inspect(const struct plugsched_update *u, struct task_struct *p,
 {
 	int nr, i = 0;
 
-	nr = stack_trace_save_tsk_reliable(p, stack, PLUGSCHED_STACK_DEPTH);
+	nr = plugsched_arch_stack_trace(p, stack, PLUGSCHED_STACK_DEPTH);
 	b->err = min(nr, 0);
 	if (clear_of_it(u, p, stack, nr, &i))
 		return 0;

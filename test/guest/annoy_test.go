@@ -6,6 +6,7 @@ package guest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,8 +17,9 @@ import (
 	"plugsched/internal/kernel/fetch"
 )
 
-// addAnnoy puts the annoying user into a guest, and the kernel's FUSE for it.
-func addAnnoy(t *testing.T) func(*vm.Config) {
+// addAnnoy puts the annoying user into a guest, and the kernel's FUSE for it, as objcopy
+// makes it with the options.
+func addAnnoy(t *testing.T, objcopy ...string) func(*vm.Config) {
 	t.Helper()
 	modules, err := fetch.Modules(t.Context(), fetch.Options{Release: shared.release, Version: shared.target.Version})
 	if err != nil {
@@ -26,6 +28,13 @@ func addAnnoy(t *testing.T) func(*vm.Config) {
 	fuse := filepath.Join(modules, "kernel/fs/fuse/fuse.ko")
 	if _, err := os.Stat(fuse); err != nil {
 		t.Fatal(err)
+	}
+	if len(objcopy) > 0 {
+		changed := filepath.Join(t.TempDir(), "fuse.ko")
+		if out, err := exec.Command("objcopy", append(objcopy, fuse, changed)...).CombinedOutput(); err != nil {
+			t.Fatalf("objcopy: %v\n%s", err, out)
+		}
+		fuse = changed
 	}
 	return both(with("/fuse.ko", fuse), func(c *vm.Config) {
 		c.Files = append(c.Files, vm.File{GuestPath: "/bin/annoy", HostPath: filepath.Join(shared.root, "test/annoy/annoy")})

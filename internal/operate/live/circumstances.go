@@ -20,7 +20,6 @@ import (
 var circumstances = []check{
 	{"other commands", Host.findCommand},
 	{"kprobes", Host.findProbes},
-	{"BPF", Host.findTracers},
 	{"old modules", Host.findOld},
 	{"BPF schedulers", Host.findEnds},
 	{"memory", Host.findMemory},

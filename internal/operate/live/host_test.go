@@ -145,6 +145,12 @@ ffffffffc0001000 t g	[plugsched_aa]
 	if diff := cmp.Diff(want, got); diff != "" || !got.Deadly() {
 		t.Error(diff)
 	}
+	if stays := where.without([]Loaded{{Name: "plugsched_aa"}}); stays.holds(module) || len(stays.names) > 0 {
+		t.Error("a module that stays loaded is looked for")
+	}
+	if gone := where.without([]Loaded{{Name: "other"}}); !gone.holds(module) || gone.names[0] != "plugsched_aa" {
+		t.Error("a module that is gone is not looked for")
+	}
 	if _, err := h.moduleSpans([]Loaded{{Name: "plugsched_bb"}}); err == nil {
 		t.Error("a module that is not loaded has no place")
 	}

@@ -90,6 +90,17 @@ func (s *spans) around() span {
 	return all
 }
 
+// without returns those that are not of the modules: what stays loaded may be referred to.
+func (s *spans) without(list []Loaded) *spans {
+	out := &spans{}
+	for i, name := range s.names {
+		if !slices.ContainsFunc(list, func(m Loaded) bool { return m.Name == name }) {
+			out.names, out.list = append(out.names, name), append(out.list, s.list[i])
+		}
+	}
+	return out
+}
+
 // moduleSpans returns where modules are.
 func (h Host) moduleSpans(list []Loaded) (*spans, error) {
 	out := &spans{}

@@ -18,8 +18,8 @@ type UninstallOptions struct {
 	Tries int
 	// Force ends what uses the scheduler, which otherwise is in the way (*UsedError).
 	Force bool
-	// Verify makes it look through the kernel for references to the module once it is
-	// gone. It takes some ten milliseconds and reads /proc/kcore.
+	// Verify makes it look through the kernel for references to the modules that are
+	// gone then. It takes some ten milliseconds and reads /proc/kcore.
 	Verify   bool
 	Progress Progress
 }
@@ -66,6 +66,9 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 	}
 	if goneErr != nil {
 		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(goneErr))
+	}
+	if gone = gone.without(s.Modules); len(gone.names) == 0 {
+		return s, nil
 	}
 	s.Leftovers, err = h.findLeftovers(gone, before.Functions)
 	if err != nil {

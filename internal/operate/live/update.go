@@ -30,7 +30,7 @@ func (l *Loaded) update(ctx context.Context, file, value string, tries int, to P
 		case errors.Is(err, unix.EBUSY):
 			report, _ := l.report("busy")
 			if try >= tries {
-				return &BusyError{Tries: try, Report: l.host.explain(report)}
+				return &BusyError{Tries: try, Report: report}
 			}
 			first, _, _ := strings.Cut(report, "\n")
 			to.sayf("busy, trying again in %v (%d of %d): %s", pause, try, tries, first)
