@@ -26,6 +26,7 @@ what belongs to it. Headers are only touched where the scheduler's change needs 
 The source is that of Debian's package, or what --source names.`,
 		Example: `  plugsched catch-up --dry-run --dir work
   plugsched catch-up --to 6.1.0-57-cloud-amd64
+  plugsched catch-up --suite trixie-backports
   plugsched catch-up --source linux-6.1.193.tar.xz`,
 		Args: cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
@@ -37,16 +38,17 @@ The source is that of Debian's package, or what --source names.`,
 			if err != nil {
 				return err
 			}
-			if o.Manual.Source != "" {
-				o.Release = t.Release
-			} else if o.Release == "" {
-				if o.Release, err = fetch.Later(c.Context(), t.Release); err != nil {
-					return err
-				}
-			}
 			out := newProgress(c.ErrOrStderr())
 			defer out.finish()
 			o.Progress = out.fetching
+			if o.Manual.Source != "" {
+				o.Release = t.Release
+			} else if o.Release == "" {
+				o.Release = t.Release
+				if o.Release, err = fetch.Later(c.Context(), o); err != nil {
+					return err
+				}
+			}
 			source, err := fetch.Source(c.Context(), o)
 			if err != nil {
 				return err
@@ -61,7 +63,9 @@ The source is that of Debian's package, or what --source names.`,
 	f.add(c)
 	c.Flags().Var(cli.Release{To: &o.Release}, "to", "the later kernel's release (default: the newest of the series and flavour)")
 	c.Flags().StringVar(&o.Manual.Source, "source", "", "use this kernel tree, or .tar.xz of one, as the later kernel's")
+	c.Flags().StringVar(&o.Suite, "suite", "", suiteHelp)
 	c.Flags().StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")
 	c.MarkFlagsMutuallyExclusive("to", "source")
+	c.MarkFlagsMutuallyExclusive("suite", "source")
 	return c
 }

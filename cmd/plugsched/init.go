@@ -130,7 +130,7 @@ names another suite to take them from.`,
 	f.BoolVar(&check, "check", false, "only say whether the kernel will do")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with --check")
 	f.BoolVar(&o.AnalyseOnly, "analyze-only", false, "only derive the boundary, from the debug symbols alone")
-	f.StringVar(&o.Suite, "suite", "", "look for packages in this suite of Debian, such as trixie or sid")
+	f.StringVar(&o.Suite, "suite", "", suiteHelp)
 	f.BoolVar(&o.Expired, "expired", false, "take package lists of suites although their time has run out")
 	f.StringVar(&programs, "environment", "", "compile with the programs of this suite of Debian (default: if this machine's do not fit)")
 	f.StringVar(&o.CacheDir, "cache-dir", "", "where fetched kernels are kept (default ~/.cache/plugsched)")
@@ -196,5 +196,7 @@ func printFitness(w io.Writer, v *fit.Fitness) {
 
 // suite is what Debian's are called.
 var suite = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+
+const suiteHelp = "look for packages in this suite of Debian, such as trixie or sid"
 
 const sidecarHelp = "a function outside of the scheduler that moves with it, as FILE:FUNCTION; written into plugsched.yaml"

@@ -18,7 +18,7 @@ import (
 )
 
 func newVM() *cobra.Command {
-	var dir, release, install string
+	var dir, release, suite, install string
 	var g guestFlags
 	c := &cobra.Command{
 		Use:   "vm [--dir WORKDIR | --release RELEASE] [--install MODULE] [--gdb[=PORT]] [-- COMMAND [ARG...]]",
@@ -49,7 +49,10 @@ loads the symbols of the kernel and of the installed module.`,
 					release = m.Desc.Release
 				}
 			}
-			t, module, err := vmTarget(c, dir, release, g.cacheDir)
+			if suite != "" && release == "" {
+				return cli.Usagef("--suite is about the packages of --release")
+			}
+			t, module, err := vmTarget(c, dir, fetch.Options{Release: release, Suite: suite, CacheDir: g.cacheDir})
 			if err != nil {
 				return err
 			}
@@ -66,20 +69,23 @@ loads the symbols of the kernel and of the installed module.`,
 	f := c.Flags()
 	f.StringVar(&dir, "dir", ".", "the working directory")
 	f.Var(cli.Release{To: &release}, "release", "boot this kernel instead, without a working directory")
+	f.StringVar(&suite, "suite", "", suiteHelp)
 	g.add(f)
 	f.StringVar(&install, "install", "", "install this module first")
 	f.Var(cli.Int(&g.cfg.GDB, 0, 1, 65535), "gdb", "listen for a debugger on this port of 127.0.0.1")
 	f.Lookup("gdb").NoOptDefVal, f.Lookup("gdb").DefValue = "1234", ""
 	c.MarkFlagsMutuallyExclusive("dir", "release")
+	c.MarkFlagsMutuallyExclusive("dir", "suite")
 	return c
 }
 
 // vmTarget finds the kernel, and the module when there is one.
-func vmTarget(c *cobra.Command, dir, release, cacheDir string) (*fetch.Target, string, error) {
-	if release != "" {
+func vmTarget(c *cobra.Command, dir string, o fetch.Options) (*fetch.Target, string, error) {
+	if o.Release != "" {
 		out := newProgress(c.ErrOrStderr())
 		defer out.finish()
-		t, err := fetch.Fetch(c.Context(), fetch.Options{Release: release, CacheDir: cacheDir, Progress: out.fetching})
+		o.Progress = out.fetching
+		t, err := fetch.Fetch(c.Context(), o)
 		return t, "", err
 	}
 	p, err := project.Open(dir)

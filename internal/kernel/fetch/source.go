@@ -43,14 +43,25 @@ func Source(ctx context.Context, o Options) (dir string, err error) {
 	return dir, spaceError(err, f.store.dir, 0)
 }
 
-// Later returns the newest release of a release's series and flavour.
-func Later(ctx context.Context, release string) (string, error) {
-	_, flavour, ok := splitRelease(release)
+// Later returns the newest release of the series and flavour of Options.Release, among the packages
+// that Fetch would look at with the same options.
+func Later(ctx context.Context, o Options) (string, error) {
+	_, flavour, ok := splitRelease(o.Release)
 	if !ok {
-		return "", &UnavailableError{Package: "linux-image-" + release, Reason: release + " is no release of Debian's",
+		return "", &UnavailableError{Package: "linux-image-" + o.Release, Reason: o.Release + " is no release of Debian's",
 			Fix: "name the later kernel's source"}
 	}
-	return NewestIn(ctx, flavour, series(release))
+	f, err := newFetcher(&o)
+	if err != nil {
+		return "", err
+	}
+	if err := makeCache(f.cache); err != nil {
+		return "", err
+	}
+	if ctx, err = f.lists(ctx); err != nil {
+		return "", err
+	}
+	return NewestIn(ctx, flavour, series(o.Release))
 }
 
 // CompareVersions orders versions of kernels and packages.

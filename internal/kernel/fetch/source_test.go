@@ -56,10 +56,18 @@ func TestLater(t *testing.T) {
 	a.publish(testKernel())
 	a.publish(newKernel("6.1.0-11-cloud-amd64", "6.1.9-1"))
 	a.publish(newKernel("6.12.0-1-cloud-amd64", "6.12.1-1"))
-	if r, err := Later(t.Context(), testRelease); r != "6.1.0-11-cloud-amd64" || err != nil {
+	o := a.options(testRelease)
+	if r, err := Later(t.Context(), o); r != "6.1.0-11-cloud-amd64" || err != nil {
 		t.Errorf("%q, %v", r, err)
 	}
-	if _, err := Later(t.Context(), "mine"); outcome.Of(err) != outcome.Precondition {
+	o.Suite = "trixie-backports"
+	if r, err := Later(t.Context(), o); r != "6.1.0-11-cloud-amd64" || err != nil {
+		t.Errorf("in a suite: %q, %v", r, err)
+	}
+	if existing(filepath.Join(o.CacheDir, "apt/trixie-backports/apt.conf")) == "" {
+		t.Error("the suite's lists were not read")
+	}
+	if _, err := Later(t.Context(), Options{Release: "mine"}); outcome.Of(err) != outcome.Precondition {
 		t.Errorf("not Debian's: %v", err)
 	}
 }
