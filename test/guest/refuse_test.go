@@ -103,28 +103,11 @@ var busyWith = regexp.MustCompile(`(?m)\bbusy, trying again in \S+ \(\d+ of \d+\
 // the project overrides that.
 func TestBusy(t *testing.T) {
 	t.Parallel()
-	dir, done := workbench(t)
+	dir := ownWork(t)
 	out, code := plugsched(t, "boundary", "why", "__x64_sys_membarrier", "--dir", dir)
 	if code != 0 || !strings.Contains(out, "is external") || !strings.Contains(out, "any user can keep a task") {
 		t.Errorf("membarrier: %d\n%s", code, out)
 	}
-	config := filepath.Join(dir, "plugsched.yaml")
-	set := func(text []byte, commands ...[]string) {
-		t.Helper()
-		if err := os.WriteFile(config, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		for _, args := range commands {
-			if out, code := plugsched(t, append(args, dir)...); code != 0 {
-				t.Fatalf("%v: %d\n%s", args, code, out)
-			}
-		}
-	}
-	pristine, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	init := []string{"init", "--release", shared.release}
 	boundary, err := shared.project.Boundary()
 	if err != nil {
 		t.Fatal(err)
@@ -136,11 +119,15 @@ func TestBusy(t *testing.T) {
 			overridden += "  " + f + ": a test\n"
 		}
 	}
-	set([]byte(overridden), init, []string{"build"})
-	ko := done(func() { set(pristine, init) })
-	m := borrow(t, func(c *vm.Config) {
-		c.Files = append(c.Files, vm.File{GuestPath: "/busy.ko", Content: ko})
-	})
+	if err := os.WriteFile(filepath.Join(dir, "plugsched.yaml"), []byte(overridden), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "--release", shared.release, dir}, {"build", dir}} {
+		if out, code := plugsched(t, args...); code != 0 {
+			t.Fatalf("%v: %d\n%s", args, code, out)
+		}
+	}
+	m := borrow(t, with("/busy.ko", filepath.Join(dir, "scheduler.ko")))
 	ok(t, m, "schedload start --spec none,membarrier=40/1")
 	out, code = sh(t, m, "plugsched install --tries 3 /busy.ko")
 	if code != 4 || !strings.Contains(out, "membarrier") || !strings.Contains(out, "task ") {

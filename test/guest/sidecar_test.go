@@ -29,13 +29,7 @@ func sidecarTree(t *testing.T) string {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()
-	dir := filepath.Join(shared.root, "build/test/sidecar", shared.release)
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir := ownWork(t)
 	run := func(command ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
@@ -46,8 +40,6 @@ func sidecarTree(t *testing.T) string {
 		spentBy(t, cmd)
 		return string(out)
 	}
-	run("cp", "-a", shared.work, dir)
-	run("git", "-C", dir, "checkout", "-q", "-f", "pristine")
 	init := []string{shared.tool, "init", "--release", shared.release}
 	for _, s := range sidecars {
 		init = append(init, "--sidecar", s.name)

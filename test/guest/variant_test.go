@@ -171,9 +171,9 @@ func (o *origin) renew(t *testing.T, work string) {
 }
 
 // workbench is a pristine working directory for a test's own edits; done returns the module
-// that was built there, takes back what is no edit, and leaves the directory to others. The
-// end of the test does the last, too.
-func workbench(t *testing.T) (dir string, done func(takeBack ...func()) (ko []byte)) {
+// that was built there, and leaves the directory to others. The end of the test does the
+// last, too.
+func workbench(t *testing.T) (dir string, done func() (ko []byte)) {
 	t.Helper()
 	o := of(t, shared.release)
 	dir = filepath.Join(shared.root, "build/test/variant", o.release, "work")
@@ -181,18 +181,28 @@ func workbench(t *testing.T) (dir string, done func(takeBack ...func()) (ko []by
 	unlock := sync.OnceFunc(building.Unlock)
 	t.Cleanup(unlock)
 	o.renew(t, dir)
-	return dir, func(takeBack ...func()) []byte {
+	return dir, func() []byte {
 		t.Helper()
 		ko, err := os.ReadFile(filepath.Join(dir, "scheduler.ko"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range takeBack {
-			f()
-		}
 		unlock()
 		return ko
 	}
+}
+
+// ownWork is a pristine working directory of a test's own, for what edits do not take back:
+// a copy, which is ready at once.
+func ownWork(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "work")
+	for _, command := range [][]string{{"cp", "-a", shared.work, dir}, {"git", "-C", dir, "checkout", "-q", "-f", "pristine"}} {
+		if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", command, err, out)
+		}
+	}
+	return dir
 }
 
 // with puts a module into a guest.
