@@ -21,7 +21,8 @@ import (
 // makes it with the options.
 func addAnnoy(t *testing.T, objcopy ...string) func(*vm.Config) {
 	t.Helper()
-	modules, err := fetch.Modules(t.Context(), fetch.Options{Release: shared.release, Version: shared.target.Version})
+	modules, err := fetch.Modules(t.Context(),
+		fetch.Options{Release: shared.release, Version: shared.target.Version, Suite: shared.target.Suite})
 	if err != nil {
 		t.Fatal(err)
 	}

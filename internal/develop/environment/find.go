@@ -37,10 +37,10 @@ func For(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) 
 	}
 	here := &Environment{Self: o.Self}
 	err := here.check(ctx, t)
-	if err == nil || !unfit(err) || t.Suite == "" {
+	if err == nil || !unfit(err) || t.BaseSuite() == "" {
 		return here, err
 	}
-	o.Suite = t.Suite
+	o.Suite = t.BaseSuite()
 	e, failed := unpacked(ctx, t, o)
 	if failed != nil {
 		return nil, &unfitError{err, o.Suite, failed}
@@ -53,10 +53,10 @@ func Probe(ctx context.Context, t *fetch.Target, o Options) (string, error) {
 	here := &Environment{Self: o.Self}
 	if o.Suite == "" {
 		err := here.check(ctx, t)
-		if err == nil || !unfit(err) || t.Suite == "" {
+		if err == nil || !unfit(err) || t.BaseSuite() == "" {
 			return fmt.Sprintf("%s, of %s", t.Compiler, here), err
 		}
-		o.Suite = t.Suite
+		o.Suite = t.BaseSuite()
 	}
 	pkgs, err := packages(t)
 	if err != nil {

@@ -282,7 +282,7 @@ func makeCache(dir string) error {
 func (f *fetcher) rememberSuite() error {
 	path := filepath.Join(f.store.dir, "suite")
 	if f.opts.Suite != "" {
-		f.suite = baseSuite(f.opts.Suite)
+		f.suite = f.opts.Suite
 		return durable.WriteFile(path, []byte(f.suite+"\n"), 0o644)
 	}
 	text, err := os.ReadFile(path)

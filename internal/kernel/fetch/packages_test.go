@@ -155,7 +155,7 @@ func TestSuiteIsKept(t *testing.T) {
 		t.Errorf("of %q, want the machine's own", tgt.Suite)
 	}
 	for _, o.Suite = range []string{"trixie-backports", ""} {
-		if tgt := mustFetch(t, o); tgt.Suite != "trixie" {
+		if tgt := mustFetch(t, o); tgt.Suite != "trixie-backports" || tgt.BaseSuite() != "trixie" {
 			t.Errorf("of %q with --suite %q", tgt.Suite, o.Suite)
 		}
 	}

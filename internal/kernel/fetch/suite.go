@@ -128,9 +128,10 @@ func explainLists(suite string, err error) error {
 	return fmt.Errorf("package lists of %s: %w", suite, err)
 }
 
-// baseSuite is the suite that another one adds packages to, or itself.
-func baseSuite(suite string) string {
-	base, _, _ := strings.Cut(suite, "-")
+// BaseSuite is the suite that Target.Suite adds packages to, or itself: that of the programs
+// which the kernel was built with. It is empty when the suite is not known.
+func (t *Target) BaseSuite() string {
+	base, _, _ := strings.Cut(t.Suite, "-")
 	return base
 }
 
