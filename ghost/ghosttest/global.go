@@ -25,6 +25,7 @@ func TestGlobal(t *testing.T, policy NewPolicy) {
 		{"Stale", testStale},
 		{"Gone", testGone},
 		{"Lost", testLost},
+		{"Between", testBetween},
 		{"Affinity", testAffinity},
 		{"Section", testSection},
 		{"Offline", testOffline},
@@ -113,6 +114,61 @@ func testLost(t *testing.T, policy NewPolicy) {
 	}
 	m.Wake(tasks[0])
 	m.WantRunning(y.Name, tasks[0].Name)
+}
+
+// A between is a kernel in which something happens before it tells which tasks there are.
+type between struct {
+	*Kernel
+	do func()
+}
+
+func (k *between) Discover(ring, slot int) (next int, err error) {
+	k.do()
+	return k.Kernel.Discover(ring, slot)
+}
+
+// testBetween: after messages were lost, others come before the kernel tells which tasks there are: then those
+// tasks are told of twice.
+func testBetween(t *testing.T, policy NewPolicy) {
+	m := NewMachine(t, policy)
+	tasks := []*Task{m.Join("w", 0, true), m.Join("x", 0, false), m.Join("y", 0, true), m.Join("z", 0, true)}
+	k := &between{m.Kernel, func() {
+		m.Wake(tasks[1])
+		m.Change(tasks[2])
+		for _, task := range tasks {
+			if task.cpu >= 0 {
+				m.Yield(task)
+				return
+			}
+		}
+	}}
+	m.Agent = ghost.NewAgent(k, 0, policy(m.CPUs(), m.MaxTasks()))
+	m.Settle()
+	for range 70 {
+		m.Change(tasks[0])
+	}
+	m.Settle()
+	if len(m.Names()) != 2 || m.Agent.Stats.Lost == 0 {
+		t.Errorf("%v run, %+v", m.Names(), m.Agent.Stats)
+	}
+	for range 2 {
+		m.Block(m.running())
+		m.Settle()
+	}
+	if len(m.Names()) != 2 {
+		t.Errorf("%v run of those that are left", m.Names())
+	}
+}
+
+// running is a task that runs.
+func (m *Machine) running() *Task {
+	for _, cpu := range m.CPUs() {
+		if r := m.Running(cpu); r != nil {
+			return r
+		}
+	}
+	m.t.Fatal("nobody runs")
+	return nil
 }
 
 // testAffinity: who may use one CPU only is tried on another once, and gets that one.
