@@ -49,6 +49,7 @@ type Enclave struct {
 	rings   []ringView
 	waiters []int // files to poll
 	clock   clock
+	known   bool       // an agent has read of its tasks, which those that come are told of anew
 	lock    sync.Mutex // of what follows
 	past    Metrics    // of runs that have ended
 	agents  []*Agent   // that run
@@ -121,7 +122,12 @@ func (e *Enclave) create(c Config) error {
 	} else if err != nil {
 		return fmt.Errorf("make an enclave of CPUs %v: %w", e.cpus, err)
 	}
-	if e.memory, err = unix.Mmap(int(e.fd), 0, int(arg.MapBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	return e.attach(int(arg.MapBytes))
+}
+
+// attach maps what is shared, and opens the files to poll.
+func (e *Enclave) attach(bytes int) (err error) {
+	if e.memory, err = unix.Mmap(int(e.fd), 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("map the rings: %w", err)
 	}
 	if err := e.layOut(); err != nil {

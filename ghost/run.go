@@ -17,8 +17,8 @@ import (
 
 // Run schedules with an agent for each CPU of the enclave, until ctx ends or an error occurs.
 // Each has a thread of its own, on its CPU, and the policy that policy returns for it. The
-// enclave goes on when it returns, without anybody who answers, until it is closed; an error that is
-// ErrEnded says that the kernel has ended it, and why.
+// enclave goes on when it returns, without anybody who answers, until it is closed or run again, when the
+// policies are told which tasks there are; an error that is ErrEnded says that the kernel has ended it, and why.
 func (e *Enclave) Run(ctx context.Context, policy func(cpu int) Policy) error {
 	var agents []*Agent
 	for ring, cpu := range e.cpus {
@@ -81,6 +81,12 @@ func (e *Enclave) run(ctx context.Context, agents []*Agent, pinned bool) error {
 		return err
 	}
 	defer unix.Close(stop)
+	if e.known {
+		for _, a := range agents {
+			a.found = 0
+		}
+	}
+	e.known = true
 	e.begins(agents)
 	defer e.ends(agents)
 	var running sync.WaitGroup

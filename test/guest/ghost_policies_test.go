@@ -27,27 +27,77 @@ func TestExampleGhostPolicies(t *testing.T) {
 	t.Run("shinjuku", func(t *testing.T) { ghostShinjuku(t, m) })
 	t.Run("edf", func(t *testing.T) { ghostEDF(t, m) })
 	t.Run("sol", func(t *testing.T) { ghostSol(t, m) })
+	t.Run("side by side", func(t *testing.T) { ghostSideBySide(t, m) })
+	t.Run("takeover", func(t *testing.T) { ghostTakeOver(t, m) })
 	ok(t, m, "plugsched uninstall")
 }
 
-// underLoad runs a load, whose processes an agent schedules, or CFS if that is "", and returns what it said. What
-// the agent is to know of each process stands behind its number.
-func underLoad(t *testing.T, m *vm.Machine, load, agent string, of ...string) (said string) {
+// A load is a program whose processes an agent may schedule. They do nothing before it is told to begin.
+type load struct {
+	m         *vm.Machine
+	file, pid string
+	pids      []string
+}
+
+// startLoad starts one, which is told by the file that its first argument names.
+func startLoad(t *testing.T, m *vm.Machine, name string, args ...any) *load {
 	t.Helper()
-	pid := ok(t, m, "rm -f /run/told /run/load; taskset 1 "+load+" > /run/load 2>&1 & echo $!")
-	ok(t, m, "until grep -q . /run/load; do [ -d /proc/"+pid+" ] || exit 1; sleep 0.1; done")
-	pids := strings.Fields(ok(t, m, "head -n 1 /run/load"))
+	l := &load{m: m, file: "/run/" + name + fmt.Sprint(args...)}
+	command := name + " " + l.file + ".told " + fmt.Sprint(args...)
+	l.pid = ok(t, m, "rm -f "+l.file+"*; taskset 1 "+command+" > "+l.file+" 2>&1 & echo $!")
+	ok(t, m, "until grep -q . "+l.file+"; do [ -d /proc/"+l.pid+" ] || exit 1; sleep 0.1; done")
+	l.pids = strings.Fields(ok(t, m, "head -n 1 "+l.file))
+	return l
+}
+
+func (l *load) begins(t *testing.T) {
+	t.Helper()
+	ok(t, l.m, "touch "+l.file+".told")
+}
+
+// said waits until the load has ended.
+func (l *load) said(t *testing.T) string {
+	t.Helper()
+	ok(t, l.m, "while [ -d /proc/"+l.pid+" ]; do sleep 0.1; done")
+	return ok(t, l.m, "sed 1d "+l.file)
+}
+
+// under lets an agent schedule a load, or CFS if that is "", and returns what the load said. What the
+// agent is to know of each process stands behind its number.
+func (l *load) under(t *testing.T, agent string, of ...string) (said string) {
+	t.Helper()
 	for i := range of {
-		pids[i] += of[i]
+		l.pids[i] += of[i]
 	}
 	if agent != "" {
-		agent = agentFor(t, m, pids, agent)
+		agent = agentFor(t, l.m, l.pids, agent)
 	}
-	ok(t, m, "touch /run/told; while [ -d /proc/"+pid+" ]; do sleep 0.1; done")
+	l.begins(t)
+	said = l.said(t)
 	if agent != "" {
-		ends(t, m, agent, "TERM")
+		ends(t, l.m, agent, "TERM")
 	}
-	return ok(t, m, "sed 1d /run/load")
+	return said
+}
+
+// waits reads what burst said: how much work was done while short requests waited, the median and the least, and how much
+// there was.
+func waits(t *testing.T, said string) (median, least, of int) {
+	t.Helper()
+	var waited []int
+	for line := range strings.Lines(said) {
+		var n int
+		if _, err := fmt.Sscanf(line, "waited %d", &n); err == nil {
+			waited = append(waited, n)
+		} else if _, err := fmt.Sscanf(line, "of %d", &of); err != nil {
+			t.Fatalf("%q", line)
+		}
+	}
+	if len(waited) != 36 || of == 0 {
+		t.Fatalf("%d requests, of %d", len(waited), of)
+	}
+	slices.Sort(waited)
+	return waited[len(waited)/2], waited[0], of
 }
 
 // ghostShinjuku: of requests that come together, short ones wait less than with CFS, whose slices are a tick's length
@@ -55,20 +105,7 @@ func underLoad(t *testing.T, m *vm.Machine, load, agent string, of ...string) (s
 func ghostShinjuku(t *testing.T, m *vm.Machine) {
 	wait := func(agent string) (median, least, of int) {
 		t.Helper()
-		var waited []int
-		for line := range strings.Lines(underLoad(t, m, "burst /run/told", agent)) {
-			var n int
-			if _, err := fmt.Sscanf(line, "waited %d", &n); err == nil {
-				waited = append(waited, n)
-			} else if _, err := fmt.Sscanf(line, "of %d", &of); err != nil {
-				t.Fatalf("%q", line)
-			}
-		}
-		if len(waited) != 36 || of == 0 {
-			t.Fatalf("%d requests, of %d", len(waited), of)
-		}
-		slices.Sort(waited)
-		return waited[len(waited)/2], waited[0], of
+		return waits(t, startLoad(t, m, "burst", 1).under(t, agent))
 	}
 	if _, least, of := wait("ghost-fifo -cpus 1"); least != of {
 		t.Errorf("first come, first served a request waited for %d of %d units", least, of)
@@ -90,7 +127,7 @@ func ghostShinjuku(t *testing.T, m *vm.Machine) {
 func ghostEDF(t *testing.T, m *vm.Machine) {
 	late := func(agent string, deadlines ...string) (late, jobs, lost int) {
 		t.Helper()
-		said := underLoad(t, m, "jobs /run/told 500000", agent, deadlines...)
+		said := startLoad(t, m, "jobs", 500000).under(t, agent, deadlines...)
 		t.Logf("%s:\n%s", agent, said)
 		for line := range strings.Lines(said) {
 			var j, l, worst, not int
@@ -120,7 +157,7 @@ func ghostSol(t *testing.T, m *vm.Machine) {
 	ok(t, m, "echo NO_TTWU_QUEUE > "+features)
 	defer ok(t, m, "echo TTWU_QUEUE > "+features)
 	for policy, want := range map[string]int{"sol": rounds, "edf": rounds * cpus} {
-		said := underLoad(t, m, fmt.Sprintf("barrier /run/told %d", rounds),
+		said := startLoad(t, m, "barrier", rounds).under(t,
 			"taskset 1 ghost-policies -metrics /run/metrics -cpus 1,2,3 -policy "+policy)
 		if said != fmt.Sprintf("rounds %d", rounds) {
 			t.Errorf("%s: %s", policy, said)
@@ -132,4 +169,65 @@ func ghostSol(t *testing.T, m *vm.Machine) {
 			t.Errorf("%s: %d calls with %d transactions, want %d with %d", policy, calls, txns, want, rounds*cpus)
 		}
 	}
+}
+
+// ghostSideBySide: two enclaves have a policy each, at the same time; none gets the other's CPU, and the end of one
+// is nothing to the other.
+func ghostSideBySide(t *testing.T, m *vm.Machine) {
+	first, second := startLoad(t, m, "burst", 1), startLoad(t, m, "burst", 2)
+	fifo := agentFor(t, m, first.pids, "ghost-fifo -cpus 1")
+	shinjuku := agentFor(t, m, second.pids, "taskset 4 ghost-policies -policy shinjuku -slice 1ms -cpus 2")
+	if out, code := sh(t, m, "ghost-fifo -cpus 2,3 1"); code == 0 || !strings.Contains(out, "busy") {
+		t.Errorf("a third agent, of a CPU that is another's: %d\n%s", code, out)
+	}
+	first.begins(t)
+	second.begins(t)
+	if _, least, of := waits(t, first.said(t)); least != of {
+		t.Errorf("first come, first served a request waited for %d of %d units", least, of)
+	}
+	stay := startLoad(t, m, "burst", 3)
+	ends(t, m, fifo, "KILL")
+	third := agentFor(t, m, stay.pids, "ghost-fifo -cpus 1,3 -central")
+	median, _, of := waits(t, second.said(t))
+	t.Logf("by slices requests waited for %d of %d units", median, of)
+	if median > of/2 {
+		t.Errorf("by slices requests waited for %d of %d units", median, of)
+	}
+	ends(t, m, shinjuku, "TERM")
+	if got := policies(t, m, stay.pids); got != fmt.Sprintf("%d of %s", len(stay.pids), ghostPolicy) {
+		t.Errorf("policies in the third enclave: %s", got)
+	}
+	stay.begins(t)
+	stay.said(t)
+	ends(t, m, third, "TERM")
+}
+
+// ghostTakeOver: agents follow each other while tasks work, with other policies, and no task is CFS's in between.
+func ghostTakeOver(t *testing.T, m *vm.Machine) {
+	c := startCrowd(t, m, 6)
+	want := fmt.Sprintf("%d of %s", len(c.pids), ghostPolicy)
+	agent := joined(t, m, c.pids, "-cpus 1,2 -central -timeout 20s")
+	c.goesOn(t, m, "under the first agent")
+	for i, policy := range []string{"sol", "shinjuku", "sol"} {
+		before := agent
+		agent = agentFor(t, m, nil, "ghost-policies -metrics /run/metrics -policy "+policy+" -takeover "+before)
+		if got := policies(t, m, c.pids); got != want {
+			t.Errorf("successor %d: policies: %s", i, got)
+		}
+		ok(t, m, "! [ -d /proc/"+before+" ]")
+		c.goesOn(t, m, "under successor "+policy)
+		if got := policies(t, m, c.pids); got != want {
+			t.Errorf("successor %d, after a while: policies: %s", i, got)
+		}
+	}
+	ends(t, m, agent, "TERM")
+	told := func(kind string) int {
+		t.Helper()
+		return number(t, m, `awk '/^plugsched_ghost_messages_total.*"`+kind+`"/ { n += $2 } END { print n + 0 }' /run/metrics`)
+	}
+	if told("NEW") < len(c.pids) || told("WAKEUP") == 0 || told("DEPARTED") > 0 {
+		t.Errorf("the last agent was told:\n%s", ok(t, m, "cat /run/metrics"))
+	}
+	c.goesOn(t, m, "after the last agent")
+	ok(t, m, "kill -9 "+strings.Join(c.pids, " "))
 }

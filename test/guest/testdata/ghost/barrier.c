@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * barrier FILE ROUNDS: three processes on CPUs 1 to 3 that meet again and again: when all sleep, all are woken, and
- * nobody of lower priority runs on the waker's CPU before all are. The last time they end.
+ * barrier FILE ROUNDS: three processes on CPUs 1 to 3 that meet again and again: when all sleep,
+ * all are woken, and nobody of lower priority runs on the waker's CPU before all are. The last time
+ * they end.
  */
 #include "work.h"
 #include <sys/wait.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * burst FILE: requests come in bursts, each a process of its own on CPU 1: LONGS that compute for long, and behind
- * them SHORTS that do not. Says for every short one how many units of work long ones did until it was done: how long
- * it waited. Then how many units all long ones of a burst have.
+ * burst FILE CPU: requests come in bursts, each a process of its own on one CPU: LONGS that
+ * compute for long, and behind them SHORTS that do not. Says for every short one how many units of
+ * work long ones did until it was done: how long it waited. Then how many units all long ones of a
+ * burst have.
  */
 #include "work.h"
 
@@ -46,13 +47,13 @@ int main(int argc, char **argv)
 {
 	int pids[BURSTS * (LONGS + SHORTS)], n = 0;
 
-	if (argc != 2)
+	if (argc != 3)
 		return 2;
 	signal(SIGCHLD, SIG_IGN);
 	bursts = shared(BURSTS * sizeof(*bursts));
 	for (int b = 0; b < BURSTS; b++)
 		for (int i = 0; i < LONGS + SHORTS; i++) {
-			pids[n] = child(1 << 1);
+			pids[n] = child(1UL << atoi(argv[2]));
 			if (!pids[n++])
 				request(&bursts[b], i);
 		}

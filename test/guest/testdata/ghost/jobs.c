@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * jobs FILE UNITS: three processes on CPU 1 that get a job again and again, each to be done before the next comes,
- * and a fourth that uses what is left. They use 80 % of the CPU. The time is the CPU's work: all units
- * that were done on it. Says for each process how many jobs it did, how many of them too late, and how much of
- * the time that a job had was used at most, in percent; what else is said is how many jobs could not be judged,
- * because whoever gives them had no CPU.
+ * jobs FILE UNITS: three processes on CPU 1 that get a job again and again, each to be done before
+ * the next comes, and a fourth that uses what is left. They use 80 % of the CPU. The time is the
+ * CPU's work: all units that were done on it. Says for each process how many jobs it did, how many
+ * of them too late, and how much of the time that a job had was used at most, in percent; what else
+ * is said is how many jobs could not be judged, because whoever gives them had no CPU.
  */
 #include "work.h"
 
@@ -115,7 +115,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < KINDS; i++) {
 		if (tasks[i].job != tasks[i].done && now() > tasks[i].next)	/* not done even now */
 			judge(&tasks[i], &kinds[i], now());
-		printf("jobs %lu late %lu worst %lu lost %lu\n", tasks[i].jobs, tasks[i].late, tasks[i].worst, tasks[i].lost);
+		printf("jobs %lu late %lu worst %lu lost %lu\n", tasks[i].jobs, tasks[i].late,
+		       tasks[i].worst, tasks[i].lost);
 	}
 	for (int i = 0; i <= KINDS; i++)
 		kill(pids[i], SIGKILL);

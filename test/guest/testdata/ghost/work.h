@@ -66,7 +66,8 @@ static inline int child(unsigned long cpus)
 		die("fork");
 	if (pid)
 		return pid;
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || syscall(SYS_sched_setaffinity, 0, sizeof(cpus), &cpus) < 0)
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) ||
+	    syscall(SYS_sched_setaffinity, 0, sizeof(cpus), &cpus) < 0)
 		die("a child");
 	return 0;
 }
