@@ -49,8 +49,8 @@ type Enclave struct {
 	rings   []ringView
 	waiters []int // files to poll
 	clock   clock
-	known   bool       // an agent has read of its tasks, which those that come are told of anew
 	lock    sync.Mutex // of what follows
+	known   bool       // an agent has read of its tasks
 	past    Metrics    // of runs that have ended
 	agents  []*Agent   // that run
 }

@@ -59,10 +59,16 @@ func (m Metrics) addAll(agents []*Agent) {
 	}
 }
 
-// begins and ends tell Metrics which agents run.
+// begins and ends tell Metrics which agents run. Whoever is not the first asks which tasks there are.
 func (e *Enclave) begins(agents []*Agent) {
 	e.lock.Lock()
 	defer e.lock.Unlock()
+	if e.known {
+		for _, a := range agents {
+			a.found = 0
+		}
+	}
+	e.known = true
 	e.agents = append(e.agents, agents...)
 }
 
@@ -81,12 +87,6 @@ func (e *Enclave) run(ctx context.Context, agents []*Agent, pinned bool) error {
 		return err
 	}
 	defer unix.Close(stop)
-	if e.known {
-		for _, a := range agents {
-			a.found = 0
-		}
-	}
-	e.known = true
 	e.begins(agents)
 	defer e.ends(agents)
 	var running sync.WaitGroup

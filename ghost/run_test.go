@@ -144,7 +144,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// TestEnclaveMetrics: agents of runs that have ended count with those that run.
+// TestEnclaveMetrics: agents of runs that have ended count with those that run. The later ones ask which tasks there are.
 func TestEnclaveMetrics(t *testing.T) {
 	e := &Enclave{past: Metrics{}}
 	k := &still{}
@@ -169,6 +169,9 @@ func TestEnclaveMetrics(t *testing.T) {
 	e.ends(first)
 	want(1, 1)
 	second := run(1)
+	if first[0].found != k.MaxTasks() || second[0].found != 0 {
+		t.Errorf("the first agent asks for tasks from %d on, the second from %d", first[0].found, second[0].found)
+	}
 	want(1, 2)
 	second[0].take(&Message{Type: Wakeup, Gen: 1})
 	want(1, 3)

@@ -16,7 +16,8 @@ import (
 )
 
 // TakeOver returns the enclave of another process, which is ended with SIGTERM: its tasks stay what they are, and wait
-// until the caller runs the enclave. It needs to be allowed to trace that process (pidfd_getfd(2)).
+// until the caller runs the enclave. It needs to be allowed to trace that process (pidfd_getfd(2)), which may have
+// no other enclave.
 //
 // The caller has the enclave from when it has a copy of the file, however the other process ends; nobody but one of
 // both may run it, so the other one is waited for, as long as ctx. ErrABI: the kernel's half is one of before there were
@@ -45,28 +46,28 @@ func TakeOver(ctx context.Context, pid int) (*Enclave, error) {
 	return e, nil
 }
 
-// copyOfDevice is a file of the device that a process has open.
+// copyOfDevice is the file of the device that a process has open: one, as others would end with it.
 func copyOfDevice(process, pid int) (*os.File, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
+	var files []int
 	for _, entry := range entries {
-		n, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
+		target, err := os.Readlink(filepath.Join(dir, entry.Name()))
+		if n, bad := strconv.Atoi(entry.Name()); bad == nil && err == nil && target == Device {
+			files = append(files, n)
 		}
-		if target, err := os.Readlink(filepath.Join(dir, entry.Name())); err != nil || target != Device {
-			continue
-		}
-		fd, err := unix.PidfdGetfd(process, n, 0)
-		if err != nil {
-			return nil, fmt.Errorf("file %d of process %d: %w", n, pid, err)
-		}
-		return os.NewFile(uintptr(fd), Device), nil
 	}
-	return nil, fmt.Errorf("process %d has no enclave", pid)
+	if len(files) != 1 {
+		return nil, fmt.Errorf("process %d has %d enclaves", pid, len(files))
+	}
+	fd, err := unix.PidfdGetfd(process, files[0], 0)
+	if err != nil {
+		return nil, fmt.Errorf("file %d of process %d: %w", files[0], pid, err)
+	}
+	return os.NewFile(uintptr(fd), Device), nil
 }
 
 // adopt finds the CPUs and the size of an enclave that there is in what its file shares.

@@ -46,7 +46,7 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("%v, %+v", err, o)
 	}
 	o.agent = os.Getpid()
-	if err := o.run(); err == nil || !strings.Contains(err.Error(), "has no enclave") {
+	if err := o.run(); err == nil || !strings.Contains(err.Error(), "has 0 enclaves") {
 		t.Errorf("%v", err)
 	}
 }
