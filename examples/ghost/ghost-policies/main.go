@@ -10,9 +10,10 @@
 //
 // With edf each process stays on one of the CPUs; a time is that in which it is to have done its job,
 // from when it wakes, and who has none runs when nobody else can. With the others each goes where there is
-// room. With -takeover the CPUs and the tasks are those of another agent, which is ended: one that had as many rings, that is
-// of the same sort. It says "ready" when all have joined, and schedules until it gets SIGINT or SIGTERM. -metrics names a file
-// that it writes then, and every five seconds, in Prometheus' format.
+// room. With -takeover the CPUs and the tasks are those of another agent, which is ended: one that had as many
+// rings, that is of the same sort. Who is named may have joined already. It says "ready" when all have joined, and
+// schedules until it gets SIGINT or SIGTERM. -metrics names a file that it writes then, and every five seconds, in
+// Prometheus' format.
 package main
 
 import (
@@ -138,7 +139,8 @@ func (o *options) run() error {
 		rings = len(e.CPUs())
 	}
 	for i, pid := range o.pids {
-		if _, err := e.JoinPID(pid, i%rings); err != nil {
+		_, err := e.JoinPID(pid, i%rings)
+		if err != nil && (o.agent == 0 || !errors.Is(err, syscall.EEXIST)) {
 			return err
 		}
 	}
