@@ -205,19 +205,25 @@ func ghostSideBySide(t *testing.T, m *vm.Machine) {
 // ghostTakeOver: agents follow each other while tasks work, with other policies, and no task is CFS's in between.
 func ghostTakeOver(t *testing.T, m *vm.Machine) {
 	c := startCrowd(t, m, 6)
-	want := fmt.Sprintf("%d of %s", len(c.pids), ghostPolicy)
-	agent := joined(t, m, c.pids, "-cpus 1,2 -central -timeout 20s")
+	ghostFollow(t, m, c, "-central -timeout 20s", "sol", "shinjuku", "sol")
+	ghostFollow(t, m, c, "-timeout 1000h", "edf", "edf") // longer than the guest has been up
+	ok(t, m, "kill -9 "+strings.Join(c.pids, " "))
+}
+
+// ghostFollow starts ghost-fifo with options, and lets agents with policies follow.
+func ghostFollow(t *testing.T, m *vm.Machine, c *crowd, options string, successors ...string) {
+	agent := joined(t, m, c.pids, "-cpus 1,2 "+options)
 	c.goesOn(t, m, "under the first agent")
-	for i, policy := range []string{"sol", "shinjuku", "sol"} {
+	for _, policy := range successors {
 		before := agent
-		agent = agentFor(t, m, nil, "ghost-policies -metrics /run/metrics -policy "+policy+" -takeover "+before)
-		if got := policies(t, m, c.pids); got != want {
-			t.Errorf("successor %d: policies: %s", i, got)
-		}
+		ok(t, m, "[ -d /proc/"+before+" ] || { cat /run/agent; exit 1; }")
+		agent = agentFor(t, m, c.pids[:1], "ghost-policies -metrics /run/metrics -policy "+policy+" -takeover "+before)
 		ok(t, m, "! [ -d /proc/"+before+" ]")
-		c.goesOn(t, m, "under successor "+policy)
-		if got := policies(t, m, c.pids); got != want {
-			t.Errorf("successor %d, after a while: policies: %s", i, got)
+		for _, when := range []string{"at once", "after a while"} {
+			if got := policies(t, m, c.pids); got != fmt.Sprintf("%d of %s", len(c.pids), ghostPolicy) {
+				t.Errorf("under %s %s: policies: %s", policy, when, got)
+			}
+			c.goesOn(t, m, "under "+policy)
 		}
 	}
 	ends(t, m, agent, "TERM")
@@ -229,5 +235,4 @@ func ghostTakeOver(t *testing.T, m *vm.Machine) {
 		t.Errorf("the last agent was told:\n%s", ok(t, m, "cat /run/metrics"))
 	}
 	c.goesOn(t, m, "after the last agent")
-	ok(t, m, "kill -9 "+strings.Join(c.pids, " "))
 }
