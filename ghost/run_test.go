@@ -4,6 +4,8 @@ package ghost
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -221,6 +223,19 @@ func TestPushBefore(t *testing.T) {
 		}
 		if got := l.PopFront(); got != &tasks[i] {
 			t.Errorf("%p comes as number %d", got, i)
+		}
+	}
+}
+
+// TestOpenTimeout: a timeout that the kernel's half cannot count is refused, and not another one.
+func TestOpenTimeout(t *testing.T) {
+	for _, c := range []struct {
+		timeout time.Duration
+		bad     bool
+	}{{0, false}, {time.Second, false}, {-time.Second, true}, {49 * 24 * time.Hour, false}, {50 * 24 * time.Hour, true}} {
+		_, err := Open(Config{RunnableTimeout: c.timeout, Device: filepath.Join(t.TempDir(), "none")})
+		if errors.Is(err, ErrNoScheduler) == c.bad {
+			t.Errorf("%v: %v", c.timeout, err)
 		}
 	}
 }
