@@ -111,8 +111,12 @@ type ring struct {
 	Tail uint32 // ours
 	_    [15]uint32
 	Lost uint32 // the kernel's
-	_    [15]uint32
+	CPU  int32  // that it is for, if the header has featureRingCPU
+	_    [14]uint32
 }
+
+// featureRingCPU is GHOST_FEATURE_RING_CPU, of header.Features.
+const featureRingCPU = 1 << 1
 
 // Flags of status words.
 const (

@@ -120,9 +120,9 @@ func (a *Agent) take(m *Message) {
 		return
 	}
 	t := &a.tasks[m.Slot]
-	if t.Gen != m.Gen {
+	if t.Gen != m.Gen || m.Type == New {
 		if t.Gen != 0 {
-			a.bury(t) // its end was lost
+			a.bury(t) // its end was lost; or it is discovered, after messages that came meanwhile
 		}
 		*t = Task{Slot: m.Slot, Gen: m.Gen, PID: int(m.PID)}
 	}

@@ -5,6 +5,7 @@ package ghost
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -33,7 +34,7 @@ type Config struct {
 	MaxTasks int   // 0: 1024
 	Messages int   // that each ring has room for, a power of two; 0: 4096
 	// RunnableTimeout is how long a task may wait for a transaction: the kernel ends the
-	// enclave if one waits longer, by up to a quarter of a second. 0: for ever.
+	// enclave if one waits longer, by up to a quarter of a second. 0: for ever; at most 49 days.
 	RunnableTimeout time.Duration
 	Device          string // "": Device
 }
@@ -50,6 +51,7 @@ type Enclave struct {
 	waiters []int // files to poll
 	clock   clock
 	lock    sync.Mutex // of what follows
+	known   bool       // an agent has read of its tasks
 	past    Metrics    // of runs that have ended
 	agents  []*Agent   // that run
 }
@@ -88,6 +90,10 @@ func Open(c Config) (*Enclave, error) {
 	if c.Messages == 0 {
 		c.Messages = 4096
 	}
+	timeout := (c.RunnableTimeout + time.Millisecond - 1).Milliseconds()
+	if timeout < 0 || timeout > math.MaxUint32 {
+		return nil, fmt.Errorf("a runnable timeout of %v", c.RunnableTimeout)
+	}
 	clock, err := newClock()
 	if err != nil {
 		return nil, err
@@ -99,19 +105,19 @@ func Open(c Config) (*Enclave, error) {
 		return nil, err
 	}
 	e := &Enclave{file: f, fd: f.Fd(), clock: clock, past: Metrics{}, cpus: slices.Compact(slices.Sorted(slices.Values(c.CPUs)))}
-	if err := e.create(c); err != nil {
+	if err := e.create(c, uint32(timeout)); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-func (e *Enclave) create(c Config) error {
+func (e *Enclave) create(c Config, timeout uint32) error {
 	var set unix.CPUSet
 	for _, cpu := range e.cpus {
 		set.Set(cpu)
 	}
 	arg := createArg{MaxTasks: uint32(c.MaxTasks), RingMsgs: uint32(c.Messages), CPUs: unsafe.Pointer(&set),
-		CPUsBytes: uint32(unsafe.Sizeof(set)), Timeout: uint32((c.RunnableTimeout + time.Millisecond - 1).Milliseconds())}
+		CPUsBytes: uint32(unsafe.Sizeof(set)), Timeout: timeout}
 	arg.Size = uint32(unsafe.Sizeof(arg))
 	_, err := e.ioctl(iocCreate, unsafe.Pointer(&arg))
 	if errors.Is(err, unix.ENODEV) {
@@ -121,7 +127,12 @@ func (e *Enclave) create(c Config) error {
 	} else if err != nil {
 		return fmt.Errorf("make an enclave of CPUs %v: %w", e.cpus, err)
 	}
-	if e.memory, err = unix.Mmap(int(e.fd), 0, int(arg.MapBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	return e.attach(int(arg.MapBytes))
+}
+
+// attach maps what is shared, and opens the files to poll.
+func (e *Enclave) attach(bytes int) (err error) {
+	if e.memory, err = unix.Mmap(int(e.fd), 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("map the rings: %w", err)
 	}
 	if err := e.layOut(); err != nil {

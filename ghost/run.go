@@ -17,8 +17,8 @@ import (
 
 // Run schedules with an agent for each CPU of the enclave, until ctx ends or an error occurs.
 // Each has a thread of its own, on its CPU, and the policy that policy returns for it. The
-// enclave goes on when it returns, without anybody who answers, until it is closed; an error that is
-// ErrEnded says that the kernel has ended it, and why.
+// enclave goes on when it returns, without anybody who answers, until it is closed or run again, when the
+// policies are told which tasks there are; an error that is ErrEnded says that the kernel has ended it, and why.
 func (e *Enclave) Run(ctx context.Context, policy func(cpu int) Policy) error {
 	var agents []*Agent
 	for ring, cpu := range e.cpus {
@@ -59,10 +59,16 @@ func (m Metrics) addAll(agents []*Agent) {
 	}
 }
 
-// begins and ends tell Metrics which agents run.
+// begins and ends tell Metrics which agents run. Whoever is not the first asks which tasks there are.
 func (e *Enclave) begins(agents []*Agent) {
 	e.lock.Lock()
 	defer e.lock.Unlock()
+	if e.known {
+		for _, a := range agents {
+			a.found = 0
+		}
+	}
+	e.known = true
 	e.agents = append(e.agents, agents...)
 }
 

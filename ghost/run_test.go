@@ -4,6 +4,8 @@ package ghost
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -144,7 +146,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// TestEnclaveMetrics: agents of runs that have ended count with those that run.
+// TestEnclaveMetrics: agents of runs that have ended count with those that run. The later ones ask which tasks there are.
 func TestEnclaveMetrics(t *testing.T) {
 	e := &Enclave{past: Metrics{}}
 	k := &still{}
@@ -169,6 +171,9 @@ func TestEnclaveMetrics(t *testing.T) {
 	e.ends(first)
 	want(1, 1)
 	second := run(1)
+	if first[0].found != k.MaxTasks() || second[0].found != 0 {
+		t.Errorf("the first agent asks for tasks from %d on, the second from %d", first[0].found, second[0].found)
+	}
 	want(1, 2)
 	second[0].take(&Message{Type: Wakeup, Gen: 1})
 	want(1, 3)
@@ -218,6 +223,19 @@ func TestPushBefore(t *testing.T) {
 		}
 		if got := l.PopFront(); got != &tasks[i] {
 			t.Errorf("%p comes as number %d", got, i)
+		}
+	}
+}
+
+// TestOpenTimeout: a timeout that the kernel's half cannot count is refused, and not another one.
+func TestOpenTimeout(t *testing.T) {
+	for _, c := range []struct {
+		timeout time.Duration
+		bad     bool
+	}{{0, false}, {time.Second, false}, {-time.Second, true}, {49 * 24 * time.Hour, false}, {50 * 24 * time.Hour, true}} {
+		_, err := Open(Config{RunnableTimeout: c.timeout, Device: filepath.Join(t.TempDir(), "none")})
+		if errors.Is(err, ErrNoScheduler) == c.bad {
+			t.Errorf("%v: %v", c.timeout, err)
 		}
 	}
 }

@@ -11,51 +11,29 @@ import (
 	"plugsched/ghost/ghosttest"
 )
 
-// machine is a kernel of two CPUs with one agent, and what runs on them.
-type machine struct {
-	*ghosttest.Kernel
-	t *testing.T
-	a *ghost.Agent
-}
-
-// settle lets the agent run as long as it has something to do now.
-func (m *machine) settle() {
-	m.t.Helper()
-	for {
-		if err := m.a.Step(); err != nil {
-			m.t.Fatal(err)
-		}
-		if at, ok := m.a.Due(); !ok || at > m.Now() {
-			return
-		}
-	}
-}
-
-// want lets the agent run, and compares who runs then.
-func (m *machine) want(on2, on3 string) {
-	m.t.Helper()
-	m.settle()
-	for cpu, want := range map[int]string{2: on2, 3: on3} {
-		got := ""
-		if r := m.Running(cpu); r != nil {
-			got = r.Name
-		}
-		if got != want {
-			m.t.Fatalf("%q runs on CPU %d, want %q", got, cpu, want)
-		}
-	}
-}
-
 // start has deadlines by the order of Join, in ms, at first 10 for everybody.
-func start(t *testing.T, deadlines ...time.Duration) *machine {
-	k := ghosttest.New([]int{2, 3}, 8, 64)
-	relative := func(pid int) time.Duration {
+func start(t *testing.T, deadlines ...time.Duration) *ghosttest.Machine {
+	return ghosttest.NewMachine(t, with(func(pid int) time.Duration {
 		if pid > len(deadlines) {
 			return 10 * time.Millisecond
 		}
 		return deadlines[pid-1] * time.Millisecond
+	}))
+}
+
+// with is the policy for several CPUs, with deadlines.
+func with(relative func(pid int) time.Duration) ghosttest.NewPolicy {
+	return func(cpus []int, tasks int) ghost.Policy { return New(cpus, tasks, relative) }
+}
+
+// TestGlobal: what every policy of several CPUs has to do, whatever deadlines there are.
+func TestGlobal(t *testing.T) {
+	for name, relative := range map[string]func(pid int) time.Duration{
+		"same":    func(int) time.Duration { return 10 * time.Millisecond },
+		"several": func(pid int) time.Duration { return time.Duration(pid%5) * time.Millisecond },
+	} {
+		t.Run(name, func(t *testing.T) { ghosttest.TestGlobal(t, with(relative)) })
 	}
-	return &machine{k, t, ghost.NewAgent(k, 0, New(k.CPUs(), k.MaxTasks(), relative))}
 }
 
 // periodic is a task that has to do the same again and again, each time before the next.
@@ -123,186 +101,30 @@ func TestOrder(t *testing.T) {
 	none := m.Join("none", 0, true)
 	in50, in30 := m.Join("50", 0, true), m.Join("30", 0, false)
 	too, in10 := m.Join("30 too", 0, false), m.Join("10", 0, false)
-	m.want("50", "none")
+	m.Want("50", "none")
 	m.Wake(in30)
-	m.want("50", "30")
+	m.Want("50", "30")
 	m.Wake(too)
-	m.want("30 too", "30")
+	m.Want("30 too", "30")
 	m.Wake(in10)
-	m.settle()
+	m.Settle()
 	if m.Running(2) != in10 && m.Running(3) != in10 {
-		t.Errorf("%v run", m.running())
+		t.Errorf("%v run", m.Names())
 	}
 	m.Block(in10)
-	m.want("30 too", "30")
+	m.Want("30 too", "30")
 	m.Block(too)
-	m.want("50", "30")
+	m.Want("50", "30")
 	m.Pass(25 * time.Millisecond) // 50 is due in 25 ms now, 30 in 5
 	m.Wake(too)                   // in 30
-	m.want("50", "30")
+	m.Want("50", "30")
 	m.Yield(in30) // in 30 again, behind the other
-	m.want("50", "30 too")
+	m.Want("50", "30 too")
 	m.Exit(in50)
 	m.Depart(too)
-	m.want("30", "none")
+	m.Want("30", "none")
 	m.Block(none)
-	m.want("30", "")
-}
-
-// TestStale: one transaction of several is void, and the others are not.
-func TestStale(t *testing.T) {
-	m := start(t)
-	w := m.Join("w", 0, true)
-	m.Join("x", 0, true)
-	m.Before = func(*ghost.Txn) {
-		m.Before = nil
-		m.Change(w)
-	}
-	m.want("w", "x")
-	if m.a.Stats.Stale != 1 {
-		t.Errorf("%+v", m.a.Stats)
-	}
-}
-
-// TestGone: who goes while he is given a CPU is not waited for.
-func TestGone(t *testing.T) {
-	m := start(t)
-	w := m.Join("w", 0, true)
-	m.Join("x", 0, true)
-	m.Before = func(*ghost.Txn) {
-		m.Before = nil
-		m.Exit(w)
-	}
-	m.settle()
-	m.Join("y", 0, true)
-	m.settle()
-	if len(m.running()) != 2 || m.a.Stats.Refused != 1 {
-		t.Errorf("%v run, %+v", m.running(), m.a.Stats)
-	}
-}
-
-// TestLost: with messages lost, the policy finds out which tasks there are.
-func TestLost(t *testing.T) {
-	m := start(t)
-	w, x, y := m.Join("w", 0, true), m.Join("x", 0, true), m.Join("y", 0, true)
-	m.want("w", "x")
-	for range 70 {
-		m.Change(y)
-	}
-	m.Block(w) // is lost, as what follows
-	m.Exit(x)
-	m.settle()
-	if got := m.running(); len(got) != 1 || got[0] != "y" || m.a.Stats.Lost == 0 {
-		t.Errorf("%v run, %+v", got, m.a.Stats)
-	}
-	m.Wake(w)
-	m.settle()
-	if got := m.running(); len(got) != 2 {
-		t.Errorf("%v run", got)
-	}
-}
-
-// TestAffinity: who may use one CPU only is tried on another once, and gets that one.
-func TestAffinity(t *testing.T) {
-	m := start(t)
-	w := m.Join("w", 0, true)
-	w.Allowed = []int{3}
-	m.want("", "w")
-	refused := m.a.Stats.Refused
-	m.Join("x", 0, true)
-	m.want("x", "w")
-	for range 3 {
-		m.Block(w)
-		m.settle()
-		m.Wake(w)
-		m.want("x", "w")
-	}
-	if refused != 1 || m.a.Stats.Refused != refused {
-		t.Errorf("%d transactions were refused, then %d", refused, m.a.Stats.Refused)
-	}
-	m.Block(m.Running(2))
-	m.Change(w, 2)
-	m.Yield(w)
-	m.want("w", "")
-}
-
-// TestSection: who may use one CPU only for a while, without a message, uses others again.
-func TestSection(t *testing.T) {
-	m := start(t)
-	w := m.Join("w", 0, true)
-	w.Allowed = []int{3}
-	m.want("", "w")
-	w.Allowed = nil
-	m.Block(w)
-	m.settle()
-	m.Pass(time.Second)
-	m.Join("x", 0, true)
-	m.Join("y", 0, true)
-	m.settle()
-	m.Block(m.Running(2))
-	m.Wake(w)
-	m.settle()
-	if m.Running(2) != w {
-		t.Errorf("%v run", m.running())
-	}
-}
-
-// TestOffline: a CPU that is offline keeps nobody from the others, and is found again though no
-// message tells that it is back.
-func TestOffline(t *testing.T) {
-	m := start(t)
-	m.Online(2, false)
-	m.Join("w", 0, true)
-	m.want("", "w")
-	m.Join("x", 0, true)
-	m.settle()
-	m.settle()
-	if len(m.running()) != 1 {
-		t.Errorf("%v run on one CPU", m.running())
-	}
-	refused := m.a.Stats.Refused
-	m.Online(2, true)
-	for back := m.Now(); len(m.running()) < 2; m.settle() {
-		at, ok := m.a.Due()
-		if !ok || at > back+2*retry {
-			t.Fatal("nobody wakes the agent")
-		}
-		m.Pass(time.Duration(at - m.Now()))
-	}
-	if refused > 2 || m.a.Stats.Refused != refused {
-		t.Errorf("%d transactions were refused, then %d", refused, m.a.Stats.Refused)
-	}
-}
-
-// TestAllOffline: with all CPUs offline the agent does not spin, and goes on when one is back.
-func TestAllOffline(t *testing.T) {
-	m := start(t)
-	m.Online(2, false)
-	m.Online(3, false)
-	w := m.Join("w", 0, true)
-	m.want("", "")
-	m.Change(w) // a message in between
-	m.want("", "")
-	if m.a.Stats.Refused > 4 {
-		t.Errorf("%+v", m.a.Stats)
-	}
-	m.Online(3, true)
-	at, ok := m.a.Due()
-	if !ok || at > m.Now()+2*retry {
-		t.Fatal("nobody wakes the agent")
-	}
-	m.Pass(time.Duration(at - m.Now()))
-	m.want("", "w")
-}
-
-// running are the names of those who run.
-func (m *machine) running() (names []string) {
-	for _, cpu := range m.CPUs() {
-		if r := m.Running(cpu); r != nil {
-			names = append(names, r.Name)
-		}
-	}
-	return names
+	m.Want("30", "")
 }
 
 // TestAllocations: see that of package fifo.
@@ -311,17 +133,17 @@ func TestAllocations(t *testing.T) {
 	m.Join("w", 0, true)
 	m.Join("x", 0, true)
 	y := m.Join("y", 0, false)
-	m.want("w", "x")
-	before := m.a.Stats.Commits
+	m.Want("w", "x")
+	before := m.Agent.Stats.Commits
 	if n := testing.AllocsPerRun(100, func() {
 		m.Wake(y) // takes a CPU, and gives it back
-		m.settle()
+		m.Settle()
 		m.Block(y)
-		m.settle()
+		m.Settle()
 	}); n != 0 {
 		t.Errorf("%v allocations for each turn", n)
 	}
-	if m.a.Stats.Commits < before+200 {
-		t.Errorf("only %d transactions", m.a.Stats.Commits-before)
+	if m.Agent.Stats.Commits < before+200 {
+		t.Errorf("only %d transactions", m.Agent.Stats.Commits-before)
 	}
 }

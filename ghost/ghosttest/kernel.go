@@ -47,6 +47,7 @@ type Kernel struct {
 	gens  uint64
 	now   uint64
 	off   map[int]bool
+	step  int // calls of Commit since the agent looked for messages
 	// Calls is how many calls of Commit had transactions.
 	Calls int
 	// Switch is what it costs a task in Play to get a CPU.
@@ -191,6 +192,7 @@ func (k *Kernel) CPUs() []int { return k.cpus }
 
 // Next implements ghost.Kernel.
 func (k *Kernel) Next(ring int, m *ghost.Message) bool {
+	k.step = 0
 	r := &k.rings[ring]
 	if len(r.msgs) == 0 {
 		return false
@@ -216,8 +218,14 @@ func (k *Kernel) Discover(ring, slot int) (next int, err error) {
 	return slot, nil
 }
 
-// Commit implements ghost.Kernel.
+// stepCalls are more calls of Commit than a policy makes in a step that ends.
+const stepCalls = 10000
+
+// Commit implements ghost.Kernel. It panics if a policy never ends its step.
 func (k *Kernel) Commit(txns []ghost.Txn) error {
+	if k.step++; k.step > stepCalls {
+		panic("ghosttest: a policy commits again and again, and never ends its step")
+	}
 	if len(txns) > 0 {
 		k.Calls++
 	}

@@ -69,3 +69,24 @@ func TestPlayEnds(t *testing.T) {
 		}
 	}
 }
+
+// again is a policy that takes a CPU from nobody, for ever.
+type again struct{ idle }
+
+func (again) Schedule(a *ghost.Agent) {
+	for {
+		a.PrepareIdle(a.CPU())
+		a.Commit()
+	}
+}
+
+// TestStepEnds: a policy whose step never ends is found out.
+func TestStepEnds(t *testing.T) {
+	k := ghosttest.New([]int{0}, 8, 64)
+	defer func() {
+		if said := recover(); said != "ghosttest: a policy commits again and again, and never ends its step" {
+			t.Errorf("%v", said)
+		}
+	}()
+	_ = ghost.NewAgent(k, 0, again{}).Step()
+}

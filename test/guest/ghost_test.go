@@ -23,24 +23,30 @@ const (
 	cfsPolicy   = "0"
 )
 
-// addGhost puts the agent of examples/ghost, and what makes trouble for it, into a guest.
+// addGhost puts the agents of examples/ghost, and what makes trouble for it, into a guest.
 func addGhost(t *testing.T, c *vm.Config) {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "plugsched/examples/ghost/ghost-fifo",
-		"plugsched/test/boost", "plugsched/test/hostile")
+		"plugsched/examples/ghost/ghost-policies", "plugsched/test/boost", "plugsched/test/hostile")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, name := range []string{"ghost-fifo", "boost", "hostile"} {
+	for _, name := range []string{"ghost-fifo", "ghost-policies", "boost", "hostile"} {
 		c.Files = append(c.Files, vm.File{GuestPath: "/bin/" + name, HostPath: filepath.Join(dir, name), Mode: 0o755})
 	}
 }
 
-// joined starts an agent with options for processes, and returns when they have joined.
+// joined starts ghost-fifo with options for processes, and returns when they have joined.
 func joined(t *testing.T, m *vm.Machine, pids []string, options string) (agent string) {
 	t.Helper()
-	agent = ok(t, m, "rm -f /run/agent; ghost-fifo "+options+" "+strings.Join(pids, " ")+" > /run/agent 2>&1 & echo $!")
+	return agentFor(t, m, pids, "ghost-fifo "+options)
+}
+
+// agentFor starts an agent for processes, and returns when they have joined.
+func agentFor(t *testing.T, m *vm.Machine, pids []string, command string) (agent string) {
+	t.Helper()
+	agent = ok(t, m, "rm -f /run/agent; "+command+" "+strings.Join(pids, " ")+" > /run/agent 2>&1 & echo $!")
 	ok(t, m, "until grep -q ready /run/agent; do [ -d /proc/"+agent+" ] || { cat /run/agent; exit 1; }; sleep 0.1; done")
 	return agent
 }

@@ -17,7 +17,7 @@ import (
 // compileC builds a program of testdata for the guests.
 func compileC(t *testing.T, name string) (path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), strings.TrimSuffix(name, ".c"))
+	path = filepath.Join(t.TempDir(), strings.TrimSuffix(filepath.Base(name), ".c"))
 	source := filepath.Join(shared.root, "test/guest/testdata", name)
 	if out, err := exec.CommandContext(t.Context(), "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o", path,
 		source).CombinedOutput(); err != nil {

@@ -6,11 +6,14 @@
 //	ghost-policies -policy shinjuku -cpus 2,3 -slice 2ms PID...
 //	ghost-policies -policy sol -cpus 2,3 PID...
 //	ghost-policies -policy edf -cpus 2,3 PID=20ms PID=50ms PID...
+//	ghost-policies -policy sol -takeover AGENT [PID...]
 //
 // With edf each process stays on one of the CPUs; a time is that in which it is to have done its job,
 // from when it wakes, and who has none runs when nobody else can. With the others each goes where there is
-// room. It says "ready" when all have joined, and schedules until it gets SIGINT or SIGTERM. -metrics names a file
-// that it writes then, and every five seconds, in Prometheus' format.
+// room. With -takeover the CPUs and the tasks are those of another agent, which is ended: one that had as many
+// rings, that is of the same sort. Who is named may have joined already. It says "ready" when all have joined, and
+// schedules until it gets SIGINT or SIGTERM. -metrics names a file that it writes then, and every five seconds, in
+// Prometheus' format.
 package main
 
 import (
@@ -37,6 +40,7 @@ type options struct {
 	policy  string
 	slice   time.Duration
 	metrics string
+	agent   int // that is followed
 	// pids are whom to schedule, deadlines those of them that have one.
 	pids      []int
 	deadlines map[int]time.Duration
@@ -62,10 +66,14 @@ func parse(args []string) (*options, error) {
 	cpus := f.String("cpus", "", "numbers of CPUs, with commas")
 	f.StringVar(&o.policy, "policy", "shinjuku", "shinjuku, sol or edf")
 	f.DurationVar(&o.slice, "slice", 2*time.Millisecond, "of shinjuku")
+	f.IntVar(&o.agent, "takeover", 0, "the process whose enclave to take over")
 	f.StringVar(&o.metrics, "metrics", "", "file to write metrics to")
 	f.DurationVar(&o.RunnableTimeout, "timeout", 0, "end when a task is not run for so long")
 	if err := f.Parse(args); err != nil {
 		return nil, err
+	}
+	if o.agent != 0 && (*cpus != "" || o.RunnableTimeout != 0) {
+		return nil, errors.New("-cpus and -timeout are the other agent's with -takeover")
 	}
 	switch o.policy {
 	case "shinjuku", "sol", "edf":
@@ -76,6 +84,9 @@ func parse(args []string) (*options, error) {
 		return nil, fmt.Errorf("a slice of %v", o.slice)
 	}
 	for _, text := range strings.Split(*cpus, ",") {
+		if o.agent != 0 && *cpus == "" {
+			break
+		}
 		cpu, err := strconv.Atoi(text)
 		if err != nil {
 			return nil, fmt.Errorf("-cpus: %w", err)
@@ -116,19 +127,20 @@ func (o *options) process(text string) error {
 }
 
 func (o *options) run() error {
-	e, err := ghost.Open(o.Config)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	e, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	rings := 1
 	if o.policy == "edf" {
 		rings = len(e.CPUs())
 	}
 	for i, pid := range o.pids {
-		if _, err := e.JoinPID(pid, i%rings); err != nil {
+		_, err := e.JoinPID(pid, i%rings)
+		if err != nil && (o.agent == 0 || !errors.Is(err, syscall.EEXIST)) {
 			return err
 		}
 	}
@@ -145,6 +157,13 @@ func (o *options) run() error {
 		err = nil
 	}
 	return errors.Join(err, o.write(e))
+}
+
+func (o *options) open(ctx context.Context) (*ghost.Enclave, error) {
+	if o.agent != 0 {
+		return ghost.TakeOver(ctx, o.agent)
+	}
+	return ghost.Open(o.Config)
 }
 
 func (o *options) schedule(ctx context.Context, e *ghost.Enclave) error {

@@ -30,10 +30,24 @@ func TestParse(t *testing.T) {
 		"-policy sol -cpus 1 5=3ms":  "5=3ms: sol has no deadlines",
 		"-policy edf -cpus 1 5=-3ms": "5=-3ms: a deadline of -3ms",
 		"-policy edf -cpus 1 5=3":    "missing unit",
+		"-takeover 7 -cpus 1":        "with -takeover",
+		"-takeover 7 -timeout 1s":    "with -takeover",
 	} {
 		if _, err := parse(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
+	}
+}
+
+// TestTakeOver: the other agent has said which CPUs and tasks there are.
+func TestTakeOver(t *testing.T) {
+	o, err := parse(strings.Fields("-policy sol -takeover 7"))
+	if err != nil || o.agent != 7 || len(o.CPUs) != 0 || len(o.pids) != 0 {
+		t.Errorf("%v, %+v", err, o)
+	}
+	o.agent = os.Getpid()
+	if err := o.run(); err == nil || !strings.Contains(err.Error(), "has 0 enclaves") {
+		t.Errorf("%v", err)
 	}
 }
 
