@@ -26,9 +26,11 @@ type Arch struct {
 	// Emulator is QEMU's program that runs its programs on other machines.
 	Emulator string
 	// Option is that of the configuration, without CONFIG_, which only this architecture's kernels have; Needs
-	// are further ones that matter for it: see internal/kernel/needs.
+	// are further ones that matter for it, and Spares those that do not: see internal/kernel/needs. Both may be
+	// nil.
 	Option string
 	Needs  []Option
+	Spares []string
 
 	// How the runtime (runtime/arch/NAME) redirects a function, in bytes.
 

@@ -12,7 +12,8 @@ import (
 
 // TestComplete: a description leaves nothing out but what it may.
 func TestComplete(t *testing.T) {
-	optional := []string{"FtraceBefore", "Landing", "Obstacles", "Thunks", "CallSize", "LockSize", "Append", "HostClock", "Symbol",
+	optional := []string{"Needs", "Spares", "FtraceBefore", "Landing",
+		"Obstacles", "Thunks", "CallSize", "LockSize", "Append", "HostClock", "Symbol",
 		"Restarts", "Unread", "Seals", "UserFault", "Compared", "Bound"}
 	var look func(name string, v reflect.Value)
 	look = func(name string, v reflect.Value) {

@@ -18,6 +18,8 @@ var ARM64 = &Arch{
 	Package: "arm64",
 	Machine: elf.EM_AARCH64,
 	Option:  "ARM64",
+	// A module is found by a function and shows where data is, and stacks are walked by the runtime.
+	Spares: []string{"KALLSYMS_ALL", "HAVE_RELIABLE_STACKTRACE"},
 	Needs: []Option{
 		{"PREEMPTION", true, "a task that was interrupted anywhere in the kernel may sleep there, and the frame records that stacks are " +
 			"walked by may be half made", "General setup, Preemption Model: Voluntary Kernel Preemption"},

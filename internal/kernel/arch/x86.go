@@ -20,12 +20,6 @@ var X86 = &Arch{
 	Package: "amd64",
 	Machine: elf.EM_X86_64,
 	Option:  "X86_64",
-	Needs: []Option{
-		{"KALLSYMS_ALL", false, "the data of the running kernel is searched for what an old scheduler has left, between names of variables",
-			"General setup, Include all symbols in kallsyms"},
-		{"HAVE_RELIABLE_STACKTRACE", false, "an update has to know that it has seen all of a stack",
-			"Kernel hacking, Choose kernel unwinder: ORC unwinder"},
-	},
 
 	Triplet:  "x86_64-linux-gnu",
 	Emulator: "qemu-x86_64",

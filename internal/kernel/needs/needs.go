@@ -42,7 +42,7 @@ func (c Config) Compiler() string { return strings.Trim(c["CONFIG_CC_VERSION_TEX
 type need arch.Option
 
 // needed is in the order of menuconfig, so that what is reported can be walked through there. What an architecture needs
-// besides is in its description.
+// besides, and what it does without, is in its description.
 var needed = []need{
 	{"64BIT", false, "the architectures that are known are of 64 bits", "64-bit kernel"},
 	{"CC_IS_GCC", false, "a kernel's code is reproduced from gcc's assembly", "make CC=gcc"},
@@ -57,6 +57,8 @@ var needed = []need{
 		"General setup, Control Group support, CPU controller, Group scheduling for SCHED_RR/FIFO"},
 	{"KALLSYMS", false, "the installer compares the running kernel's addresses with the build's",
 		"General setup, Load all symbols for debugging"},
+	{"KALLSYMS_ALL", false, "a module finds the one that it takes over from by the name of a variable",
+		"General setup, Include all symbols in kallsyms"},
 	{"MODULES", false, "the scheduler comes back as a module", "Enable loadable module support"},
 	{"MODULE_UNLOAD", false, "a scheduler that is replaced is unloaded", "Enable loadable module support, Module unloading"},
 	{"PROC_FS", false, "the installer reads /proc/kallsyms", "File systems, Pseudo filesystems, /proc"},
@@ -70,6 +72,8 @@ var needed = []need{
 	{"TRACEPOINTS", false, "an update learns by them who runs, who is born and who has died",
 		"Kernel hacking, Tracers: any of them, the least is Trace process context switches and events"},
 	{"STACKTRACE", false, "an update looks at the stacks of all tasks", "Kernel hacking, Stack backtrace support"},
+	{"HAVE_RELIABLE_STACKTRACE", false, "an update has to know that it has seen all of a stack",
+		"Kernel hacking, Choose kernel unwinder: ORC unwinder"},
 }
 
 // needed are the options that matter for the architecture that is configured.
@@ -83,7 +87,7 @@ func (c Config) needed() []need {
 }
 
 func neededFor(a *arch.Arch) []need {
-	list := slices.Clone(needed)
+	list := slices.DeleteFunc(slices.Clone(needed), func(n need) bool { return slices.Contains(a.Spares, n.Name) })
 	for _, n := range a.Needs {
 		list = append(list, need(n))
 	}
