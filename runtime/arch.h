@@ -56,6 +56,12 @@ void plugsched_arch_sync(void);
 unsigned long *plugsched_arch_stack(struct task_struct *p);
 
 /*
+ * The code that a word on a stack leads to if it is a return address, whatever else the
+ * architecture keeps in it. Context: any.
+ */
+unsigned long plugsched_arch_code(unsigned long word);
+
+/*
  * Store the return addresses on the stack of a task that does not run, from the inmost on,
  * and return their number. Negative: what there is does not tell them for sure. A task
  * that runs meanwhile gives any of the two.

@@ -21,21 +21,39 @@ static struct module *get_module(const char *name)
 	return mod;
 }
 
+static void *lookup(const char *module, const char *symbol)
+{
+	char name[MODULE_NAME_LEN + 32];
+
+	snprintf(name, sizeof(name), "%s:%s", module, symbol);
+	return (void *)kallsyms_lookup_name(name);
+}
+
+/* Kernels without CONFIG_KALLSYMS_ALL know a module's functions only. */
+static struct plugsched_module *find_self(const char *module)
+{
+	struct plugsched_module *(*self)(void);
+	struct plugsched_module *found = lookup(module, "plugsched_self");
+
+	if (found)
+		return found;
+	self = lookup(module, "plugsched_self_here");
+	return self ? self() : NULL;
+}
+
 /*
  * What the module of that name shows of itself, with a reference to it.
  * Context: process.
  */
 struct plugsched_module *plugsched_peer_get(const char *name)
 {
-	char symbol[MODULE_NAME_LEN + sizeof(":plugsched_self")];
 	struct plugsched_module *peer;
 	struct module *mod;
 
 	mod = get_module(name);
 	if (!mod)
 		return ERR_PTR(-ENOENT);
-	snprintf(symbol, sizeof(symbol), "%s:plugsched_self", name);
-	peer = (void *)kallsyms_lookup_name(symbol);
+	peer = find_self(name);
 	if (!peer || peer == &plugsched_self) {
 		module_put(mod);
 		return ERR_PTR(-ENOENT);

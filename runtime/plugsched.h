@@ -35,11 +35,12 @@ struct plugsched_redirect {
 	u8 shipped[PLUGSCHED_JUMP_MAX];	/* what vmlinux has at the jump's place */
 	u8 saved[PLUGSCHED_JUMP_MAX];	/* what the kernel had there before its first update */
 	u8 *alias;			/* where the jump can be written, during an update */
+	u8 *via;			/* where it leads first, if @new may be out of its reach */
 	unsigned long left_alone;	/* somebody has hooked that place; of one update */
 };
 
 /* What internal/develop/module/tables.go writes. */
-static_assert(sizeof(struct plugsched_redirect) == 5 * 8 + 8 + 2 * PLUGSCHED_JUMP_MAX);
+static_assert(sizeof(struct plugsched_redirect) == 6 * 8 + 8 + 2 * PLUGSCHED_JUMP_MAX);
 
 /* A piece of the kernel's text that the module replaces, in order of @start. */
 struct plugsched_range {
@@ -109,6 +110,15 @@ struct plugsched_value {
 
 static_assert(sizeof(struct plugsched_value) == 4 * 8);
 
+/* What the kernel has somewhere, for those who look through its data. */
+struct plugsched_place {
+	const void *at;
+	u64 size;
+	const char *name;
+};
+
+static_assert(sizeof(struct plugsched_place) == 3 * 8);
+
 /*
  * What a module's scheduler does with its own code while the machine is stopped. There
  * is no such table of the kernel's functions, which are called by name: the kernel may
@@ -124,7 +134,7 @@ struct plugsched_rq_ops {
  * Grows with every change of struct plugsched_module, or of what it points to:
  * a module is only replaced by one that understands it.
  */
-#define PLUGSCHED_ABI	7
+#define PLUGSCHED_ABI	8
 
 /* What one module knows of another. A NULL pointer stands for the kernel itself. */
 struct plugsched_module {
@@ -179,6 +189,8 @@ extern const struct plugsched_wish plugsched_wishes[];
 extern const unsigned long plugsched_nr_wishes;
 extern struct plugsched_value plugsched_values[];
 extern const unsigned long plugsched_nr_values;
+extern const struct plugsched_place plugsched_layout[];
+extern const unsigned long plugsched_nr_layout;
 extern const char plugsched_runtime_start[], plugsched_runtime_end[];
 extern const char plugsched_build_id[];
 extern const char plugsched_release[];
@@ -250,6 +262,7 @@ struct plugsched_update {
 };
 
 /* self.c */
+struct plugsched_module *plugsched_self_here(void);
 bool plugsched_is_scheduler(const struct plugsched_module *m, unsigned long addr);
 const char *plugsched_name_of(const struct plugsched_module *m);
 
@@ -408,6 +421,9 @@ const struct plugsched_range *plugsched_bench_find(const struct plugsched_module
 						   unsigned long addr);
 void plugsched_bench_each(struct rq *rq, struct list_head *list,
 			  void (*fn)(struct rq *rq, struct task_struct *p, struct list_head *list));
+
+/* layout.c: process context. */
+ssize_t plugsched_layout_show(char *buf);
 
 /* redirect.c: any context. */
 struct plugsched_redirect *plugsched_find_redirect(const struct plugsched_module *m, const u8 *old);

@@ -146,6 +146,7 @@ static int scan_task(struct task_struct *p, void *data)
 		atomic_inc(&s->update->threads);
 		return 0;
 	}
+	smp_rmb(); /* the stack was read before it is asked whether that still holds */
 	if (!asleep(p)) {
 		look_again(s, p);
 		return 0;

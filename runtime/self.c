@@ -33,6 +33,12 @@ struct plugsched_module plugsched_self = {
 	.left = plugsched_guard_leave,
 };
 
+/* Where another module finds it. Context: any. */
+struct plugsched_module *plugsched_self_here(void)
+{
+	return &plugsched_self;
+}
+
 /*
  * Whether an address is in the code of m's scheduler. The runtime's own code is not: it
  * has nothing of the scheduler on the stack, and unloading waits for it by other means

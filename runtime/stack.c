@@ -96,7 +96,7 @@ static bool no_word_in_the_way(const struct plugsched_update *u, struct task_str
 	if (returns_hidden(p))
 		return false;
 	for (; word < end; word++) {
-		unsigned long value = READ_ONCE_NOCHECK(*word);
+		unsigned long value = plugsched_arch_code(READ_ONCE_NOCHECK(*word));
 
 		if (in_the_way(u, value) || hides_return(value))
 			return false;

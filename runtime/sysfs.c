@@ -146,6 +146,11 @@ static ssize_t data_show(struct kobject *kobj, struct kobj_attribute *attr, char
 	return plugsched_data_show(buf);
 }
 
+static ssize_t layout_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return plugsched_layout_show(buf);
+}
+
 static ssize_t timings_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
 	return plugsched_outcome_show(buf);
@@ -158,6 +163,7 @@ static struct kobj_attribute pinned_attr = __ATTR_RO(pinned);
 static struct kobj_attribute retire_attr = __ATTR(retire, 0200, NULL, retire_store);
 static struct kobj_attribute leftovers_attr = __ATTR(leftovers, 0400, leftovers_show, NULL);
 static struct kobj_attribute data_attr = __ATTR(data, 0400, data_show, NULL);
+static struct kobj_attribute layout_attr = __ATTR(layout, 0400, layout_show, NULL);
 static struct kobj_attribute state_attr = __ATTR_RO(state);
 static struct kobj_attribute kernel_attr = __ATTR_RO(kernel);
 static struct kobj_attribute try_attr = __ATTR(try, 0644, try_show, try_store);
@@ -172,6 +178,7 @@ static struct attribute *plugsched_attrs[] = {
 	&retire_attr.attr,
 	&leftovers_attr.attr,
 	&data_attr.attr,
+	&layout_attr.attr,
 	&state_attr.attr,
 	&kernel_attr.attr,
 	&try_attr.attr,

@@ -105,7 +105,7 @@ static int finish_map(struct image_map *map)
 		return -ENOMEM;
 	sort(map->pages, map->nr, sizeof(*map->pages), compare_pages, NULL);
 	for (i = 0; i < map->nr; i++)
-		list[i] = virt_to_page((void *)map->pages[i]);
+		list[i] = virt_to_page(lm_alias((void *)map->pages[i]));
 	map->base = vmap(list, map->nr, VM_MAP, PAGE_KERNEL);
 	kvfree(list);
 	return map->base ? 0 : -ENOMEM;

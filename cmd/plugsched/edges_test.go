@@ -178,19 +178,3 @@ func TestNowhere(t *testing.T) {
 	}
 }
 
-// TestNotYet: what an architecture has not got yet is refused in one line, before anything is fetched.
-func TestNotYet(t *testing.T) {
-	dir := t.TempDir()
-	work, cache := filepath.Join(dir, "work"), filepath.Join(dir, "cache")
-	out, means := command(t, "init", "--cache-dir", cache, "--release", "6.1.0-57-cloud-arm64", work)
-	if means != outcome.Precondition || strings.Contains(out, "\n") || !strings.Contains(out, "arm64 kernels can be analysed only") ||
-		!strings.Contains(out, "--analyze-only") {
-		t.Errorf("%v: %s", means, out)
-	}
-	if _, err := os.Stat(work); err == nil {
-		t.Error("there is a working directory")
-	}
-	if list, err := os.ReadDir(cache); err == nil && len(list) > 0 {
-		t.Errorf("%s was fetched", list[0].Name())
-	}
-}

@@ -15,7 +15,6 @@ import (
 	"plugsched/internal/develop/environment"
 	"plugsched/internal/develop/fit"
 	"plugsched/internal/develop/project"
-	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/operate/live"
 	"plugsched/internal/outcome"
@@ -86,11 +85,6 @@ names another suite to take them from.`,
 			}
 			if err := thisKernel(&o); err != nil {
 				return err
-			}
-			if a := arch.OfRelease(o.Release); a != nil && !o.AnalyseOnly {
-				if err := a.Incomplete(); err != nil { // before anything is fetched
-					return project.Errorf("%s: %v; --analyze-only derives its boundary", o.Release, err)
-				}
 			}
 			p.Sidecars = sidecars
 			if o.SourceDirs, err = p.SourceDirs(sidecars); err != nil {

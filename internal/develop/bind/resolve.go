@@ -65,10 +65,13 @@ const witnesses = 64
 
 // Witnesses are places by which the installer tells that the running kernel is laid out as
 // the one that the module was bound to: of names that mean one thing only, those with the
-// lowest addresses. /proc/kallsyms is in order of addresses, they are found soonest.
+// lowest addresses. /proc/kallsyms is in order of addresses, they are found soonest. It may have names of code
+// only, between these two (scripts/kallsyms.c, text_ranges).
 func (k *Kernel) Witnesses(places map[string]Place) map[string]uint64 {
+	start, end := k.Symbols.Global("_stext"), k.Symbols.Global("_etext")
+	named := func(addr uint64) bool { return start == nil || end == nil || start.Addr <= addr && addr < end.Addr }
 	names := slices.DeleteFunc(slices.Collect(maps.Keys(places)), func(name string) bool {
-		return places[name].Fixed || !k.Symbols.Unique(name)
+		return places[name].Fixed || !k.Symbols.Unique(name) || !named(places[name].Addr)
 	})
 	slices.SortFunc(names, func(a, b string) int {
 		return cmp.Or(cmp.Compare(places[a].Addr, places[b].Addr), strings.Compare(a, b))

@@ -50,3 +50,23 @@ func TestResolve(t *testing.T) {
 		t.Errorf("what is gone since boot: %v, gone %q", places, gone)
 	}
 }
+
+// TestWitnesses: a kernel may tell the names of its code only, so data is no witness.
+func TestWitnesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "symbols")
+	if err := (&symbols.Table{Symbols: []symbols.Symbol{
+		{Name: "_etext", Addr: 0x28, Global: true}, {Name: "_stext", Addr: 0x18, Global: true}, {Name: "data", Addr: 0x30},
+		{Name: "head", Addr: 0x10}, {Name: "local", Addr: 0x20},
+	}}).Save(path); err != nil {
+		t.Fatal(err)
+	}
+	syms, err := symbols.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := NewKernel(arch.X86, &boundary.Boundary{}, syms)
+	got := k.Witnesses(map[string]Place{"data": {Addr: 0x30}, "head": {Addr: 0x10}, "local": {Addr: 0x20}})
+	if diff := cmp.Diff(map[string]uint64{"local": 0x20}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -99,6 +99,7 @@ var sectionRules = []sectionRule{
 	{"__jump_table", same, "", byLoader},
 	{"__mcount_loc", same, "", byLoader},
 	{"__patchable_function_entries", same, "", byLoader},
+	{".plt", same, "", byLoader + ": it makes there what branches need to reach far"},
 	{"__trace_printk_fmt", same, "", byLoader},
 	{"__dyndbg*", same, "", byLoader},
 	{"___srcu_struct_ptrs", same, "", byLoader},

@@ -45,9 +45,6 @@ func SplitSchedule(prog *image.Program, a *arch.Arch) (*Split, error) {
 			s.Tail = append(s.Tail, g.Name)
 		}
 	}
-	if s.Obstacle = a.Incomplete(); s.Obstacle != nil {
-		return s, nil
-	}
 	routine, err := prog.Routine(f)
 	if err != nil {
 		return nil, err

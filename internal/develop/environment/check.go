@@ -94,8 +94,11 @@ func (e *Environment) checkCompiler(ctx context.Context, t *fetch.Target) error 
 		return fmt.Errorf("%s: compiler not understood in %q", t.Vmlinux, t.Compiler)
 	}
 	name, _, _ := strings.Cut(t.Compiler, " ")
-	out := ""
-	for _, cc := range []string{name, pkg} {
+	out, commands := "", []string{name, pkg}
+	if e.CC != "" { // it is emulated
+		commands = []string{e.CC}
+	}
+	for _, cc := range commands {
 		text, err := e.output(ctx, cc, "--version")
 		if err == nil {
 			e.CC, out = cc, text

@@ -2,12 +2,14 @@
 
 // Package environment knows where the programs run that make something for a kernel: on this
 // machine, if its compiler is the one that built the kernel, and the kernel's own tools run here,
-// or in a tree of programs of the kernel's own suite. Such a tree is unpacked from packages
+// or in a tree of programs of the kernel's own suite. The compiler of a kernel of another architecture
+// is in a tree of its own, and is emulated. Such a tree is unpacked from packages
 // once. A program in it sees the tree's /usr and /etc, and all else as it is on the machine, at
 // the same paths.
 package environment
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
@@ -29,8 +31,15 @@ type Environment struct {
 	Root  string `json:"root,omitempty"`
 	// Programs tells trees at one path apart: a hash of their files' names and sizes.
 	Programs string `json:"programs,omitempty"`
+	// Arch and Cross are the kernel's name of its architecture, and what the names of programs that work
+	// on its code begin with; empty if it is this machine's.
+	Arch  string `json:"arch,omitempty"`
+	Cross string `json:"cross,omitempty"`
 	// CC is the command of the compiler that built the kernel.
 	CC string `json:"cc"`
+	// Quick is that of another one of the same series, if CC is emulated, for code that is not compared with
+	// the kernel's.
+	Quick string `json:"quick,omitempty"`
 	// Visible are paths that programs see although they are below a directory of the tree's.
 	Visible []string `json:"visible,omitempty"`
 
@@ -62,6 +71,25 @@ func mayMount() bool {
 	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	return unix.Capget(&h, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// AnyCC is the command of the compiler that is quickest.
+func (e *Environment) AnyCC() string { return cmp.Or(e.Quick, e.CC) }
+
+// Tool is the command of a program that works on the kernel's code, by its plain name.
+func (e *Environment) Tool(name string) string {
+	if e == nil {
+		return name
+	}
+	return e.Cross + name
+}
+
+// Make are the arguments that tell the kernel's build system for which architecture it works.
+func (e *Environment) Make() []string {
+	if e == nil || e.Arch == "" {
+		return nil
+	}
+	return []string{"ARCH=" + e.Arch, "CROSS_COMPILE=" + e.Cross}
 }
 
 // hidden are the paths that the tree would hide, and that programs are to see.

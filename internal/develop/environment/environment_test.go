@@ -319,7 +319,11 @@ func TestPackages(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	got, err := packages(k)
+	trees, err := packages(k, nil, Options{})
+	if err != nil || len(trees) != 1 {
+		t.Fatalf("%v, %v", trees, err)
+	}
+	got := trees[0].Names
 	if err != nil || got[0] != "gcc-14=14.2.0-19" || !slices.Contains(got, "make") ||
 		!slices.Contains(got, "libelf1") || slices.Contains(got, libc) {
 		t.Errorf("%q, %v", got, err)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/outcome"
 )
@@ -32,16 +33,26 @@ type Options struct {
 
 // For returns an environment in which programs for a kernel run, and whose compiler built it.
 func For(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) {
+	a, err := foreign(t)
+	if err != nil {
+		return nil, err
+	}
+	if o.Suite == "" && a != nil {
+		o.Suite = t.BaseSuite()
+	}
 	if o.Suite != "" {
-		return unpacked(ctx, t, o)
+		return unpacked(ctx, t, a, o)
+	}
+	if a != nil {
+		return nil, errWhichSuite(t, a)
 	}
 	here := &Environment{Self: o.Self}
-	err := here.check(ctx, t)
+	err = here.check(ctx, t)
 	if err == nil || !unfit(err) || t.BaseSuite() == "" {
 		return here, err
 	}
 	o.Suite = t.BaseSuite()
-	e, failed := unpacked(ctx, t, o)
+	e, failed := unpacked(ctx, t, nil, o)
 	if failed != nil {
 		return nil, &unfitError{err, o.Suite, failed}
 	}
@@ -51,6 +62,15 @@ func For(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) 
 // Probe says which programs For would take, without fetching any.
 func Probe(ctx context.Context, t *fetch.Target, o Options) (string, error) {
 	here := &Environment{Self: o.Self}
+	a, err := foreign(t)
+	if err != nil {
+		return "", err
+	}
+	if o.Suite == "" && a != nil {
+		if o.Suite = t.BaseSuite(); o.Suite == "" {
+			return "", errWhichSuite(t, a)
+		}
+	}
 	if o.Suite == "" {
 		err := here.check(ctx, t)
 		if err == nil || !unfit(err) || t.BaseSuite() == "" {
@@ -58,20 +78,29 @@ func Probe(ctx context.Context, t *fetch.Target, o Options) (string, error) {
 		}
 		o.Suite = t.BaseSuite()
 	}
-	pkgs, err := packages(t)
+	trees, err := packages(t, a, o)
 	if err != nil {
 		return "", err
 	}
-	p := fetch.Packages{Suite: o.Suite, Names: pkgs, CacheDir: o.CacheDir, Expired: o.Expired, Progress: o.Progress}
-	n, bytes, err := p.Look(ctx)
-	if err != nil {
-		return "", err
+	n, bytes := 0, int64(0)
+	for _, p := range trees {
+		number, size, err := p.Look(ctx)
+		if err != nil {
+			return "", err
+		}
+		n, bytes = n+number, bytes+size
 	}
 	text := fmt.Sprintf("%s, of %s", t.Compiler, o.Suite)
 	if n > 0 {
 		text += fmt.Sprintf(": %d packages to fetch, %d MB", n, bytes/1_000_000)
 	}
 	return text, nil
+}
+
+// errWhichSuite says that nothing tells which compiler to take.
+func errWhichSuite(t *fetch.Target, a *arch.Arch) error {
+	return outcome.With(outcome.Usage, fmt.Errorf("%s is a kernel of %s, whose compiler (%s) is emulated here: name the suite that has it "+
+		"with --environment", t.Release, a.Title, t.Compiler))
 }
 
 // unfit reports an error that says that this machine's programs are not the kernel's.
@@ -94,26 +123,39 @@ func (e *unfitError) Error() string {
 
 func (e *unfitError) Unwrap() error { return e.failed }
 
-// unpacked returns the tree for a kernel, which is made if it is not there.
-func unpacked(ctx context.Context, t *fetch.Target, o Options) (*Environment, error) {
+// unpacked returns the tree for a kernel, which is made if it is not there. a is the kernel's architecture
+// if it is another than this machine's.
+func unpacked(ctx context.Context, t *fetch.Target, a *arch.Arch, o Options) (*Environment, error) {
 	if err := independent(o.Self); err != nil {
 		return nil, err
 	}
-	pkgs, err := packages(t)
+	trees, err := packages(t, a, o)
 	if err != nil {
 		return nil, err
 	}
-	p := fetch.Packages{Suite: o.Suite, Names: pkgs, CacheDir: o.CacheDir, Expired: o.Expired, Progress: o.Progress}
-	root, err := p.Unpack(ctx)
-	if err != nil {
-		return nil, err
+	var roots []string
+	sum := sha256.New()
+	for _, p := range trees {
+		root, err := p.Unpack(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list, err := os.ReadFile(fetch.PackageFiles(root))
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, root)
+		sum.Write(list)
 	}
-	e := &Environment{Suite: o.Suite, Root: root, Self: o.Self, Visible: visible(t)}
-	list, err := os.ReadFile(fetch.PackageFiles(root))
-	if err != nil {
-		return nil, err
+	e := &Environment{Suite: o.Suite, Root: roots[0], Self: o.Self, Visible: visible(t), Programs: fmt.Sprintf("%x", sum.Sum(nil))}
+	if a != nil {
+		if e.CC, err = emulate(a, roots[1], versioned(t.Compiler)); err != nil {
+			return nil, err
+		}
+		e.Arch, e.Cross = a.Name, a.Triplet+"-"
+		e.Quick = e.Tool(versioned(t.Compiler))
+		e.Visible = append(e.Visible, filepath.Dir(roots[1]))
 	}
-	e.Programs = fmt.Sprintf("%x", sha256.Sum256(list))
 	if err := e.enterable(ctx); err != nil {
 		return nil, err
 	}
@@ -146,6 +188,9 @@ func (e *Environment) enterable(ctx context.Context) error {
 var general = []string{"base-files", "bash", "binutils", "coreutils", "dash", "diffutils",
 	"findutils", "grep", "make", "mawk", "perl-base", "sed"}
 
+// least are the packages without which there is no tree: it has its links by the one, and its shell by the other.
+var least = []string{"base-files", "dash"}
+
 // versionRE finds a package's version in what a compiler says of itself, as in
 // "gcc-14 (Debian 14.2.0-19) 14.2.0".
 var versionRE = regexp.MustCompile(`\(\w+ (\d\S*)\)`)
@@ -163,14 +208,25 @@ func versioned(compiler string) string {
 	return pkg
 }
 
-// packages are those of a tree for a kernel.
-func packages(t *fetch.Target) ([]string, error) {
+// packages are those of the trees for a kernel: of all programs, or, if it is of another architecture, of all but
+// the compiler, and of that.
+func packages(t *fetch.Target, a *arch.Arch, o Options) ([]*fetch.Packages, error) {
 	cc := versioned(t.Compiler)
 	if m := versionRE.FindStringSubmatch(t.Compiler); m != nil {
 		cc += "=" + m[1]
 	}
 	libs, err := libraries(t.KernelBuild)
-	return slices.Concat([]string{cc}, general, libs), err
+	if err != nil {
+		return nil, err
+	}
+	tree := func(architecture string, names ...[]string) *fetch.Packages {
+		return &fetch.Packages{Suite: o.Suite, Architecture: architecture, Names: slices.Concat(names...), CacheDir: o.CacheDir,
+			Expired: o.Expired, Progress: o.Progress}
+	}
+	if a != nil {
+		return []*fetch.Packages{tree("", general, tools(a, versioned(t.Compiler)), libs), tree(a.Package, least, []string{cc})}, nil
+	}
+	return []*fetch.Packages{tree("", []string{cc}, general, libs)}, nil
 }
 
 // libraries are the packages of the libraries that the headers' own programs are linked with.

@@ -127,9 +127,6 @@ func (r *Fitness) look(ctx context.Context, o fetch.Options, e environment.Optio
 	if err := r.classes(t, a, string(text)); err != nil {
 		return err
 	}
-	if a != nil && a.Incomplete() != nil {
-		return nil // nothing will be compiled
-	}
 	if t.Compiler == "" {
 		t.Compiler = config.Compiler()
 	}
@@ -155,11 +152,6 @@ func (r *Fitness) architecture(t *fetch.Target, config string) *arch.Arch {
 		return nil
 	}
 	t.KernelArch = a.Name
-	if err := a.Incomplete(); err != nil {
-		r.Points = append(r.Points, Point{Check: "architecture", Result: No, Text: err.Error(),
-			Fix: "its boundary can be derived with --analyze-only"})
-		return a
-	}
 	r.add("architecture", Yes, "%s", a.Title)
 	return a
 }

@@ -64,7 +64,7 @@ func TestClasses(t *testing.T) {
 func TestArchitecture(t *testing.T) {
 	for config, want := range map[string]string{
 		"#\n# Linux/x86 6.1.192 Kernel Configuration\n#\n":   Yes,
-		"#\n# Linux/arm64 6.1.192 Kernel Configuration\n#\n": No,
+		"#\n# Linux/arm64 6.1.192 Kernel Configuration\n#\n": Yes,
 		"#\n# Linux/sparc 6.1.192 Kernel Configuration\n#\n": No,
 		"# Linux/x86 6.1.192 Kernel Configuration of mine\n": Unknown,
 		"CONFIG_X=y\n": Unknown,

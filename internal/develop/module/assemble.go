@@ -27,7 +27,7 @@ func Assemble(ctx context.Context, t *Tree, dir string, units map[string][]byte)
 		if err := os.WriteFile(stem+".s", units[unit], 0o644); err != nil {
 			return nil, err
 		}
-		cmd := t.Env.Command(ctx, t.Env.CC, "-c", "-o", stem+".o", stem+".s")
+		cmd := t.Env.Command(ctx, t.Env.AnyCC(), "-c", "-o", stem+".o", stem+".s")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

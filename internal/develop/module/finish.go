@@ -103,7 +103,7 @@ func Finish(ctx context.Context, env *environment.Environment, ko, out string, d
 	if err := os.WriteFile(description, text, 0o644); err != nil {
 		return err
 	}
-	cmd := env.Command(ctx, "objcopy", "--strip-debug", "--add-section", desc.Section+"="+description,
+	cmd := env.Command(ctx, env.Tool("objcopy"), "--strip-debug", "--add-section", desc.Section+"="+description,
 		"--set-section-flags", desc.Section+"=readonly,noload", bound, described)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))
@@ -123,7 +123,7 @@ func Finish(ctx context.Context, env *environment.Environment, ko, out string, d
 // splitDebug writes what debuggers want to know of a module to out. image is the finished module,
 // whose build-id it gets.
 func splitDebug(ctx context.Context, env *environment.Environment, bound, out string, image []byte) error {
-	cmd := env.Command(ctx, "objcopy", "--only-keep-debug", bound, out)
+	cmd := env.Command(ctx, env.Tool("objcopy"), "--only-keep-debug", bound, out)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("objcopy: %w: %s", err, strings.TrimSpace(string(msg)))
 	}

@@ -33,6 +33,9 @@ type Tree struct {
 	Source      string // the kernel's whole source, for the Makefiles of sidecars
 	Self        string // the plugsched binary, which the build runs as compiler wrapper
 
+	// Compared and Bound are further options of the compiler: see arch.Arch.
+	Compared, Bound []string
+
 	// Env is where the compiler and all other programs run.
 	Env *environment.Environment
 
@@ -44,11 +47,15 @@ type Tree struct {
 // Unit is one compiled unit.
 type Unit struct {
 	Name     string   // "kernel/sched/core.c"
-	Assembly string   // path of gcc's assembly, with debug information
-	Object   string   // path of the object assembled from it, unchanged
+	Assembly string   // path of gcc's assembly, with debug information, for being bound
+	Object   string   // path of an object, which of pristine source is to be what the kernel has
+	Source   string   // path of the assembly that it is made from, unchanged
 	Deps     []string // absolute paths of the files that it was compiled from
 	Command  []string // the compiler's command line
 }
+
+// compares reports that what is compared with the kernel is compiled in another way than what is bound.
+func (t *Tree) compares() bool { return !t.Module && !slices.Equal(t.Compared, t.Bound) }
 
 // CompileError is a diagnostic of the compiler about the developer's source.
 type CompileError struct{ Output string }
@@ -107,7 +114,10 @@ func compile(ctx context.Context, t *Tree, dir string, links map[string]string, 
 	var units []Unit
 	for _, s := range sources {
 		stem := filepath.Join(dir, strings.TrimSuffix(s, ".c"))
-		u := Unit{Name: filepath.Join(t.SchedDir, s), Assembly: stem + ".s", Object: stem + ".o"}
+		u := Unit{Name: filepath.Join(t.SchedDir, s), Assembly: stem + ".s", Object: stem + ".o", Source: stem + ".s"}
+		if t.compares() {
+			u.Source = stem + comparedSuffix
+		}
 		if err := readRecord(stem+recordSuffix, &u); err != nil {
 			return nil, err
 		}
@@ -220,7 +230,7 @@ func removeStale(dir string, want map[string]string) error {
 			continue
 		}
 		stem := strings.TrimSuffix(filepath.Join(dir, name), ".c")
-		for _, f := range []string{filepath.Join(dir, name), stem + ".s", stem + ".o", stem + recordSuffix} {
+		for _, f := range []string{filepath.Join(dir, name), stem + ".s", stem + comparedSuffix, stem + ".o", stem + recordSuffix} {
 			if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
@@ -246,10 +256,13 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 		// module.
 		"CONFIG_DEBUG_INFO_BTF_MODULES=",
 		"KBUILD_MODPOST_WARN=1", "KBUILD_BUILD_USER=plugsched", "KBUILD_BUILD_HOST=plugsched", "V=0"}
-	cmd := t.Env.Command(ctx, "make", append(args, targets...)...)
+	cmd := t.Env.Command(ctx, "make", slices.Concat(args, t.Env.Make(), targets)...)
 	cmd.Env = append(inherited.Build(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
-		envCommon+"="+t.Common, envCC+"="+t.Env.CC, envDir+"="+dir, envSource+"="+t.Source,
-		envModule+"="+flag(t.Module))
+		envCommon+"="+t.Common, envCC+"="+t.Env.CC, envQuick+"="+t.Env.AnyCC(), envDir+"="+dir, envSource+"="+t.Source,
+		envModule+"="+flag(t.Module), envBound+"="+strings.Join(t.Bound, " "), envCompared+"=")
+	if t.compares() {
+		cmd.Env = append(cmd.Env, envCompared+"="+strings.Join(t.Compared, " "))
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = log, &tee{log, &out}
 	err = cmd.Run()

@@ -141,9 +141,9 @@ func TestTables(t *testing.T) {
 	text := tables(tiny(t))
 	for table, want := range map[string][]string{
 		"plugsched_redirects": {
-			".quad _stext + 0x800, border, .Lname0", ".long 0, 64", ".byte 0xaa, 0xbb" + strings.Repeat(", 0x0", 14), ".zero 16 + 2 * 8",
+			".quad _stext + 0x800, border, .Lname0", ".long 0, 64", ".byte 0xaa, 0xbb" + strings.Repeat(", 0x0", 14), ".zero 16 + 3 * 8",
 			".quad _stext + 0x2000, plugsched_schedule, .Lname1", ".long 5, 512", ".byte 0x1, 0x2, 0x3, 0x4, 0x5" + strings.Repeat(", 0x0",
-				11), ".zero 16 + 2 * 8"},
+				11), ".zero 16 + 3 * 8"},
 		"plugsched_nr_redirects": {".quad 2"},
 		"plugsched_ranges": {
 			".quad _stext + 0x800, 64, 0, .Lname2", ".quad _stext + 0x1000, 32, 0, .Lname3", ".quad _stext + 0x2000, 512, 105, .Lname4",
@@ -196,7 +196,7 @@ func TestTablesAssemble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]uint64{"plugsched_redirects": 2 * (3*8 + 2*4 + 16 + 16 + 2*8), "plugsched_ranges": 4 * 32,
+	want := map[string]uint64{"plugsched_redirects": 2 * (3*8 + 2*4 + 16 + 16 + 3*8), "plugsched_ranges": 4 * 32,
 		"plugsched_tables": 40, "plugsched_build_id": 5}
 	for _, s := range syms {
 		if size, ok := want[s.Name]; ok && s.Size != size {

@@ -18,7 +18,7 @@ import (
 // functions themselves, and how much padding that makes depends on where they are. at are the
 // kernel's addresses.
 func Place(ctx context.Context, t *Tree, u *Unit, at map[string]uint64, object string) error {
-	text, err := os.ReadFile(u.Assembly)
+	text, err := os.ReadFile(u.Source)
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func Place(ctx context.Context, t *Tree, u *Unit, at map[string]uint64, object s
 	if err := os.WriteFile(placed, place(text, at), 0o644); err != nil {
 		return err
 	}
-	cmd := t.Env.Command(ctx, t.Env.CC, "-c", "-o", object, placed)
+	cmd := t.Env.Command(ctx, t.Env.AnyCC(), "-c", "-o", object, placed)
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -45,7 +45,7 @@ func TestPlace(t *testing.T) {
 	const unit = "kernel/sched/core.c"
 	// In the kernel something stands between the two functions.
 	kernel := codeOf(t, assemble("kernel", strings.Replace(loop, "	.p2align 4\n	.type	second", "	.skip 16\n	.p2align 4\n	.type	second", 1)))
-	u := &Unit{Name: unit, Assembly: filepath.Join(dir, "ours.s"), Object: assemble("ours", loop)}
+	u := &Unit{Name: unit, Source: filepath.Join(dir, "ours.s"), Object: assemble("ours", loop)}
 	r, err := bind.Reproduce(kernel, unit, u.Object)
 	if err != nil || len(r.Mismatches) != 1 || r.Mismatches[0].Function != "second" {
 		t.Fatalf("as compiled: %+v, %v", r, err)
@@ -76,7 +76,7 @@ func TestPlace(t *testing.T) {
 			t.Errorf("another %s: %+v", what, r)
 		}
 	}
-	write(t, u.Assembly, "	.nonsense\n")
+	write(t, u.Source, "	.nonsense\n")
 	if err := Place(t.Context(), tree, u, nil, placed); err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("what is no assembly: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 
+	"plugsched/internal/artefact/layout"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 )
@@ -33,6 +34,7 @@ func tables(p *Plan) string {
 	g.classTables()
 	g.holes()
 	g.wishes()
+	g.layout()
 	g.scalars()
 	return g.b.String()
 }
@@ -117,7 +119,7 @@ func (g *tableWriter) redirects() {
 		shipped := make([]byte, jumpMax)
 		copy(shipped, f.Shipped)
 		g.line(".byte %s", bytesList(shipped))
-		g.line(".zero %d + 2 * 8", jumpMax)
+		g.line(".zero %d + 3 * 8", jumpMax)
 	}
 	g.close("plugsched_redirects", len(list))
 }
@@ -202,6 +204,26 @@ func (g *tableWriter) wishes() {
 		g.line(".quad %s, %d, %#x, 0", g.kernel(v.Addr), v.Size, v.Wanted)
 	}
 	g.close("plugsched_values", len(g.plan.Values))
+}
+
+// layout lists where the kernel has its data, as far as that moves with it.
+func (g *tableWriter) layout() {
+	n := 0
+	g.open(`.data.rel.ro, "aw"`, "plugsched_layout")
+	for _, name := range layout.Names() {
+		for _, s := range g.plan.Symbols.Named(name) {
+			if s.Fixed {
+				continue
+			}
+			size := s.Size
+			if layout.Harmless[name] != "" && size == 0 { // a label of the linker script
+				size = g.plan.Symbols.After(s.Addr) - s.Addr
+			}
+			g.line(".quad %s, %d, %s", g.kernel(s.Addr), size, g.name(name))
+			n++
+		}
+	}
+	g.close("plugsched_layout", n)
 }
 
 func (g *tableWriter) scalars() {

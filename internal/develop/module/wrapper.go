@@ -4,6 +4,7 @@ package module
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,14 +24,19 @@ const (
 	envSched  = "PLUGSCHED_CC_SCHED"
 	envCommon = "PLUGSCHED_CC_COMMON"
 	envCC     = "PLUGSCHED_CC_CC"
+	envQuick  = "PLUGSCHED_CC_QUICK" // the compiler for what is not compared with the kernel's code
 	envDir    = "PLUGSCHED_CC_DIR"
 	envSource = "PLUGSCHED_CC_SOURCE"
 	envModule = "PLUGSCHED_CC_MODULE"
+	// Options for what is bound, and for what is compared with the kernel, if they differ.
+	envBound    = "PLUGSCHED_CC_BOUND"
+	envCompared = "PLUGSCHED_CC_COMPARED"
 
 	modeCompile  = "compile"  // source to assembly, kept, and on to an object
 	modeAssemble = "assemble" // the bound assembly stands in for the source
 
-	recordSuffix = ".unit.json"
+	recordSuffix   = ".unit.json"
+	comparedSuffix = ".compared.s"
 	// boundDir holds the bound assembly in the directory of the module.
 	boundDir = "bound"
 )
@@ -38,15 +44,16 @@ const (
 // wrapperScript keeps the many probes that kbuild makes of the compiler cheap.
 func wrapperScript(t *Tree) string {
 	return fmt.Sprintf("#!/bin/sh\n"+
-		"# SPDX-License-Identifier: BSD-3-Clause\ncase \" $* \" in\n*\" -c \"*) exec '%s' cc \"$@\" ;;\nesac\nexec %s \"$@\"\n", t.Self, t.Env.CC)
+		"# SPDX-License-Identifier: BSD-3-Clause\ncase \" $* \" in\n"+
+		"*\" -c \"*) exec '%s' cc \"$@\" ;;\nesac\nexec %s \"$@\"\n", t.Self, t.Env.AnyCC())
 }
 
 // WrapCompiler runs one compiler call of the kernel's build: the hidden command
 // `plugsched cc`. It returns the exit status.
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
-		common: os.Getenv(envCommon), cc: os.Getenv(envCC), dir: os.Getenv(envDir), whole: os.Getenv(envSource),
-		module: os.Getenv(envModule) != ""}
+		common: os.Getenv(envCommon), cc: os.Getenv(envCC), quick: os.Getenv(envQuick), dir: os.Getenv(envDir), whole: os.Getenv(envSource),
+		module: os.Getenv(envModule) != "", bound: strings.Fields(os.Getenv(envBound)), compared: strings.Fields(os.Getenv(envCompared))}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")
 		return 2
@@ -63,10 +70,11 @@ func WrapCompiler(args []string) int {
 }
 
 type wrapper struct {
-	args                               []string
-	mode, work, sched, common, cc, dir string
-	whole                              string // the kernel's whole source
-	module                             bool
+	args                                      []string
+	mode, work, sched, common, cc, quick, dir string
+	whole                                     string // the kernel's whole source
+	module                                    bool
+	bound, compared                           []string
 }
 
 func (w *wrapper) run() error {
@@ -101,12 +109,12 @@ func (w *wrapper) find() (source, output string) {
 
 // passThrough becomes the compiler, with the developer's headers in front.
 func (w *wrapper) passThrough() error {
-	path, err := exec.LookPath(w.cc)
+	path, err := exec.LookPath(w.anyCC())
 	if err != nil {
 		return err
 	}
 	// Its debug information has no names of directories either.
-	args := append([]string{w.cc}, w.prefixes()...)
+	args := append([]string{w.anyCC()}, w.prefixes()...)
 	return syscall.Exec(path, append(args, w.headers(w.args)...), os.Environ())
 }
 
@@ -264,13 +272,14 @@ func (w *wrapper) compile(source, stem, output string) error {
 		}
 	}
 	asm := filepath.Join(w.dir, stem+".s")
-	if toAssembly := append(args, "-S", "-o", asm, real); !cached(w.cc, toAssembly) {
-		if err := w.exec(toAssembly); err != nil {
+	if err := w.toAssembly(args, w.bound, real, asm); err != nil {
+		return err
+	}
+	if len(w.compared) > 0 {
+		asm = filepath.Join(w.dir, stem+comparedSuffix)
+		if err := w.toAssembly(args, w.compared, real, asm); err != nil {
 			return err
 		}
-	}
-	if err := w.shorten(asm); err != nil {
-		return err
 	}
 	if err := w.exec([]string{"-c", "-o", output, asm}); err != nil {
 		return err
@@ -295,6 +304,17 @@ func (w *wrapper) compile(source, stem, output string) error {
 	return os.WriteFile(filepath.Join(w.dir, stem+recordSuffix), text, 0o644)
 }
 
+// toAssembly compiles a source.
+func (w *wrapper) toAssembly(args, more []string, source, asm string) error {
+	args = slices.Concat(args, more, []string{"-S", "-o", asm, source})
+	if !cached(w.cc, args) {
+		if err := w.exec(args); err != nil {
+			return err
+		}
+	}
+	return w.shorten(asm)
+}
+
 // assemble turns a bound unit into an object; kbuild goes on with objtool. The
 // source that kbuild thinks of comes first in the dependencies: fixdep leaves the
 // first one out (scripts/basic/fixdep.c), and the object depends on the second.
@@ -304,7 +324,7 @@ func (w *wrapper) assemble(source, bound, output string) error {
 			return err
 		}
 	}
-	return w.exec([]string{"-c", "-o", output, bound})
+	return call(w.anyCC(), "-c", "-o", output, bound)
 }
 
 // own reports the directory of the module among those of headers: -I$(src), -I$(srctree)/$(src),
@@ -321,8 +341,13 @@ func (w *wrapper) own(arg string) bool {
 	return err == nil && abs == w.dir
 }
 
-func (w *wrapper) exec(args []string) error {
-	cmd := exec.Command(w.cc, args...)
+// anyCC is the compiler for what is not compared with the kernel's code.
+func (w *wrapper) anyCC() string { return cmp.Or(w.quick, w.cc) }
+
+func (w *wrapper) exec(args []string) error { return call(w.cc, args...) }
+
+func call(program string, args ...string) error {
+	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
 }

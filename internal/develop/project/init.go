@@ -49,9 +49,6 @@ func (p *Project) Init(ctx context.Context, t *fetch.Target) error {
 	if t.KernelBuild == "" {
 		return fmt.Errorf("%s: was fetched for analysis only", t.Release)
 	}
-	if a, err := arch.Named(t.KernelArch); err == nil && a.Incomplete() != nil {
-		return Errorf("%s: %v", t.Release, a.Incomplete())
-	}
 	if err := checkPaths(p.Dir, p.Self, t.KernelBuild, t.HeadersCommon, t.Source); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"plugsched/internal/develop/git"
 	"plugsched/internal/develop/module"
 	"plugsched/internal/durable"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/kernel/symbols"
@@ -258,7 +259,7 @@ func (p *Project) relocate(units []module.Unit) []module.Unit {
 			}
 			return path
 		}
-		u.Assembly, u.Object = move(u.Assembly), move(u.Object)
+		u.Assembly, u.Object, u.Source = move(u.Assembly), move(u.Object), move(u.Source)
 		for j := range u.Deps {
 			u.Deps[j] = move(u.Deps[j])
 		}
@@ -290,8 +291,12 @@ func (p *Project) Programs() (*environment.Environment, error) {
 
 // tree describes the build of a source directory.
 func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
+	var compared, bound []string
+	if a, err := arch.Named(t.KernelArch); err == nil { // others are refused long before
+		compared, bound = a.Compared, a.Bound
+	}
 	return &module.Tree{WorkDir: source, SchedDir: SchedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source,
-		Self: p.Self, Env: p.Environment}
+		Self: p.Self, Env: p.Environment, Compared: compared, Bound: bound}
 }
 
 // Module is where build leaves the module.

@@ -21,9 +21,16 @@ type Arch struct {
 	Title   string // for people
 	Package string // Debian's name: of packages, and the last part of a release's flavour
 	Machine elf.Machine
-	// Lacks is what is not there yet of an architecture whose kernels can be analysed, but get
-	// no module; "" if nothing is. Springboard may be missing then.
-	Lacks string
+	// Triplet is GNU's name of it: what the names of its tools begin with on other machines.
+	Triplet string
+	// Emulator is QEMU's program that runs its programs on other machines.
+	Emulator string
+	// Option is that of the configuration, without CONFIG_, which only this architecture's kernels have; Needs
+	// are further ones that matter for it, and Spares those that do not: see internal/kernel/needs. Both may be
+	// nil.
+	Option string
+	Needs  []Option
+	Spares []string
 
 	// How the runtime (runtime/arch/NAME) redirects a function, in bytes.
 
@@ -102,6 +109,10 @@ type Arch struct {
 	// space. Nil where all such code is in functions that kernels/ names.
 	UserFault func(entry []byte) bool
 
+	// Compared are options of gcc for what is compared with the kernel, which show that the kernel does not rely
+	// on what they forbid: -fno-ipa-ra, that a function is known not to change registers that it may change. Bound
+	// are those for what is bound: whose assembly has names for all that it refers to, other than the kernel's.
+	Compared, Bound []string
 	// Assembly is how gcc's has to be read.
 	Assembly isa.Syntax
 	// Traced are the sections that list what ftrace may change.
@@ -125,6 +136,14 @@ type Arch struct {
 // Obstacle is a configuration that the runtime is not made for, with a symbol that a kernel
 // has only then.
 type Obstacle struct{ Symbol, Why string }
+
+// Option is one of a kernel's configuration that has to be set, or must not be.
+type Option struct {
+	Name  string // without CONFIG_
+	Not   bool   // it must not be set
+	Why   string
+	Where string // in menuconfig
+}
 
 // Range is what lies between two symbols of the linker script.
 type Range struct{ Start, Stop string }
@@ -226,12 +245,4 @@ func (a *Arch) SyscallName(function string) string {
 		}
 	}
 	return function
-}
-
-// Incomplete says why no module can be built for the architecture's kernels; nil if one can.
-func (a *Arch) Incomplete() error {
-	if a.Lacks == "" {
-		return nil
-	}
-	return fmt.Errorf("%s kernels can be analysed only: not there yet is %s", a.Title, a.Lacks)
 }

@@ -17,7 +17,21 @@ var ARM64 = &Arch{
 	Title:   "arm64",
 	Package: "arm64",
 	Machine: elf.EM_AARCH64,
-	Lacks:   "the runtime that redirects functions, and the proof of __schedule",
+	Option:  "ARM64",
+	// A module is found by a function and shows where data is, and stacks are walked by the runtime.
+	Spares: []string{"KALLSYMS_ALL", "HAVE_RELIABLE_STACKTRACE"},
+	Needs: []Option{
+		{"PREEMPTION", true, "a task that was interrupted anywhere in the kernel may sleep there, and the frame records that stacks are " +
+			"walked by may be half made", "General setup, Preemption Model: Voluntary Kernel Preemption"},
+		{"FRAME_POINTER", false, "stacks are walked by frame records", "Kernel hacking, Compile-time checks and compiler options"},
+		{"SHADOW_CALL_STACK", true, "return addresses are on a second stack, which an update does not look at",
+			"General architecture-dependent options, Shadow Call Stack"},
+		{"ARM64_BTI_KERNEL", true, "the jumps of an update go by way of code without landing instructions",
+			"Kernel Features, ARMv8.5 architectural features, Use Branch Target Identification for kernel"},
+	},
+
+	Triplet:  "aarch64-linux-gnu",
+	Emulator: "qemu-aarch64",
 
 	JumpSize:   4,
 	FtraceSize: 8,
@@ -44,12 +58,18 @@ var ARM64 = &Arch{
 	Memory:         arm64.MemoryOperands,
 	Branch:         arm64.Branch,
 	Tail:           arm64.Tail,
+	Springboard:    arm64.Prove,
 
 	KeySize:      arm64.JumpLabelSize,
 	KeyJump:      arm64.JumpLabelJump,
 	KeyNop:       arm64.JumpLabelNop,
 	Alternatives: arm64.Alternatives,
 	UserFault:    arm64.UserFault,
+
+	// Units with ftrace's option have no such knowledge, others have.
+	Compared: []string{"-fno-ipa-ra"},
+	// Variables would be distances from an anchor.
+	Bound: []string{"-fno-section-anchors"},
 
 	Traced: []string{"__patchable_function_entries"},
 	Assembly: isa.Syntax{Comment: "//", Branch: arm64.BranchMnemonic, Prefix: arm64.PrefixMnemonic,

@@ -19,6 +19,10 @@ var X86 = &Arch{
 	Title:   "x86-64",
 	Package: "amd64",
 	Machine: elf.EM_X86_64,
+	Option:  "X86_64",
+
+	Triplet:  "x86_64-linux-gnu",
+	Emulator: "qemu-x86_64",
 
 	JumpSize:   5,
 	FtraceSize: 5,

@@ -206,7 +206,7 @@ func (p *Packages) Look(ctx context.Context) (packages int, bytes int64, err err
 	if err != nil || s.intact(kindRoot) {
 		return 0, 0, err
 	}
-	if ctx, err = inSuite(ctx, f.cache, p.Suite, nil, p.Expired, f.rep); err != nil {
+	if ctx, err = inSuite(ctx, f.cache, p.Suite, p.architectures(), p.Expired, f.rep); err != nil {
 		return 0, 0, err
 	}
 	debs, err := closure(ctx, p.Suite, p.Names)

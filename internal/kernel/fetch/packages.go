@@ -19,6 +19,8 @@ import (
 // installed, and none of their scripts runs.
 type Packages struct {
 	Suite string
+	// Architecture is Debian's name of that which they are for; empty means apt's own.
+	Architecture string
 	// Names are of packages, each of which may end in "=VERSION"; what they depend on comes along.
 	Names    []string
 	CacheDir string // empty means DefaultCacheDir
@@ -49,7 +51,7 @@ func (p *Packages) Unpack(ctx context.Context) (root string, err error) {
 	if err := s.clean(); err != nil {
 		return "", err
 	}
-	if ctx, err = inSuite(ctx, f.cache, p.Suite, nil, p.Expired, f.rep); err != nil {
+	if ctx, err = inSuite(ctx, f.cache, p.Suite, p.architectures(), p.Expired, f.rep); err != nil {
 		return "", err
 	}
 	look := Progress{Step: "look up", Item: "programs of " + p.Suite}
@@ -66,6 +68,14 @@ func (p *Packages) Unpack(ctx context.Context) (root string, err error) {
 	return s.path(kindRoot), nil
 }
 
+// architectures is what inSuite takes.
+func (p *Packages) architectures() []string {
+	if p.Architecture == "" {
+		return nil
+	}
+	return []string{p.Architecture}
+}
+
 // open names the place of the tree in the cache.
 func (p *Packages) open() (*fetcher, *store, error) {
 	f, err := newFetcher(&Options{Release: "none", CacheDir: p.CacheDir, Progress: p.Progress})
@@ -76,6 +86,9 @@ func (p *Packages) open() (*fetcher, *store, error) {
 		return nil, nil, errSuite(p.Suite)
 	}
 	id := strings.Join(p.Names, " ")
+	if p.Architecture != "" {
+		id += " " + p.Architecture
+	}
 	dir := filepath.Join(f.cache, "environments", fmt.Sprintf("%s-%.6x", p.Suite, sha256.Sum256([]byte(id))))
 	return f, &store{dir: dir, version: id, rep: f.rep}, nil
 }

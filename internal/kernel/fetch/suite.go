@@ -53,8 +53,8 @@ func (f *fetcher) lists(ctx context.Context) (context.Context, error) {
 }
 
 // inSuite makes what apt runs under the context see the packages of one suite of
-// Debian, and only those: of the architectures, which are those that apt knows if there are
-// none. Its lists are kept in the cache; the host's apt is not touched.
+// Debian, and only those: of the architectures, the first of which apt takes for the machine's, or
+// of those that it knows if there are none. Its lists are kept in the cache; the host's apt is not touched.
 func inSuite(ctx context.Context, cache, suite string, architectures []string, expired bool, rep *reporter) (context.Context, error) {
 	if !suiteRE.MatchString(suite) {
 		return nil, errSuite(suite)
@@ -63,7 +63,8 @@ func inSuite(ctx context.Context, cache, suite string, architectures []string, e
 	dir, more := filepath.Join(cache, "apt", suite), ""
 	if len(architectures) > 0 {
 		dir += "_" + strings.Join(architectures, "_")
-		more = fmt.Sprintf("APT::Architectures { \"%s\"; };\n", strings.Join(architectures, `"; "`))
+		more = fmt.Sprintf("APT::Architecture \"%s\";\n"+
+			"APT::Architectures { \"%s\"; };\n", architectures[0], strings.Join(architectures, `"; "`))
 	}
 	for _, d := range []string{"lists/partial", "archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {

@@ -143,6 +143,8 @@ func (c *cfi) run(r *cfiReader, pc uint64) error {
 			c.frame.Base = int(r.uleb())
 		case 0x0e: // def_cfa_offset
 			c.frame.Offset = int64(r.uleb())
+		case 0x2d: // negate_ra_state
+			c.frame.Signed = !c.frame.Signed
 		default:
 			return fmt.Errorf("has the instruction %#x, which is not understood", op)
 		}

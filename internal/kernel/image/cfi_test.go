@@ -117,3 +117,22 @@ func FuzzFrameAt(f *testing.F) {
 		fuzzing.Bounded(t, func() { frameAt(section, pc) })
 	})
 }
+
+// TestSigned: the return address is signed from one instruction of the table's on, to the next.
+func TestSigned(t *testing.T) {
+	var section []byte
+	entry := func(body []byte) {
+		section = binary.LittleEndian.AppendUint32(section, uint32(len(body)))
+		section = append(section, body...)
+	}
+	entry(append(binary.LittleEndian.AppendUint32(nil, 0xffffffff), 1, 0, 4, 0x78, 30, 0x0c, 31, 0)) // CIE: by 4, by -8, x30, def_cfa sp
+	fde := binary.LittleEndian.AppendUint32(nil, 0)
+	fde = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(fde, 0x1000), 0x20)
+	entry(append(fde, 0x41, 0x2d, 0x42, 0x0a, 0x2d, 0x42, 0x0b)) // signed at +4, kept and taken away at +12, back at +20
+	for pc, want := range map[uint64]bool{0x1000: false, 0x1004: true, 0x1008: true, 0x100c: false, 0x1010: false, 0x1014: true} {
+		f, err := frameAt(section, pc)
+		if err != nil || f.Signed != want {
+			t.Errorf("%#x: %+v, %v", pc, f, err)
+		}
+	}
+}

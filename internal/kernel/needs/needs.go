@@ -8,8 +8,10 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/outcome"
 )
 
@@ -37,15 +39,10 @@ func ReadConfig(path string) (Config, error) {
 // Compiler is the first line of what the compiler printed for its version.
 func (c Config) Compiler() string { return strings.Trim(c["CONFIG_CC_VERSION_TEXT"], `"`) }
 
-// need is an option that has to be set, or must not be.
-type need struct {
-	option string // without CONFIG_
-	not    bool
-	why    string
-	where  string // in menuconfig
-}
+type need arch.Option
 
-// needed is in the order of menuconfig, so that what is reported can be walked through there.
+// needed is in the order of menuconfig, so that what is reported can be walked through there. What an architecture needs
+// besides, and what it does without, is in its description.
 var needed = []need{
 	{"64BIT", false, "the architectures that are known are of 64 bits", "64-bit kernel"},
 	{"CC_IS_GCC", false, "a kernel's code is reproduced from gcc's assembly", "make CC=gcc"},
@@ -79,6 +76,24 @@ var needed = []need{
 		"Kernel hacking, Choose kernel unwinder: ORC unwinder"},
 }
 
+// needed are the options that matter for the architecture that is configured.
+func (c Config) needed() []need {
+	for _, a := range arch.All {
+		if c["CONFIG_"+a.Option] == "y" {
+			return neededFor(a)
+		}
+	}
+	return needed
+}
+
+func neededFor(a *arch.Arch) []need {
+	list := slices.DeleteFunc(slices.Clone(needed), func(n need) bool { return slices.Contains(a.Spares, n.Name) })
+	for _, n := range a.Needs {
+		list = append(list, need(n))
+	}
+	return list
+}
+
 // Fault is an option that is not as it has to be.
 type Fault struct {
 	Option string `json:"option"` // with its prefix
@@ -95,14 +110,14 @@ func (f Fault) String() string {
 // Faults are the options of a configuration that are not as they have to be. Of options that a
 // series of kernels does not have, those that must not be set are not, and those that must be are faults.
 func (c Config) Faults() (list []Fault) {
-	for _, n := range needed {
-		name := "CONFIG_" + n.option
+	for _, n := range c.needed() {
+		name := "CONFIG_" + n.Name
 		got, set := c[name]
-		if set != n.not {
+		if set != n.Not {
 			continue
 		}
-		f := Fault{Option: name, Want: "y", Got: "n", Why: n.why, Where: n.where}
-		if n.not {
+		f := Fault{Option: name, Want: "y", Got: "n", Why: n.Why, Where: n.Where}
+		if n.Not {
 			f.Want, f.Got = "n", got
 		}
 		list = append(list, f)

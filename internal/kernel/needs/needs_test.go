@@ -10,16 +10,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"plugsched/internal/kernel/arch"
 )
 
-// good is a configuration that has all that is needed and nothing else.
-func good() map[string]string {
+// good is a configuration of an architecture that has all that is needed and nothing else.
+func good(a *arch.Arch) map[string]string {
 	c := map[string]string{"CONFIG_CC_VERSION_TEXT": `"gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0"`, "CONFIG_HZ": "250"}
-	for _, n := range needed {
-		if !n.not {
-			c["CONFIG_"+n.option] = "y"
+	for _, n := range neededFor(a) {
+		if !n.Not {
+			c["CONFIG_"+n.Name] = "y"
 		}
 	}
+	c["CONFIG_"+a.Option] = "y"
 	return c
 }
 
@@ -38,13 +41,19 @@ func write(t *testing.T, c map[string]string) string {
 
 // TestEach: each option for itself, the wrong way round, is found, and named with what to do.
 func TestEach(t *testing.T) {
-	if err := Check(write(t, good())); err != nil {
+	for _, a := range arch.All {
+		t.Run(a.Name, func(t *testing.T) { each(t, a) })
+	}
+}
+
+func each(t *testing.T, a *arch.Arch) {
+	if err := Check(write(t, good(a))); err != nil {
 		t.Errorf("one that will do: %v", err)
 	}
-	for _, n := range needed {
-		c, name := good(), "CONFIG_"+n.option
+	for _, n := range neededFor(a) {
+		c, name := good(a), "CONFIG_"+n.Name
 		delete(c, name)
-		if n.not {
+		if n.Not {
 			c[name] = "y"
 		}
 		path := write(t, c)
@@ -54,7 +63,7 @@ func TestEach(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		for _, part := range []string{path, name, n.why, n.where} {
+		for _, part := range []string{path, name, n.Why, n.Where} {
 			if part == "" || !strings.Contains(err.Error(), part) {
 				t.Errorf("%s: %q lacks %q", name, err, part)
 			}
@@ -72,7 +81,7 @@ func TestAll(t *testing.T) {
 }
 
 func TestCompiler(t *testing.T) {
-	c, err := ReadConfig(write(t, good()))
+	c, err := ReadConfig(write(t, good(arch.X86)))
 	if err != nil || c.Compiler() != "gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0" || c["CONFIG_PREEMPT_RT"] != "" {
 		t.Errorf("%v, %v", c, err)
 	}

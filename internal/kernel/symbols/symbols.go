@@ -147,6 +147,17 @@ func (t *Table) Named(name string) []*Symbol {
 	return out
 }
 
+// After is the lowest address behind one that has a symbol; that one itself if none has.
+func (t *Table) After(addr uint64) uint64 {
+	next := addr
+	for i := range t.Symbols {
+		if a := t.Symbols[i].Addr; a > addr && (next == addr || a < next) {
+			next = a
+		}
+	}
+	return next
+}
+
 // Unique reports whether a name means one address only.
 func (t *Table) Unique(name string) bool {
 	l := t.byName[name]

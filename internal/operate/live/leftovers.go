@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"plugsched/internal/artefact/layout"
 	"plugsched/internal/kernel/arch/native"
 )
 
@@ -117,7 +118,8 @@ func (h Host) moduleSpans(list []Loaded) (*spans, error) {
 // findLeftovers looks for references to modules that are gone: jumps at the heads of
 // the functions that were redirected, pointers in the kernel's static and per-CPU
 // data, armed timers, and frames on stacks.
-func (h Host) findLeftovers(where *spans, functions []string) (*Leftovers, error) {
+// shown is what the modules showed of the kernel's layout while they were loaded.
+func (h Host) findLeftovers(where *spans, functions []string, shown ...shownPlace) (*Leftovers, error) {
 	l := &Leftovers{}
 	mem, err := h.openKcore()
 	if err != nil {
@@ -128,7 +130,8 @@ func (h Host) findLeftovers(where *spans, functions []string) (*Leftovers, error
 	if err != nil {
 		return nil, err
 	}
-	if err := l.heads(mem, syms, functions, where); err != nil {
+	syms.add(shown)
+	if err := l.heads(mem, syms, functions, where.by(shown)); err != nil {
 		return nil, err
 	}
 	found, err := l.pointers(mem, syms, where)
@@ -144,43 +147,22 @@ func (h Host) findLeftovers(where *spans, functions []string) (*Leftovers, error
 	return l, l.stacks(h, where.names)
 }
 
-// dataSymbols bound the kernel's static data (include/asm-generic/sections.h).
-// What lies between was freed after boot (free_kernel_image_pages) and is
-// anybody's memory.
-var dataSymbols = [][2]string{{"__start_rodata", "__end_rodata"}, {"_sdata", "_edata"}, {"__bss_start", "__bss_stop"}}
-
-// harmless names data that may hold an address in a module that is gone.
-var harmless = map[string]string{
-	"init_thread_union":            "the boot CPU's idle stack; stacks are inspected as such",
-	"init_stack":                   "the boot CPU's idle stack; stacks are inspected as such",
-	"entry_stack_storage":          "a stack; what is above its pointer is stale",
-	"exception_stacks":             "stacks; what is above their pointers is stale",
-	"irq_stack_backing_store":      "a stack; what is above its pointer is stale",
-	"__start_bss_decrypted_unused": "freed after boot (arch/x86/mm/mem_encrypt_amd.c, mem_encrypt_free_decrypted_mem)",
-	"mod_tree":                     "bounds of all module memory (kernel/module/main.c)",
-	"cur_orc_table":                "scratch of the last module load (arch/x86/kernel/unwind_orc.c)",
-	"cur_orc_ip_table":             "scratch of the last module load (arch/x86/kernel/unwind_orc.c)",
-}
-
-// The names that pointers needs besides dataSymbols (include/asm-generic/percpu.h,
-// kernel/smp.c).
-var percpuSymbols = []string{"__per_cpu_offset", "__per_cpu_start", "__per_cpu_end", "nr_cpu_ids"}
-
 // symbols are the kernel's, with the addresses of the names that were asked for.
 type symbols struct {
 	text   []byte // of /proc/kallsyms: the kernel takes long to print it
 	byName map[string][]uint64
+	shown  []shownPlace // what it does not have
 }
 
 // readSymbols looks up the functions, and what pointers needs.
 func (h Host) readSymbols(functions []string) (s *symbols, err error) {
 	want := make(map[string]bool, len(functions)+16)
-	for _, names := range [][]string{functions, percpuSymbols} {
+	for _, names := range [][]string{functions, layout.PerCPU} {
 		for _, n := range names {
 			want[n] = true
 		}
 	}
-	for _, d := range dataSymbols {
+	for _, d := range layout.Data {
 		want[d[0]], want[d[1]] = true, true
 	}
 	s = &symbols{}
@@ -189,6 +171,54 @@ func (h Host) readSymbols(functions []string) (s *symbols, err error) {
 	}
 	s.byName, err = addresses(s.text, want, false)
 	return s, err
+}
+
+// A shownPlace is a line of a module's file layout.
+type shownPlace struct {
+	span
+	name string
+}
+
+// layout is what the module shows of where the kernel has its data, and the module its jumps.
+func (l *Loaded) layout() (out []shownPlace, err error) {
+	text, err := l.read("layout")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(text) {
+		var p shownPlace
+		var size uint64
+		if n, err := fmt.Sscanf(line, "%x %d %s", &p.start, &size, &p.name); n != 3 {
+			return nil, fmt.Errorf("%s: unreadable line %q: %w", l.file("layout"), line, err)
+		}
+		p.end = p.start + size
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// add takes from what modules showed the names of data, if /proc/kallsyms has none at all.
+func (s *symbols) add(shown []shownPlace) {
+	if s.one(layout.Data[0][0]) != 0 {
+		return
+	}
+	for _, p := range shown {
+		if slices.Contains(layout.Names(), p.name) {
+			s.byName[p.name] = []uint64{p.start}
+			s.shown = append(s.shown, p)
+		}
+	}
+}
+
+// by are the spans and, besides, that of the code by way of which jumps led to them.
+func (s *spans) by(shown []shownPlace) *spans {
+	out := &spans{names: s.names, list: slices.Clone(s.list)}
+	for _, p := range shown {
+		if p.name == layout.Jumps {
+			out.list = append(out.list, p.span)
+		}
+	}
+	return out
 }
 
 // one returns the first address of a name, 0 when there is none.
@@ -235,7 +265,7 @@ func (l *Leftovers) pointers(mem *kcore, syms *symbols, where *spans) (found []p
 		found = append(found, more...)
 		return err
 	}
-	for _, d := range dataSymbols {
+	for _, d := range layout.Data {
 		start, end := syms.one(d[0]), syms.one(d[1])
 		if start == 0 || end <= start {
 			return nil, fmt.Errorf("/proc/kallsyms: has no %s and %s", d[0], d[1])
@@ -286,6 +316,14 @@ func (l *Leftovers) scan(mem *kcore, suffix string, start, end, shift uint64, wh
 
 // name records pointers by the symbols that they are in, but for the harmless.
 func (l *Leftovers) name(syms *symbols, found []pointer) error {
+	if len(syms.shown) > 0 { // it knows no names of data
+		for _, p := range found {
+			if name, ok := syms.showing(p.at); ok {
+				l.Pointers = append(l.Pointers, name+p.suffix)
+			}
+		}
+		return nil
+	}
 	at := make([]symbolAt, len(found))
 	for i, p := range found {
 		at[i].addr = p.at
@@ -294,11 +332,25 @@ func (l *Leftovers) name(syms *symbols, found []pointer) error {
 		return err
 	}
 	for i, s := range at {
-		if !slices.ContainsFunc(s.names, func(n string) bool { return harmless[n] != "" }) {
+		if !slices.ContainsFunc(s.names, func(n string) bool { return layout.Harmless[n] != "" }) {
 			l.Pointers = append(l.Pointers, fmt.Sprintf("%s+%#x%s", strings.Join(s.names, "/"), s.addr-s.start, found[i].suffix))
 		}
 	}
 	return nil
+}
+
+// showing names a place by the nearest one that was shown; ok is false in what is harmless.
+func (s *symbols) showing(at uint64) (name string, ok bool) {
+	var nearest shownPlace
+	for _, p := range s.shown {
+		switch {
+		case layout.Harmless[p.name] != "" && p.holds(at):
+			return "", false
+		case p.start <= at && p.start >= nearest.start:
+			nearest = p
+		}
+	}
+	return fmt.Sprintf("%s+%#x", nearest.name, at-nearest.start), true
 }
 
 // timers looks for armed high-resolution timers that would call a module that is

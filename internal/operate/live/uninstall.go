@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 
@@ -44,6 +45,8 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 	log := h.openLog()
 	defer log.close()
 	gone, goneErr := h.moduleSpans(before.Modules)
+	shown, shownErr := h.shownLayout(before.Modules)
+	goneErr = errors.Join(goneErr, shownErr)
 	list := loadedList(before.Modules)
 	timings := before.Timings
 	if active := list.active(); active != nil {
@@ -70,7 +73,7 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 	if gone = gone.without(s.Modules); len(gone.names) == 0 {
 		return s, nil
 	}
-	s.Leftovers, err = h.findLeftovers(gone, before.Functions)
+	s.Leftovers, err = h.findLeftovers(gone, before.Functions, shown...)
 	if err != nil {
 		return s, fmt.Errorf("removed, but not verified: %w", outcome.AfterChange(err))
 	}
@@ -78,6 +81,18 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 		return s, &LeftoverError{s.Leftovers}
 	}
 	return s, nil
+}
+
+// shownLayout is what modules show of the kernel's layout, and of their own. Those of older tools show nothing.
+func (h Host) shownLayout(list []Loaded) (out []shownPlace, err error) {
+	for i := range list {
+		shown, err := list[i].layout()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		out = append(out, shown...)
+	}
+	return out, nil
 }
 
 // Confirm ends the trial of the running scheduler: it stays. What it would have

@@ -13,6 +13,11 @@ unsigned long *plugsched_arch_stack(struct task_struct *p)
 	return (unsigned long *)READ_ONCE(p->thread.sp);
 }
 
+unsigned long plugsched_arch_code(unsigned long word)
+{
+	return word;
+}
+
 #ifdef CONFIG_UNWINDER_ORC
 /*
  * Whether a frame is that of generated code of BPF, behind a call. ORC knows nothing of

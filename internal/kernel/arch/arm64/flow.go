@@ -24,7 +24,7 @@ const (
 	page                 // of adrp's
 	address              // a whole one
 	unseen               // no way that leads here is known
-	any                  // it depends on the way
+	depends              // it depends on the way
 )
 
 type state [regSP]value
@@ -195,12 +195,12 @@ func (f *flow) merge(b int, s *state) (changed bool) {
 func (s *state) merge(other *state) (changed bool) {
 	for r := range s {
 		switch was, is := s[r], other[r]; {
-		case was == is, was.kind == any, is.kind == unseen:
+		case was == is, was.kind == depends, is.kind == unseen:
 		case was.kind == unseen:
 			s[r] = is
 			changed = true
 		default:
-			s[r] = value{kind: any}
+			s[r] = value{kind: depends}
 			changed = true
 		}
 	}
@@ -279,7 +279,7 @@ func (f *flow) bases(s *state, r uint32, yield func(v value)) (known bool) {
 	case page, address:
 		yield(v)
 		return true
-	case any, unseen:
+	case depends, unseen:
 		for _, p := range f.pages[r] {
 			yield(value{page, p})
 		}

@@ -79,6 +79,8 @@ type Frame struct {
 	// Saved are registers of the caller's that are in memory: how far from where its frame
 	// begins. All others the function has not touched.
 	Saved map[int]int64
+	// Signed: the return address is not as it was, but signed.
+	Signed bool
 }
 
 // Tail is what the code behind an address can do.
