@@ -177,4 +177,3 @@ func TestNowhere(t *testing.T) {
 		}
 	}
 }
-
