@@ -143,7 +143,7 @@ func assembled(t *testing.T, text []byte) *elf.File {
 	t.Helper()
 	const assembler = "aarch64-linux-gnu-as"
 	if _, err := exec.LookPath(assembler); err != nil {
-		if os.Getenv("CI") != "" {
+		if os.Getenv("PLUGSCHED_NEED_TOOLS") != "" {
 			t.Fatal(err)
 		}
 		t.Skipf("nothing was assembled: there is no %s (Debian: binutils-aarch64-linux-gnu)", assembler)

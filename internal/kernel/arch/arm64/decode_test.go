@@ -173,7 +173,7 @@ const assembler = "aarch64-linux-gnu-as"
 func object(t *testing.T, text string) *elf.File {
 	t.Helper()
 	if _, err := exec.LookPath(assembler); err != nil {
-		if os.Getenv("CI") != "" {
+		if os.Getenv("PLUGSCHED_NEED_TOOLS") != "" {
 			t.Fatal(err)
 		}
 		t.Skipf("nothing was assembled: there is no %s (Debian: binutils-aarch64-linux-gnu)", assembler)
