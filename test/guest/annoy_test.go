@@ -6,7 +6,6 @@ package guest
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,29 +16,38 @@ import (
 	"plugsched/internal/kernel/fetch"
 )
 
-// addAnnoy puts the annoying user into a guest, and the kernel's FUSE for it, as objcopy
-// makes it with the options.
-func addAnnoy(t *testing.T, objcopy ...string) func(*vm.Config) {
+// addAnnoy puts the annoying user into a guest, and the kernel's FUSE for it, unless that is
+// built in.
+func addAnnoy(t *testing.T) func(*vm.Config) {
+	t.Helper()
+	add := func(c *vm.Config) {
+		c.Files = append(c.Files, vm.File{GuestPath: "/bin/annoy", HostPath: filepath.Join(shared.root, "test/annoy/annoy")})
+	}
+	if fuse := fuseModule(t); fuse != "" {
+		return both(with(fuseFile, fuse), add)
+	}
+	return add
+}
+
+const fuseFile = "/fuse.ko"
+
+// fuseModule is the path of the kernel's FUSE, "" when it is built in.
+func fuseModule(t *testing.T) string {
 	t.Helper()
 	modules, err := fetch.Modules(t.Context(),
 		fetch.Options{Release: shared.release, Version: shared.target.Version, Suite: shared.target.Suite})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fuse := filepath.Join(modules, "kernel/fs/fuse/fuse.ko")
-	if _, err := os.Stat(fuse); err != nil {
+	const file = "kernel/fs/fuse/fuse.ko"
+	builtin, err := os.ReadFile(filepath.Join(modules, "modules.builtin"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if len(objcopy) > 0 {
-		changed := filepath.Join(t.TempDir(), "fuse.ko")
-		if out, err := exec.Command("objcopy", append(objcopy, fuse, changed)...).CombinedOutput(); err != nil {
-			t.Fatalf("objcopy: %v\n%s", err, out)
-		}
-		fuse = changed
+	if strings.Contains(string(builtin), file+"\n") {
+		return ""
 	}
-	return both(with("/fuse.ko", fuse), func(c *vm.Config) {
-		c.Files = append(c.Files, vm.File{GuestPath: "/bin/annoy", HostPath: filepath.Join(shared.root, "test/annoy/annoy")})
-	})
+	return filepath.Join(modules, file)
 }
 
 // slowCalls are functions of the kernel in which the way "slow" sits.
@@ -51,7 +59,7 @@ var slowCalls = []string{"sched_rr_get_interval", "sched_setattr", "sched_getatt
 func TestUser(t *testing.T) {
 	t.Parallel()
 	m := boot(t, both(addAnnoy(t), other(t)))
-	ok(t, m, "insmod /fuse.ko && echo 2 > /proc/sys/kernel/perf_event_paranoid")
+	ok(t, m, "[ ! -e "+fuseFile+" ] || insmod "+fuseFile+"; echo 2 > /proc/sys/kernel/perf_event_paranoid")
 	for _, way := range []string{"psi", "slow", "read", "policy", "affinity", "prctl", "perf"} {
 		t.Run(way, func(t *testing.T) {
 			rarely(t, way != "psi" && way != "slow" && way != "read") // those that once blocked an update

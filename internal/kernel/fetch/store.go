@@ -113,6 +113,9 @@ func (s *store) intact(k kind) bool {
 		return false
 	}
 	for _, f := range m.Files {
+		if _, compressed := plainModule(f.Path); compressed && k == kindModules {
+			return false // by an earlier version
+		}
 		st, err := os.Lstat(filepath.Join(s.path(k), f.Path))
 		if err != nil || st.Size() != f.Size {
 			return false

@@ -38,6 +38,11 @@ func (s *store) unpack(ctx context.Context, k kind, debs []download, keep bool) 
 			return err
 		}
 	}
+	if k == kindModules {
+		if err := x.expandModules(ctx); err != nil {
+			return err
+		}
+	}
 	if lack := s.lacking(k); lack != "" {
 		return fmt.Errorf("%s has no %s", filepath.Base(debs[0].path), lack)
 	}
