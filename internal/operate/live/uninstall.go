@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"golang.org/x/sys/unix"
 
@@ -81,18 +80,6 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 		return s, &LeftoverError{s.Leftovers}
 	}
 	return s, nil
-}
-
-// shownLayout is what modules show of the kernel's layout, and of their own. Those of older tools show nothing.
-func (h Host) shownLayout(list []Loaded) (out []shownPlace, err error) {
-	for i := range list {
-		shown, err := list[i].layout()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		out = append(out, shown...)
-	}
-	return out, nil
 }
 
 // Confirm ends the trial of the running scheduler: it stays. What it would have
