@@ -291,8 +291,8 @@ func TestLivepatch(t *testing.T) {
 }
 
 // TestSleepersUnderBPF: BPF programs at the return of functions that sleep are in nobody's
-// way, however many tasks sleep under them: to the kernel's own unwinder before 7.0 their
-// stacks are unreliable.
+// way, however many tasks sleep under them: to the unwinder of most kernels their stacks
+// are unreliable.
 func TestSleepersUnderBPF(t *testing.T) {
 	t.Parallel()
 	m := boot(t, addLiving)

@@ -20,14 +20,21 @@ unsigned long plugsched_arch_code(unsigned long word)
 
 #ifdef CONFIG_UNWINDER_ORC
 /*
+ * What code of BPF begins with: a landing instruction, and a call of who traces it
+ * (bpf_jit_comp.c, emit_prologue).
+ */
+#define BPF_HOOK_SIZE	(4 + 5)
+
+/*
  * Whether a frame is that of generated code of BPF, behind a call. ORC knows nothing of
  * it and takes it for one with a frame pointer (unwind_orc.c, orc_fp_entry), which the
- * JIT compiler always makes (bpf_jit_comp.c, emit_prologue and the trampolines'). Before
- * 7.0 ORC trusts no stack that has one.
+ * JIT compiler always makes, but behind the hook only: what is traced itself is in the
+ * hook's call without one. Older kernels (6.12) trust no stack with such a frame, newer
+ * ones (7.3) by the same rule (bpf_has_frame_pointer()).
  */
 static bool has_bpf_frame(const struct unwind_state *state)
 {
-	return !state->signal && is_bpf_text_address(state->ip - 1);
+	return !state->signal && is_bpf_text_address(state->ip - 1 - BPF_HOOK_SIZE);
 }
 
 /* Go on to the next frame; an error that is only about code of BPF is none. */
