@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"plugsched/internal/durable"
 	"plugsched/internal/kernel/arch"
@@ -22,7 +21,7 @@ import (
 // foreign is the description of a kernel's architecture if this machine is of another one, else nil.
 func foreign(t *fetch.Target) (*arch.Arch, error) {
 	a, err := arch.Named(t.KernelArch)
-	if err != nil || a.Package == runtime.GOARCH { // Go's name is Debian's, for all that are supported
+	if err != nil || a.OfHost() {
 		return nil, err
 	}
 	return a, nil

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +26,7 @@ const installerName = "plugsched-installer"
 // pack makes the packages, and returns their paths.
 func (p *Project) pack(in *inputs, d *desc.Description, signed bool) (paths []string, err error) {
 	err = p.stage("package", "making packages", "", func() (string, error) {
-		if in.kernel.Arch.Package != runtime.GOARCH { // Go's name is Debian's, for all that are supported
+		if !in.kernel.Arch.OfHost() {
 			return "none: the programs that packages take along are for this machine, not for " + in.kernel.Arch.Title, nil
 		}
 		id, err := module.ID(p.Module())

@@ -9,6 +9,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -144,6 +145,9 @@ type Option struct {
 	Why   string
 	Where string // in menuconfig
 }
+
+// OfHost reports whether it is that of the machine that this program runs on.
+func (a *Arch) OfHost() bool { return a.Package == runtime.GOARCH } // Go's name is Debian's, for all that are supported
 
 // Range is what lies between two symbols of the linker script.
 type Range struct{ Start, Stop string }

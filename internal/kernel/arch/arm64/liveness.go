@@ -14,7 +14,7 @@ import (
 var errTail = errors.New("the code behind the context switch")
 
 func (p *prover) tailError(at uint64, format string, args ...any) error {
-	return fmt.Errorf("%w: at %s %s", errTail, p.place(at), fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: at %s %s", errTail, p.Place(at), fmt.Sprintf(format, args...))
 }
 
 // facts are what holds, at one place of the tail, as it would with the kernel's own __schedule before the switch
@@ -24,19 +24,19 @@ type facts struct {
 	regs, home regs
 	flags      bool
 	signed     bool // the return address in the frame, or in x30
-	bytes      map[int64]bool
+	bytes      isa.FrameBytes
 }
 
 // tail follows every path from behind the call to the function's ends, whatever static keys
 // say, and refuses what reads anything that is not known.
 func (p *prover) tail() error {
 	start := p.Entry + p.sb.Return
-	first := &facts{stack: stack{sp: p.sb.Depth, fp: p.sb.Frame, framed: true}, regs: set(0), signed: p.sb.Signed, bytes: map[int64]bool{}}
+	first := &facts{stack: stack{sp: p.sb.Depth, fp: p.sb.Frame, framed: true}, regs: set(0), signed: p.sb.Signed, bytes: isa.FrameBytes{}}
 	for _, at := range p.saved {
-		first.hold(at, 8)
+		first.bytes.Add(at, 8)
 	}
 	if p.sb.Canary != 0 {
-		first.hold(p.sb.Canary, 8)
+		first.bytes.Add(p.sb.Canary, 8)
 		p.sb.Reads = append(p.sb.Reads, fmt.Sprintf("stack protector's slot (sp%+d)", p.sb.Depth+p.sb.Canary), "stack protector's value")
 	}
 	states := map[uint64]*facts{start: first}
@@ -74,28 +74,7 @@ func (k *facts) clone() *facts {
 func (k *facts) meet(o *facts) (less bool) {
 	less = k.regs&^o.regs != 0 || k.home&^o.home != 0 || k.flags && !o.flags
 	k.regs, k.home, k.flags = k.regs&o.regs, k.home&o.home, k.flags && o.flags
-	for at := range k.bytes {
-		if !o.bytes[at] {
-			delete(k.bytes, at)
-			less = true
-		}
-	}
-	return less
-}
-
-func (k *facts) hold(at int64, size int) {
-	for i := range int64(size) {
-		k.bytes[at+i] = true
-	}
-}
-
-func (k *facts) holds(at int64, size int) bool {
-	for i := range int64(size) {
-		if !k.bytes[at+i] {
-			return false
-		}
-	}
-	return size > 0
+	return k.bytes.Keep(o.bytes) || less
 }
 
 // give notes that registers have a value now.
@@ -313,7 +292,7 @@ func (t *step) add() error {
 		if rd == regFrame {
 			t.home = was &^ set(regFrame)
 		}
-		t.drop()
+		t.bytes.DropBelow(-t.sp)
 		return nil
 	}
 	if framed || rd == regSP && !sets {
@@ -326,15 +305,6 @@ func (t *step) add() error {
 		t.flags = true
 	}
 	return t.result(rd)
-}
-
-// drop forgets what is below sp, where interrupts write.
-func (t *step) drop() {
-	for at := range t.bytes {
-		if at < -t.sp {
-			delete(t.bytes, at)
-		}
-	}
 }
 
 // pair is ldp and stp of 64 bits.
@@ -365,7 +335,7 @@ func (t *step) moved() error {
 	if t.sp < 0 {
 		return t.errorf("leaves its own frame: %#08x", t.w)
 	}
-	t.drop()
+	t.bytes.DropBelow(-t.sp)
 	return nil
 }
 
@@ -377,7 +347,7 @@ func (t *step) slot(r uint32, at int64, load bool) error {
 		}
 		return t.store(at, 8)
 	}
-	if !t.holds(at, 8) {
+	if !t.bytes.Has(at, 8) {
 		return t.errorf("reads the frame at sp%+d, which the module would have to provide: %#08x", t.sp+at, t.w)
 	}
 	if r == regSP {
@@ -415,7 +385,7 @@ func (t *step) memory() error {
 			}
 			return t.store(at, m.Size)
 		}
-		if !t.holds(at, m.Size) {
+		if !t.bytes.Has(at, m.Size) {
 			return t.errorf("reads the frame at sp%+d, which the module would have to provide: %#08x", t.sp+at, w)
 		}
 		return t.result(rt)
@@ -451,6 +421,6 @@ func (t *step) store(at int64, size int) error {
 			return t.errorf("stores into the caller's x%d: %#08x", r, t.w)
 		}
 	}
-	t.hold(at, size)
+	t.bytes.Add(at, size)
 	return nil
 }

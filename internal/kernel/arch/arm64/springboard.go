@@ -76,20 +76,12 @@ type prover struct {
 func (p *prover) decode(at uint64) (uint32, error) {
 	w, ok := word(p.Bytes(at))
 	if !ok || !p.Within(at) {
-		return 0, fmt.Errorf("code at %s is outside of the function", p.place(at))
+		return 0, fmt.Errorf("code at %s is outside of the function", p.Place(at))
 	}
 	if !known(w) {
-		return 0, fmt.Errorf("cannot decode the instruction at %s", p.place(at))
+		return 0, fmt.Errorf("cannot decode the instruction at %s", p.Place(at))
 	}
 	return w, nil
-}
-
-// place is an address as the function's listing has it.
-func (p *prover) place(at uint64) string {
-	if at < p.Entry {
-		return fmt.Sprintf("-%#x", p.Entry-at)
-	}
-	return fmt.Sprintf("+%#x", at-p.Entry)
 }
 
 // findCall follows every path from the entry to the one call of the context switch, static
@@ -105,7 +97,7 @@ func (p *prover) findCall() error {
 		work = work[:len(work)-1]
 		if was, ok := seen[at.at]; ok {
 			if was != at.stack {
-				return fmt.Errorf("the frame at %s is another from one side than from the other", p.place(at.at))
+				return fmt.Errorf("the frame at %s is another from one side than from the other", p.Place(at.at))
 			}
 			continue
 		}
@@ -141,7 +133,7 @@ func (p *prover) findCall() error {
 			follow(to)
 		}
 		if err := at.step(w); err != nil {
-			return fmt.Errorf("at %s it %w", p.place(at.at), err)
+			return fmt.Errorf("at %s it %w", p.Place(at.at), err)
 		}
 		follow(next)
 	}

@@ -5,6 +5,8 @@
 // Nothing in it belongs to one architecture.
 package isa
 
+import "fmt"
+
 // RefKind says what an instruction does with an address of the text.
 type RefKind uint8
 
@@ -68,6 +70,14 @@ type Routine struct {
 	Name  Symbolic // names functions by where they begin
 	// Symbols are all names of an address, sorted.
 	Symbols func(addr uint64) []string
+}
+
+// Place is an address as the function's listing has it, such as "+0x1c".
+func (r *Routine) Place(at uint64) string {
+	if at < r.Entry {
+		return fmt.Sprintf("-%#x", r.Entry-at)
+	}
+	return fmt.Sprintf("+%#x", at-r.Entry)
 }
 
 // Frame is where a function's caller has its frame and registers while the function is at a

@@ -11,12 +11,14 @@ import (
 	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 var errTail = errors.New("the code behind the context switch")
 
 func (p *prover) tailError(at uint64, format string, args ...any) error {
-	return fmt.Errorf("%w: at %s %s", errTail, p.place(at), fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: at %s %s", errTail, p.Place(at), fmt.Sprintf(format, args...))
 }
 
 // Parts of a register that hold a value of the kernel's own: its low byte, the next one, the
@@ -36,23 +38,23 @@ type known struct {
 	stack
 	regs  [16]uint8
 	flags uint8
-	bytes map[int64]bool // of the frame, by place
+	bytes isa.FrameBytes // of the frame, by place
 }
 
 // tail follows every path from behind the call to the function's ends, whatever static keys
 // say, and refuses what reads anything that is not known.
 func (p *prover) tail() error {
 	start := p.Entry + p.sb.Return
-	first := known{stack: stack{sp: p.sb.Depth}, bytes: map[int64]bool{}}
+	first := known{stack: stack{sp: p.sb.Depth}, bytes: isa.FrameBytes{}}
 	if p.sb.FramePtr {
 		first.bp, first.framed = 16, true
 	}
 	first.regs[index(x86asm.RAX)] = whole
 	for _, at := range p.saved {
-		first.hold(at, 8)
+		first.bytes.Add(at, 8)
 	}
 	if p.sb.Canary != 0 {
-		first.hold(p.sb.Canary, 8)
+		first.bytes.Add(p.sb.Canary, 8)
 	}
 	states := map[uint64]*known{start: &first}
 	work := []uint64{start}
@@ -105,19 +107,7 @@ func (k *known) meet(o *known) (less bool) {
 	both := k.flags & o.flags
 	less = less || both != k.flags
 	k.flags = both
-	for at := range k.bytes {
-		if !o.bytes[at] {
-			delete(k.bytes, at)
-			less = true
-		}
-	}
-	return less
-}
-
-func (k *known) hold(at int64, size int) {
-	for i := range int64(size) {
-		k.bytes[at+i] = true
-	}
+	return k.bytes.Keep(o.bytes) || less
 }
 
 // A step is one instruction of the tail.
@@ -340,11 +330,7 @@ func (t *step) plain() error {
 			return err
 		}
 	}
-	for at := range t.bytes {
-		if at < -t.sp {
-			delete(t.bytes, at) // an interrupt writes there
-		}
-	}
+	t.bytes.DropBelow(-t.sp)
 	if t.sp < 8 {
 		return t.errorf("leaves its own frame: %v", in)
 	}
@@ -472,15 +458,7 @@ func (t *step) address(a x86asm.Arg) error {
 }
 
 func (t *step) holds(at int64, size int) bool {
-	if size == 0 || at < -t.sp {
-		return false
-	}
-	for i := range int64(size) {
-		if !t.bytes[at+i] {
-			return false
-		}
-	}
-	return true
+	return at >= -t.sp && t.bytes.Has(at, size)
 }
 
 // store notes that the tail has written to its frame, where nothing is that was there before.
@@ -497,6 +475,6 @@ func (t *step) store(at int64, size int) error {
 			return t.errorf("stores into the caller's %v: %v", r, t.in)
 		}
 	}
-	t.hold(at, size)
+	t.bytes.Add(at, size)
 	return nil
 }

@@ -77,7 +77,7 @@ type prover struct {
 func (p *prover) decode(at uint64) (x86asm.Inst, error) {
 	code := p.Bytes(at)
 	if len(code) == 0 || !p.Within(at) {
-		return x86asm.Inst{}, fmt.Errorf("code at %s is outside of the function", p.place(at))
+		return x86asm.Inst{}, fmt.Errorf("code at %s is outside of the function", p.Place(at))
 	}
 	in, err := x86asm.Decode(code, 64)
 	if err == nil && in.Op != 0 {
@@ -86,15 +86,7 @@ func (p *prover) decode(at uint64) (x86asm.Inst, error) {
 	if n := unknownLen(code); n > 0 {
 		return x86asm.Inst{Len: n}, nil
 	}
-	return in, fmt.Errorf("cannot decode the instruction at %s", p.place(at))
-}
-
-// place is an address as the function's listing has it.
-func (p *prover) place(at uint64) string {
-	if at < p.Entry {
-		return fmt.Sprintf("-%#x", p.Entry-at)
-	}
-	return fmt.Sprintf("+%#x", at-p.Entry)
+	return in, fmt.Errorf("cannot decode the instruction at %s", p.Place(at))
 }
 
 // target returns the address that a direct branch leads to.

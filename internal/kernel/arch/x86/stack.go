@@ -107,7 +107,7 @@ func (p *prover) findCall() error {
 		work = work[:len(work)-1]
 		if was, ok := seen[w.at]; ok {
 			if was != w.stack {
-				return fmt.Errorf("the frame at %s is another from one side than from the other", p.place(w.at))
+				return fmt.Errorf("the frame at %s is another from one side than from the other", p.Place(w.at))
 			}
 			continue
 		}
@@ -144,7 +144,7 @@ func (p *prover) findCall() error {
 			follow(to)
 		}
 		if err := w.step(in); err != nil {
-			return fmt.Errorf("at %s it %w", p.place(w.at), err)
+			return fmt.Errorf("at %s it %w", p.Place(w.at), err)
 		}
 		follow(next)
 	}
