@@ -22,7 +22,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build bpf man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel test-foreign fuzz lint clean
+.PHONY: test-all all build bpf man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel test-debug-kernel test-foreign fuzz lint clean
 
 all: build
 
@@ -95,6 +95,7 @@ test-all:
 	$(MAKE) test-ibt
 	$(MAKE) test-sources
 	$(MAKE) test-own-kernel
+	$(MAKE) test-debug-kernel
 	$(MAKE) test-foreign
 	$(MAKE) test-fleet
 
@@ -180,6 +181,13 @@ test-own-kernel: build bin/times
 	release=$$(cat $$tree/include/config/kernel.release) && \
 	$(TIMED) $@ $(GO) test -tags guest,own -count=1 -timeout 60m ./test/guest -release $$release -init "--tree $$tree" \
 		-run $(or $(RUN),$(OWN_TESTS)) -v
+
+# Updates of each kind in a kernel that looks after its locks, objects, lists and memory: likewise compiled once,
+# in half an hour.
+test-debug-kernel: build bin/times
+	tree=$$(./scripts/own-kernel test/own/debug.config) && \
+	release=$$(cat $$tree/include/config/kernel.release) && \
+	$(TIMED) $@ $(GO) test -tags guest,own -count=1 -timeout 90m ./test/guest -release $$release -init "--tree $$tree" -run TestChecked -v
 
 # That each of examples/ takes effect.
 test-examples: build bin/times
