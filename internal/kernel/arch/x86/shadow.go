@@ -16,6 +16,36 @@ type Shadow struct {
 	Shift int64 // bits
 }
 
+// A frameDescription is what functions begin with that keep variables in memory, where KASAN looks after the stack: they
+// store a magic number, the address of a text and their own address into three words of their frame, for reports
+// (gcc's asan.cc, asan_emit_stack_protection). Nobody calls a function by that.
+type frameDescription struct {
+	base x86asm.Reg
+	disp int64
+	at   uint64
+}
+
+const (
+	frameMagic = 0x41b58ab3 // ASAN_STACK_FRAME_MAGIC
+	// near bounds how far, in bytes of code, the three stores are from one another, and from the function's entry.
+	near = 256
+)
+
+// names reports the instruction that stores the function's own address.
+func (f *frameDescription) names(in *x86asm.Inst, site uint64) bool {
+	to, store := in.Args[0].(x86asm.Mem)
+	imm, constant := in.Args[1].(x86asm.Imm)
+	if in.Op != x86asm.MOV || !store || !constant || to.Index != 0 || to.Base != x86asm.RSP && to.Base != x86asm.RBP {
+		return false
+	}
+	disp, target := int64(int32(to.Disp)), uint64(int64(imm))
+	if imm == frameMagic {
+		*f = frameDescription{to.Base, disp, site}
+		return false
+	}
+	return f.base == to.Base && disp == f.disp+16 && site-f.at < near && site-target < near
+}
+
 // findShadow looks for the slot, which nothing else may be stored into before the context switch.
 func (p *prover) findShadow() error {
 	places := map[x86asm.Reg]Shadow{}
