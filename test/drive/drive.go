@@ -37,7 +37,7 @@ type Options struct {
 // Flags declares the flags. Working directories go below dir by default.
 func (o *Options) Flags(dir string, cycles int) {
 	flag.StringVar(&o.Release, "release", "", "kernel release (default: the newest with debug symbols)")
-	flag.StringVar(&o.Suite, "suite", "", "suite of Debian with the release (default: that of a like kernel in test/kernels, or the machine's)")
+	flag.StringVar(&o.Suite, "suite", "", "suite of Debian with the release (default: by test/kernels, or the machine's)")
 	flag.StringVar(&o.Flavour, "flavour", "cloud-amd64", "flavour of the newest release")
 	flag.StringVar(&o.Tool, "plugsched", "bin/plugsched", "the tool")
 	flag.StringVar(&o.Load, "load", "test/load/schedload", "the load generator")
