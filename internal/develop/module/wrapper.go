@@ -42,11 +42,19 @@ const (
 	boundDir = "bound"
 )
 
-// wrapperScript keeps the many probes that kbuild makes of the compiler cheap.
+// wrapperScript keeps the many probes that kbuild makes of the compiler cheap: those compile /dev/null, or standard
+// input.
 func wrapperScript(t *Tree) string {
-	return fmt.Sprintf("#!/bin/sh\n"+
-		"# SPDX-License-Identifier: BSD-3-Clause\ncase \" $* \" in\n"+
-		"*\" -c \"*) exec '%s' cc \"$@\" ;;\nesac\nexec %s \"$@\"\n", t.Self, t.Env.AnyCC())
+	return fmt.Sprintf(`#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+case " $* " in
+*" -c "*)
+	case " $* " in
+	*.[cS]" "*) exec '%s' cc "$@" ;;
+	esac ;;
+esac
+exec %s "$@"
+`, t.Self, t.Env.AnyCC())
 }
 
 // WrapCompiler runs one compiler call of the kernel's build: the hidden command

@@ -329,7 +329,7 @@ func TestWrapperScript(t *testing.T) {
 	script := filepath.Join(dir, "cc")
 	write(t, script, wrapperScript(&Tree{Self: self, Env: &environment.Environment{CC: "echo compiler"}}))
 	for args, want := range map[string]string{"-c a.c": "self cc -c a.c", "-E a.c": "compiler -E a.c", "-cc1 a.c": "compiler -cc1 a.c",
-		"-O2 -c": "self cc -O2 -c"} {
+		"a.S -O2 -c": "self cc a.S -O2 -c", "-O2 -c -x c /dev/null": "compiler -O2 -c -x c /dev/null", "-c -o x.o -": "compiler -c -o x.o -"} {
 		out, err := exec.Command(script, strings.Fields(args)...).CombinedOutput()
 		if got := strings.TrimSpace(string(out)); err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %q", args, got, err, want)
