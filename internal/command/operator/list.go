@@ -12,6 +12,7 @@ import (
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/command/cli"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/operate/view"
 )
 
 // listed is an installed package and what becomes of its scheduler.
@@ -26,42 +27,87 @@ type listed struct {
 
 // packages is what list prints for programs.
 type packages struct {
-	Packages []listed `json:"packages"`
+	Packages   []listed         `json:"packages"`
+	Schedulers []view.Candidate `json:"schedulers"`
 }
 
 func newList(m machine) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the schedulers that are installed as packages, by kernel",
-		Long: `List shows the scheduler packages of this machine, and of each: whether its
-scheduler runs, whether it is the one that is selected for its kernel, whether it is
-loaded at boot (the kernel's systemd unit is enabled), and what the boot guard has
-against it. Switch selects another.`,
-		Example: "  plugsched list\n  plugsched list --json | jq -r '.packages[] | select(.runs) | .name'",
+		Short: "List the schedulers that this machine has, whichever way they come",
+		Long: `List shows the schedulers that this machine can run, or runs: modules and schedulers in BPF
+of packages, those in BPF that are in this program, agents, and what runs and is of no package. Of each: the kernel that it
+is for, its way (module, bpf, agent), its package, and whether it runs; of a package's
+whether it is the one that is selected, whether it is loaded at boot (the systemd unit is
+enabled), and what the boot guard has against it. Switch selects another.`,
+		Example: "  plugsched list\n  plugsched list --json | jq -r '.schedulers[] | select(.runs) | .name'",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			list, err := m.list()
 			if err != nil {
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
 			}
-			if asJSON {
-				return cli.PrintJSON(c.OutOrStdout(), packages{list})
+			all, err := m.candidates(list)
+			if err != nil {
+				return err
 			}
-			if len(list) == 0 {
-				fmt.Fprintln(c.OutOrStdout(), "no scheduler package is installed")
-				return nil
+			if asJSON {
+				return cli.PrintJSON(c.OutOrStdout(), packages{list, all})
 			}
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "KERNEL\tNAME\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
+			fmt.Fprintln(w, "KERNEL\tNAME\tWAY\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
 			for _, p := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Release, p.Scheduler, p.Name, p.Version, p.Module, p.runs(), p.atBoot())
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Release, p.Scheduler, view.Module, p.Name, p.Version, p.Module,
+					p.runs(), p.atBoot())
+			}
+			for _, s := range all {
+				if s.From != view.FromPackage {
+					fmt.Fprintf(w, "%s\t%s\t%s\t(%s)\t-\t-\t%s\tno\n", anyKernel(s.Kernel), s.Name, s.Way, s.From, m.running(&s))
+				}
 			}
 			return w.Flush()
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// anyKernel is the release of a kernel, or what those in BPF are for.
+func anyKernel(release string) string {
+	if release == "" {
+		return "any"
+	}
+	return release
+}
+
+// running says whether a scheduler that is of no package runs, or why it could not.
+func (m machine) running(s *view.Candidate) string {
+	switch b, err := m.bpf(); {
+	case s.Runs:
+		return "yes"
+	case s.Way == view.BPF && b == nil && err == nil:
+		return "no, the kernel has no sched_ext"
+	}
+	return "no"
+}
+
+// candidates are the schedulers of packages, and all others that are here.
+func (m machine) candidates(list []listed) ([]view.Candidate, error) {
+	s, err := m.Read()
+	if err != nil {
+		return nil, err
+	}
+	st := &state{Status: s}
+	if err := m.ways(st, nil); err != nil {
+		return nil, err
+	}
+	all := []view.Candidate{}
+	for _, p := range list {
+		all = append(all, view.Candidate{Way: view.Module, Name: p.Scheduler, From: view.FromPackage, Package: p.Name,
+			Kernel: p.Release, Runs: p.Runs})
+	}
+	return append(all, view.Others(st.Schedulers, all, s.Release, view.Agents(filepath.Join("/", m.Root)))...), nil
 }
 
 // list returns the packages that can be read; the error is about the others.

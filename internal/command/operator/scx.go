@@ -80,7 +80,7 @@ scheduler, and does not depend on this program, on the terminal or on the connec
 		Example: "  plugsched scx try --for 5m simple && ./benchmark && plugsched confirm",
 		Args:    cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			return m.loadBPF(c, "scx try", a[0], &o, "it ends in "+o.Trial.String()+" unless `plugsched confirm` comes first")
+			return m.loadBPF(c, "scx try", a[0], &o, o.until())
 		},
 	}
 	c.Flags().Var(cli.Duration(&o.Trial, time.Minute, time.Second, scx.MaxTrial), "for", "how long, from 1s to 24h")
@@ -151,24 +151,34 @@ func (o *loading) whose() string {
 	return "all tasks of the fair class and of SCHED_EXT"
 }
 
-// loadBPF loads a scheduler where none runs. Until says how long it stays.
+// until says how long one on trial stays.
+func (o *loading) until() string {
+	return "it ends in " + o.Trial.String() + " unless `plugsched confirm` comes first"
+}
+
+// loadBPF loads a scheduler where none runs, and says so. Until says how long it stays.
 func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *loading, until string) error {
-	object, err := o.open(nameOrPath)
+	name, err := m.beginBPF(c, action, nameOrPath, o)
 	if err != nil {
 		return err
 	}
-	err = m.updateBPF(action, object.Name(), func() (done history.BPFUpdate, err error) {
+	fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; %s\n", name, o.whose(), until)
+	return nil
+}
+
+// beginBPF loads a scheduler where none runs, and returns its name.
+func (m machine) beginBPF(c *cobra.Command, action, nameOrPath string, o *loading) (string, error) {
+	object, err := o.open(nameOrPath)
+	if err != nil {
+		return "", err
+	}
+	return object.Name(), m.updateBPF(action, object.Name(), func() (done history.BPFUpdate, err error) {
 		if err := m.CheckNoModule(); err != nil {
 			return done, err
 		}
 		done.Direction = "install"
 		return done, object.Load(c.Context(), o.Options)
 	})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; %s\n", object.Name(), o.whose(), until)
-	return nil
 }
 
 // meant is what there is of schedulers in BPF, if confirm and reject are about them: nil while a module's runs.
