@@ -28,6 +28,7 @@ type Snapshot struct {
 	Name    string   `json:"name,omitempty"`    // of the scheduler
 	All     bool     `json:"all_tasks"`         // it has all tasks of the fair class, and not those of SCHED_EXT only
 	Owner   Owner    `json:"owner,omitempty"`   // of the scheduler that runs
+	Of      string   `json:"of,omitempty"`      // what it is of, as Options say; root only
 	Link    uint32   `json:"link,omitempty"`    // its number; root only
 	Holders []Holder `json:"holders,omitempty"` // processes that have the link open; root only
 	// Since is when it began, by CLOCK_BOOTTIME, and Timeout how long a task may wait until the kernel ends it; root only.
@@ -167,6 +168,9 @@ func (s *Snapshot) findOwner() error {
 			return err
 		}
 		s.TrialLeft = t.left(boottime())
+		if s.Of, err = os.Readlink(pinned(s.Name, pinnedOf)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	s.Holders, err = holders(r.id)
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/live"
 	"plugsched/internal/operate/view"
 )
@@ -58,7 +59,7 @@ enabled), and what the boot guard has against it. Switch selects another.`,
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "KERNEL\tNAME\tWAY\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
 			for _, p := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Release, p.Scheduler, view.Module, p.Name, p.Version, p.Module,
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", anyKernel(p.Release), p.Scheduler, wayOf(p.Package), p.Name, p.Version, p.Module,
 					p.runs(), p.atBoot())
 			}
 			for _, s := range all {
@@ -71,6 +72,14 @@ enabled), and what the boot guard has against it. Switch selects another.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// wayOf is how a package's scheduler comes into the kernel.
+func wayOf(p *installed.Package) view.Way {
+	if p.BPF != nil {
+		return view.BPF
+	}
+	return view.Module
 }
 
 // anyKernel is the release of a kernel, or what those in BPF are for.
@@ -104,7 +113,7 @@ func (m machine) candidates(list []listed) ([]view.Candidate, error) {
 	}
 	all := []view.Candidate{}
 	for _, p := range list {
-		all = append(all, view.Candidate{Way: view.Module, Name: p.Scheduler, From: view.FromPackage, Package: p.Name,
+		all = append(all, view.Candidate{Way: wayOf(p.Package), Name: p.Scheduler, From: view.FromPackage, Package: p.Name,
 			Kernel: p.Release, Runs: p.Runs})
 	}
 	return append(all, view.Others(st.Schedulers, all, s.Release, view.Agents(filepath.Join("/", m.Root)))...), nil
@@ -123,11 +132,15 @@ func (m machine) list() ([]listed, error) {
 // listed says what becomes of packages' schedulers.
 func (m machine) listed(packages []*installed.Package, s *live.Status) []listed {
 	out := []listed{}
+	b, _ := m.bpf() // what cannot be asked is not said to run
 	for _, p := range packages {
-		now, _ := installed.Selected(m.Root, p.Release) // a link that leads elsewhere selects nothing
+		now, _ := installed.Selected(m.Root, p.Kernels()) // a link that leads elsewhere selects nothing
 		l := listed{Package: p, Kernel: p.Release == s.Release, Selected: now == p.Scheduler, Guard: m.guard(p)}
 		l.Runs = l.Kernel && s.Active && s.Name == p.Module
-		l.Enabled = l.Selected && m.enabled(installed.Unit(p.Release))
+		if p.BPF != nil {
+			l.Kernel, l.Runs = b != nil, boot.BPFRuns(b) == p.Module
+		}
+		l.Enabled = l.Selected && m.enabled(installed.Unit(p.Kernels()))
 		out = append(out, l)
 	}
 	return out
@@ -145,6 +158,8 @@ func (l *listed) runs() string {
 		return "yes"
 	case l.Kernel:
 		return "no"
+	case l.BPF != nil:
+		return "no, the kernel has no sched_ext"
 	}
 	return "another kernel runs"
 }
@@ -154,7 +169,7 @@ func (l *listed) atBoot() string {
 	case !l.Selected:
 		return "no"
 	case !l.Enabled:
-		return "selected, but " + installed.Unit(l.Release) + " is not enabled"
+		return "selected, but " + installed.Unit(l.Kernels()) + " is not enabled"
 	case l.Guard != "":
 		return "kept back: " + l.Guard
 	}

@@ -58,12 +58,15 @@ func (m machine) meanings(word string) (all []meaning, packages []string, bad er
 	if err != nil {
 		return all, nil, err
 	}
-	list, bad := installed.ForKernel(m.Root, release)
+	list, bad := installed.Usable(m.Root, release)
 	for _, p := range list {
 		packages = append(packages, p.Scheduler)
 		if word == p.Scheduler || word == p.Name {
 			path := p.File(installed.Module)
-			all = append(all, meaning{view.Module, path, "that of the package " + p.Name + " (" + path + ")"})
+			if p.BPF != nil {
+				path = p.File(installed.Object)
+			}
+			all = append(all, meaning{wayOf(p), path, "that of the package " + p.Name + " (" + path + ")"})
 		}
 	}
 	return all, packages, bad

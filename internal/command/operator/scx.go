@@ -24,7 +24,7 @@ import (
 // it. Name is that of the scheduler that is asked for, "" the one that runs.
 func (m machine) updateBPF(action, name string, do func() (history.BPFUpdate, error)) error {
 	warn := func(s string) { fmt.Fprintln(os.Stderr, s) }
-	return m.log().RecordBPF(action, name, warn, func() (done history.BPFUpdate, err error) {
+	return m.log().RecordBPF(action, name, nil, warn, func() (done history.BPFUpdate, err error) {
 		end, err := m.Alone()
 		if err != nil {
 			return done, err
@@ -47,7 +47,7 @@ stopped, the kernel ends it, or the machine is booted. Why it ended is kept.`,
 }
 
 func newSCXLoad(m machine) *cobra.Command {
-	var o loading
+	var o Loading
 	c := &cobra.Command{
 		Use:   "load NAME|OBJECT",
 		Short: "Make a BPF scheduler the running one",
@@ -64,12 +64,12 @@ scheduler runs none is loaded.`,
 			return m.loadBPF(c, "scx load", a[0], &o, "it stays until `plugsched scx stop`")
 		},
 	}
-	o.flags(c)
+	o.Flags(c)
 	return c
 }
 
 func newSCXTry(m machine) *cobra.Command {
-	var o loading
+	var o Loading
 	c := &cobra.Command{
 		Use:   "try NAME|OBJECT",
 		Short: "Load a BPF scheduler that ends unless it is confirmed",
@@ -84,12 +84,12 @@ scheduler, and does not depend on this program, on the terminal or on the connec
 		},
 	}
 	c.Flags().Var(cli.Duration(&o.Trial, time.Minute, time.Second, scx.MaxTrial), "for", "how long, from 1s to 24h")
-	o.flags(c)
+	o.Flags(c)
 	return c
 }
 
 func newSCXReplace(m machine) *cobra.Command {
-	var o loading
+	var o Loading
 	c := &cobra.Command{
 		Use:   "replace NAME|OBJECT",
 		Short: "Let a BPF scheduler take over from the one that runs",
@@ -100,7 +100,7 @@ the next does not begin all the same, the one before begins again.`,
 		Example: "  plugsched scx replace --set fifo=1 simple",
 		Args:    cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			object, err := o.open(a[0])
+			object, err := o.Open(a[0])
 			if err != nil {
 				return err
 			}
@@ -119,24 +119,26 @@ the next does not begin all the same, the one before begins again.`,
 			return nil
 		},
 	}
-	o.flags(c)
+	o.Flags(c)
 	return c
 }
 
-// loading is what the commands that load a scheduler have in common.
-type loading struct {
+// Loading is what commands that load a scheduler in BPF, or pack one, have in common.
+type Loading struct {
 	scx.Options
 	texts map[string]string // of constants
 }
 
-func (o *loading) flags(c *cobra.Command) {
+// Flags are those that choose.
+func (o *Loading) Flags(c *cobra.Command) {
 	c.Flags().BoolVar(&o.Partial, "partial", false, "only for tasks of SCHED_EXT")
 	c.Flags().Var(cli.Duration(&o.Timeout, 0, time.Millisecond, scx.MaxTimeout).OrZero(), "timeout",
 		"how long a task may wait for a CPU (0: as it was compiled)")
 	c.Flags().StringToStringVar(&o.texts, "set", nil, "a constant of the scheduler's, `NAME=NUMBER`")
 }
 
-func (o *loading) open(nameOrPath string) (object *scx.Object, err error) {
+// Open reads the scheduler, one of this program or an object; the options are complete then.
+func (o *Loading) Open(nameOrPath string) (object *scx.Object, err error) {
 	if o.Constants, err = numbers(o.texts); err != nil {
 		return nil, err
 	}
@@ -144,7 +146,7 @@ func (o *loading) open(nameOrPath string) (object *scx.Object, err error) {
 }
 
 // whose says which tasks are the scheduler's.
-func (o *loading) whose() string {
+func (o *Loading) whose() string {
 	if o.Partial {
 		return "tasks of SCHED_EXT"
 	}
@@ -152,12 +154,12 @@ func (o *loading) whose() string {
 }
 
 // until says how long one on trial stays.
-func (o *loading) until() string {
+func (o *Loading) until() string {
 	return "it ends in " + o.Trial.String() + " unless `plugsched confirm` comes first"
 }
 
 // loadBPF loads a scheduler where none runs, and says so. Until says how long it stays.
-func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *loading, until string) error {
+func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *Loading, until string) error {
 	name, err := m.beginBPF(c, action, nameOrPath, o)
 	if err != nil {
 		return err
@@ -167,8 +169,8 @@ func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *loading
 }
 
 // beginBPF loads a scheduler where none runs, and returns its name.
-func (m machine) beginBPF(c *cobra.Command, action, nameOrPath string, o *loading) (string, error) {
-	object, err := o.open(nameOrPath)
+func (m machine) beginBPF(c *cobra.Command, action, nameOrPath string, o *Loading) (string, error) {
+	object, err := o.Open(nameOrPath)
 	if err != nil {
 		return "", err
 	}

@@ -17,7 +17,7 @@ import (
 
 func newTry(m machine) *cobra.Command {
 	var o live.InstallOptions
-	var bpf loading
+	var bpf Loading
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "try NAME|OBJECT|MODULE",
@@ -48,7 +48,7 @@ after one in BPF the kernel's own.`,
 	c.Flags().Var(cli.Duration(&o.Trial, time.Minute, time.Second, scx.MaxTrial), "for", "how long, from 1s to 24h")
 	installFlags(c, &o)
 	updateFlags(c, &o.Tries, &asJSON)
-	bpf.flags(c)
+	bpf.Flags(c)
 	return c
 }
 
@@ -76,7 +76,7 @@ func forWay(c *cobra.Command, way view.Way) error {
 }
 
 // tryBPF loads a scheduler in BPF on trial, and shows it as a module is shown.
-func (m machine) tryBPF(c *cobra.Command, nameOrPath string, o *loading, asJSON bool) error {
+func (m machine) tryBPF(c *cobra.Command, nameOrPath string, o *Loading, asJSON bool) error {
 	b, err := m.bpf()
 	if err != nil {
 		return err
