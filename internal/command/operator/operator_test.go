@@ -463,6 +463,25 @@ func TestBPFBesideModule(t *testing.T) {
 	has(t, "history", strings.Join(strings.Fields(out), " "), "scx load refused plugsched_aa simple: a module's scheduler runs")
 }
 
+// TestRivals: who loads a scheduler is told of services that may load another, and so is who asks beforehand.
+func TestRivals(t *testing.T) {
+	m := stock(t)
+	m.load(t, name, "active", time.Minute) // so that nothing is loaded
+	m.put(t, "/sys/kernel/sched_ext/state", "disabled\n")
+	m.put(t, "/run/systemd/units/invocation:scx_loader.service", "")
+	m.snapshot = &scx.Snapshot{State: "disabled"}
+	const want = "scx_loader.service runs, and may load a scheduler in BPF at any time"
+	for _, words := range []string{"load", "try"} {
+		out, err := run(newSCX(m), words, "simple")
+		if err == nil {
+			t.Errorf("%s: no error", words)
+		}
+		has(t, words, out, "warning: "+want+": systemctl stop scx_loader.service\n")
+	}
+	out, _ := run(newDoctor(m))
+	has(t, "doctor", out, "warning:  other loaders: "+want+"\n          fix: systemctl stop scx_loader.service\n")
+}
+
 // TestBPFBroken: where a scheduler in BPF cannot be asked, a module is shown, and confirmed, all the same.
 func TestBPFBroken(t *testing.T) {
 	m := stock(t)

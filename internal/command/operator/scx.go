@@ -104,6 +104,7 @@ the next does not begin all the same, the one before begins again.`,
 			if err != nil {
 				return err
 			}
+			m.warnOfRivals(c.ErrOrStderr())
 			var r *scx.Replaced
 			err = m.updateBPF("scx replace", object.Name(), func() (done history.BPFUpdate, err error) {
 				if r, err = object.Replace(c.Context(), o.Options); err != nil {
@@ -174,6 +175,7 @@ func (m machine) beginBPF(c *cobra.Command, action, nameOrPath string, o *Loadin
 	if err != nil {
 		return "", err
 	}
+	m.warnOfRivals(c.ErrOrStderr())
 	return object.Name(), m.updateBPF(action, object.Name(), func() (done history.BPFUpdate, err error) {
 		if err := m.CheckNoModule(); err != nil {
 			return done, err
@@ -181,6 +183,13 @@ func (m machine) beginBPF(c *cobra.Command, action, nameOrPath string, o *Loadin
 		done.Direction = "install"
 		return done, object.Load(c.Context(), o.Options)
 	})
+}
+
+// warnOfRivals names services that may load another scheduler.
+func (m machine) warnOfRivals(w io.Writer) {
+	for _, r := range m.Rivals() {
+		fmt.Fprintf(w, "warning: %s: %s\n", r.Problem(), r.Fix())
+	}
 }
 
 // meant is what there is of schedulers in BPF, if confirm and reject are about them: nil while a module's runs.

@@ -21,7 +21,8 @@ func TestBPF(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = &Scheduler{Config: s.Config, Arch: s.Arch, Tool: "t", Time: s.Time, Installer: s.Installer, Documents: s.Documents,
-		ModuleName: "simple_01", Object: object, BPF: &installed.BPF{Name: "simple", Timeout: 5 * time.Second, Constants: map[string]uint64{"fifo": 1}}}
+		ModuleName: "simple_01", Object: object,
+		BPF: &installed.BPF{Name: "simple", Timeout: 5 * time.Second, Constants: map[string]uint64{"fifo": 1}}}
 	paths, err := Build(dir, s)
 	if err != nil || len(paths) != 2 || filepath.Base(paths[0]) != "fast-bpf_0.3+local_amd64.deb" ||
 		filepath.Base(paths[1]) != "fast-bpf-0.3+local-1.x86_64.rpm" {
