@@ -111,11 +111,11 @@ func TestSCXPackage(t *testing.T) {
 	t.Run("one that stalls", func(t *testing.T) {
 		upgrade("bad")
 		ok(t, m, inBackground("until [ \"$(cat /sys/kernel/sched_ext/root/ops 2> /dev/null)\" = stall ]; do sleep 0.1; done; "+
-			"exec sh -c 'printf victim > /proc/self/comm; while :; do :; done'"))
+			"exec sh -c 'printf victim > /proc/self/comm; echo $$ > /run/victim; while :; do :; done'"))
 		expects(t, m, "plugsched package configure --trial 20m --settle 10m "+installed.PackageDir(installed.AnyKernel, "quick"), 5,
 			badKnown+" was rolled back by the kernel: ")
 		bpfRuns(t, m, "stall", "", "")
-		ok(t, m, "pkill victim")
+		ok(t, m, "kill -9 $(cat /run/victim)")
 		expects(t, m, boots, 3, "was tried and rolled back")
 		if e := lastEntry(t, m); e.Action != "boot" || e.Result != "refused" || e.Version != "0.3" {
 			t.Errorf("%+v", e)

@@ -40,7 +40,7 @@ Without NAME the selected scheduler is meant, or the only one that is installed.
 			if err != nil {
 				return err
 			}
-			g, err := boot.ReadGuard("/", p)
+			g, err := boot.ReadGuard(filepath.Join("/", m.Root), p)
 			if reset {
 				return resetGuard(c, g, err)
 			}
