@@ -36,10 +36,11 @@ type Snapshot struct {
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
 	// TrialLeft is how long the trial goes on, 0 without one; root only.
 	TrialLeft time.Duration    `json:"trial_left_ns,omitempty"`
-	Loads     int64            `json:"loads"`            // how many schedulers have begun since boot
-	Rejected  int64            `json:"rejected"`         // tasks that were not let into SCHED_EXT
-	Events    map[string]int64 `json:"events,omitempty"` // counters of the scheduler that runs, by the kernel's names
-	Ends      []End            `json:"ends,omitempty"`   // of schedulers that plugsched had loaded, the latest last; root only
+	Loads     int64            `json:"loads"`              // how many schedulers have begun since boot
+	Rejected  int64            `json:"rejected"`           // tasks that were not let into SCHED_EXT
+	Events    map[string]int64 `json:"events,omitempty"`   // counters of the scheduler that runs, by the kernel's names
+	Programs  []Program        `json:"programs,omitempty"` // of the scheduler that runs, in the order of the kernel's structure; root only
+	Ends      []End            `json:"ends,omitempty"`     // of schedulers that plugsched had loaded, the latest last; root only
 }
 
 // HeldBy names the processes that have the link open, "" if none has.
@@ -154,7 +155,7 @@ func (s *Snapshot) findOwner() error {
 	if s.Timeout = time.Duration(r.timeoutMS()) * time.Millisecond; s.Timeout == 0 {
 		s.Timeout = MaxTimeout
 	}
-	if s.Since, err = r.since(); err != nil {
+	if s.Programs, s.Since, err = r.programs(); err != nil {
 		return err
 	}
 	pins, err := pinnedLinks()

@@ -463,6 +463,14 @@ func TestBPFBesideModule(t *testing.T) {
 	has(t, "history", strings.Join(strings.Fields(out), " "), "scx load refused plugsched_aa simple: a module's scheduler runs")
 }
 
+// TestShowPrograms: what the verifier has looked at is said of each operation.
+func TestShowPrograms(t *testing.T) {
+	var b bytes.Buffer
+	showSCX(&b, &scx.Snapshot{State: "enabled", Name: "simple",
+		Programs: []scx.Program{{Operation: "enqueue", Name: "simple_enqueue", Verified: 42}}})
+	has(t, "status", b.String(), "program:    enqueue, 42 instructions verified\n")
+}
+
 // TestRivals: who loads a scheduler is told of services that may load another, and so is who asks beforehand.
 func TestRivals(t *testing.T) {
 	m := stock(t)

@@ -313,6 +313,9 @@ func showSCX(w io.Writer, s *scx.Snapshot) {
 		}
 		field("held by", "%s (link %d)", text, s.Link)
 	}
+	for _, p := range s.Programs {
+		field("program", "%s, %d instructions verified", p.Operation, p.Verified)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Events)) {
 		if n := s.Events[name]; n != 0 {
 			field("event", "%s %d", name, n)
