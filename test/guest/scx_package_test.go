@@ -129,6 +129,18 @@ func TestSCXPackage(t *testing.T) {
 		expects(t, m, "/next/DEBIAN/preinst upgrade 1", 1, "nothing was installed")
 		ok(t, m, "plugsched scx stop")
 	})
+	t.Run("switch", func(t *testing.T) {
+		expects(t, m, "plugsched switch --settle 1s quick", 0, "is the running scheduler ("+nextKnown)
+		expects(t, m, "plugsched try quick", 3, "the BPF scheduler simple runs")
+		expects(t, m, "plugsched switch --none", 0, "no scheduler is selected for BPF any more: none is loaded at boot")
+		bpfRuns(t, m, "switch --none", "", "")
+		expects(t, m, boots, 1, installed.Selection(installed.AnyKernel))
+		expects(t, m, "plugsched switch --settle 1s quick-bpf", 0, "is the running scheduler ("+nextKnown)
+		runs("switch", nextKnown)
+		ok(t, m, "plugsched scx stop")
+		expects(t, m, "plugsched try --for 1h quick", 0, "simple runs, for all tasks")
+		expects(t, m, "plugsched reject", 0, "the kernel's own")
+	})
 	t.Run("remove", func(t *testing.T) {
 		ok(t, m, boots)
 		ok(t, m, "/DEBIAN/prerm remove && rm -r "+installed.Dir+" && /DEBIAN/postrm remove && test -e "+guard+" && /DEBIAN/postrm purge")
