@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -35,10 +36,26 @@ var opsTypes = []string{"sched_ext_ops", "sched_ext_ops_cid"}
 
 // layout is where a structure of the kernel has what is asked of a scheduler.
 type layout struct {
-	size           int
+	value          btf.TypeID // the kernel's number of the type that a map has, in which the structure is
+	size           int        // of that
 	name, nameSize int
-	timeout        int   // its timeout_ms
-	programs       []int // its operations: the kernel tells the numbers of their programs there (kernel/bpf/bpf_struct_ops.c)
+	timeout        int // its timeout_ms
+	operations     []operation
+}
+
+// operation is where a structure has one of its operations: the kernel tells the number of its program there (kernel/bpf/bpf_struct_ops.c).
+type operation struct {
+	at   int
+	name string
+}
+
+// Program is one of a scheduler's operations, as the kernel has taken it.
+type Program struct {
+	Operation string `json:"operation"` // the member of struct sched_ext_ops
+	Name      string `json:"name"`      // what the kernel calls it, in at most 15 characters
+	// Verified is how many instructions the verifier looked at, those of each way through the program by themselves: what a load takes,
+	// and how far it is from the kernel's limit of a million (include/linux/bpf.h, BPF_COMPLEXITY_LIMIT_INSNS).
+	Verified uint32 `json:"verified_instructions"`
 }
 
 // running is the scheduler that runs, as its map has it.
@@ -66,12 +83,18 @@ func layouts() ([]layout, error) {
 		if err != nil {
 			return nil, err
 		}
+		id, err := kernel.TypeID(outer)
+		if err != nil {
+			return nil, err
+		}
 		for _, d := range outer.Members {
 			inner, ok := d.Type.(*btf.Struct)
 			if !ok || inner.Name != name {
 				continue
 			}
-			list = append(list, layoutOf(int(outer.Size), int(d.Offset.Bytes()), inner))
+			l := layoutOf(int(outer.Size), int(d.Offset.Bytes()), inner)
+			l.value = id
+			list = append(list, l)
 		}
 	}
 	return list, nil
@@ -90,7 +113,7 @@ func layoutOf(size, at int, ops *btf.Struct) layout {
 			l.timeout = where
 		case isPointer:
 			if _, ok := p.Target.(*btf.FuncProto); ok {
-				l.programs = append(l.programs, where)
+				l.operations = append(l.operations, operation{where, m.Name})
 			}
 		}
 	}
@@ -100,11 +123,11 @@ func layoutOf(size, at int, ops *btf.Struct) layout {
 // timeoutMS is how long a task may wait, as the scheduler has it; 0 is the kernel's own choice.
 func (r *running) timeoutMS() uint32 { return binary.NativeEndian.Uint32(r.value[r.timeout:]) }
 
-// since is when the kernel had taken the last of its programs, by CLOCK_BOOTTIME: right after that it begins. The
-// kernel does not say when it did. 0 is not known.
-func (r *running) since() (last time.Duration, err error) {
-	for _, at := range r.programs {
-		id := binary.NativeEndian.Uint64(r.value[at:])
+// programs are what its operations are, and when the kernel had taken the last of them, by CLOCK_BOOTTIME: right after that it
+// begins. The kernel does not say when it did. 0 is not known.
+func (r *running) programs() (list []Program, last time.Duration, err error) {
+	for _, o := range r.operations {
+		id := binary.NativeEndian.Uint64(r.value[o.at:])
 		if id == 0 {
 			continue
 		}
@@ -113,17 +136,19 @@ func (r *running) since() (last time.Duration, err error) {
 			continue // it has just ended
 		}
 		if err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		info, err := p.Info()
 		if err = errors.Join(err, p.Close()); err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		if t, ok := info.LoadTime(); ok {
 			last = max(last, t)
 		}
+		verified, _ := info.VerifiedInstructions() // known since Linux 5.16, before sched_ext
+		list = append(list, Program{Operation: o.name, Name: info.Name, Verified: verified})
 	}
-	return last, nil
+	return list, last, nil
 }
 
 // findRunning finds the scheduler that runs, nil if it has no link: it began without one, or has
@@ -139,12 +164,12 @@ func findRunning(name string) (found *running, err error) {
 	it := &link.Iterator{}
 	defer it.Close()
 	for it.Next() {
-		ops, value, err := opsOf(it.Link)
+		ops, id, value, err := opsOf(it.Link)
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range places {
-			if len(value) == p.size {
+			if id == p.value && len(value) == p.size {
 				if text, _, _ := bytes.Cut(value[p.name:p.name+p.nameSize], []byte{0}); string(text) == name {
 					found = &running{it.ID, ops, value, p}
 				}
@@ -154,27 +179,50 @@ func findRunning(name string) (found *running, err error) {
 	return found, it.Err()
 }
 
-// opsOf is the map that a link attaches, and what is in it, nil if it attaches none.
-func opsOf(l link.Link) (ebpf.MapID, []byte, error) {
+// opsOf is the map that a link attaches, the type of what is in it, and that, nil if it attaches none.
+func opsOf(l link.Link) (ebpf.MapID, btf.TypeID, []byte, error) {
 	fd, ok := l.(interface{ FD() int })
 	if info, err := l.Info(); err != nil || info.Type != link.StructOpsType || !ok {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
 	// The library does not tell the map (struct bpf_link_info, struct_ops.map_id).
 	id, err := fdinfo(fmt.Sprintf("/proc/self/fdinfo/%d", fd.FD()), "map_id")
 	if err != nil || id == 0 {
-		return 0, nil, err // 0: it is detached
+		return 0, 0, nil, err // 0: it is detached
 	}
 	m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil, nil
+		return 0, 0, nil, nil
 	}
 	if err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
 	defer m.Close()
+	is, err := valueType(m)
+	if err != nil {
+		return 0, 0, nil, err
+	}
 	value, err := m.LookupBytes(uint32(0))
-	return ebpf.MapID(id), value, err
+	return ebpf.MapID(id), is, value, err
+}
+
+// valueType is the kernel's number of the type of what a map of structures of operations has, which the library does not tell.
+func valueType(m *ebpf.Map) (btf.TypeID, error) {
+	// The beginning of struct bpf_map_info (include/uapi/linux/bpf.h), of which the kernel gives as much as is asked for.
+	var info struct {
+		_         [6]uint32
+		_         [unix.BPF_OBJ_NAME_LEN]byte
+		_         uint32
+		valueType uint32 // btf_vmlinux_value_type_id
+	}
+	attr := struct {
+		fd, length uint32
+		info       unsafe.Pointer
+	}{uint32(m.FD()), uint32(unsafe.Sizeof(info)), unsafe.Pointer(&info)}
+	if _, _, err := unix.Syscall(unix.SYS_BPF, unix.BPF_OBJ_GET_INFO_BY_FD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr)); err != 0 {
+		return 0, fmt.Errorf("a map's type: %w", err)
+	}
+	return btf.TypeID(info.valueType), nil
 }
 
 // fdinfo reads a number from what the kernel tells of an open file, 0 if it does not tell it.

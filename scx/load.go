@@ -58,7 +58,7 @@ func (o *Object) verified(ctx context.Context, opt Options) (*candidate, error) 
 	if err != nil {
 		return nil, needsRoot(refusal(err))
 	}
-	c := &candidate{name: o.name, ops: all.DetachMap(o.ops), keeps: all.DetachMap(endMap), timers: map[string]*ebpf.Map{}}
+	c := &candidate{name: o.name, of: opt.Of, ops: all.DetachMap(o.ops), keeps: all.DetachMap(endMap), timers: map[string]*ebpf.Map{}}
 	for _, name := range o.timers() {
 		c.timers[name] = all.DetachMap(name)
 	}
@@ -76,6 +76,7 @@ func (o *Object) verified(ctx context.Context, opt Options) (*candidate, error) 
 // candidate is a scheduler that can begin. But for the first they may be nil.
 type candidate struct {
 	name    string
+	of      string // what it is of, "" is nothing
 	ops     *ebpf.Map
 	keeps   *ebpf.Map // why it ended
 	trial   *ebpf.Map
@@ -166,6 +167,11 @@ func (c *candidate) pin() error {
 	}
 	for name, m := range c.timers {
 		if err := m.Pin(pinned(c.name, name)); err != nil {
+			return err
+		}
+	}
+	if c.of != "" {
+		if err := os.Symlink(c.of, pinned(c.name, pinnedOf)); err != nil {
 			return err
 		}
 	}

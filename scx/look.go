@@ -28,6 +28,7 @@ type Snapshot struct {
 	Name    string   `json:"name,omitempty"`    // of the scheduler
 	All     bool     `json:"all_tasks"`         // it has all tasks of the fair class, and not those of SCHED_EXT only
 	Owner   Owner    `json:"owner,omitempty"`   // of the scheduler that runs
+	Of      string   `json:"of,omitempty"`      // what it is of, as Options say; root only
 	Link    uint32   `json:"link,omitempty"`    // its number; root only
 	Holders []Holder `json:"holders,omitempty"` // processes that have the link open; root only
 	// Since is when it began, by CLOCK_BOOTTIME, and Timeout how long a task may wait until the kernel ends it; root only.
@@ -35,10 +36,11 @@ type Snapshot struct {
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
 	// TrialLeft is how long the trial goes on, 0 without one; root only.
 	TrialLeft time.Duration    `json:"trial_left_ns,omitempty"`
-	Loads     int64            `json:"loads"`            // how many schedulers have begun since boot
-	Rejected  int64            `json:"rejected"`         // tasks that were not let into SCHED_EXT
-	Events    map[string]int64 `json:"events,omitempty"` // counters of the scheduler that runs, by the kernel's names
-	Ends      []End            `json:"ends,omitempty"`   // of schedulers that plugsched had loaded, the latest last; root only
+	Loads     int64            `json:"loads"`              // how many schedulers have begun since boot
+	Rejected  int64            `json:"rejected"`           // tasks that were not let into SCHED_EXT
+	Events    map[string]int64 `json:"events,omitempty"`   // counters of the scheduler that runs, by the kernel's names
+	Programs  []Program        `json:"programs,omitempty"` // of the scheduler that runs, in the order of the kernel's structure; root only
+	Ends      []End            `json:"ends,omitempty"`     // of schedulers that plugsched had loaded, the latest last; root only
 }
 
 // HeldBy names the processes that have the link open, "" if none has.
@@ -153,7 +155,7 @@ func (s *Snapshot) findOwner() error {
 	if s.Timeout = time.Duration(r.timeoutMS()) * time.Millisecond; s.Timeout == 0 {
 		s.Timeout = MaxTimeout
 	}
-	if s.Since, err = r.since(); err != nil {
+	if s.Programs, s.Since, err = r.programs(); err != nil {
 		return err
 	}
 	pins, err := pinnedLinks()
@@ -167,6 +169,9 @@ func (s *Snapshot) findOwner() error {
 			return err
 		}
 		s.TrialLeft = t.left(boottime())
+		if s.Of, err = os.Readlink(pinned(s.Name, pinnedOf)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	s.Holders, err = holders(r.id)
 	return err

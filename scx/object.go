@@ -67,31 +67,41 @@ type Options struct {
 	// Trial, when not 0, makes the scheduler end by itself after that time, unless Confirm comes first. The kernel does that:
 	// it depends on no process. (The kernel's own goes on then, whatever ran before.)
 	Trial time.Duration
+	// Of is what the scheduler is of, such as a package: a note that the kernel keeps as long as the scheduler's link, and Snapshot tells.
+	Of string
 	// Constants are values for constants of the source (const volatile), by their names.
 	Constants map[string]uint64
 }
 
 // Open reads one of Own by its name, or else the object in a file.
 func Open(nameOrPath string) (*Object, error) {
-	if b, ok := own[nameOrPath]; ok {
-		return Read(bytes.NewReader(b))
+	b, err := Bytes(nameOrPath)
+	if err != nil {
+		return nil, err
 	}
-	f, err := os.Open(nameOrPath)
+	o, err := Read(bytes.NewReader(b))
+	if err != nil && own[nameOrPath] == nil {
+		return nil, fmt.Errorf("%s: %w", nameOrPath, err)
+	}
+	return o, err
+}
+
+// Bytes are what Open reads.
+func Bytes(nameOrPath string) ([]byte, error) {
+	if b, ok := own[nameOrPath]; ok {
+		return b, nil
+	}
+	st, err := os.Stat(nameOrPath) // a pipe's other end would be waited for
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &PreconditionError{fmt.Errorf("%s is neither a file nor a scheduler of this program, which are %v", nameOrPath, Own())}
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() > largest {
-		return nil, errors.Join(err, &PreconditionError{fmt.Errorf("%s is no file of at most %d MB", nameOrPath, largest>>20)})
+	if !st.Mode().IsRegular() || st.Size() > largest {
+		return nil, &PreconditionError{fmt.Errorf("%s is no file of at most %d MB", nameOrPath, largest>>20)}
 	}
-	o, err := Read(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", nameOrPath, err)
-	}
-	return o, nil
+	return os.ReadFile(nameOrPath)
 }
 
 // Read reads an object.
@@ -194,6 +204,12 @@ func (o *Object) set(opt Options) (*Object, error) {
 		}
 	}
 	return out, nil
+}
+
+// Check says whether the object can be loaded with options, as far as that can be told without a kernel.
+func (o *Object) Check(opt Options) error {
+	_, err := o.set(opt)
+	return err
 }
 
 // getInt is an integer of any size.

@@ -103,6 +103,8 @@ func (s *Snapshot) candidate() (c *candidate, err error) {
 	c.timers = map[string]*ebpf.Map{}
 	for _, f := range files {
 		switch name := f.Name(); name {
+		case pinnedOf:
+			c.of, err = os.Readlink(pinned(s.Name, name))
 		case pinLink, pinnedTrial, pinnedConfirm: // what was confirmed is on trial no more
 		case pinEnd:
 			c.keeps, err = ebpf.LoadPinnedMap(pinned(s.Name, name), nil)

@@ -31,6 +31,8 @@ const (
 	// Of one on trial, the map with the timer, and the program that confirms.
 	pinnedTrial   = "trial"
 	pinnedConfirm = "confirm"
+	// A symbolic link that says whose it is, and leads nowhere.
+	pinnedOf = "of"
 )
 
 // pinnable are the names of schedulers that can be directories. The kernel allows dots, too

@@ -331,7 +331,8 @@ func TestLayoutOf(t *testing.T) {
 		{Name: "name", Type: &btf.Array{Index: u32, Type: &btf.Int{Name: "char", Size: 1}, Nelems: 16}, Offset: 32 * 8},
 	}}
 	got := layoutOf(100, 8, ops)
-	if got.size != 100 || got.name != 40 || got.nameSize != 16 || got.timeout != 24 || !slices.Equal(got.programs, []int{8, 32}) {
+	if got.size != 100 || got.name != 40 || got.nameSize != 16 || got.timeout != 24 ||
+		!slices.Equal(got.operations, []operation{{8, "enqueue"}, {32, "exit"}}) {
 		t.Errorf("%+v", got)
 	}
 	value := make([]byte, 100)

@@ -14,12 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"plugsched/internal/command/cli"
-	"plugsched/internal/command/operator"
 )
 
 func wholeRoot() *cobra.Command {
 	root := developerRoot()
-	root.AddCommand(operator.Commands()...)
+	root.AddCommand(operators()...)
 	root.AddCommand(newMan())
 	cli.Complete(root)
 	return root

@@ -34,9 +34,20 @@ func main() {
 		os.Exit(bench.Inside())
 	}
 	root := developerRoot()
-	root.AddCommand(operator.Commands()...)
+	root.AddCommand(operators()...)
 	root.AddCommand(newMan())
 	cli.Main(root)
+}
+
+// operators are the commands for operators, and beside theirs about BPF the one that makes packages.
+func operators() []*cobra.Command {
+	all := operator.Commands()
+	for _, c := range all {
+		if c.Name() == "scx" {
+			c.AddCommand(newSCXPackage())
+		}
+	}
+	return all
 }
 
 func developerRoot() *cobra.Command {

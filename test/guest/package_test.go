@@ -31,8 +31,14 @@ func unpacked(t *testing.T, guestDir, work string) func(*vm.Config) {
 			newest = d
 		}
 	}
+	return unpackedDeb(t, guestDir, newest)
+}
+
+// unpackedDeb is unpacked for one file.
+func unpackedDeb(t *testing.T, guestDir, deb string) func(*vm.Config) {
+	t.Helper()
 	dir := t.TempDir()
-	if out, err := exec.Command("dpkg-deb", "-R", newest, dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("dpkg-deb", "-R", deb, dir).CombinedOutput(); err != nil {
 		t.Fatalf("dpkg-deb: %v\n%s", err, out)
 	}
 	return func(c *vm.Config) {

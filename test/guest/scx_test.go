@@ -6,9 +6,7 @@ package guest
 
 import (
 	"encoding/json"
-	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -60,8 +58,7 @@ func pins(t *testing.T, m *vm.Machine) string {
 func TestSCX(t *testing.T) {
 	t.Parallel()
 	object := func(name string) func(*vm.Config) { return with(name, filepath.Join(shared.root, "scx/bpf"+name)) }
-	m := boot(t, both(addLiving, with("/bin/killat", filepath.Join(shared.root, "test/killat/killat")),
-		object(stallObject), object(initObject), object(refusedObject)))
+	m := boot(t, both(addLiving, object(stallObject), object(initObject), object(refusedObject)))
 	if _, code := sh(t, m, "test -e "+scxState); code != 0 {
 		expects(t, m, "plugsched scx status", 3, "no schedulers in BPF")
 		expects(t, m, "plugsched scx load simple", 3, "no schedulers in BPF")
@@ -99,7 +96,6 @@ func TestSCX(t *testing.T) {
 	testNotBegun(t, m)
 	testStall(t, m)
 	testForeign(t, m)
-	testSCXKilled(t, m)
 	ok(t, m, "plugsched install /scheduler.ko")
 	expects(t, m, "plugsched scx load simple", 3, "a module's scheduler runs ("+moduleName(t, shared.project.Module())+")")
 	ok(t, m, "plugsched uninstall")
@@ -203,60 +199,4 @@ func testForeign(t *testing.T, m *vm.Machine) {
 		bpfRuns(t, m, "stop --foreign", "", "")
 		ok(t, m, "pkill living; true")
 	}
-}
-
-// testSCXKilled: load, stop and replace are killed at every system call that has an effect. The scheduler runs and is pinned, or
-// does not and is not; and the next command works.
-func testSCXKilled(t *testing.T, m *vm.Machine) {
-	t.Helper()
-	const samples = 6 // of each command
-	for _, c := range []struct{ before, command string }{
-		{"plugsched scx stop 2> /dev/null; true", "load simple"},
-		{"plugsched scx load simple 2> /dev/null; true", "stop"},
-		{"plugsched scx load simple 2> /dev/null; true", "replace --set fifo=1 simple"},
-	} {
-		ok(t, m, c.before)
-		out := ok(t, m, "killat -e plugsched scx "+c.command)
-		found := stops.FindStringSubmatch(out)
-		if found == nil {
-			t.Fatalf("%s: killat says:\n%s", c.command, out)
-		}
-		total, _ := strconv.Atoi(found[1])
-		step := 1
-		if !full {
-			step = (total + samples - 1) / samples
-		}
-		killed := 0
-		for n := 1; n <= total; n += step {
-			ok(t, m, c.before)
-			out, code := sh(t, m, fmt.Sprintf("killat -e -k %d plugsched scx %s", n, c.command))
-			if code == 0 {
-				continue // a run may make fewer calls
-			}
-			killed++
-			where := c.command + ", " + lastLine(out)
-			// The kernel ends a scheduler whose link is gone when it comes to it.
-			link := strings.Contains(pins(t, m), scx.Pins+"/simple/link")
-			state := ""
-			if !await(m, func() bool {
-				state = ok(t, m, "cat "+scxState)
-				return state == "disabled" || state == "enabled" && link
-			}) {
-				t.Errorf("%s: the link is pinned: %t, and the scheduler is %s", where, link, state)
-			}
-			next := "plugsched scx load simple"
-			if state == "enabled" {
-				next = "plugsched scx stop" // which only ends plugsched's own
-			}
-			if out, code := sh(t, m, next); code != 0 {
-				t.Errorf("%s: then %s: exit code %d:\n%s", where, next, code, out)
-			}
-		}
-		if killed == 0 {
-			t.Errorf("%s was never killed", c.command)
-		}
-		t.Logf("%s: killed at %d of %d stops", c.command, killed, total)
-	}
-	sh(t, m, "plugsched scx stop")
-	bpfRuns(t, m, "at the end", "", "")
 }

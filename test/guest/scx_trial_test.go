@@ -57,8 +57,12 @@ func TestSCXTrial(t *testing.T) {
 	expects(t, m, "plugsched confirm", 5, "lapsed before it was confirmed")
 	progress()
 
-	// It is confirmed, and stays.
-	ok(t, m, "plugsched scx try --for 1h simple")
+	// It is confirmed, and stays; the command for modules takes it, too.
+	expects(t, m, "plugsched try --for 1h simple", 0, "SCHED_EXT; it ends in 1h0m0s unless")
+	if e := lastEntry(t, m); e.Action != "try" || e.BPF != "simple" || e.Direction != "install" {
+		t.Errorf("%+v", e)
+	}
+	expects(t, m, "plugsched list | grep simple | tr -s ' '", 0, "any simple bpf (built in) - - yes no")
 	if s := bpfRuns(t, m, "try", "simple", scx.Ours); s.TrialLeft <= 0 || s.TrialLeft > time.Hour {
 		t.Errorf("the trial has %v left", s.TrialLeft)
 	}

@@ -6,6 +6,7 @@ package installed
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,11 +29,16 @@ const Dir = "/usr/lib/plugsched"
 const (
 	About       = "package.json" // a Package
 	Module      = "scheduler.ko"
+	Object      = "scheduler.bpf.o" // instead of a module
 	Description = "scheduler.yaml"
 	Boundary    = "boundary.json.gz"
 	Installer   = "plugsched"
 	UnitText    = "plugsched.service" // what UnitFile holds while the package is the selected one
 )
+
+// AnyKernel stands in paths and names for a kernel's release where a package is for every kernel that has sched_ext: those of
+// schedulers in BPF.
+const AnyKernel = "bpf"
 
 // PackageDir is where the package of a scheduler for a kernel is.
 func PackageDir(release, scheduler string) string { return filepath.Join(Dir, release, scheduler) }
@@ -70,16 +77,44 @@ func UnitFile(release string) string { return filepath.Join("/usr/lib/systemd/sy
 
 // Package is what an installed package says of itself.
 type Package struct {
-	Name      string `json:"name"`      // as dpkg and rpm know it
-	Scheduler string `json:"scheduler"` // what it is called among those for its kernel
-	Version   string `json:"version"`   // of the scheduler
-	Release   string `json:"release"`   // uname -r of the kernel that it is for
-	BuildID   string `json:"build_id"`
-	Module    string `json:"module"` // its name once it is loaded
-	Commit    string `json:"commit,omitempty"`
-	Tool      string `json:"tool"` // version of plugsched that built it
+	Name      string `json:"name"`               // as dpkg and rpm know it
+	Scheduler string `json:"scheduler"`          // what it is called among those for its kernel
+	Version   string `json:"version"`            // of the scheduler
+	Release   string `json:"release,omitempty"`  // uname -r of the kernel that it is for, "" of one in BPF
+	BuildID   string `json:"build_id,omitempty"` // likewise
+	// Module is its name once it is loaded. One in BPF is known by its own name and a digest of what is loaded and how.
+	Module string `json:"module"`
+	BPF    *BPF   `json:"bpf,omitempty"` // nil of a module
+	Commit string `json:"commit,omitempty"`
+	Tool   string `json:"tool"` // version of plugsched that built it
 
 	Dir string `json:"-"` // where it was found
+}
+
+// BPF is how a package's scheduler in BPF is loaded.
+type BPF struct {
+	Name      string            `json:"name"` // what the kernel calls it
+	Partial   bool              `json:"partial,omitempty"`
+	Timeout   time.Duration     `json:"timeout_ns,omitempty"`
+	Constants map[string]uint64 `json:"constants,omitempty"`
+}
+
+// Known is what one in BPF is known by: different for different objects, and for different ways to load them.
+func (b *BPF) Known(object []byte) (string, error) {
+	how, err := json.Marshal(b) // maps come in order
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(append(how, object...))
+	return fmt.Sprintf("%s_%x", b.Name, sum[:4]), nil
+}
+
+// Kernels is the release of the kernel that the package is for, or AnyKernel.
+func (p *Package) Kernels() string {
+	if p.BPF != nil {
+		return AnyKernel
+	}
+	return p.Release
 }
 
 // String names a package and its version for people.
@@ -98,7 +133,7 @@ func Read(dir string) (*Package, error) {
 	if err := json.Unmarshal(text, p); err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): install the package again", filepath.Join(dir, About), err)
 	}
-	if p.Name == "" || p.Scheduler == "" || p.Release == "" || p.Module == "" {
+	if p.Name == "" || p.Scheduler == "" || p.Kernels() == "" || p.Module == "" {
 		return nil, fmt.Errorf("%s is damaged (it lacks a name): install the package again", filepath.Join(dir, About))
 	}
 	return p, nil
@@ -124,15 +159,21 @@ func List(root string) ([]*Package, error) {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b *Package) int {
-		return cmp.Or(cmp.Compare(a.Release, b.Release), cmp.Compare(a.Scheduler, b.Scheduler))
+		return cmp.Or(cmp.Compare(a.Kernels(), b.Kernels()), cmp.Compare(a.Scheduler, b.Scheduler))
 	})
 	return list, errors.Join(errs...)
 }
 
-// ForKernel is List for those of one kernel.
+// ForKernel is List for those of one kernel's release, or for AnyKernel.
 func ForKernel(root, release string) ([]*Package, error) {
 	all, err := List(root)
-	return slices.DeleteFunc(all, func(p *Package) bool { return p.Release != release }), err
+	return slices.DeleteFunc(all, func(p *Package) bool { return p.Kernels() != release }), err
+}
+
+// Usable is List for those that one kernel can run: its own, and behind them those of AnyKernel, if it has sched_ext.
+func Usable(root, release string) ([]*Package, error) {
+	all, err := List(root)
+	return slices.DeleteFunc(all, func(p *Package) bool { return p.Kernels() != release && p.BPF == nil }), err
 }
 
 // noPackage: a directory with leftovers is no package, nor is a file.
@@ -157,10 +198,15 @@ func Selected(root, release string) (scheduler string, err error) {
 	return scheduler, nil
 }
 
-// Find returns the package of a scheduler, by its name or that of its package; nil when there is none.
+// Find returns the package of a scheduler, by its own name or the scheduler's; nil when there is none.
 func Find(packages []*Package, name string) *Package {
 	for _, p := range packages {
-		if p.Scheduler == name || p.Name == name {
+		if p.Name == name {
+			return p
+		}
+	}
+	for _, p := range packages {
+		if p.Scheduler == name {
 			return p
 		}
 	}

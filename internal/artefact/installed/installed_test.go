@@ -90,3 +90,47 @@ func TestPackageName(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestBPF: a package in BPF is for any kernel; what it is known by tells objects, and ways to load them, apart.
+func TestBPF(t *testing.T) {
+	root := t.TempDir()
+	for dir, text := range map[string]string{
+		PackageDir("6.1.0-1", "fast"):   `{"name": "fast-6.1.0-1", "scheduler": "fast", "release": "6.1.0-1", "module": "plugsched_aa"}`,
+		PackageDir(AnyKernel, "fast"):   `{"name": "fast-bpf", "scheduler": "fast", "module": "simple_aa", "bpf": {"name": "simple"}}`,
+		PackageDir(AnyKernel, "broken"): `{"name": "broken-bpf", "scheduler": "broken", "module": "simple_aa"}`,
+	} {
+		path := filepath.Join(root, dir, About)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := Usable(root, "6.1.0-1")
+	if err == nil || len(list) != 2 || list[0].BPF != nil || list[1].Kernels() != AnyKernel {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, _ := Usable(root, "6.1.0-2"); len(list) != 1 || list[0].Name != "fast-bpf" {
+		t.Errorf("%+v", list)
+	}
+	if list, _ := ForKernel(root, AnyKernel); len(list) != 1 {
+		t.Errorf("%+v", list)
+	}
+	for word, want := range map[string]*Package{"fast": list[0], "fast-bpf": list[1], "fast-6.1.0-1": list[0]} {
+		if got := Find(list, word); got != want {
+			t.Errorf("%s: %+v", word, got)
+		}
+	}
+	seen := map[string]bool{}
+	for _, b := range []BPF{{Name: "simple"}, {Name: "simple", Partial: true}, {Name: "simple", Constants: map[string]uint64{"fifo": 1}}} {
+		for _, object := range []string{"a", "b"} {
+			known, err := b.Known([]byte(object))
+			again, _ := b.Known([]byte(object))
+			if err != nil || seen[known] || again != known {
+				t.Errorf("%+v, %s: %s, %v", b, object, known, err)
+			}
+			seen[known] = true
+		}
+	}
+}

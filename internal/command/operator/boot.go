@@ -84,7 +84,11 @@ func (m machine) newRunner(c *cobra.Command, dir string, t trial) (*boot.Runner,
 	if err != nil {
 		return nil, err
 	}
-	return &boot.Runner{Package: p, Kernel: m.Host, Root: "/", Trial: t.length, Settle: t.settle, Say: say(c.ErrOrStderr())}, nil
+	var kernel boot.Kernel = m.Host
+	if p.BPF != nil {
+		kernel = boot.Sched{Host: m.Host, Package: p}
+	}
+	return &boot.Runner{Package: p, Kernel: kernel, Root: "/", Trial: t.length, Settle: t.settle, Say: say(c.ErrOrStderr())}, nil
 }
 
 // loadAtBoot makes the scheduler the running one at boot, and says in words what was done.
@@ -96,7 +100,10 @@ func (m machine) loadAtBoot(ctx context.Context, r *boot.Runner) (string, error)
 	if err != nil {
 		return "", err
 	}
-	if why != "" {
+	switch {
+	case why != "" && r.Package.BPF != nil:
+		return fmt.Sprintf("%s is not loaded: %s", r.Package, why), nil // its unit is every kernel's
+	case why != "":
 		return "", &live.PreconditionError{Err: errors.New(why)}
 	}
 	return m.adopt("boot", ctx, r)

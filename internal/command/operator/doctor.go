@@ -69,7 +69,7 @@ func (m machine) diagnose(args []string, o live.InstallOptions) (*diagnosis, err
 	switch {
 	case len(args) > 0:
 		d.Module = args[0]
-	case s.Package != nil && !s.OfPackage:
+	case s.Package != nil && !s.OfPackage && s.Package.BPF == nil:
 		d.Module = s.Package.File(installed.Module)
 	}
 	var module *live.Module

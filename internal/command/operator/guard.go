@@ -40,7 +40,7 @@ Without NAME the selected scheduler is meant, or the only one that is installed.
 			if err != nil {
 				return err
 			}
-			g, err := boot.ReadGuard("/", p)
+			g, err := boot.ReadGuard(filepath.Join("/", m.Root), p)
 			if reset {
 				return resetGuard(c, g, err)
 			}
@@ -58,11 +58,11 @@ Without NAME the selected scheduler is meant, or the only one that is installed.
 
 // guarded returns the package whose guard is meant. One that was removed may have left it behind.
 func (m machine) guarded(release string, args []string) (*installed.Package, error) {
-	all, bad := installed.ForKernel(m.Root, release)
+	all, bad := installed.Usable(m.Root, release)
 	name := ""
 	if len(args) > 0 {
 		name = args[0]
-	} else if now, err := m.selected(release); err != nil {
+	} else if now, err := m.selectedFor(release); err != nil {
 		return nil, err
 	} else {
 		name = now
@@ -71,10 +71,13 @@ func (m machine) guarded(release string, args []string) (*installed.Package, err
 	switch {
 	case p != nil:
 	case len(args) > 0:
-		p = &installed.Package{Name: installed.PackageName(name, release), Scheduler: name, Release: release}
-		if _, err := os.Stat(filepath.Join("/", m.Root, installed.GuardFile(p.Name))); errors.Is(err, fs.ErrNotExist) {
-			return nil, noScheduler(all, name, release, bad)
+		for _, kernels := range []string{release, installed.AnyKernel} {
+			p = &installed.Package{Name: installed.PackageName(name, kernels), Scheduler: name, Release: release}
+			if _, err := os.Stat(filepath.Join("/", m.Root, installed.GuardFile(p.Name))); !errors.Is(err, fs.ErrNotExist) {
+				return p, nil
+			}
 		}
+		return nil, noScheduler(all, name, release, bad)
 	case len(all) == 1:
 		p = all[0]
 	case len(all) == 0 && bad == nil:

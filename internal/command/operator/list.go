@@ -11,7 +11,9 @@ import (
 
 	"plugsched/internal/artefact/installed"
 	"plugsched/internal/command/cli"
+	"plugsched/internal/operate/boot"
 	"plugsched/internal/operate/live"
+	"plugsched/internal/operate/view"
 )
 
 // listed is an installed package and what becomes of its scheduler.
@@ -26,42 +28,95 @@ type listed struct {
 
 // packages is what list prints for programs.
 type packages struct {
-	Packages []listed `json:"packages"`
+	Packages   []listed         `json:"packages"`
+	Schedulers []view.Candidate `json:"schedulers"`
 }
 
 func newList(m machine) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the schedulers that are installed as packages, by kernel",
-		Long: `List shows the scheduler packages of this machine, and of each: whether its
-scheduler runs, whether it is the one that is selected for its kernel, whether it is
-loaded at boot (the kernel's systemd unit is enabled), and what the boot guard has
-against it. Switch selects another.`,
-		Example: "  plugsched list\n  plugsched list --json | jq -r '.packages[] | select(.runs) | .name'",
+		Short: "List the schedulers that this machine has, whichever way they come",
+		Long: `List shows the schedulers that this machine can run, or runs: modules and schedulers in BPF
+of packages, those in BPF that are in this program, agents, and what runs and is of no package. Of each: the kernel that it
+is for, its way (module, bpf, agent), its package, and whether it runs; of a package's
+whether it is the one that is selected, whether it is loaded at boot (the systemd unit is
+enabled), and what the boot guard has against it. Switch selects another.`,
+		Example: "  plugsched list\n  plugsched list --json | jq -r '.schedulers[] | select(.runs) | .name'",
 		Args:    cli.Args(0, 0),
 		RunE: func(c *cobra.Command, a []string) error {
 			list, err := m.list()
 			if err != nil {
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
 			}
-			if asJSON {
-				return cli.PrintJSON(c.OutOrStdout(), packages{list})
+			all, err := m.candidates(list)
+			if err != nil {
+				return err
 			}
-			if len(list) == 0 {
-				fmt.Fprintln(c.OutOrStdout(), "no scheduler package is installed")
-				return nil
+			if asJSON {
+				return cli.PrintJSON(c.OutOrStdout(), packages{list, all})
 			}
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "KERNEL\tNAME\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
+			fmt.Fprintln(w, "KERNEL\tNAME\tWAY\tPACKAGE\tVERSION\tMODULE\tRUNS\tAT BOOT")
 			for _, p := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Release, p.Scheduler, p.Name, p.Version, p.Module, p.runs(), p.atBoot())
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", anyKernel(p.Release), p.Scheduler, wayOf(p.Package), p.Name, p.Version, p.Module,
+					p.runs(), p.atBoot())
+			}
+			for _, s := range all {
+				if s.From != view.FromPackage {
+					fmt.Fprintf(w, "%s\t%s\t%s\t(%s)\t-\t-\t%s\tno\n", anyKernel(s.Kernel), s.Name, s.Way, s.From, m.running(&s))
+				}
 			}
 			return w.Flush()
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// wayOf is how a package's scheduler comes into the kernel.
+func wayOf(p *installed.Package) view.Way {
+	if p.BPF != nil {
+		return view.BPF
+	}
+	return view.Module
+}
+
+// anyKernel is the release of a kernel, or what those in BPF are for.
+func anyKernel(release string) string {
+	if release == "" {
+		return "any"
+	}
+	return release
+}
+
+// running says whether a scheduler that is of no package runs, or why it could not.
+func (m machine) running(s *view.Candidate) string {
+	switch b, err := m.bpf(); {
+	case s.Runs:
+		return "yes"
+	case s.Way == view.BPF && b == nil && err == nil:
+		return "no, the kernel has no sched_ext"
+	}
+	return "no"
+}
+
+// candidates are the schedulers of packages, and all others that are here.
+func (m machine) candidates(list []listed) ([]view.Candidate, error) {
+	s, err := m.Read()
+	if err != nil {
+		return nil, err
+	}
+	st := &state{Status: s}
+	if err := m.ways(st, nil); err != nil {
+		return nil, err
+	}
+	all := []view.Candidate{}
+	for _, p := range list {
+		all = append(all, view.Candidate{Way: wayOf(p.Package), Name: p.Scheduler, From: view.FromPackage, Package: p.Name,
+			Kernel: p.Release, Runs: p.Runs})
+	}
+	return append(all, view.Others(st.Schedulers, all, s.Release, view.Agents(filepath.Join("/", m.Root)))...), nil
 }
 
 // list returns the packages that can be read; the error is about the others.
@@ -77,11 +132,15 @@ func (m machine) list() ([]listed, error) {
 // listed says what becomes of packages' schedulers.
 func (m machine) listed(packages []*installed.Package, s *live.Status) []listed {
 	out := []listed{}
+	b, _ := m.bpf() // what cannot be asked is not said to run
 	for _, p := range packages {
-		now, _ := installed.Selected(m.Root, p.Release) // a link that leads elsewhere selects nothing
+		now, _ := installed.Selected(m.Root, p.Kernels()) // a link that leads elsewhere selects nothing
 		l := listed{Package: p, Kernel: p.Release == s.Release, Selected: now == p.Scheduler, Guard: m.guard(p)}
 		l.Runs = l.Kernel && s.Active && s.Name == p.Module
-		l.Enabled = l.Selected && m.enabled(installed.Unit(p.Release))
+		if p.BPF != nil {
+			l.Kernel, l.Runs = b != nil, boot.BPFRuns(b) == p.Module
+		}
+		l.Enabled = l.Selected && m.enabled(installed.Unit(p.Kernels()))
 		out = append(out, l)
 	}
 	return out
@@ -99,6 +158,8 @@ func (l *listed) runs() string {
 		return "yes"
 	case l.Kernel:
 		return "no"
+	case l.BPF != nil:
+		return "no, the kernel has no sched_ext"
 	}
 	return "another kernel runs"
 }
@@ -108,7 +169,7 @@ func (l *listed) atBoot() string {
 	case !l.Selected:
 		return "no"
 	case !l.Enabled:
-		return "selected, but " + installed.Unit(l.Release) + " is not enabled"
+		return "selected, but " + installed.Unit(l.Kernels()) + " is not enabled"
 	case l.Guard != "":
 		return "kept back: " + l.Guard
 	}

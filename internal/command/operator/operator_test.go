@@ -197,10 +197,11 @@ func TestStatus(t *testing.T) {
 func TestList(t *testing.T) {
 	m := stock(t)
 	out, err := run(newList(m))
-	if err != nil || out != "no scheduler package is installed\n" {
-		t.Errorf("%q, %v", out, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if out, _ := run(newList(m), "--json"); out != "{\n  \"schema\": 1,\n  \"packages\": []\n}\n" {
+	has(t, "stock", strings.Join(strings.Fields(out), " "), "any simple bpf (built in) - - no, the kernel has no sched_ext no")
+	if out, _ := run(newList(m), "--json"); !strings.HasPrefix(out, "{\n  \"schema\": 1,\n  \"packages\": [],\n") {
 		t.Errorf("%q", out)
 	}
 	m.install(t, "s", "3", release, name)
@@ -214,8 +215,8 @@ func TestList(t *testing.T) {
 	out, _ = run(newList(m))
 	rows := strings.Split(strings.Join(strings.FieldsFunc(out, func(r rune) bool { return r == ' ' }), " "), "\n")
 	has(t, "rows", strings.Join(rows, "\n"), "warning: ", "6.1.0-3/s/package.json is damaged",
-		"6.1.0-1 q q-6.1.0-1 2 plugsched_cc no no\n", "6.1.0-1 s s-6.1.0-1 3 plugsched_aa yes yes\n",
-		"6.1.0-2 s s-6.1.0-2 1 plugsched_bb another kernel runs selected, but plugsched-6.1.0-2.service is not enabled\n")
+		"6.1.0-1 q module q-6.1.0-1 2 plugsched_cc no no\n", "6.1.0-1 s module s-6.1.0-1 3 plugsched_aa yes yes\n",
+		"6.1.0-2 s module s-6.1.0-2 1 plugsched_bb another kernel runs selected, but plugsched-6.1.0-2.service is not enabled\n")
 	m.trip(t, name)
 	out, _ = run(newList(m), "--json")
 	var printed packages
@@ -460,6 +461,33 @@ func TestBPFBesideModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(t, "history", strings.Join(strings.Fields(out), " "), "scx load refused plugsched_aa simple: a module's scheduler runs")
+}
+
+// TestShowPrograms: what the verifier has looked at is said of each operation.
+func TestShowPrograms(t *testing.T) {
+	var b bytes.Buffer
+	showSCX(&b, &scx.Snapshot{State: "enabled", Name: "simple",
+		Programs: []scx.Program{{Operation: "enqueue", Name: "simple_enqueue", Verified: 42}}})
+	has(t, "status", b.String(), "program:    enqueue, 42 instructions verified\n")
+}
+
+// TestRivals: who loads a scheduler is told of services that may load another, and so is who asks beforehand.
+func TestRivals(t *testing.T) {
+	m := stock(t)
+	m.load(t, name, "active", time.Minute) // so that nothing is loaded
+	m.put(t, "/sys/kernel/sched_ext/state", "disabled\n")
+	m.put(t, "/run/systemd/units/invocation:scx_loader.service", "")
+	m.snapshot = &scx.Snapshot{State: "disabled"}
+	const want = "scx_loader.service runs, and may load a scheduler in BPF at any time"
+	for _, words := range []string{"load", "try"} {
+		out, err := run(newSCX(m), words, "simple")
+		if err == nil {
+			t.Errorf("%s: no error", words)
+		}
+		has(t, words, out, "warning: "+want+": systemctl stop scx_loader.service\n")
+	}
+	out, _ := run(newDoctor(m))
+	has(t, "doctor", out, "warning:  other loaders: "+want+"\n          fix: systemctl stop scx_loader.service\n")
 }
 
 // TestBPFBroken: where a scheduler in BPF cannot be asked, a module is shown, and confirmed, all the same.

@@ -54,7 +54,7 @@ func newPackageConfigure(m machine) *cobra.Command {
 func (m machine) configure(c *cobra.Command, r *boot.Runner, first bool) error {
 	p := r.Package
 	linkTool(c, p)
-	selected, err := m.selected(p.Release)
+	selected, err := m.selected(p.Kernels())
 	if err != nil {
 		return err
 	}
@@ -104,13 +104,23 @@ func (m machine) selected(release string) (string, error) {
 	return name, nil
 }
 
+// selectedFor names the package whose scheduler is loaded when a kernel is booted, "" if none is.
+func (m machine) selectedFor(release string) (string, error) {
+	for _, kernels := range []string{release, installed.AnyKernel} {
+		if name, err := m.selected(kernels); err != nil || name != "" {
+			return installed.PackageName(name, kernels), err
+		}
+	}
+	return "", nil
+}
+
 // writeUnit makes the unit of the package's kernel.
 func writeUnit(p *installed.Package) error {
 	text, err := os.ReadFile(p.File(installed.UnitText))
 	if err != nil {
 		return err
 	}
-	file := installed.UnitFile(p.Release)
+	file := installed.UnitFile(p.Kernels())
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
@@ -122,7 +132,7 @@ func (m machine) later(r *boot.Runner, first bool) (string, error) {
 	if why, err := m.elsewhere(r); err != nil || why != "" {
 		return why, err
 	}
-	unit := installed.Unit(r.Package.Release)
+	unit := installed.Unit(r.Package.Kernels())
 	if policyForbids(unit) {
 		return "/usr/sbin/policy-rc.d does not want services to be started", nil
 	}
@@ -163,7 +173,7 @@ func systemdRuns() bool {
 // enable has the selected scheduler loaded at boot, unless that was decided at an earlier
 // install, and lets systemd know that it runs.
 func enable(p *installed.Package, first, running bool) error {
-	unit := installed.Unit(p.Release)
+	unit := installed.Unit(p.Kernels())
 	if !hasSystemctl() {
 		return nil
 	}
@@ -215,7 +225,7 @@ func newPackageRemove(m machine) *cobra.Command {
 
 func (m machine) remove(c *cobra.Command, r *boot.Runner) error {
 	p := r.Package
-	selected, err := m.selected(p.Release)
+	selected, err := m.selected(p.Kernels())
 	if err != nil {
 		fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
 	}
@@ -237,7 +247,7 @@ func (m machine) remove(c *cobra.Command, r *boot.Runner) error {
 	if selected != p.Scheduler {
 		return nil // the unit is another one's
 	}
-	if err := disable(installed.Unit(p.Release)); err != nil {
+	if err := disable(installed.Unit(p.Kernels())); err != nil {
 		return err
 	}
 	if err := r.Unselect(c.Context()); err != nil {
@@ -254,14 +264,14 @@ func (m machine) same(selected string, p *installed.Package) bool {
 	if selected == "" || selected == p.Scheduler {
 		return false
 	}
-	other, err := installed.Read(filepath.Join("/", m.Root, installed.PackageDir(p.Release, selected)))
+	other, err := installed.Read(filepath.Join("/", m.Root, installed.PackageDir(p.Kernels(), selected)))
 	return err == nil && other.Module == p.Module
 }
 
 // others names the schedulers of the other packages for a package's kernel.
 func (m machine) others(p *installed.Package) string {
 	var names []string
-	all, _ := installed.ForKernel(m.Root, p.Release)
+	all, _ := installed.ForKernel(m.Root, p.Kernels())
 	for _, other := range all {
 		if other.Name != p.Name {
 			names = append(names, other.Scheduler)

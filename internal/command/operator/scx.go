@@ -24,7 +24,7 @@ import (
 // it. Name is that of the scheduler that is asked for, "" the one that runs.
 func (m machine) updateBPF(action, name string, do func() (history.BPFUpdate, error)) error {
 	warn := func(s string) { fmt.Fprintln(os.Stderr, s) }
-	return m.log().RecordBPF(action, name, warn, func() (done history.BPFUpdate, err error) {
+	return m.log().RecordBPF(action, name, nil, warn, func() (done history.BPFUpdate, err error) {
 		end, err := m.Alone()
 		if err != nil {
 			return done, err
@@ -47,7 +47,7 @@ stopped, the kernel ends it, or the machine is booted. Why it ended is kept.`,
 }
 
 func newSCXLoad(m machine) *cobra.Command {
-	var o loading
+	var o Loading
 	c := &cobra.Command{
 		Use:   "load NAME|OBJECT",
 		Short: "Make a BPF scheduler the running one",
@@ -64,12 +64,12 @@ scheduler runs none is loaded.`,
 			return m.loadBPF(c, "scx load", a[0], &o, "it stays until `plugsched scx stop`")
 		},
 	}
-	o.flags(c)
+	o.Flags(c)
 	return c
 }
 
 func newSCXTry(m machine) *cobra.Command {
-	var o loading
+	var o Loading
 	c := &cobra.Command{
 		Use:   "try NAME|OBJECT",
 		Short: "Load a BPF scheduler that ends unless it is confirmed",
@@ -80,16 +80,16 @@ scheduler, and does not depend on this program, on the terminal or on the connec
 		Example: "  plugsched scx try --for 5m simple && ./benchmark && plugsched confirm",
 		Args:    cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			return m.loadBPF(c, "scx try", a[0], &o, "it ends in "+o.Trial.String()+" unless `plugsched confirm` comes first")
+			return m.loadBPF(c, "scx try", a[0], &o, o.until())
 		},
 	}
 	c.Flags().Var(cli.Duration(&o.Trial, time.Minute, time.Second, scx.MaxTrial), "for", "how long, from 1s to 24h")
-	o.flags(c)
+	o.Flags(c)
 	return c
 }
 
 func newSCXReplace(m machine) *cobra.Command {
-	var o loading
+	var o Loading
 	c := &cobra.Command{
 		Use:   "replace NAME|OBJECT",
 		Short: "Let a BPF scheduler take over from the one that runs",
@@ -100,10 +100,11 @@ the next does not begin all the same, the one before begins again.`,
 		Example: "  plugsched scx replace --set fifo=1 simple",
 		Args:    cli.Args(1, 1),
 		RunE: func(c *cobra.Command, a []string) error {
-			object, err := o.open(a[0])
+			object, err := o.Open(a[0])
 			if err != nil {
 				return err
 			}
+			m.warnOfRivals(c.ErrOrStderr())
 			var r *scx.Replaced
 			err = m.updateBPF("scx replace", object.Name(), func() (done history.BPFUpdate, err error) {
 				if r, err = object.Replace(c.Context(), o.Options); err != nil {
@@ -119,24 +120,26 @@ the next does not begin all the same, the one before begins again.`,
 			return nil
 		},
 	}
-	o.flags(c)
+	o.Flags(c)
 	return c
 }
 
-// loading is what the commands that load a scheduler have in common.
-type loading struct {
+// Loading is what commands that load a scheduler in BPF, or pack one, have in common.
+type Loading struct {
 	scx.Options
 	texts map[string]string // of constants
 }
 
-func (o *loading) flags(c *cobra.Command) {
+// Flags are those that choose.
+func (o *Loading) Flags(c *cobra.Command) {
 	c.Flags().BoolVar(&o.Partial, "partial", false, "only for tasks of SCHED_EXT")
 	c.Flags().Var(cli.Duration(&o.Timeout, 0, time.Millisecond, scx.MaxTimeout).OrZero(), "timeout",
 		"how long a task may wait for a CPU (0: as it was compiled)")
 	c.Flags().StringToStringVar(&o.texts, "set", nil, "a constant of the scheduler's, `NAME=NUMBER`")
 }
 
-func (o *loading) open(nameOrPath string) (object *scx.Object, err error) {
+// Open reads the scheduler, one of this program or an object; the options are complete then.
+func (o *Loading) Open(nameOrPath string) (object *scx.Object, err error) {
 	if o.Constants, err = numbers(o.texts); err != nil {
 		return nil, err
 	}
@@ -144,31 +147,49 @@ func (o *loading) open(nameOrPath string) (object *scx.Object, err error) {
 }
 
 // whose says which tasks are the scheduler's.
-func (o *loading) whose() string {
+func (o *Loading) whose() string {
 	if o.Partial {
 		return "tasks of SCHED_EXT"
 	}
 	return "all tasks of the fair class and of SCHED_EXT"
 }
 
-// loadBPF loads a scheduler where none runs. Until says how long it stays.
-func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *loading, until string) error {
-	object, err := o.open(nameOrPath)
+// until says how long one on trial stays.
+func (o *Loading) until() string {
+	return "it ends in " + o.Trial.String() + " unless `plugsched confirm` comes first"
+}
+
+// loadBPF loads a scheduler where none runs, and says so. Until says how long it stays.
+func (m machine) loadBPF(c *cobra.Command, action, nameOrPath string, o *Loading, until string) error {
+	name, err := m.beginBPF(c, action, nameOrPath, o)
 	if err != nil {
 		return err
 	}
-	err = m.updateBPF(action, object.Name(), func() (done history.BPFUpdate, err error) {
+	fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; %s\n", name, o.whose(), until)
+	return nil
+}
+
+// beginBPF loads a scheduler where none runs, and returns its name.
+func (m machine) beginBPF(c *cobra.Command, action, nameOrPath string, o *Loading) (string, error) {
+	object, err := o.Open(nameOrPath)
+	if err != nil {
+		return "", err
+	}
+	m.warnOfRivals(c.ErrOrStderr())
+	return object.Name(), m.updateBPF(action, object.Name(), func() (done history.BPFUpdate, err error) {
 		if err := m.CheckNoModule(); err != nil {
 			return done, err
 		}
 		done.Direction = "install"
 		return done, object.Load(c.Context(), o.Options)
 	})
-	if err != nil {
-		return err
+}
+
+// warnOfRivals names services that may load another scheduler.
+func (m machine) warnOfRivals(w io.Writer) {
+	for _, r := range m.Rivals() {
+		fmt.Fprintf(w, "warning: %s: %s\n", r.Problem(), r.Fix())
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%s runs, for %s; %s\n", object.Name(), o.whose(), until)
-	return nil
 }
 
 // meant is what there is of schedulers in BPF, if confirm and reject are about them: nil while a module's runs.
@@ -291,6 +312,9 @@ func showSCX(w io.Writer, s *scx.Snapshot) {
 			text = strings.TrimPrefix(text, "no process") + []string{"", ", "}[min(i, 1)] + h.String()
 		}
 		field("held by", "%s (link %d)", text, s.Link)
+	}
+	for _, p := range s.Programs {
+		field("program", "%s, %d instructions verified", p.Operation, p.Verified)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Events)) {
 		if n := s.Events[name]; n != 0 {

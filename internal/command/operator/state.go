@@ -69,11 +69,13 @@ func (m machine) about(s *live.Status) (*state, error) {
 	if err := m.ways(st, recent); err != nil {
 		return nil, err
 	}
-	all, bad := installed.ForKernel(m.Root, s.Release)
+	all, bad := installed.Usable(m.Root, s.Release)
 	st.Installed = m.listed(all, s)
 	for i := range st.Installed {
 		// Two packages can have the same module: the selected one is meant then.
-		if l := &st.Installed[i]; l.Runs && (!st.OfPackage || l.Selected) || l.Selected && !st.OfPackage {
+		// Where nothing of a package runs, a module that is selected comes before one in BPF.
+		l := &st.Installed[i]
+		if l.Runs && (!st.OfPackage || l.Selected) || l.Selected && !st.OfPackage && (l.BPF == nil || st.Package == nil) {
 			st.Package, st.OfPackage, st.Guard = l.Package, l.Runs, l.Guard
 		}
 	}

@@ -52,7 +52,7 @@ not run, only what is loaded when it is booted changes.`,
 			if none {
 				return m.switchOff(c, release, times)
 			}
-			all, bad := installed.ForKernel(m.Root, release)
+			all, bad := installed.Usable(m.Root, release)
 			p := installed.Find(all, a[0])
 			if p == nil {
 				return noScheduler(all, a[0], release, bad)
@@ -91,7 +91,7 @@ func (m machine) switchTo(c *cobra.Command, p *installed.Package, times trial) e
 	if os.Geteuid() != 0 {
 		return &live.PreconditionError{Err: errors.New("switching schedulers needs root")}
 	}
-	before, _ := installed.Selected(m.Root, p.Release) // a link that leads elsewhere is replaced
+	before, _ := installed.Selected(m.Root, p.Kernels()) // a link that leads elsewhere is replaced
 	why, err := m.elsewhere(r)
 	if err != nil {
 		return err
@@ -116,26 +116,42 @@ func (m machine) switchTo(c *cobra.Command, p *installed.Package, times trial) e
 	if err := enable(p, before == "", why == ""); err != nil {
 		return err
 	}
-	if hasSystemctl() && !m.enabled(installed.Unit(p.Release)) {
-		fmt.Fprintf(c.OutOrStdout(), "nothing is loaded at boot: %s is not enabled\n", installed.Unit(p.Release))
+	if hasSystemctl() && !m.enabled(installed.Unit(p.Kernels())) {
+		fmt.Fprintf(c.OutOrStdout(), "nothing is loaded at boot: %s is not enabled\n", installed.Unit(p.Kernels()))
 	}
 	return nil
 }
 
-// switchOff selects no scheduler.
+// switchOff selects no scheduler: no module for a kernel, and none in BPF.
 func (m machine) switchOff(c *cobra.Command, release string, times trial) error {
-	name, err := m.selected(release)
-	if err != nil {
-		return err
+	all, bad := installed.Usable(m.Root, release)
+	done := false
+	for _, kernels := range []string{release, installed.AnyKernel} {
+		name, err := m.selected(kernels)
+		if err != nil {
+			return err
+		}
+		here, _ := installed.ForKernel(m.Root, kernels)
+		p := installed.Find(here, name)
+		if p == nil && len(here) > 0 {
+			p = here[0] // none is selected, but one may run
+		}
+		if p == nil {
+			continue
+		}
+		done = true
+		if err := m.unselect(c, p, name, times); err != nil {
+			return err
+		}
 	}
-	all, bad := installed.ForKernel(m.Root, release)
-	p := installed.Find(all, name)
-	if p == nil && len(all) > 0 {
-		p = all[0] // none is selected, but one may run
-	}
-	if p == nil {
+	if !done {
 		return noScheduler(all, "", release, bad)
 	}
+	return nil
+}
+
+// unselect has the kernel's own scheduler run instead of packages of p's sort, and none of them loaded at boot. Name is the selected one.
+func (m machine) unselect(c *cobra.Command, p *installed.Package, name string, times trial) error {
 	r, err := m.newRunner(c, p.Dir, times)
 	if err != nil {
 		return err
@@ -152,16 +168,20 @@ func (m machine) switchOff(c *cobra.Command, release string, times trial) error 
 			return fmt.Errorf("%s stays selected: %w", p, err)
 		}
 	}
+	kernels := "the kernel " + p.Release
+	if p.BPF != nil {
+		kernels = "BPF"
+	}
 	if name == "" {
-		fmt.Fprintln(c.OutOrStdout(), "no scheduler was selected")
+		fmt.Fprintf(c.OutOrStdout(), "no scheduler was selected for %s\n", kernels)
 		return nil
 	}
-	if err := disable(installed.Unit(release)); err != nil {
+	if err := disable(installed.Unit(p.Kernels())); err != nil {
 		return err
 	}
 	if err := r.Unselect(c.Context()); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.OutOrStdout(), "no scheduler is selected for the kernel %s any more: none is loaded at boot\n", release)
+	fmt.Fprintf(c.OutOrStdout(), "no scheduler is selected for %s any more: none is loaded at boot\n", kernels)
 	return nil
 }

@@ -26,7 +26,7 @@ import (
 	"plugsched/internal/durable"
 )
 
-// Scheduler is what a package is made of. Name, Version, Maintainer and Summary of
+// Scheduler is what a package is made of, a module or a scheduler in BPF. Name, Version, Maintainer and Summary of
 // Config have to be there.
 type Scheduler struct {
 	Config
@@ -43,6 +43,9 @@ type Scheduler struct {
 	Module, Description, Boundary, Installer string
 	// Debug is that of the module's debug information, ModuleID the build-id of both, hex.
 	Debug, ModuleID string
+	// BPF, when set, is that of a scheduler in BPF, and Object its file. What is of a module is not there then, nor a kernel.
+	BPF    *installed.BPF
+	Object string
 	// Documents are man pages (man/NAME.8) and completions (completions/bash, zsh and
 	// fish): their contents by their path in the package's directory. Pages are
 	// compressed.
@@ -56,7 +59,7 @@ type format struct {
 	debug    string // what names of packages of debug information end with
 }
 
-// Build makes both packages in a directory, and those of the debug information, and returns
+// Build makes both packages in a directory, and those of a module's debug information, and returns
 // their paths in this order. The same scheduler makes the same bytes.
 func Build(dir string, s *Scheduler) (paths []string, err error) {
 	tmp, err := os.MkdirTemp(dir, ".package-")
@@ -78,8 +81,10 @@ func Build(dir string, s *Scheduler) (paths []string, err error) {
 		}
 		infos = append(infos, info)
 	}
-	for _, f := range formats {
-		infos = append(infos, s.debugInfo(f))
+	if s.BPF == nil {
+		for _, f := range formats {
+			infos = append(infos, s.debugInfo(f))
+		}
 	}
 	for i, info := range infos {
 		packager := formats[i%len(formats)].packager
@@ -112,7 +117,15 @@ func write(p nfpm.Packager, info *nfpm.Info, path string) error {
 }
 
 // name is the package's.
-func (s *Scheduler) name() string { return installed.PackageName(s.Name, s.Release) }
+func (s *Scheduler) name() string { return installed.PackageName(s.Name, s.kernels()) }
+
+// kernels is the release of the kernel that it is for, or what stands for all of them.
+func (s *Scheduler) kernels() string {
+	if s.BPF != nil {
+		return installed.AnyKernel
+	}
+	return s.Release
+}
 
 func (s *Scheduler) info(scripts string, contents files.Contents) *nfpm.Info {
 	info := &nfpm.Info{
@@ -123,7 +136,7 @@ func (s *Scheduler) info(scripts string, contents files.Contents) *nfpm.Info {
 		Overridables: nfpm.Overridables{
 			Umask: 0o022,
 			// Others can depend on one of the kernel's schedulers, whichever.
-			Provides: []string{installed.PackageName("plugsched-scheduler", s.Release)},
+			Provides: []string{installed.PackageName("plugsched-scheduler", s.kernels())},
 			Scripts: nfpm.Scripts{
 				PreInstall:  filepath.Join(scripts, "preinst"),
 				PostInstall: filepath.Join(scripts, "postinst"),
@@ -151,17 +164,19 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 		}
 	}
 	about, err := json.MarshalIndent(installed.Package{Name: s.name(), Scheduler: s.Name, Version: s.Version, Release: s.Release,
-		BuildID: s.BuildID, Module: s.ModuleName, Commit: s.Commit, Tool: s.Tool}, "", "  ")
+		BuildID: s.BuildID, Module: s.ModuleName, BPF: s.BPF, Commit: s.Commit, Tool: s.Tool}, "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	made := map[string][]byte{installed.About: append(about, '\n')}
-	boundary, err := os.ReadFile(s.Boundary)
-	if err != nil {
-		return nil, err
-	}
-	if made[installed.Boundary], err = compress(boundary); err != nil {
-		return nil, err
+	if s.BPF == nil {
+		boundary, err := os.ReadFile(s.Boundary)
+		if err != nil {
+			return nil, err
+		}
+		if made[installed.Boundary], err = compress(boundary); err != nil {
+			return nil, err
+		}
 	}
 	if err := fs.WalkDir(plugsched.Licences, ".", func(name string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
@@ -203,8 +218,12 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 		}
 		add(from, path.Join(to, name), 0o644)
 	}
-	add(s.Module, path.Join(to, installed.Module), 0o644)
-	add(s.Description, path.Join(to, installed.Description), 0o644)
+	if s.BPF != nil {
+		add(s.Object, path.Join(to, installed.Object), 0o644)
+	} else {
+		add(s.Module, path.Join(to, installed.Module), 0o644)
+		add(s.Description, path.Join(to, installed.Description), 0o644)
+	}
 	add(s.Installer, path.Join(to, installed.Installer), 0o755)
 	add(filepath.Join(tmp, "unit"), path.Join(to, installed.UnitText), 0o644)
 	doc := path.Join("/usr/share/doc", s.name())
@@ -219,7 +238,7 @@ func (s *Scheduler) stage(tmp string) (files.Contents, error) {
 	return list, nil
 }
 
-func (s *Scheduler) dir() string { return installed.PackageDir(s.Release, s.Name) }
+func (s *Scheduler) dir() string { return installed.PackageDir(s.kernels(), s.Name) }
 
 // directories are those that belong to a package: rpm leaves behind any other.
 func directories(to string, made map[string][]byte) []string {
@@ -259,9 +278,9 @@ func (s *Scheduler) render(name, to string) error {
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
 		"Name": s.name(), "Version": s.Version, "Release": s.Release, "BuildID": s.BuildID, "Module": s.ModuleName, "Signed": s.Signed,
-		"Replaced": s.Replaced, "Dir": s.dir(), "Kernel": path.Dir(s.dir()), "UnitFile": installed.UnitFile(s.Release),
-		"Guard": installed.GuardFile(s.name()), "Selection": installed.Selection(s.Release), "State": installed.StateDir, "Scheduler": s.Name,
-		"Nobody": strings.HasSuffix(s.Maintainer, "@localhost>"),
+		"Replaced": s.Replaced, "Dir": s.dir(), "Kernel": path.Dir(s.dir()), "UnitFile": installed.UnitFile(s.kernels()),
+		"Guard": installed.GuardFile(s.name()), "Selection": installed.Selection(s.kernels()), "State": installed.StateDir, "Scheduler": s.Name,
+		"BPF": s.BPF, "Nobody": strings.HasSuffix(s.Maintainer, "@localhost>"),
 	})
 	if err != nil {
 		return err

@@ -28,6 +28,10 @@ func wrap(text, first, indent string) string {
 
 // description is the summary, and below it what the package does.
 func (s *Scheduler) description() string {
+	if s.BPF != nil {
+		return s.Summary + "\n" + wrap("A scheduler in BPF, for any Linux kernel that has sched_ext. Installing the package makes it the "+
+			"running scheduler, removing it gives the kernel its own back.", "", "")
+	}
 	return s.Summary + "\n" + wrap("A scheduler for the running kernel, Linux "+s.Release+
 		". Installing the package makes it the running scheduler, removing it gives the kernel its own back.", "", "")
 }
@@ -39,7 +43,11 @@ func (s *Scheduler) changelog() []byte {
 	if s.Commit != "" {
 		from += ", of commit " + s.Commit
 	}
-	for _, item := range append([]string{"Built for Linux " + s.Release + " " + from + "."}, s.Changes...) {
+	built := "Built for Linux " + s.Release + " " + from + "."
+	if s.BPF != nil {
+		built = "Packed " + from + "."
+	}
+	for _, item := range append([]string{built}, s.Changes...) {
 		text += wrap(item, "  * ", "    ") + "\n"
 	}
 	return fmt.Appendf(nil, "%s\n -- %s  %s\n", text, s.Maintainer, s.Time.UTC().Format(time.RFC1123Z))

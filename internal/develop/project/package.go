@@ -168,14 +168,18 @@ func (p *Project) time(ctx context.Context) (time.Time, error) {
 	return time.Unix(seconds, 0).UTC(), nil
 }
 
-// installer finds the program for packages, which must be of this version.
 func (p *Project) installer(ctx context.Context) (string, error) {
-	path := filepath.Join(filepath.Dir(p.Self), installerName)
+	return Installer(ctx, p.Self, p.Tool)
+}
+
+// Installer finds the program for packages beside plugsched's own, self. It must be of the same version, tool.
+func Installer(ctx context.Context, self, tool string) (string, error) {
+	path := filepath.Join(filepath.Dir(self), installerName)
 	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		return "", Errorf("%s: %v: packages take it along: build it with plugsched (`make build`)", path, err)
 	}
-	if want := fmt.Sprintf("plugsched version %s\n", p.Tool); string(out) != want {
+	if want := fmt.Sprintf("plugsched version %s\n", tool); string(out) != want {
 		return "", Errorf("%s is %s, not %s: build both together (`make build`)", path, strings.TrimSpace(string(out)),
 			strings.TrimSpace(want))
 	}

@@ -19,7 +19,7 @@ import (
 	"plugsched/internal/operate/live"
 )
 
-// Kernel is what is asked of the running kernel: a live.Host.
+// Kernel is what is asked of the running kernel: a live.Host, or for schedulers in BPF a Sched.
 type Kernel interface {
 	Read() (*live.Status, error)
 	Check(*live.Module, live.InstallOptions) error
@@ -103,9 +103,11 @@ func (r *Runner) adopt(ctx context.Context) error {
 	}
 	o := live.InstallOptions{Progress: r.Say}
 	o.Replace, o.Trial = s.Active, r.Trial
-	m, err := r.open()
-	if err != nil {
-		return err
+	var m *live.Module // one in BPF has none
+	if r.Package.BPF == nil {
+		if m, err = r.open(); err != nil {
+			return err
+		}
 	}
 	if err := r.Kernel.Check(m, o); err != nil {
 		return err
@@ -138,17 +140,26 @@ func (r *Runner) mayReplace(guard *Guard, s *live.Status) error {
 	case !s.Active:
 		return nil
 	case s.TrialLeft > 0:
-		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or `plugsched uninstall` first", s.Name)}
+		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or %s first", s.Name,
+			r.way())}
 	case !guard.Knows(s.Name) && !r.otherOwns(s.Name):
-		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s runs, which is of no package here: `plugsched uninstall` it first",
-			s.Name)}
+		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s runs, which is of no package here: %s it first",
+			s.Name, r.way())}
 	}
 	return nil
 }
 
+// way is the command that ends a scheduler of the package's sort.
+func (r *Runner) way() string {
+	if r.Package.BPF != nil {
+		return "`plugsched scx stop`"
+	}
+	return "`plugsched uninstall`"
+}
+
 // otherOwns reports whether another package for the kernel knows a module, in its version or an earlier one.
 func (r *Runner) otherOwns(module string) bool {
-	all, _ := installed.ForKernel(r.Root, r.Package.Release) // one that is damaged knows nothing
+	all, _ := installed.ForKernel(r.Root, r.Package.Kernels()) // one that is damaged knows nothing
 	return slices.ContainsFunc(all, func(p *installed.Package) bool {
 		g, _ := ReadGuard(r.Root, p)
 		return p.Name != r.Package.Name && (p.Module == module || g.Knows(module))
@@ -164,7 +175,8 @@ func (r *Runner) resume(ctx context.Context, guard *Guard, s *live.Status) error
 	case s.TrialLeft == 0:
 		return r.note(guard)
 	case !ours:
-		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial already: run `plugsched confirm` or `plugsched uninstall` first", s.Name)}
+		return &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial already: run `plugsched confirm` or %s first", s.Name,
+			r.way())}
 	}
 	r.say("%s is on trial already: going on", s.Name)
 	return r.confirm(ctx, guard)
@@ -288,8 +300,8 @@ func (r *Runner) remove(ctx context.Context, also func(module string) bool) (*li
 	}
 	switch {
 	case s.TrialLeft > 0:
-		return nil, &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or `plugsched uninstall` first, or wait %v",
-			s.Name, s.TrialLeft.Round(time.Second))}
+		return nil, &live.PreconditionError{Err: fmt.Errorf("the scheduler %s is on trial: run `plugsched confirm` or %s first, or wait %v",
+			s.Name, r.way(), s.TrialLeft.Round(time.Second))}
 	case s.Active && !owns(s.Name):
 		return nil, nil
 	}

@@ -22,6 +22,7 @@ import (
 type machine struct {
 	t              *testing.T
 	active, before string // modules; "" is the kernel's own scheduler
+	bpf            string // what is loaded without a module
 	trial          bool
 	loaded         []string
 	fail           map[string]error // by function
@@ -64,7 +65,11 @@ func (m *machine) Install(ctx context.Context, mod *live.Module, o live.InstallO
 	if errors.As(err, &busy) {
 		return nil, err
 	}
-	m.before, m.active, m.trial = m.active, mod.Desc.Name, true
+	name := m.bpf
+	if mod != nil {
+		name = mod.Desc.Name
+	}
+	m.before, m.active, m.trial = m.active, name, true
 	m.loaded = append(m.loaded, m.active)
 	return nil, err
 }

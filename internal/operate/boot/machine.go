@@ -25,6 +25,9 @@ func ThisBoot(h live.Host) (string, error) {
 // Elsewhere says why this is not the system that the package's scheduler is for, ""
 // when it is.
 func Elsewhere(h live.Host, p *installed.Package) (string, error) {
+	if p.BPF != nil {
+		return elsewhereBPF(h)
+	}
 	release, err := h.Release()
 	if err != nil {
 		return "", err
@@ -43,6 +46,29 @@ func Elsewhere(h live.Host, p *installed.Package) (string, error) {
 		return fmt.Sprintf("the running kernel calls itself %s too, but is another build of it", release), nil
 	}
 	return "", nil
+}
+
+// elsewhereBPF is Elsewhere for schedulers in BPF, which are for any kernel that has sched_ext; one for which a module is selected
+// runs that.
+func elsewhereBPF(h live.Host) (string, error) {
+	if why := Confined(filepath.Join("/", h.Root)); why != "" {
+		return why, nil
+	}
+	if _, err := os.Stat(filepath.Join("/", h.Root, "sys/kernel/sched_ext/state")); err != nil {
+		return "the running kernel has no sched_ext", nil
+	}
+	release, err := h.Release()
+	if err != nil {
+		return "", err
+	}
+	module, err := installed.Selected(h.Root, release)
+	if err != nil || module == "" {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join("/", h.Root, installed.PackageDir(release, module))); err != nil {
+		return "", nil // it is gone
+	}
+	return "the module " + module + " is selected for this kernel", nil
 }
 
 // Confined says what keeps this process away from the machine's own system.

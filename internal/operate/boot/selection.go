@@ -18,7 +18,7 @@ import (
 // selected complains unless the package is the selected one. It is asked under the lock: a switch
 // may have come first.
 func (r *Runner) selected() error {
-	now, err := installed.Selected(r.Root, r.Package.Release)
+	now, err := installed.Selected(r.Root, r.Package.Kernels())
 	switch {
 	case err != nil:
 		return err
@@ -53,10 +53,10 @@ func (r *Runner) Unselect(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if now, err := installed.Selected(r.Root, r.Package.Release); err != nil || now != r.Package.Scheduler {
+	if now, err := installed.Selected(r.Root, r.Package.Kernels()); err != nil || now != r.Package.Scheduler {
 		return err
 	}
-	if err := os.Remove(filepath.Join(r.Root, installed.Selection(r.Package.Release))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(r.Root, installed.Selection(r.Package.Kernels()))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	dir := filepath.Join(r.Root, installed.SelectionDir)
@@ -72,7 +72,7 @@ type choice struct{ link, beside string }
 
 // choose prepares the selection of a package.
 func choose(root string, p *installed.Package) (*choice, error) {
-	c := &choice{link: filepath.Join(root, installed.Selection(p.Release))}
+	c := &choice{link: filepath.Join(root, installed.Selection(p.Kernels()))}
 	c.beside = c.link + durable.Suffix
 	if err := os.MkdirAll(filepath.Dir(c.link), 0o755); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func choose(root string, p *installed.Package) (*choice, error) {
 	if st, err := os.Lstat(c.link); err == nil && st.IsDir() {
 		return nil, fmt.Errorf("%s is a directory", c.link)
 	}
-	return c, os.Symlink(installed.PackageDir(p.Release, p.Scheduler), c.beside)
+	return c, os.Symlink(installed.PackageDir(p.Kernels(), p.Scheduler), c.beside)
 }
 
 // take makes the selection: whatever happens, the one before or this one is there.

@@ -93,7 +93,10 @@ func disabled(h live.Host, p *installed.Package) *live.Finding {
 	if p == nil || !boot.Disabled(h) {
 		return nil
 	}
+	by := "`plugsched install " + p.File(installed.Module) + "`"
+	if p.BPF != nil {
+		by = "`plugsched scx load " + p.File(installed.Object) + "`"
+	}
 	return &live.Finding{Check: "kernel command line", Problem: boot.Disable +
-		" keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or `plugsched install " +
-		p.File(installed.Module) + "`", Warning: true}
+		" keeps packages' schedulers from being loaded in this boot", Fix: "start without it, or " + by, Warning: true}
 }

@@ -311,7 +311,7 @@ func TestBPF(t *testing.T) {
 		put(t, l.Host.Root, "sys/kernel/sched_ext/state", "enabled\n")
 		put(t, l.Host.Root, "sys/kernel/sched_ext/root/ops", name+"\n")
 	}
-	err := l.RecordBPF("scx load", "simple", noWarning(t), func() (BPFUpdate, error) {
+	err := l.RecordBPF("scx load", "simple", nil, noWarning(t), func() (BPFUpdate, error) {
 		if list := read(t, l); len(list) != 1 || list[0].Result != Begun || list[0].BPF != "simple" || list[0].Before != "" {
 			t.Errorf("meanwhile: %+v", list)
 		}
@@ -321,7 +321,7 @@ func TestBPF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = l.RecordBPF("scx replace", "qmap", noWarning(t), func() (BPFUpdate, error) {
+	err = l.RecordBPF("scx replace", "qmap", nil, noWarning(t), func() (BPFUpdate, error) {
 		runs("qmap")
 		return BPFUpdate{Direction: "replace", Gap: time.Second}, nil
 	})
@@ -334,11 +334,11 @@ func TestBPF(t *testing.T) {
 	if !errors.Is(err, refused) {
 		t.Error(err)
 	}
-	err = l.RecordBPF("scx load", "simple", noWarning(t), func() (BPFUpdate, error) { return BPFUpdate{}, refused })
+	err = l.RecordBPF("scx load", "simple", nil, noWarning(t), func() (BPFUpdate, error) { return BPFUpdate{}, refused })
 	if !errors.Is(err, refused) {
 		t.Error(err)
 	}
-	err = l.RecordBPF("scx stop", "", noWarning(t), func() (BPFUpdate, error) {
+	err = l.RecordBPF("scx stop", "", nil, noWarning(t), func() (BPFUpdate, error) {
 		put(t, l.Host.Root, "sys/kernel/sched_ext/state", "disabled\n")
 		return BPFUpdate{Name: "qmap", Direction: "remove", Reason: "it was asked to"}, nil
 	})

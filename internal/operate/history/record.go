@@ -30,8 +30,18 @@ type BPFUpdate struct {
 	Reason    string // why, if there is something to say
 }
 
-// RecordBPF is Record for schedulers in BPF. The name is of the one that is asked for, "" of the one that runs.
-func (l Log) RecordBPF(action, name string, warn func(string), do func() (BPFUpdate, error)) error {
+// Snapshot is what the kernel says of schedulers in BPF, nil if it has none or cannot be asked.
+func (l Log) Snapshot() *scx.Snapshot {
+	s, err := l.Host.SCX()
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
+// RecordBPF is Record for schedulers in BPF. The name is of the one that is asked for, "" of the one that runs, and p the package
+// that it is from, nil if it is from none.
+func (l Log) RecordBPF(action, name string, p *installed.Package, warn func(string), do func() (BPFUpdate, error)) error {
 	if !l.Host.MaySysModule() {
 		_, err := do()
 		return err
@@ -41,9 +51,11 @@ func (l Log) RecordBPF(action, name string, warn func(string), do func() (BPFUpd
 	if name == "" {
 		name = l.Host.BPF()
 	}
-	r.note(Entry{Action: action, BPF: name, Before: before, After: before})
+	e := Entry{Action: action, BPF: name, Before: before, After: before}
+	e.addPackage(l.Host.Root, p)
+	r.note(e)
 	done, err := do()
-	e := r.ended(err)
+	e = r.ended(err)
 	if e.After = l.shown(); done.Name != "" {
 		e.BPF = done.Name
 	}

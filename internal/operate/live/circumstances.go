@@ -22,6 +22,7 @@ var circumstances = []check{
 	{"kprobes", Host.findProbes},
 	{"old modules", Host.findOld},
 	{"BPF schedulers", Host.findEnds},
+	{"other loaders", Host.findRivals},
 	{"memory", Host.findMemory},
 	{"isolated CPUs", Host.findIsolated},
 	{"preemption", Host.findPreemption},

@@ -2,7 +2,12 @@
 
 package live
 
-import "plugsched/scx"
+import (
+	"context"
+	"time"
+
+	"plugsched/scx"
+)
 
 // extDir tells of schedulers that are BPF programs (kernel/sched/ext).
 const extDir = "/sys/kernel/sched_ext"
@@ -79,4 +84,34 @@ func (h Host) CheckNoModule() error {
 		return precondition("a module's scheduler runs (%s), and beside it none in BPF is loaded: plugsched uninstall removes it", name)
 	}
 	return nil
+}
+
+// SettleBPF watches a scheduler in BPF that has begun, for a time, as Settle does a module. Of is what it is of.
+func (h Host) SettleBPF(ctx context.Context, of string, d time.Duration) error {
+	log := h.openLog()
+	defer log.close()
+	end := time.After(d)
+	for {
+		if _, err := h.finish(log); err != nil {
+			return err
+		}
+		s, err := h.SCX()
+		if err != nil {
+			return err
+		}
+		if s == nil || s.Of != of {
+			e := &RolledBackError{Name: of}
+			if s != nil && len(s.Ends) > 0 {
+				e.Report = s.Ends[len(s.Ends)-1].String()
+			}
+			return e
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end:
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
 }

@@ -112,7 +112,7 @@ func (s *State) info() family {
 	if p == nil {
 		p = &installed.Package{}
 	}
-	return family{"plugsched_scheduler_info", "The running module's scheduler; without its name none runs.", "gauge",
+	return family{"plugsched_scheduler_info", "The running module, and the package of what runs.", "gauge",
 		[]sample{{"", []string{"module", s.Status.Name, "release", s.Status.Release, "package", p.Name, "version", p.Version}, 1}}}
 }
 

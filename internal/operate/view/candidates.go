@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package view
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+
+	"plugsched/scx"
+)
+
+// Agent is the way of schedulers that are processes, through a module that lets them (docs/develop/ghost.md).
+const Agent Way = "agent"
+
+// From is where a scheduler is from.
+type From string
+
+// The places.
+const (
+	FromPackage From = "package"
+	FromProgram From = "built in"      // in BPF, in this program
+	FromHand    From = "by hand"       // of no package
+	FromOthers  From = "somebody else" // has loaded it
+)
+
+// Candidate is a scheduler that a machine can run, or runs.
+type Candidate struct {
+	Way     Way    `json:"way"`
+	Name    string `json:"name"`
+	From    From   `json:"from"`
+	Package string `json:"package,omitempty"`
+	Kernel  string `json:"kernel,omitempty"` // release of the one that it is for; "": any that has what it needs
+	Runs    bool   `json:"runs"`
+}
+
+// Others are the candidates beside those of packages: in BPF those of the program, what runs besides, and agents. Release is the running
+// kernel's.
+func Others(running []Scheduler, packages []Candidate, release string, agents []string) []Candidate {
+	var out []Candidate
+	for _, name := range scx.Own() {
+		out = append(out, Candidate{Way: BPF, Name: name, From: FromProgram})
+	}
+	for _, r := range running {
+		if slices.ContainsFunc(packages, func(c Candidate) bool { return c.Way == r.Way && c.Runs }) {
+			continue
+		}
+		own := slices.IndexFunc(out, func(c Candidate) bool { return c.Way == r.Way && c.Name == r.Name && r.Owner == scx.Ours })
+		if own >= 0 {
+			out[own].Runs = true
+			continue
+		}
+		c := Candidate{Way: r.Way, Name: r.Name, From: FromHand, Kernel: release, Runs: true}
+		if r.Owner != scx.Ours {
+			c.From = FromOthers
+		}
+		out = append(out, c)
+	}
+	for _, a := range agents {
+		out = append(out, Candidate{Way: Agent, Name: a, From: FromOthers, Kernel: release, Runs: true})
+	}
+	return out
+}
+
+// ghostDevice is the file that agents have enclaves by (examples/ghost, ghost_device).
+const ghostDevice = "/dev/ghost"
+
+// Agents are the processes below root that have an enclave's file open, each COMMAND[PID]. Who is not root sees only their own.
+func Agents(root string) (agents []string) {
+	dirs, _ := filepath.Glob(filepath.Join(root, "proc/[0-9]*"))
+	for _, dir := range dirs {
+		files, _ := os.ReadDir(filepath.Join(dir, "fd")) // one that ends meanwhile has none
+		if !slices.ContainsFunc(files, func(f os.DirEntry) bool {
+			to, err := os.Readlink(filepath.Join(dir, "fd", f.Name()))
+			return err == nil && to == ghostDevice
+		}) {
+			continue
+		}
+		if name, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
+			agents = append(agents, fmt.Sprintf("%s[%s]", printable(strings.TrimSpace(string(name))), filepath.Base(dir)))
+		}
+	}
+	return agents
+}
+
+// printable is a process's name, which is anybody's choice, without what a terminal would obey.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
