@@ -22,6 +22,7 @@ func (a *analysed) checkTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.checkRecords(t, p)
 	list := p.Func("__schedule")
 	if len(list) != 1 {
 		t.Fatalf("%d functions __schedule", len(list))
