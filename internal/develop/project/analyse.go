@@ -96,7 +96,8 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 		done := fmt.Sprintf("%d functions, %d on the border, %d stay because users can keep tasks in them",
 			len(b.Functions), c[boundary.Interface]+c[boundary.Callback], b.Kept())
 		if records != nil {
-			done += fmt.Sprintf("; of %d functions that could be on a stack %d call without a frame record", records.Functions, len(records.Unframed))
+			done += fmt.Sprintf("; of %d functions that could be on a stack %d call without a frame record", records.Functions,
+				len(records.Unframed))
 		}
 		return done, nil
 	})

@@ -80,7 +80,8 @@ func TestARM64(t *testing.T) {
 	} {
 		c := good(arch.ARM64)
 		c[name] = "y"
-		if err := Check(write(t, c)); err == nil || !strings.Contains(err.Error(), name+"=y, it has to be n") || !strings.Contains(err.Error(), why) {
+		err := Check(write(t, c))
+		if err == nil || !strings.Contains(err.Error(), name+"=y, it has to be n") || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v, expected %q", name, err, why)
 		}
 	}

@@ -51,7 +51,8 @@ func Walk[K Known[K]](r *Routine, start uint64, first K, step func(at uint64, k 
 
 // FindCall follows every path from a routine's entry to its one call of a function, static keys both ways, and returns
 // how the call goes on, where it is, and what is known there.
-func FindCall[K Known[K]](r *Routine, function string, first K, step func(at uint64, k K) (Turn, error)) (call Turn, site uint64, k K, err error) {
+func FindCall[K Known[K]](r *Routine, function string, first K,
+	step func(at uint64, k K) (Turn, error)) (call Turn, site uint64, k K, err error) {
 	sites := map[uint64]bool{}
 	err = Walk(r, r.Entry, first, func(at uint64, here K) (follow []uint64, err error) {
 		turn, err := step(at, here)
