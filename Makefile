@@ -42,7 +42,7 @@ setup:
 	./scripts/setup
 
 demo: setup build
-	bin/demo -cycles $(CYCLES) $(if $(RELEASE),-release $(RELEASE))
+	bin/demo -cycles $(CYCLES) $(if $(RELEASE),-release $(RELEASE),-suite stable)
 
 # A thousand installs and removals; the figures go into docs/operate/reliability.md.
 soak: setup build

@@ -83,11 +83,12 @@ static void look_at_fork(struct task_struct *p)
 
 	if (!stack || sp < stack || sp >= end || task_curr(p))
 		return;
-	for (word = sp; word < end && !plugsched_in_copy_process(*word); word++)
+	/* KASAN guards what is between the variables of somebody's frame. */
+	for (word = sp; word < end && !plugsched_in_copy_process(READ_ONCE_NOCHECK(*word)); word++)
 		;
 	if (word == end)
 		return;
-	for (word = sp; word < end && !is_foreign_task(*word); word++)
+	for (word = sp; word < end && !is_foreign_task(READ_ONCE_NOCHECK(*word)); word++)
 		;
 	if (word < end)
 		plugsched_found("task %d (%.16s) makes a task with a class of the module's",

@@ -37,7 +37,7 @@ type Options struct {
 // Flags declares the flags. Working directories go below dir by default.
 func (o *Options) Flags(dir string, cycles int) {
 	flag.StringVar(&o.Release, "release", "", "kernel release (default: the newest with debug symbols)")
-	flag.StringVar(&o.Suite, "suite", "", "suite of Debian with the release (default: that of a like kernel in test/kernels)")
+	flag.StringVar(&o.Suite, "suite", "", "suite of Debian with the release (default: by test/kernels, or the machine's)")
 	flag.StringVar(&o.Flavour, "flavour", "cloud-amd64", "flavour of the newest release")
 	flag.StringVar(&o.Tool, "plugsched", "bin/plugsched", "the tool")
 	flag.StringVar(&o.Load, "load", "test/load/schedload", "the load generator")
@@ -47,6 +47,9 @@ func (o *Options) Flags(dir string, cycles int) {
 	flag.Var(cli.Int(&o.CPUs, 4, 1, 255), "cpus", "virtual CPUs")
 }
 
+// stable is what Debian calls its release of the day.
+const stable = "stable"
+
 // Resolve makes the paths absolute and finds the newest release when none is given.
 func (o *Options) Resolve(ctx context.Context) error {
 	var err error
@@ -55,16 +58,24 @@ func (o *Options) Resolve(ctx context.Context) error {
 			return err
 		}
 	}
-	if o.Release == "" {
-		if o.Release, err = fetch.Newest(ctx, o.Flavour); err != nil {
-			return err
-		}
+	switch {
+	case o.Release != "":
+	case o.Suite == "":
+		o.Release, err = fetch.Newest(ctx, o.Flavour)
+	default:
+		o.Release, err = fetch.NewestOf(ctx, o.Suite, o.Flavour)
+	}
+	if err != nil {
+		return err
 	}
 	o.Work = filepath.Join(o.Dir, o.Release)
-	if o.Suite == "" {
-		o.Suite, err = kernels.Suite(o.Release)
+	// Where the suite is known by its name, its files are in the cache by that, and not once more as "stable".
+	if suite, err := kernels.Suite(o.Release); err != nil {
+		return err
+	} else if o.Suite == "" || o.Suite == stable && suite != "" {
+		o.Suite = suite
 	}
-	return err
+	return nil
 }
 
 // Init is the command line that takes the scheduler out of the kernel.

@@ -10,10 +10,11 @@ import (
 // Normal returns the lines of a definition in a form that is equal for equal
 // code: local labels are numbered by appearance, string constants are shown by
 // content, and what moves when unrelated source lines move (line numbers in
-// __bug_table, the numbers that gcc gives to static locals) is left out.
+// __bug_table and for what debugging options print, the numbers that gcc gives to static locals) is left out.
 func (u *Unit) Normal(d *Def) string {
 	var out strings.Builder
 	n := normaliser{unit: u, labels: map[string]string{}, tables: map[*Def]string{}}
+	numbers := u.lineNumbers(d)
 	words := 0 // 16-bit words since the entry in __bug_table began
 	for i := d.first; i <= d.last; i++ {
 		l := &u.lines[i]
@@ -35,6 +36,9 @@ func (u *Unit) Normal(d *Def) string {
 			} else {
 				words = 0
 			}
+		}
+		if numbers[i] {
+			continue
 		}
 		if name, ok := labelOf(l.text); ok {
 			if strings.HasPrefix(name, ".L") {

@@ -20,11 +20,15 @@ const warn = `
 #define STR(x) STR1(x)
 #define WARN() asm volatile("1:\tud2\n\t.pushsection __bug_table,\"aw\"\n2:\t.long 1b - .\n\t.long %c0 - .\n\t.word %c1\n\t.word %c2\n\t.popsection" \
 	:: "i" (__FILE__), "i" (__LINE__), "i" (FLAGS))
+#ifndef SECOND
+#define SECOND 1, 78
+#endif
 #ifndef FLAGS
 #define FLAGS 2305
 #endif
 int print(const char *, ...);
-int far(int), further(int);
+int far(int), further(int, ...);
+void __might_sleep(const char *, int);
 `
 
 const normalBase = warn + `
@@ -34,6 +38,8 @@ int f(int x)
 	static int n;
 	if (x > 100)
 		WARN();
+	__might_sleep(__FILE__, __LINE__);
+	far(77), further(SECOND);
 	for (int i = 0; i < x; i++)
 		n += far(i);
 	print("n is %d", n);
@@ -93,6 +99,8 @@ func TestNormalChanged(t *testing.T) {
 		{"n is %d", "n was %d"}, // only the string
 		{"x > 100", "x > 101"},
 		{"far(i)", "further(i)"},
+		{"#define SECOND 1, 78", "#define SECOND 1, 79"}, // a second argument that is no line
+		{"__might_sleep(__FILE__, __LINE__)", "__might_sleep(\"another\", __LINE__)"},
 		{"n += far(i)", "n -= far(i)"},
 		{"i < x", "i <= x"},
 		{"return n;\n}\nint after", "return x;\n}\nint after"},

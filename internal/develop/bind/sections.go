@@ -51,6 +51,7 @@ var sectionRules = []sectionRule{
 	// What the kernel owns once and for all.
 	{".init*", dropped, "", "ran at boot"},
 	{".exit*", dropped, "", "never runs in built-in code"},
+	{".fini_array*", dropped, "", "no loader runs it: KASAN has gcc write it beside its constructors, which modules run"},
 	{".con_initcall*", dropped, "", "ran at boot"},
 	{"__tracepoints_ptrs*", dropped, "", "the kernel registered its tracepoints"},
 	{"__tracepoints_strings*", dropped, "", "names of the kernel's tracepoints"},

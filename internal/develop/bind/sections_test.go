@@ -29,7 +29,7 @@ func TestSectionRules(t *testing.T) {
 			".gnu.linkonce.this_module"},
 		moved: {".data..percpu..shared_aligned", ".data..percpu..page_aligned", ".data..percpu..read_mostly", ".data..percpu..first",
 			".data..percpu..hot..this_cpu_off", "__tracepoint_check"},
-		dropped: {".init.text", ".init.setup", ".initcall4.init", ".con_initcall.init", ".exit.data", "__tracepoints_ptrs",
+		dropped: {".init.text", ".init.setup", ".initcall4.init", ".con_initcall.init", ".exit.data", ".fini_array", "__tracepoints_ptrs",
 			"__tracepoints", "__param", "___ksymtab_gpl+f", "_kprobe_blacklist",
 			".static_call.text", ".discard.noendbr", ".modinfo", ".BTF_ids"},
 		refused: {"__fair_sched_class", ".data..percpu..decrypted", ".data..init_task", ".data..nosave", ".entry.text",

@@ -33,7 +33,7 @@ type Tree struct {
 	Source      string // the kernel's whole source, for the Makefiles of sidecars
 	Self        string // the plugsched binary, which the build runs as compiler wrapper
 
-	// Compared and Bound are further options of the compiler: see arch.Arch.
+	// Compared and Bound are further options of the compiler: see Options.
 	Compared, Bound []string
 
 	// Env is where the compiler and all other programs run.
@@ -259,10 +259,8 @@ func run(ctx context.Context, t *Tree, dir, mode string, targets ...string) erro
 	cmd := t.Env.Command(ctx, "make", slices.Concat(args, t.Env.Make(), targets)...)
 	cmd.Env = append(inherited.Build(), "LC_ALL=C", envMode+"="+mode, envWork+"="+t.WorkDir, envSched+"="+t.SchedDir,
 		envCommon+"="+t.Common, envCC+"="+t.Env.CC, envQuick+"="+t.Env.AnyCC(), envDir+"="+dir, envSource+"="+t.Source,
-		envModule+"="+flag(t.Module), envBound+"="+strings.Join(t.Bound, " "), envCompared+"=")
-	if t.compares() {
-		cmd.Env = append(cmd.Env, envCompared+"="+strings.Join(t.Compared, " "))
-	}
+		envModule+"="+flag(t.Module), envBound+"="+strings.Join(t.Bound, " "), envCompared+"="+strings.Join(t.Compared, " "),
+		envCompares+"="+flag(t.compares()))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = log, &tee{log, &out}
 	err = cmd.Run()

@@ -28,9 +28,10 @@ const (
 	envDir    = "PLUGSCHED_CC_DIR"
 	envSource = "PLUGSCHED_CC_SOURCE"
 	envModule = "PLUGSCHED_CC_MODULE"
-	// Options for what is bound, and for what is compared with the kernel, if they differ.
+	// Options for what is bound, and for what is compared with the kernel, if the code that is compiled is.
 	envBound    = "PLUGSCHED_CC_BOUND"
 	envCompared = "PLUGSCHED_CC_COMPARED"
+	envCompares = "PLUGSCHED_CC_COMPARES"
 
 	modeCompile  = "compile"  // source to assembly, kept, and on to an object
 	modeAssemble = "assemble" // the bound assembly stands in for the source
@@ -53,7 +54,8 @@ func wrapperScript(t *Tree) string {
 func WrapCompiler(args []string) int {
 	w := &wrapper{args: args, mode: os.Getenv(envMode), work: os.Getenv(envWork), sched: os.Getenv(envSched),
 		common: os.Getenv(envCommon), cc: os.Getenv(envCC), quick: os.Getenv(envQuick), dir: os.Getenv(envDir), whole: os.Getenv(envSource),
-		module: os.Getenv(envModule) != "", bound: strings.Fields(os.Getenv(envBound)), compared: strings.Fields(os.Getenv(envCompared))}
+		module: os.Getenv(envModule) != "", bound: strings.Fields(os.Getenv(envBound)), compared: strings.Fields(os.Getenv(envCompared)),
+		compares: os.Getenv(envCompares) != ""}
 	if w.cc == "" {
 		fmt.Fprintln(os.Stderr, "plugsched cc: only for use by the kernel's build system")
 		return 2
@@ -75,6 +77,7 @@ type wrapper struct {
 	whole                                     string // the kernel's whole source
 	module                                    bool
 	bound, compared                           []string
+	compares                                  bool // compiles a second time, for comparison with the kernel
 }
 
 func (w *wrapper) run() error {
@@ -275,7 +278,7 @@ func (w *wrapper) compile(source, stem, output string) error {
 	if err := w.toAssembly(args, w.bound, real, asm); err != nil {
 		return err
 	}
-	if len(w.compared) > 0 {
+	if w.compares {
 		asm = filepath.Join(w.dir, stem+comparedSuffix)
 		if err := w.toAssembly(args, w.compared, real, asm); err != nil {
 			return err

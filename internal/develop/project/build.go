@@ -176,7 +176,9 @@ func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, e
 	if _, err := p.Programs(); err != nil {
 		return nil, err
 	}
-	in.tree = p.tree(in.target, p.Dir)
+	if in.tree, err = p.tree(in.target, p.Dir); err != nil {
+		return nil, err
+	}
 	in.tree.Module = true
 	b, err := p.Boundary()
 	if err != nil {

@@ -72,8 +72,12 @@ func (p *Project) sources(ctx context.Context, in *inputs, units []module.Unit) 
 		Dirs: in.target.CodeDirs(), Config: in.target.Config}
 	s.Macros = func(pristine bool, texts map[string]string, define []string) (map[string]bool, error) {
 		if pristine {
+			tree, err := p.tree(in.target, p.state("source"))
+			if err != nil {
+				return nil, err
+			}
 			before := slices.Collect(maps.Values(in.pristine))
-			return module.Macros(ctx, p.tree(in.target, p.state("source")), p.state("macros"), before, texts, define)
+			return module.Macros(ctx, tree, p.state("macros"), before, texts, define)
 		}
 		return module.Macros(ctx, in.tree, p.state("macros"), units, texts, define)
 	}

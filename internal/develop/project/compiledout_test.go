@@ -45,7 +45,11 @@ func TestCompiledOut(t *testing.T) {
 			Command: []string{"gcc", "-Wp,-MMD,/none", "-I" + dir + "/include", "-I" + tg.HeadersCommon + "/include", "-DCONFIG_ON=1", "-Werror",
 				"-c", "-o", "core.o", dir + "/" + core}}
 	}
-	in := &inputs{target: tg, config: &boundary.Config{}, tree: p.tree(tg, p.Dir),
+	tree, err := p.tree(tg, p.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &inputs{target: tg, config: &boundary.Config{}, tree: tree,
 		pristine: map[string]module.Unit{core: unit(p.state("source"))}}
 	k := bind.NewKernel(arch.X86, &boundary.Boundary{Sources: []string{SchedDir}}, nil)
 	// settled is what becomes of the tree as it is, with something else that takes effect or not.

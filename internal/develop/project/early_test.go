@@ -36,7 +36,9 @@ func buildable(t *testing.T) *Project {
 	}
 	write(t, "obj-y += core.o\n", p.path(SchedDir), "Makefile")
 	kernel := t.TempDir()
-	target := &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: kernel, HeadersCommon: kernel, Source: kernel}
+	target := &fetch.Target{Release: "6.1.0-1", KernelArch: "x86", KernelBuild: kernel, HeadersCommon: kernel, Source: kernel,
+		Config: filepath.Join(kernel, ".config")}
+	write(t, "CONFIG_64BIT=y\n", target.Config)
 	if err := writeJSON(p.mkState(t, targetFile), target); err != nil {
 		t.Fatal(err)
 	}

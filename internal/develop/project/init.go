@@ -178,7 +178,11 @@ func (p *Project) analyseAndCompile(ctx context.Context, t *fetch.Target, cfg *b
 	go func() {
 		defer wg.Done()
 		errs[0] = p.stage("pristine", "compiling the pristine source", key, func() (string, error) {
-			units, err := module.Compile(ctx, p.tree(t, p.state("source")), p.state("pristine"))
+			tree, err := p.tree(t, p.state("source"))
+			if err != nil {
+				return "", err
+			}
+			units, err := module.Compile(ctx, tree, p.state("pristine"))
 			if err != nil {
 				return "", err
 			}
@@ -247,7 +251,11 @@ func (p *Project) reproduceUnit(ctx context.Context, t *fetch.Target, codes *bin
 	}
 	placed := u.Object + ".placed"
 	defer os.Remove(placed)
-	if err := module.Place(ctx, p.tree(t, p.state("source")), u, codes.Places(u.Name), placed); err != nil {
+	tree, err := p.tree(t, p.state("source"))
+	if err != nil {
+		return nil, err
+	}
+	if err := module.Place(ctx, tree, u, codes.Places(u.Name), placed); err != nil {
 		return nil, err
 	}
 	again, err := bind.Reproduce(codes, u.Name, placed)

@@ -26,6 +26,7 @@ import (
 	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/fetch"
+	"plugsched/internal/kernel/needs"
 	"plugsched/internal/kernel/symbols"
 	"plugsched/internal/outcome"
 )
@@ -303,13 +304,18 @@ func (p *Project) Programs() (*environment.Environment, error) {
 }
 
 // tree describes the build of a source directory.
-func (p *Project) tree(t *fetch.Target, source string) *module.Tree {
-	var compared, bound []string
-	if a, err := arch.Named(t.KernelArch); err == nil { // others are refused long before
-		compared, bound = a.Compared, a.Bound
+func (p *Project) tree(t *fetch.Target, source string) (*module.Tree, error) {
+	a, err := arch.Named(t.KernelArch)
+	if err != nil {
+		return nil, err
 	}
+	config, err := needs.ReadConfig(t.Config)
+	if err != nil {
+		return nil, err
+	}
+	compared, bound := module.Options(a, config)
 	return &module.Tree{WorkDir: source, SchedDir: SchedDir, KernelBuild: t.KernelBuild, Common: t.HeadersCommon, Source: t.Source,
-		Self: p.Self, Env: p.Environment, Compared: compared, Bound: bound}
+		Self: p.Self, Env: p.Environment, Compared: compared, Bound: bound}, nil
 }
 
 // Module is where build leaves the module.

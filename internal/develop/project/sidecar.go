@@ -115,7 +115,11 @@ func (p *Project) compileSidecars(ctx context.Context, t *fetch.Target, files []
 		if _, err := copyClosure(t.Source, p.state("source"), files); err != nil {
 			return "", err
 		}
-		units, err := module.CompileSidecars(ctx, p.tree(t, p.state("source")), p.state("sidecar"), files)
+		tree, err := p.tree(t, p.state("source"))
+		if err != nil {
+			return "", err
+		}
+		units, err := module.CompileSidecars(ctx, tree, p.state("sidecar"), files)
 		var wrong *module.CompileError
 		if errors.As(err, &wrong) {
 			return "", Errorf("sidecar: the pristine source of %s does not compile outside of the kernel's tree:\n%s",

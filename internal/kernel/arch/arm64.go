@@ -74,7 +74,7 @@ var ARM64 = &Arch{
 
 	Traced: []string{"__patchable_function_entries"},
 	Assembly: isa.Syntax{Comment: "//", Branch: arm64.BranchMnemonic, Prefix: arm64.PrefixMnemonic,
-		Symbol: arm64.IsSymbol},
+		Symbol: arm64.IsSymbol, Second: "w1"},
 
 	BootImage:   "arch/arm64/boot/Image",
 	BootVersion: arm64.BootVersion,

@@ -60,7 +60,7 @@ var X86 = &Arch{
 	// ftrace finds its sites (tools/objtool/check.c, create_mcount_loc_sections).
 	Unread:   []string{"__patchable_function_entries"},
 	Traced:   []string{"__mcount_loc"},
-	Assembly: isa.Syntax{Comment: "#", Branch: x86.BranchMnemonic, Prefix: x86.PrefixMnemonic},
+	Assembly: isa.Syntax{Comment: "#", Branch: x86.BranchMnemonic, Prefix: x86.PrefixMnemonic, Second: "%esi"},
 
 	BootImage:   "arch/x86/boot/bzImage",
 	BootVersion: x86.BootVersion,

@@ -35,6 +35,19 @@ func Newest(ctx context.Context, flavour string) (string, error) {
 	return NewestIn(ctx, flavour, series(l[0].Version))
 }
 
+// NewestOf is Newest in a suite of Debian ("stable", "trixie"), whatever the machine's own is: its package lists are
+// downloaded into the cache.
+func NewestOf(ctx context.Context, suite, flavour string) (string, error) {
+	f, err := newFetcher(&Options{Release: "none"})
+	if err != nil {
+		return "", err
+	}
+	if ctx, err = inSuite(ctx, f.cache, suite, nil, false, f.rep); err != nil {
+		return "", err
+	}
+	return Newest(ctx, flavour)
+}
+
 // imageRE finds the image a meta-package depends on.
 var imageRE = regexp.MustCompile(`\blinux-image-(\d[^\s,|]*)`)
 

@@ -177,4 +177,6 @@ type Syntax struct {
 	// Symbol reports whether the word behind what is before of a statement is a symbol and not, say, a
 	// register. Nil where registers have a sign of their own.
 	Symbol func(mnemonic, before string) bool
+	// Second is the register of a function's second argument, if that has 32 bits.
+	Second string
 }

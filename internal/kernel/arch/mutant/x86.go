@@ -411,5 +411,8 @@ func startX86(r *isa.Routine, s *x86.Springboard, world, frame uint64) *x86Machi
 	if s.Canary != 0 {
 		m.put(caller+uint64(s.Canary), m.load(gsBase+uint64(s.GuardAt), 8))
 	}
+	if s.Shadow != nil {
+		m.put(caller+uint64(s.Shadow.At), (caller+uint64(s.Shadow.Of))>>s.Shadow.Shift)
+	}
 	return m
 }

@@ -33,6 +33,7 @@ func Size(code []byte) int {
 // returned. Code is decoded from its start, so the caller has to begin at an
 // instruction.
 func Refs(code []byte, addr uint64, yield func(isa.Ref)) (undecoded int) {
+	var described frameDescription
 	for pos := 0; pos < len(code); {
 		if n := emulatePrefix(code[pos:]); n > 0 {
 			pos += n
@@ -51,6 +52,9 @@ func Refs(code []byte, addr uint64, yield func(isa.Ref)) (undecoded int) {
 		}
 		site := addr + uint64(pos)
 		pos += inst.Len
+		if described.names(&inst, site) {
+			continue
+		}
 		refsOf(&inst, site, site+uint64(inst.Len), yield)
 	}
 	return undecoded

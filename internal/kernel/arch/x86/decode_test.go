@@ -28,6 +28,8 @@ func TestRefs(t *testing.T) {
 	ref := func(kind isa.RefKind, target uint64) []isa.Ref {
 		return []isa.Ref{{Site: textBase, Target: textBase + target, Kind: kind}}
 	}
+	// movq $0x41b58ab3, -0x88(%rbp)
+	const magic = "48 c7 85 78 ff ff ff b3 8a b5 41 "
 	for _, c := range []struct {
 		name, code string
 		want       []isa.Ref
@@ -60,6 +62,11 @@ func TestRefs(t *testing.T) {
 		{"behind Xen's prefix", "0f 0b 78 65 6e 0f a2 e8 f4 00 00 00",
 			[]isa.Ref{{Site: textBase + 7, Target: textBase + 0x100, Kind: isa.RefCall}}, 0},
 		{"behind no instruction", "06 06 e8 f9 00 00 00", []isa.Ref{{Site: textBase + 2, Target: textBase + 0x100, Kind: isa.RefCall}}, 2},
+		{"in the frame's description", magic + "48 c7 45 88 00 00 00 81", nil, 0},
+		{"beside the frame's description", magic + "48 c7 45 90 00 00 00 81", []isa.Ref{{Site: textBase + 11, Target: textBase,
+			Kind: isa.RefAddress}}, 0},
+		{"another address in the frame's description", magic + "48 c7 45 88 00 01 00 81", []isa.Ref{{Site: textBase + 11,
+			Target: textBase + 0x100, Kind: isa.RefAddress}}, 0},
 		{"cut off", "e8 00 00", nil, 1},
 		{"nothing", "", nil, 0},
 	} {

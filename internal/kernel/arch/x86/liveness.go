@@ -52,6 +52,9 @@ func (p *prover) tail() error {
 	if p.sb.Canary != 0 {
 		first.bytes.Add(p.sb.Canary, 8)
 	}
+	if p.sb.Shadow != nil {
+		first.bytes.Add(p.sb.Shadow.At, 8)
+	}
 	err := isa.Walk(p.Routine, start, &first, func(at uint64, k *known) ([]uint64, error) {
 		t := &step{prover: p, known: k, at: at}
 		err := t.run()
@@ -64,6 +67,9 @@ func (p *prover) tail() error {
 	canary, guard := fmt.Sprintf("stack protector's slot (rsp%+d)", p.sb.Depth+p.sb.Canary), "stack protector's value"
 	if p.sb.Canary != 0 {
 		p.sb.Reads = append(p.sb.Reads, canary, guard)
+	}
+	if p.sb.Shadow != nil {
+		p.sb.Reads = append(p.sb.Reads, fmt.Sprintf("frame's address in its shadow (rsp%+d)", p.sb.Depth+p.sb.Shadow.At))
 	}
 	return nil
 }

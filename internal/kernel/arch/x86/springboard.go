@@ -30,6 +30,7 @@ type Springboard struct {
 	Canary   int64    // the stack protector's slot, 0 when none is read
 	Guard    string   // the operand whose value that holds
 	GuardAt  int64    // and where that is in the per-CPU area, as linked
+	Shadow   *Shadow  // what KASAN's instrumentation keeps in the frame, nil when none is read
 	Reads    []string // what the code behind the call reads, as proven
 	Callees  []string // functions that the code behind the call calls: the kernel's own code does
 }
@@ -50,7 +51,7 @@ const switchTo = "__switch_to_asm"
 // registers in it and the stack protector's value. Anything else is an error that says what
 // is read.
 func ProveSpringboard(r *isa.Routine) (*Springboard, error) {
-	p := &prover{Routine: r, sb: &Springboard{}}
+	p := &prover{Routine: r, sb: &Springboard{}, stores: map[int64]int{}}
 	for _, step := range []func() error{p.findCall, p.frame, p.tail} {
 		if err := step(); err != nil {
 			return nil, err
@@ -70,8 +71,9 @@ func Prove(r *isa.Routine) (*isa.Springboard, error) {
 
 type prover struct {
 	*isa.Routine
-	sb    *Springboard
-	saved map[x86asm.Reg]int64
+	sb     *Springboard
+	saved  map[x86asm.Reg]int64
+	stores map[int64]int // how many instructions store into a slot, on the way to the context switch
 }
 
 func (p *prover) decode(at uint64) (x86asm.Inst, error) {
@@ -134,13 +136,15 @@ func (p *prover) frame() error {
 		return fmt.Errorf("the caller's frame pointer is not where the function's leads to")
 	}
 	p.sb.Reads = []string{"return value (rax)", "saved registers"}
-	return p.findCanary()
+	if err := p.findCanary(); err != nil {
+		return err
+	}
+	return p.findShadow()
 }
 
-// findCanary looks on the straight line from the entry, which every path takes, for where
-// the stack protector's value is stored.
-func (p *prover) findCanary() error {
-	var holds x86asm.Reg
+// straight yields the instructions on the straight line from the entry, which every path takes, each with the stack as it
+// is before. It ends where yield returns false.
+func (p *prover) straight(yield func(in x86asm.Inst, next uint64, s *stack) bool) error {
 	s := stack{sp: 8}
 	for at := p.Entry; ; {
 		in, err := p.decode(at)
@@ -150,7 +154,20 @@ func (p *prover) findCanary() error {
 		if _, key := p.Patched(at); key || isJcc(in.Op) || in.Op == x86asm.JMP || in.Op == x86asm.CALL || in.Op == x86asm.RET {
 			return nil
 		}
-		next := at + uint64(in.Len)
+		at += uint64(in.Len)
+		if !yield(in, at, &s) {
+			return nil
+		}
+		if err := s.step(in); err != nil {
+			return err
+		}
+	}
+}
+
+// findCanary looks for where the stack protector's value is stored.
+func (p *prover) findCanary() error {
+	var holds x86asm.Reg
+	return p.straight(func(in x86asm.Inst, next uint64, s *stack) bool {
 		from, load := in.Args[1].(x86asm.Mem)
 		to, store := in.Args[0].(x86asm.Mem)
 		switch {
@@ -168,18 +185,15 @@ func (p *prover) findCanary() error {
 		case store && holds != 0 && in.Args[1] == holds && in.MemBytes == 8:
 			if slot, ok := s.slot(to); ok {
 				p.sb.Canary = slot
-				return nil
+				return false
 			}
 		default:
 			if r, ok := in.Args[0].(x86asm.Reg); ok && wide(r) == holds {
 				holds = 0
 			}
 		}
-		if err := s.step(in); err != nil {
-			return err
-		}
-		at = next
-	}
+		return true
+	})
 }
 
 // operand is how assembly writes the stack protector's value: at an offset in the per-CPU
@@ -238,6 +252,11 @@ func (s *Springboard) Assembly() string {
 	if s.Canary != 0 {
 		line("movq\t%s, %%rax", s.Guard)
 		line("movq\t%%rax, %d(%%rsp)", s.Depth+s.Canary)
+	}
+	if s.Shadow != nil {
+		line("leaq\t%d(%%rsp), %%rax", s.Depth+s.Shadow.Of)
+		line("shrq\t$%d, %%rax", s.Shadow.Shift)
+		line("movq\t%%rax, %d(%%rsp)", s.Depth+s.Shadow.At)
 	}
 	line("movq\t%%rsp, PER_CPU_VAR(plugsched_frame)")
 	line("call\t__schedule")

@@ -154,6 +154,17 @@ var framed = shape{frame: isa.Frame{Base: 6, Offset: 16, Saved: saved(6, 15, 14,
 3:	call __stack_chk_fail
 `}
 
+// shadowed is that of a kernel with KASAN.
+var shadowed = shape{frame: framed.frame, text: strings.NewReplacer("\tmov %edi, -0x34(%rbp)\n", `	lea -0x40(%rbp), %rax
+	shr $3, %rax
+	mov %rax, %rcx
+	mov %rax, -0x48(%rbp)
+	movl $0xf1f1f1f1, 0x3000(%rcx)
+`, "2:\tmov", `2:	mov -0x48(%rbp), %rcx
+	movabs $0xdffffc0000000000, %rax
+	movq $0, (%rcx,%rax,1)
+	mov`).Replace(framed.text)}
+
 // callbacks is that of 5.10, which goes on to what waits for the lock to be free.
 var callbacks = shape{frame: framed.frame, text: strings.Replace(framed.text, "2:\tmov", `	mov %rax, %r15
 	mov 0x10(%r15), %rax
@@ -266,6 +277,8 @@ func TestSpringboardAccepts(t *testing.T) {
 	calls := plain
 	calls.Callees = []string{"__stack_chk_fail", "elsewhere", "finish_task_switch"}
 	plain.Callees = []string{"__stack_chk_fail", "finish_task_switch"}
+	cleared := plain
+	cleared.Shadow, cleared.Reads = &Shadow{At: -0x58, Of: -0x50, Shift: 3}, append(guarded(24), "frame's address in its shadow (rsp+0)")
 	large.Callees, long.Callees = plain.Callees, plain.Callees
 	tests := []struct {
 		name  string
@@ -288,6 +301,9 @@ func TestSpringboardAccepts(t *testing.T) {
 			Callees: []string{"elsewhere", "finish_task_switch"}}},
 		{"memory of the kernel's", bare.with("mov %rax, %rdi", "mov 8(%rax), %rdi\n\tmov %gs:0x1000, %rsi\n"+
 			"\tmov 0x1000(%rip), %rdx\n\tmov %rdi, 0x1000"),
+			Springboard{Depth: 0x50, Saved: bareSlots, Reads: reads, Callees: finish}},
+		{"clears the shadow of its frame", shadowed, cleared},
+		{"looks at the flags", bare.with("call __switch_to_asm", "pushfq\n\tpopq %rax\n\tcall __switch_to_asm"),
 			Springboard{Depth: 0x50, Saved: bareSlots, Reads: reads, Callees: finish}},
 		{"a local of its own", bare.with("mov %rax, %rdi", "mov %rax, (%rsp)\n\tmov (%rsp), %rdi"),
 			Springboard{Depth: 0x50, Saved: bareSlots, Reads: reads, Callees: finish}},
@@ -319,7 +335,14 @@ func TestSpringboardRefuses(t *testing.T) {
 		from, to, want string
 	}{
 		{"reads rbx", framed, "mov %rax, %rdi", "mov %rbx, %rdi", "reads RBX"},
-		{"pushes without a register", moved, "test %edi, %edi", "pushfq\n\tpop %rax\n\ttest %edi, %edi", "moves the stack pointer"},
+		{"another address in the shadow's slot", shadowed, "call __switch_to_asm", "mov %rax, -0x48(%rbp)\n\tcall __switch_to_asm",
+			"reads the frame at rsp"},
+		{"a part of another in the shadow's slot", shadowed, "call __switch_to_asm", "mov %al, -0x45(%rbp)\n\tcall __switch_to_asm",
+			"reads the frame at rsp"},
+		{"the address is changed before it is kept", shadowed, "mov %rax, %rcx", "add %rcx, %rax", "reads the frame at rsp"},
+		{"the address is not shifted", shadowed, "shr $3, %rax", "nop", "reads the frame at rsp"},
+		{"pushes half of the flags", moved, "test %edi, %edi", "pushfw\n\tpopw %ax\n\ttest %edi, %edi", "moves the stack pointer"},
+		{"pushes flags and leaves them", bare, "call __switch_to_asm", "pushfq\n\tcall __switch_to_asm", "by its debug information"},
 		{"exchanges rsp", moved, "test %edi, %edi", "xchg %rsp, %rax", "moves the stack pointer"},
 		{"no canary any more", moved, "mov %rax, -0x30(%rbp)", "mov %gs:0x1000, %rax\n\tmov %rax, -0x30(%rbp)", "reads the frame at rsp+32"},
 		{"reads part of rbx", framed, "mov %rax, %rdi", "movzbl %bl, %edi", "reads BL"},
@@ -447,7 +470,7 @@ func TestSpringboardFrame(t *testing.T) {
 
 // TestSpringboardAssembly: what the stub stores it loads, where the kernel's tail looks for it.
 func TestSpringboardAssembly(t *testing.T) {
-	for _, shape := range []shape{framed, callbacks, moved, bare} {
+	for _, shape := range []shape{framed, shadowed, callbacks, moved, bare} {
 		s, err := prove(t, shape)
 		if err != nil {
 			t.Fatal(err)
@@ -460,6 +483,9 @@ func TestSpringboardAssembly(t *testing.T) {
 			size, unwanted = s.Depth-16, nil
 			want = append(want, "pushq\t%rbp\n\tmovq\t%rsp, %rbp", "popq\t%rbp\n\tRET", fmt.Sprintf("leaq\t%d(%%rsp), %%rbp", s.Depth-16),
 				fmt.Sprintf("movq\t%s, %%rax\n\tmovq\t%%rax, %d(%%rsp)", s.Guard, s.Depth+s.Canary))
+		}
+		if s.Shadow != nil {
+			want = append(want, fmt.Sprintf("leaq\t%d(%%rsp), %%rax\n\tshrq\t$3, %%rax\n\tmovq\t%%rax, %d(%%rsp)", s.Depth-0x50, s.Depth-0x58))
 		}
 		want = append(want, fmt.Sprintf("subq\t$%d, %%rsp", size), fmt.Sprintf("addq\t$%d, %%rsp", size))
 		for _, r := range s.Saved {

@@ -39,9 +39,9 @@ func (s *stack) slot(m x86asm.Mem) (at int64, ok bool) {
 	return 0, false
 }
 
-// otherPushes move rsp and name no register. No compiler uses them around a context switch.
-var otherPushes = []x86asm.Op{x86asm.PUSHF, x86asm.PUSHFD, x86asm.PUSHFQ, x86asm.PUSHA, x86asm.PUSHAD,
-	x86asm.POPF, x86asm.POPFD, x86asm.POPFQ, x86asm.POPA, x86asm.POPAD}
+// otherPushes move rsp by another size than a register's. No compiler uses them.
+var otherPushes = []x86asm.Op{x86asm.PUSHF, x86asm.PUSHFD, x86asm.PUSHA, x86asm.PUSHAD,
+	x86asm.POPF, x86asm.POPFD, x86asm.POPA, x86asm.POPAD}
 
 // step applies what an instruction does to rsp and rbp.
 func (s *stack) step(in x86asm.Inst) error {
@@ -49,8 +49,10 @@ func (s *stack) step(in x86asm.Inst) error {
 	imm, hasImm := in.Args[1].(x86asm.Imm)
 	mem, hasMem := in.Args[1].(x86asm.Mem)
 	switch {
-	case in.Op == x86asm.PUSH:
+	case in.Op == x86asm.PUSH, in.Op == x86asm.PUSHFQ: // native_save_fl() pushes the flags and pops them
 		s.sp += 8
+	case in.Op == x86asm.POPFQ:
+		s.sp -= 8
 	case in.Op == x86asm.POP:
 		s.sp -= 8
 		if to == x86asm.RSP {
@@ -109,6 +111,11 @@ func (p *prover) findCall() error {
 		in, err := p.decode(at)
 		if err != nil {
 			return isa.Turn{}, err
+		}
+		if to, ok := in.Args[0].(x86asm.Mem); ok && writes(in) {
+			if at, ok := s.slot(to); ok {
+				p.stores[at]++
+			}
 		}
 		if err := s.step(in); err != nil {
 			return isa.Turn{}, fmt.Errorf("at %s it %w", p.Place(at), err)
