@@ -8,8 +8,10 @@ import (
 	"testing"
 
 	"plugsched/internal/kernel/arch"
+	"plugsched/internal/kernel/arch/arm64"
+	"plugsched/internal/kernel/arch/isa"
+	"plugsched/internal/kernel/arch/mutant"
 	"plugsched/internal/kernel/arch/x86"
-	"plugsched/internal/kernel/arch/x86/mutant"
 	"plugsched/internal/kernel/image"
 )
 
@@ -20,6 +22,7 @@ func (a *analysed) checkTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.checkRecords(t, p)
 	list := p.Func("__schedule")
 	if len(list) != 1 {
 		t.Fatalf("%d functions __schedule", len(list))
@@ -28,27 +31,42 @@ func (a *analysed) checkTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if of := arch.OfRelease(a.release); of != arch.X86 { // whose code the mutants are of
-		s, err := of.Springboard(r)
+	switch of := arch.OfRelease(a.release); of {
+	case arch.ARM64:
+		s, err := arm64.ProveSpringboard(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("the tail: reads %q, calls %q; it was not changed", s.Reads, s.Callees)
-		return
+		t.Logf("the tail: a frame of %d bytes, reads %q, calls %q", s.Depth, s.Reads, s.Callees)
+		if s.Canary == 0 || len(s.Saved) != 12 || !s.Signed {
+			t.Errorf("all kernels have a stack protector here, save twelve registers, and sign one: %+v", s)
+		}
+		checkMutants(t, mutant.ARM64, r)
+	case arch.X86:
+		s, err := x86.ProveSpringboard(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("the tail: a frame of %d bytes, reads %q (%s), calls %q", s.Depth, s.Reads, s.Guard, s.Callees)
+		if s.Canary == 0 || len(s.Saved) != 6 {
+			t.Errorf("all kernels have a stack protector here, and save six registers: %+v", s)
+		}
+		checkMutants(t, mutant.X86, r)
+	default:
+		t.Fatalf("%s is of no architecture whose proof is tested", a.release)
 	}
-	s, err := x86.ProveSpringboard(r)
+}
+
+// checkMutants changes the code behind the switch, a bit or two at a time.
+func checkMutants[S any](t *testing.T, of *mutant.Arch[S], r *isa.Routine) {
+	m, err := of.Try(r, mutant.Bits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := mutant.Try(r, mutant.Bits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the tail: %d instructions, a frame of %d bytes, reads %q (%s), calls %q",
-		m.Instructions, s.Depth, s.Reads, s.Guard, s.Callees)
-	t.Logf("of its mutants %d are refused, %d of %d of them run differently, %d accepted", m.Refused, m.Caught, m.Sampled, m.Accepted)
-	if s.Canary == 0 || len(s.Saved) != 6 || m.Instructions < 10 {
-		t.Errorf("all kernels have a stack protector here, and save six registers: %+v", s)
+	t.Logf("of %d instructions' mutants %d are refused, %d of %d of them run differently, %d accepted", m.Instructions, m.Refused, m.Caught,
+		m.Sampled, m.Accepted)
+	if m.Instructions < 10 {
+		t.Error("a tail has more instructions")
 	}
 	for _, w := range m.Wrong {
 		t.Errorf("is accepted, and is another: %s", w)

@@ -29,8 +29,9 @@ type Plan struct {
 	Boundary    *boundary.Boundary
 	Symbols     *symbols.Table
 	Springboard *isa.Springboard
-	Types       *image.Types // of the scheduler's units
-	Holes       []bind.Hole  // in which the module has members
+	Unframed    []isa.Unframed // the kernel's functions without frame records, where stacks are walked by these
+	Types       *image.Types   // of the scheduler's units
+	Holes       []bind.Hole    // in which the module has members
 
 	Features map[string]bool    // as they are to be when the module takes over
 	Values   []bind.WantedValue // the same of variables

@@ -20,6 +20,7 @@ import (
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
 	"plugsched/internal/develop/environment"
+	"plugsched/internal/kernel/arch"
 	"plugsched/internal/kernel/arch/isa"
 	"plugsched/internal/kernel/image"
 	"plugsched/internal/kernel/symbols"
@@ -175,6 +176,23 @@ func TestTables(t *testing.T) {
 
 // TestTablesAssemble: the records have the sizes of the runtime's structures
 // (runtime/plugsched.h), and nothing but the module's parts is undefined.
+// TestUnframed: only modules whose runtime walks stacks by frame records have a list of functions that make none.
+func TestUnframed(t *testing.T) {
+	p := tiny(t)
+	p.Arch, p.Unframed = arch.ARM64, []isa.Unframed{{Name: "asm", Addr: 0x1800, Size: 64, Place: 4}, {Name: "entry", Addr: 0x3000, Size: 8}}
+	text := tables(p)
+	for table, want := range map[string][]string{"plugsched_unframed": {".quad _stext + 0x800, 64", ".quad _stext + 0x2000, 8"},
+		"plugsched_nr_unframed": {".quad 2"}} {
+		if diff := cmp.Diff(want, rows(text, table)); diff != "" {
+			t.Errorf("%s: %s", table, diff)
+		}
+	}
+	p.Arch = arch.X86
+	if strings.Contains(tables(p), "unframed") {
+		t.Error("x86's runtime does not know the list")
+	}
+}
+
 func TestTablesAssemble(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "tables.s"), tables(tiny(t)))

@@ -35,6 +35,9 @@ func tables(p *Plan) string {
 	g.holes()
 	g.wishes()
 	g.layout()
+	if p.Arch != nil && p.Arch.Records != nil {
+		g.unframed()
+	}
 	g.scalars()
 	return g.b.String()
 }
@@ -224,6 +227,15 @@ func (g *tableWriter) layout() {
 		}
 	}
 	g.close("plugsched_layout", n)
+}
+
+// unframed lists the functions whose callers a walk by frame records does not see.
+func (g *tableWriter) unframed() {
+	g.open(`.data.rel.ro, "aw"`, "plugsched_unframed")
+	for _, f := range g.plan.Unframed {
+		g.line(".quad %s, %d", g.kernel(f.Addr), f.Size)
+	}
+	g.close("plugsched_unframed", len(g.plan.Unframed))
 }
 
 func (g *tableWriter) scalars() {

@@ -68,7 +68,11 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			return "", err
 		}
 		b.SetUsers(users)
-		obstacle := cmp.Or(split.Obstacle, module.Unsupported(a, prog.Symbol, b))
+		records, err := prog.FrameRecords(ctx)
+		if err != nil {
+			return "", err
+		}
+		obstacle := cmp.Or(split.Obstacle, module.Unsupported(a, prog.Symbol, b), boundary.CheckRecords(b, records))
 		switch {
 		case obstacle != nil:
 			b.Obstacle = obstacle.Error()
@@ -77,7 +81,7 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 			if err := folder.Remove(p.state(reproduceFile), p.state("reproduce.done")); err != nil {
 				return "", err
 			}
-			if err := p.saveForBuild(prog, cfg, split.Springboard); err != nil {
+			if err := p.saveForBuild(prog, cfg, split.Springboard, records); err != nil {
 				return "", err
 			}
 		}
@@ -89,12 +93,17 @@ func (p *Project) analyse(ctx context.Context, t *fetch.Target, cfg *boundary.Co
 				t.Release, obstacle)
 		}
 		c := b.Counts()
-		return fmt.Sprintf("%d functions, %d on the border, %d stay because users can keep tasks in them",
-			len(b.Functions), c[boundary.Interface]+c[boundary.Callback], b.Kept()), nil
+		done := fmt.Sprintf("%d functions, %d on the border, %d stay because users can keep tasks in them",
+			len(b.Functions), c[boundary.Interface]+c[boundary.Callback], b.Kept())
+		if records != nil {
+			done += fmt.Sprintf("; of %d functions that could be on a stack %d call without a frame record", records.Functions,
+				len(records.Unframed))
+		}
+		return done, nil
 	})
 }
 
-func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring *isa.Springboard) error {
+func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring *isa.Springboard, records *image.FrameRecords) error {
 	syms, err := symbols.Read(prog)
 	if err != nil {
 		return err
@@ -104,6 +113,11 @@ func (p *Project) saveForBuild(prog *image.Program, cfg *boundary.Config, spring
 	}
 	if err := writeJSON(p.state(springFile), spring); err != nil {
 		return err
+	}
+	if records != nil {
+		if err := writeJSON(p.state(unframedFile), records.Unframed); err != nil {
+			return err
+		}
 	}
 	rests, err := cfg.Fingerprint()
 	if err != nil {

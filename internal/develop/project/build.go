@@ -135,6 +135,7 @@ type inputs struct {
 	tree        *module.Tree
 	kernel      *bind.Kernel
 	springboard *isa.Springboard
+	unframed    []isa.Unframed
 	pristine    map[string]module.Unit
 }
 
@@ -205,6 +206,9 @@ func (p *Project) basis(also func(in *inputs, release string) error) (*inputs, e
 	in.kernel = bind.NewKernel(a, b, syms)
 	in.kernel.Rebuilt = in.config.Rebuilt
 	if in.springboard, err = p.springboard(); err != nil {
+		return nil, err
+	}
+	if in.unframed, err = p.unframed(a); err != nil {
 		return nil, err
 	}
 	return in, nil
@@ -464,8 +468,8 @@ func (p *Project) link(ctx context.Context, in *inputs, b *bound, bench bool) (k
 	}
 	err = p.stage("link", "linking the module", "", func() (string, error) {
 		ko, err = module.Link(ctx, in.tree, p.state(dir), &module.Plan{Arch: in.kernel.Arch, Bound: b.Assembly,
-			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Types: b.types, Holes: b.Holes,
-			Features: b.wishes.Features, Values: b.values, Bench: bench})
+			Boundary: in.boundary(), Symbols: in.kernel.Symbols, Springboard: in.springboard, Unframed: in.unframed, Types: b.types,
+			Holes: b.Holes, Features: b.wishes.Features, Values: b.values, Bench: bench})
 		return module.Name + ".ko", err
 	})
 	return ko, err

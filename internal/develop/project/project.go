@@ -49,6 +49,7 @@ const (
 	symbolsFile   = "symbols"
 	codeFile      = "code"
 	springFile    = "springboard.json"
+	unframedFile  = "unframed.json"
 	pristineFile  = "pristine.json"
 	sidecarFile   = "sidecar.json" // the pristine units outside of the scheduler
 	editedFile    = "edited.json"
@@ -230,6 +231,18 @@ func (p *Project) springboard() (*isa.Springboard, error) {
 		return nil, Errorf("%s: was made by an older plugsched: run `plugsched init` again", p.state(springFile))
 	}
 	return s, nil
+}
+
+// unframed are the kernel's functions without frame records, where stacks are walked by these.
+func (p *Project) unframed(a *arch.Arch) (list []isa.Unframed, err error) {
+	if a.Records == nil {
+		return nil, nil
+	}
+	err = readJSON(p.state(unframedFile), &list)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, Errorf("%s: was made by an older plugsched: run `plugsched init` again", p.Dir)
+	}
+	return list, err
 }
 
 // pristine returns the units as the kernel has them, the scheduler's first.

@@ -92,6 +92,9 @@ type Arch struct {
 	// Springboard proves that __schedule can be split at its call of SwitchTo: that the
 	// code behind it needs nothing but what the stub provides. An error says what else.
 	Springboard func(schedule *isa.Routine) (*isa.Springboard, error)
+	// Records looks at the calls in a function, by its parts: whether its frame record has been made before. Nil where
+	// stacks are not walked by frame records.
+	Records func(t *isa.Text, parts []isa.Part) isa.Records
 
 	// What the kernel rewrites in its own code.
 

@@ -14,7 +14,7 @@ import (
 func TestComplete(t *testing.T) {
 	optional := []string{"Needs", "Spares", "FtraceBefore", "Landing",
 		"Obstacles", "Thunks", "CallSize", "LockSize", "Append", "HostClock", "Symbol",
-		"Restarts", "Unread", "Seals", "UserFault", "Compared", "Bound"}
+		"Restarts", "Unread", "Seals", "UserFault", "Compared", "Bound", "Records"}
 	var look func(name string, v reflect.Value)
 	look = func(name string, v reflect.Value) {
 		for i := range v.NumField() {

@@ -59,6 +59,7 @@ var ARM64 = &Arch{
 	Branch:         arm64.Branch,
 	Tail:           arm64.Tail,
 	Springboard:    arm64.Prove,
+	Records:        arm64.Records,
 
 	KeySize:      arm64.JumpLabelSize,
 	KeyJump:      arm64.JumpLabelJump,

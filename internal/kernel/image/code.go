@@ -189,6 +189,7 @@ func (p *Program) fragments(m *arch.Arch, refs []ownedRef, compiled func(uint64)
 		for _, r := range repl {
 			if r.SiteLen > 0 {
 				p.replaced = append(p.replaced, span{r.Site, r.Site + uint64(r.SiteLen)})
+				p.addInstead(m, &r)
 			}
 			if r.ReplacementLen > 0 {
 				f.start(r.Replacement, p.FuncAt(r.Site), r.Site)
@@ -201,6 +202,23 @@ func (p *Program) fragments(m *arch.Arch, refs []ownedRef, compiled func(uint64)
 	})
 	f.starts = slices.CompactFunc(f.starts, func(a, b fragment) bool { return a.addr == b.addr })
 	return f, nil
+}
+
+// addInstead notes what may be in the place of each instruction, where those of both are of one size.
+func (p *Program) addInstead(m *arch.Arch, r *isa.Alternative) {
+	if m.Records == nil {
+		return
+	}
+	if p.instead == nil {
+		p.instead = map[uint64][]uint64{}
+	}
+	for off := 0; off < r.SiteLen; off += m.MaxInstruction {
+		by := uint64(0)
+		if off < r.ReplacementLen {
+			by = r.Replacement + uint64(off)
+		}
+		p.instead[r.Site+uint64(off)] = append(p.instead[r.Site+uint64(off)], by)
+	}
 }
 
 func compareBool(a, b bool) int {

@@ -16,6 +16,8 @@ type index struct {
 	symbols  map[string]address
 	frames   []byte // .debug_frame
 	replaced []span // code that an alternative may replace, by address
+	// instead are the bytes' addresses that may replace one; 0 is for what a function makes.
+	instead map[uint64][]uint64
 
 	funcs       map[string][]*Function // by name and alias
 	funcEnds    []uint64               // the greatest end among Functions[:i+1]

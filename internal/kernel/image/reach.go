@@ -80,6 +80,7 @@ func (p *Program) text(f *Function, mach *arch.Arch) *isa.Text {
 			i, _ := slices.BinarySearchFunc(p.replaced, a, func(s span, a uint64) int { return cmp.Compare(s.hi, a+1) })
 			return i < len(p.replaced) && p.replaced[i].lo < a+uint64(size)
 		},
+		Instead: func(a uint64) []uint64 { return p.instead[a] },
 	}
 }
 

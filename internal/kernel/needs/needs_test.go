@@ -71,6 +71,27 @@ func each(t *testing.T, a *arch.Arch) {
 	}
 }
 
+// TestARM64: what the runtime for arm64 is not made for is refused, and the reason is named.
+func TestARM64(t *testing.T) {
+	for name, why := range map[string]string{
+		"CONFIG_PREEMPTION":        "the frame records that stacks are walked by may be half made",
+		"CONFIG_ARM64_BTI_KERNEL":  "without landing instructions",
+		"CONFIG_SHADOW_CALL_STACK": "return addresses are on a second stack",
+	} {
+		c := good(arch.ARM64)
+		c[name] = "y"
+		err := Check(write(t, c))
+		if err == nil || !strings.Contains(err.Error(), name+"=y, it has to be n") || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v, expected %q", name, err, why)
+		}
+	}
+	c := good(arch.ARM64)
+	delete(c, "CONFIG_FRAME_POINTER")
+	if err := Check(write(t, c)); err == nil || !strings.Contains(err.Error(), "stacks are walked by frame records") {
+		t.Errorf("without frame pointers: %v", err)
+	}
+}
+
 // TestAll: all that is wrong is said at once, a line for each.
 func TestAll(t *testing.T) {
 	err := Check(write(t, map[string]string{"CONFIG_64BIT": "y", "CONFIG_RT_GROUP_SCHED": "y", "CONFIG_DEBUG_INFO": "y"}))

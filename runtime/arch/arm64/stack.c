@@ -5,9 +5,11 @@
  * These kernels have no reliable unwinder, but a function that calls has a frame record, made
  * before its first call (-fno-omit-frame-pointer), and a task leaves the CPU at calls only. So
  * the records are all return addresses, as far as they are a chain that ends where the kernel
- * makes its last one. The exception is code that was interrupted by a fault, and sleeps in its
- * handling: what it was at, and its link register, are in the registers that the entry saved.
- * A chain that is not like this in any way gives no answer.
+ * makes its last one. Whether it is so init has looked up in all of the kernel's code. Functions
+ * where it is not, some of assembly, are listed: who called them is in no record. Of another kind
+ * is code that was interrupted by a fault, and sleeps in its handling: what it was at, and its
+ * link register, are in the registers that the entry saved. A chain that is not like this in any
+ * way gives no answer.
  */
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
@@ -18,6 +20,16 @@
 #include <asm/processor.h>
 
 #include "plugsched.h"
+
+/* Functions of the kernel, by address (internal/kernel/image/records.go). */
+struct plugsched_unframed {
+	unsigned long start, size;
+};
+
+static_assert(sizeof(struct plugsched_unframed) == 2 * 8);
+
+extern const struct plugsched_unframed plugsched_unframed[];
+extern const unsigned long plugsched_nr_unframed;
 
 #ifdef CONFIG_SHADOW_CALL_STACK
 #error "return addresses are on another stack, too"
@@ -122,6 +134,25 @@ static int cross(struct walk *w, unsigned long final)
 	       note(w, untraced(w, plugsched_arch_code(word_at((unsigned long)&regs->regs[30]))));
 }
 
+/* Whether a return address is in a function that called without a record of its own. */
+static bool unframed(unsigned long addr)
+{
+	unsigned long lo = 0, hi = plugsched_nr_unframed;
+
+	while (lo < hi) {
+		unsigned long mid = lo + (hi - lo) / 2;
+		const struct plugsched_unframed *f = &plugsched_unframed[mid];
+
+		if (addr < f->start)
+			hi = mid;
+		else if (addr >= f->start + f->size)
+			lo = mid + 1;
+		else
+			return true;
+	}
+	return false;
+}
+
 static int walk(struct task_struct *p, unsigned long *stack, unsigned int size)
 {
 	unsigned long final = (unsigned long)task_pt_regs(p)->stackframe;
@@ -140,8 +171,16 @@ static int walk(struct task_struct *p, unsigned long *stack, unsigned int size)
 	err = note(&w, READ_ONCE(p->thread.cpu_context.pc));
 	while (!err && w.record != final) {
 		err = step(&w);
-		if (!err && in_entry(w.stack[w.nr - 1]))
+		if (err)
+			break;
+		/*
+		 * Behind the last record are no callers: ret_from_fork() is where threads begin. If
+		 * there were any, they would have no record either, and are no scheduler's.
+		 */
+		if (in_entry(w.stack[w.nr - 1]))
 			err = cross(&w, final);
+		else if (w.record != final && unframed(w.stack[w.nr - 1]))
+			err = -EINVAL;
 	}
 	if (err)
 		return err;

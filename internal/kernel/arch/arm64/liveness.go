@@ -13,10 +13,6 @@ import (
 
 var errTail = errors.New("the code behind the context switch")
 
-func (p *prover) tailError(at uint64, format string, args ...any) error {
-	return fmt.Errorf("%w: at %s %s", errTail, p.Place(at), fmt.Sprintf(format, args...))
-}
-
 // facts are what holds, at one place of the tail, as it would with the kernel's own __schedule before the switch
 // as well: registers with a value, those with the caller's, the flags, and bytes of the frame.
 type facts struct {
@@ -39,42 +35,33 @@ func (p *prover) tail() error {
 		first.bytes.Add(p.sb.Canary, 8)
 		p.sb.Reads = append(p.sb.Reads, fmt.Sprintf("stack protector's slot (sp%+d)", p.sb.Depth+p.sb.Canary), "stack protector's value")
 	}
-	states := map[uint64]*facts{start: first}
-	for work := []uint64{start}; len(work) > 0; {
-		t := &step{prover: p, at: work[len(work)-1]}
-		work = work[:len(work)-1]
-		t.facts = states[t.at].clone()
-		if err := t.run(); err != nil {
-			return err
-		}
-		for _, to := range t.follow {
-			was := states[to]
-			switch {
-			case was == nil:
-				states[to] = t.facts.clone()
-			case was.stack != t.stack || was.signed != t.signed:
-				return p.tailError(to, "has another frame from one side than from the other")
-			case !was.meet(t.facts):
-				continue
-			}
-			work = append(work, to)
-		}
+	err := isa.Walk(p.Routine, start, first, func(at uint64, k *facts) ([]uint64, error) {
+		t := &step{prover: p, facts: k, at: at}
+		err := t.run()
+		return t.follow, err
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errTail, err)
 	}
 	p.sb.Callees = slices.Compact(slices.Sorted(slices.Values(p.sb.Callees)))
 	return nil
 }
 
-func (k *facts) clone() *facts {
+// Clone implements isa.Known.
+func (k *facts) Clone() *facts {
 	c := *k
 	c.bytes = maps.Clone(k.bytes)
 	return &c
 }
 
-// meet keeps what is known from both sides, and says whether that is less than before.
-func (k *facts) meet(o *facts) (less bool) {
+// Meet implements isa.Known: the frame has to be the same.
+func (k *facts) Meet(o *facts) (less, same bool) {
+	if k.stack != o.stack || k.signed != o.signed {
+		return false, false
+	}
 	less = k.regs&^o.regs != 0 || k.home&^o.home != 0 || k.flags && !o.flags
 	k.regs, k.home, k.flags = k.regs&o.regs, k.home&o.home, k.flags && o.flags
-	return k.bytes.Keep(o.bytes) || less
+	return k.bytes.Keep(o.bytes) || less, true
 }
 
 // give notes that registers have a value now.
@@ -92,11 +79,13 @@ type step struct {
 	follow []uint64 // where it may go on, in the function
 }
 
-func (t *step) errorf(format string, args ...any) error { return t.tailError(t.at, format, args...) }
+func (t *step) errorf(format string, args ...any) error {
+	return fmt.Errorf("at %s %s", t.Place(t.at), fmt.Sprintf(format, args...))
+}
 
 func (t *step) run() (err error) {
 	if t.w, err = t.decode(t.at); err != nil {
-		return fmt.Errorf("%w: %w", errTail, err)
+		return err
 	}
 	next := t.at + MaxInstruction
 	if t.Replaced(t.at, MaxInstruction) {

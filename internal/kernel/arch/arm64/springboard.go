@@ -84,68 +84,25 @@ func (p *prover) decode(at uint64) (uint32, error) {
 	return w, nil
 }
 
-// findCall follows every path from the entry to the one call of the context switch, static
-// keys both ways, and notes where the stack is there.
+// findCall finds the one call of the context switch, and where the stack is there.
 func (p *prover) findCall() error {
-	type point struct {
-		at uint64
-		stack
-	}
-	seen, calls := map[uint64]stack{}, map[uint64]stack{}
-	for work := []point{{at: p.Entry}}; len(work) > 0; {
-		at := work[len(work)-1]
-		work = work[:len(work)-1]
-		if was, ok := seen[at.at]; ok {
-			if was != at.stack {
-				return fmt.Errorf("the frame at %s is another from one side than from the other", p.Place(at.at))
-			}
-			continue
-		}
-		seen[at.at] = at.stack
-		w, err := p.decode(at.at)
+	call, site, s, err := isa.FindCall(p.Routine, switchTo, &stack{}, func(at uint64, s *stack) (isa.Turn, error) {
+		w, err := p.decode(at)
 		if err != nil {
-			return err
+			return isa.Turn{}, err
 		}
-		next := at.at + MaxInstruction
-		follow := func(to uint64) {
-			if p.Within(to) {
-				work = append(work, point{to, at.stack})
-			}
+		if err := s.step(w); err != nil {
+			return isa.Turn{}, fmt.Errorf("at %s it %w", p.Place(at), err)
 		}
-		if to, key := p.Patched(at.at); key {
-			follow(to)
-			follow(next)
-			continue
-		}
-		form, field, distance := branchOf(w)
-		to := at.at + uint64(distance)
-		switch {
-		case form == branchCall && p.Name(to) == switchTo:
-			calls[at.at] = at.stack
-			p.sb.Call, p.sb.Return = at.at-p.Entry, next-p.Entry
-			continue
-		case form == branchCall && !p.Returns(to), form == branchTo, form == branchRet:
-			continue
-		case form == branchJump:
-			follow(to)
-			continue
-		case form == branchCond && field != 0:
-			follow(to)
-		}
-		if err := at.step(w); err != nil {
-			return fmt.Errorf("at %s it %w", p.Place(at.at), err)
-		}
-		follow(next)
+		return turn(w, at), nil
+	})
+	if err != nil {
+		return err
 	}
-	if len(calls) != 1 {
-		return fmt.Errorf("calls %s %d times, expected once", switchTo, len(calls))
+	if !s.framed {
+		return fmt.Errorf("has no frame record at the context switch")
 	}
-	for _, s := range calls {
-		if !s.framed {
-			return fmt.Errorf("has no frame record at the context switch")
-		}
-		p.sb.Depth, p.sb.Frame = s.sp, s.fp
-	}
+	p.sb.Call, p.sb.Return, p.sb.Depth, p.sb.Frame = site-p.Entry, call.Next-p.Entry, s.sp, s.fp
 	return nil
 }
 

@@ -13,6 +13,15 @@ type stack struct {
 	framed bool
 }
 
+// Clone implements isa.Known.
+func (s *stack) Clone() *stack {
+	c := *s
+	return &c
+}
+
+// Meet implements isa.Known.
+func (s *stack) Meet(o *stack) (less, same bool) { return false, *s == *o }
+
 // base is where a register leads that is in the frame, below the caller's.
 func (s *stack) base(r uint32) (below int64, ok bool) {
 	switch {

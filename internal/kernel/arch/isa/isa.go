@@ -59,6 +59,9 @@ type Text struct {
 	Returns func(addr uint64) bool
 	// Replaced reports instructions that the kernel may replace by others at boot.
 	Replaced func(addr uint64, size int) bool
+	// Instead are where instructions are that the kernel may put in the place of the one at addr when it boots; 0 for
+	// one that a function of the kernel makes then.
+	Instead func(addr uint64) []uint64
 }
 
 // Routine is a function, and what a proof about it needs to know.
@@ -91,6 +94,26 @@ type Frame struct {
 	Saved map[int]int64
 	// Signed: the return address is not as it was, but signed.
 	Signed bool
+}
+
+// Part is a piece of a function's code, linked at an address.
+type Part struct {
+	Addr uint64
+	Code []byte
+}
+
+// Records is what the calls in a function's code say of its frame record.
+type Records struct {
+	Calls int
+	// Bare are the places from where another function is entered without it.
+	Bare []uint64
+}
+
+// Unframed is a function that enters others without its frame record: who called it cannot be told.
+type Unframed struct {
+	Name       string
+	Addr, Size uint64
+	Place      uint64 // the first place from where it does, from Addr on
 }
 
 // Tail is what the code behind an address can do.

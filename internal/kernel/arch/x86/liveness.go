@@ -17,10 +17,6 @@ import (
 
 var errTail = errors.New("the code behind the context switch")
 
-func (p *prover) tailError(at uint64, format string, args ...any) error {
-	return fmt.Errorf("%w: at %s %s", errTail, p.Place(at), fmt.Sprintf(format, args...))
-}
-
 // Parts of a register that hold a value of the kernel's own: its low byte, the next one, the
 // rest. home says that all of it is the caller's value again.
 const (
@@ -59,32 +55,13 @@ func (p *prover) tail() error {
 	if p.sb.Shadow != nil {
 		first.bytes.Add(p.sb.Shadow.At, 8)
 	}
-	states := map[uint64]*known{start: &first}
-	work := []uint64{start}
-	flow := func(to uint64, k *known) error {
-		was := states[to]
-		if was == nil {
-			states[to] = k.clone()
-		} else if was.stack != k.stack {
-			return p.tailError(to, "has another frame from one side than from the other")
-		} else if !was.meet(k) {
-			return nil
-		}
-		work = append(work, to)
-		return nil
-	}
-	for len(work) > 0 {
-		at := work[len(work)-1]
-		work = work[:len(work)-1]
-		t := &step{prover: p, at: at, known: states[at].clone()}
-		if err := t.run(); err != nil {
-			return err
-		}
-		for _, to := range t.follow {
-			if err := flow(to, t.known); err != nil {
-				return err
-			}
-		}
+	err := isa.Walk(p.Routine, start, &first, func(at uint64, k *known) ([]uint64, error) {
+		t := &step{prover: p, known: k, at: at}
+		err := t.run()
+		return t.follow, err
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errTail, err)
 	}
 	p.sb.Callees = slices.Compact(slices.Sorted(slices.Values(p.sb.Callees)))
 	canary, guard := fmt.Sprintf("stack protector's slot (rsp%+d)", p.sb.Depth+p.sb.Canary), "stack protector's value"
@@ -97,14 +74,18 @@ func (p *prover) tail() error {
 	return nil
 }
 
-func (k *known) clone() *known {
+// Clone implements isa.Known.
+func (k *known) Clone() *known {
 	c := *k
 	c.bytes = maps.Clone(k.bytes)
 	return &c
 }
 
-// meet keeps what is known from both sides, and says whether that is less than before.
-func (k *known) meet(o *known) (less bool) {
+// Meet implements isa.Known: the frame has to be the same.
+func (k *known) Meet(o *known) (less, same bool) {
+	if k.stack != o.stack {
+		return false, false
+	}
 	for i := range k.regs {
 		both := k.regs[i] & o.regs[i]
 		less = less || both != k.regs[i]
@@ -113,7 +94,7 @@ func (k *known) meet(o *known) (less bool) {
 	both := k.flags & o.flags
 	less = less || both != k.flags
 	k.flags = both
-	return k.bytes.Keep(o.bytes) || less
+	return k.bytes.Keep(o.bytes) || less, true
 }
 
 // A step is one instruction of the tail.
@@ -126,11 +107,13 @@ type step struct {
 	follow []uint64 // where it may go on, in the function
 }
 
-func (t *step) errorf(format string, args ...any) error { return t.tailError(t.at, format, args...) }
+func (t *step) errorf(format string, args ...any) error {
+	return fmt.Errorf("at %s %s", t.Place(t.at), fmt.Sprintf(format, args...))
+}
 
 func (t *step) run() (err error) {
 	if t.in, err = t.decode(t.at); err != nil {
-		return fmt.Errorf("%w: %w", errTail, err)
+		return err
 	}
 	t.next = t.at + uint64(t.in.Len)
 	if t.Replaced(t.at, t.in.Len) {

@@ -6,8 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"plugsched/internal/kernel/arch/mutant"
 	"plugsched/internal/kernel/arch/x86"
-	"plugsched/internal/kernel/arch/x86/mutant"
 )
 
 // TestMutants: one bit or two of each byte of the code behind the switch, with FULL each other
@@ -19,7 +19,7 @@ func TestMutants(t *testing.T) {
 	}
 	for name, s := range x86.Shapes {
 		t.Run(name, func(t *testing.T) {
-			r, err := mutant.Try(x86.Routine(s, t), ways)
+			r, err := mutant.X86.Try(x86.Routine(s, t), ways)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // stack is where rsp is, and rbp if it leads into the frame: so far below the caller's frame.
@@ -14,6 +16,15 @@ type stack struct {
 	sp, bp int64
 	framed bool
 }
+
+// Clone implements isa.Known.
+func (s *stack) Clone() *stack {
+	c := *s
+	return &c
+}
+
+// Meet implements isa.Known.
+func (s *stack) Meet(o *stack) (less, same bool) { return false, *s == *o }
 
 // slot turns a memory operand into a place of the frame; ok is false for any other.
 func (s *stack) slot(m x86asm.Mem) (at int64, ok bool) {
@@ -94,72 +105,26 @@ func writes(in x86asm.Inst) bool {
 	return !isJcc(in.Op)
 }
 
-// findCall follows every path from the entry to the one call of the context switch, static
-// keys both ways, and notes where the stack is there.
+// findCall finds the one call of the context switch, and where the stack is there.
 func (p *prover) findCall() error {
-	seen := map[uint64]stack{}
-	type point struct {
-		at uint64
-		stack
-	}
-	work := []point{{p.Entry, stack{sp: 8}}}
-	calls := map[uint64]stack{}
-	for len(work) > 0 {
-		w := work[len(work)-1]
-		work = work[:len(work)-1]
-		if was, ok := seen[w.at]; ok {
-			if was != w.stack {
-				return fmt.Errorf("the frame at %s is another from one side than from the other", p.Place(w.at))
-			}
-			continue
-		}
-		seen[w.at] = w.stack
-		in, err := p.decode(w.at)
+	call, site, s, err := isa.FindCall(p.Routine, switchTo, &stack{sp: 8}, func(at uint64, s *stack) (isa.Turn, error) {
+		in, err := p.decode(at)
 		if err != nil {
-			return err
-		}
-		next := w.at + uint64(in.Len)
-		follow := func(to uint64) {
-			if p.Within(to) {
-				work = append(work, point{to, w.stack})
-			}
-		}
-		if to, key := p.Patched(w.at); key {
-			follow(to)
-			follow(next)
-			continue
-		}
-		to, direct := target(in, w.at)
-		switch {
-		case in.Op == x86asm.CALL && direct && p.Name(to) == switchTo:
-			calls[w.at] = w.stack
-			p.sb.Call, p.sb.Return = w.at-p.Entry, next-p.Entry
-			continue
-		case in.Op == x86asm.CALL && direct && !p.Returns(to), in.Op == x86asm.RET, in.Op == x86asm.UD2:
-			continue
-		case in.Op == x86asm.JMP:
-			if direct {
-				follow(to)
-			}
-			continue
-		case direct && in.Op != x86asm.CALL:
-			follow(to)
+			return isa.Turn{}, err
 		}
 		if to, ok := in.Args[0].(x86asm.Mem); ok && writes(in) {
-			if at, ok := w.slot(to); ok {
+			if at, ok := s.slot(to); ok {
 				p.stores[at]++
 			}
 		}
-		if err := w.step(in); err != nil {
-			return fmt.Errorf("at %s it %w", p.Place(w.at), err)
+		if err := s.step(in); err != nil {
+			return isa.Turn{}, fmt.Errorf("at %s it %w", p.Place(at), err)
 		}
-		follow(next)
+		return turn(in, at), nil
+	})
+	if err != nil {
+		return err
 	}
-	if len(calls) != 1 {
-		return fmt.Errorf("calls %s %d times, expected once", switchTo, len(calls))
-	}
-	for _, s := range calls {
-		p.sb.Depth, p.sb.FramePtr = s.sp, s.framed && s.bp == 16
-	}
+	p.sb.Call, p.sb.Return, p.sb.Depth, p.sb.FramePtr = site-p.Entry, call.Next-p.Entry, s.sp, s.framed && s.bp == 16
 	return nil
 }

@@ -18,58 +18,32 @@ const MaxInstruction = 15
 // Code that cannot be decoded is an error. Indirect calls are not listed:
 // somebody took the address of what they call.
 func Tail(t *isa.Text, start uint64) (*isa.Tail, error) {
-	out := &isa.Tail{}
-	called := map[uint64]bool{}
-	seen := map[uint64]bool{}
-	work := []uint64{start}
-	leave := func(to uint64) {
-		if !called[to] {
-			called[to] = true
-			out.Calls = append(out.Calls, to)
-		}
-	}
-	branch := func(to uint64) {
-		if t.Within(to) {
-			work = append(work, to)
-		} else {
-			leave(to)
-		}
-	}
-	for len(work) > 0 {
-		at := work[len(work)-1]
-		work = work[:len(work)-1]
-		for falls := true; falls && !seen[at]; {
-			seen[at] = true
-			if to, ok := t.Patched(at); ok {
-				out.Keys = append(out.Keys, at)
-				branch(to)
+	return isa.FollowTail(t, start, func(at uint64) (isa.Turn, error) {
+		code := t.Bytes(at)
+		in, err := x86asm.Decode(code, 64)
+		if err != nil || in.Op == 0 {
+			if in = (x86asm.Inst{Len: unknownLen(code)}); in.Len == 0 {
+				return isa.Turn{}, fmt.Errorf("cannot decode the instruction at %#x", at)
 			}
-			code := t.Bytes(at)
-			in, err := x86asm.Decode(code, 64)
-			n := uint64(in.Len)
-			if err != nil || in.Op == 0 {
-				if n = uint64(unknownLen(code)); n == 0 {
-					return nil, fmt.Errorf("cannot decode the instruction at %#x", at)
-				}
-				in = x86asm.Inst{}
-			}
-			next := at + n
-			rel, direct := in.Args[0].(x86asm.Rel)
-			to := next + uint64(int64(rel))
-			switch {
-			case in.Op == x86asm.CALL && direct:
-				leave(to)
-				falls = t.Returns(to)
-			case in.Op == x86asm.JMP && direct:
-				branch(to)
-				falls = false
-			case direct: // a conditional branch
-				branch(to)
-			case in.Op == x86asm.JMP, in.Op == x86asm.RET, in.Op == x86asm.IRETQ, in.Op == x86asm.UD2, in.Op == x86asm.INT && code[0] == 0xcc:
-				falls = false
-			}
-			at = next
 		}
+		out := turn(in, at)
+		if in.Op == x86asm.IRETQ || in.Op == x86asm.INT && code[0] == 0xcc {
+			out.Falls = false
+		}
+		return out, nil
+	})
+}
+
+// turn is how an instruction at a place goes on.
+func turn(in x86asm.Inst, at uint64) isa.Turn {
+	to, direct := target(in, at)
+	out := isa.Turn{Next: at + uint64(in.Len), Falls: true}
+	if direct {
+		out.To, out.Call = to, in.Op == x86asm.CALL
 	}
-	return out, nil
+	switch in.Op {
+	case x86asm.JMP, x86asm.RET, x86asm.UD2:
+		out.Falls = false
+	}
+	return out
 }

@@ -4,7 +4,6 @@ package mutant
 
 import (
 	"fmt"
-	"hash/maphash"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,75 +11,60 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 
 	"plugsched/internal/kernel/arch/isa"
+	"plugsched/internal/kernel/arch/x86"
 )
 
-// caller is where the frame of __schedule's caller begins, in every run.
-const caller = 0xffffc90000100000
+// gsBase is where gs leads.
+const gsBase = 0xffff888000000000
 
-// perCPU is where gs leads.
-const perCPU = 0xffff888000000000
-
-// A machine runs the code behind a context switch, as far as a test has to see it: what it
-// does to memory, whom it calls, and what it gives back. Memory is whatever a hash says.
-type machine struct {
-	r       *isa.Routine
-	at      uint64
-	regs    [16]uint64
-	zf, sf  bool
-	cf, of  bool
-	written map[uint64]byte
-	world   uint64 // says what is in memory, and which static keys are on
-	frame   uint64 // says what is in the frame, where nobody wrote
-	events  []string
-	calls   int
+// X86 is how x86-64's tails are proven, taken apart and run.
+var X86 = &Arch[*x86.Springboard]{
+	Prove:  x86.ProveSpringboard,
+	Return: func(s *x86.Springboard) uint64 { return s.Return },
+	Decode: decodeX86,
+	Run: func(r *isa.Routine, s *x86.Springboard, world, frame uint64) []string {
+		m := startX86(r, s, world, frame)
+		m.run()
+		return m.events
+	},
 }
 
-var seed = maphash.MakeSeed()
-
-func hash(v ...uint64) uint64 {
-	var all [3]uint64
-	copy(all[:], v)
-	return maphash.Comparable(seed, all)
-}
-
-func (m *machine) event(format string, args ...any) {
-	m.events = append(m.events, fmt.Sprintf(format, args...))
-}
-
-// inFrame: what is there from the call of the context switch on is the stub's, or the kernel's.
-func inFrame(addr uint64) bool { return addr >= caller-1<<16 && addr < caller-8 }
-
-func (m *machine) load(addr uint64, size int) (v uint64) {
-	for i := range size {
-		a := addr + uint64(i)
-		b, ok := m.written[a]
-		switch {
-		case ok:
-		case inFrame(a):
-			b = byte(hash(a, m.frame))
-		case hash(addr&^7, m.world)%3 == 0: // pointers end lists, too
-		default:
-			b = byte(hash(a, m.world))
+// decodeX86 takes apart an instruction, which begins at a place.
+func decodeX86(r *isa.Routine, at uint64) (*instruction, error) {
+	in, err := x86asm.Decode(r.Bytes(at), 64)
+	if err != nil {
+		return nil, err
+	}
+	out := &instruction{text: in.String(), size: in.Len}
+	next := at + uint64(in.Len)
+	rel, direct := in.Args[0].(x86asm.Rel)
+	to := next + uint64(int64(rel))
+	switch {
+	case in.Op == x86asm.RET:
+	case in.Op == x86asm.JMP:
+		out.to = []uint64{to}
+	case in.Op == x86asm.CALL:
+		if !direct || r.Returns(to) {
+			out.to = []uint64{next}
 		}
-		v |= uint64(b) << (8 * i)
+	case direct:
+		out.to = []uint64{to, next}
+	default:
+		out.to = []uint64{next}
 	}
-	return v
+	return out, nil
 }
 
-func (m *machine) store(addr uint64, size int, v uint64) {
-	for i := range size {
-		m.written[addr+uint64(i)] = byte(v >> (8 * i))
-	}
-	if !inFrame(addr) {
-		m.event("store %d bytes %#x at %#x", size, v&mask(size), addr)
-	}
-}
-
-func mask(size int) uint64 {
-	if size >= 8 {
-		return ^uint64(0)
-	}
-	return 1<<(8*size) - 1
+// x86Machine runs x86-64's code.
+type x86Machine struct {
+	memory
+	r      *isa.Routine
+	at     uint64
+	regs   [16]uint64
+	zf, sf bool
+	cf, of bool
+	// callers are what its caller has in registers.
+	callers map[int]uint64
 }
 
 // register is a general register's number, its size in bytes, and how far up its part begins.
@@ -102,7 +86,7 @@ func register(r x86asm.Reg) (n, size, shift int, ok bool) {
 	return 0, 0, 0, false
 }
 
-func (m *machine) address(a x86asm.Mem, next uint64) uint64 {
+func (m *x86Machine) address(a x86asm.Mem, next uint64) uint64 {
 	v := uint64(int64(int32(a.Disp)))
 	if a.Base == x86asm.RIP {
 		v += next
@@ -113,13 +97,13 @@ func (m *machine) address(a x86asm.Mem, next uint64) uint64 {
 		v += m.regs[n] * uint64(a.Scale)
 	}
 	if a.Segment == x86asm.GS {
-		v += perCPU
+		v += gsBase
 	}
 	return v
 }
 
 // get is an operand's value; size is that of memory, and of what a constant is extended to.
-func (m *machine) get(a x86asm.Arg, size int, next uint64) uint64 {
+func (m *x86Machine) get(a x86asm.Arg, size int, next uint64) uint64 {
 	switch a := a.(type) {
 	case x86asm.Reg:
 		n, size, shift, _ := register(a)
@@ -132,7 +116,7 @@ func (m *machine) get(a x86asm.Arg, size int, next uint64) uint64 {
 	return 0
 }
 
-func (m *machine) set(a x86asm.Arg, size int, next, v uint64) {
+func (m *x86Machine) set(a x86asm.Arg, size int, next, v uint64) {
 	switch a := a.(type) {
 	case x86asm.Reg:
 		n, size, shift, _ := register(a)
@@ -150,19 +134,19 @@ const (
 	rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi = 0, 1, 2, 3, 4, 5, 6, 7
 )
 
-func (m *machine) push(v uint64) {
+func (m *x86Machine) push(v uint64) {
 	m.regs[rsp] -= 8
 	m.store(m.regs[rsp], 8, v)
 }
 
-func (m *machine) pop() uint64 {
+func (m *x86Machine) pop() uint64 {
 	v := m.load(m.regs[rsp], 8)
 	m.regs[rsp] += 8
 	return v
 }
 
 // call is another function: it may do what it likes with what a function may change.
-func (m *machine) call(to string) {
+func (m *x86Machine) call(to string) {
 	m.calls++
 	m.event("call %s(%x %x %x %x %x %x)", to, m.regs[rdi], m.regs[rsi], m.regs[rdx], m.regs[rcx], m.regs[8], m.regs[9])
 	for _, n := range []int{rax, rcx, rdx, rsi, rdi, 8, 9, 10, 11} {
@@ -170,18 +154,22 @@ func (m *machine) call(to string) {
 	}
 }
 
-// leave ends a run: what the caller sees.
-func (m *machine) leave(to string) {
+// leave ends a run: what the caller sees. What is not the caller's own counts as different.
+func (m *x86Machine) leave(to string) {
 	m.event("%s rsp %x rbx %x rbp %x %x", to, m.regs[rsp], m.regs[rbx], m.regs[rbp], m.regs[12:])
+	lost := m.regs[rsp] != caller-8
+	for n, v := range m.callers {
+		lost = lost || m.regs[n] != v
+	}
+	if lost {
+		m.event("the caller of frame %d has lost something", m.frame)
+	}
 }
 
 var thunk = regexp.MustCompile(`^__x86_indirect_\w*thunk_(\w+)$`)
 
-// longest is more instructions than any tail has that ends.
-const longest = 400
-
 // run goes on until the code leaves the function, or does something that is none of a tail's.
-func (m *machine) run() {
+func (m *x86Machine) run() {
 	for range longest {
 		code := m.r.Bytes(m.at)
 		in, err := x86asm.Decode(code, 64)
@@ -234,7 +222,7 @@ func (m *machine) run() {
 }
 
 // through is where a thunk leads, by whichever of its names has a register.
-func (m *machine) through(addr uint64) string {
+func (m *x86Machine) through(addr uint64) string {
 	for _, name := range m.r.Symbols(addr) {
 		if t := thunk.FindStringSubmatch(name); t != nil && slices.Contains(names, t[1]) {
 			return fmt.Sprintf("%#x", m.regs[slices.Index(names, t[1])])
@@ -245,7 +233,7 @@ func (m *machine) through(addr uint64) string {
 
 var names = []string{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}
 
-func (m *machine) holds(op x86asm.Op) bool {
+func (m *x86Machine) holds(op x86asm.Op) bool {
 	switch op {
 	case x86asm.JE, x86asm.SETE, x86asm.CMOVE:
 		return m.zf
@@ -280,7 +268,7 @@ func (m *machine) holds(op x86asm.Op) bool {
 }
 
 // bit is bt: a bit's number in memory leads as far as it is great.
-func (m *machine) bit(in x86asm.Inst, size, fromSize int, next uint64) {
+func (m *x86Machine) bit(in x86asm.Inst, size, fromSize int, next uint64) {
 	n := m.get(in.Args[1], fromSize, next)
 	a, isMem := in.Args[0].(x86asm.Mem)
 	if _, far := in.Args[1].(x86asm.Reg); isMem && far {
@@ -292,7 +280,7 @@ func (m *machine) bit(in x86asm.Inst, size, fromSize int, next uint64) {
 }
 
 // plain runs an instruction that is followed by the next, and says whether it knows it.
-func (m *machine) plain(in x86asm.Inst, next uint64) bool {
+func (m *x86Machine) plain(in x86asm.Inst, next uint64) bool {
 	size := in.MemBytes
 	if r, ok := in.Args[0].(x86asm.Reg); ok {
 		if _, size, _, ok = register(r); !ok {
@@ -399,4 +387,32 @@ func (m *machine) plain(in x86asm.Inst, next uint64) bool {
 		return false
 	}
 	return true
+}
+
+// startX86 is the machine behind the context switch. What another function may change is the
+// same for both: the switch left it there.
+func startX86(r *isa.Routine, s *x86.Springboard, world, frame uint64) *x86Machine {
+	m := &x86Machine{memory: newMemory(world, frame, caller-8), r: r, at: r.Entry + s.Return, callers: map[int]uint64{}}
+	for n := range m.regs {
+		m.regs[n] = hash(world, uint64(n))
+	}
+	for _, n := range []int{rbx, rbp, 12, 13, 14, 15} {
+		m.regs[n] = hash(frame, uint64(n))
+	}
+	m.regs[rsp] = caller - uint64(s.Depth)
+	if s.FramePtr {
+		m.regs[rbp] = caller - 16
+	}
+	for _, slot := range s.Saved {
+		n := slices.Index(names, slot.Reg)
+		m.callers[n] = hash(world, 1000+uint64(n))
+		m.put(caller+uint64(slot.At), m.callers[n])
+	}
+	if s.Canary != 0 {
+		m.put(caller+uint64(s.Canary), m.load(gsBase+uint64(s.GuardAt), 8))
+	}
+	if s.Shadow != nil {
+		m.put(caller+uint64(s.Shadow.At), (caller+uint64(s.Shadow.Of))>>s.Shadow.Shift)
+	}
+	return m
 }

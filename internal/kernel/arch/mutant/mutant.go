@@ -11,11 +11,28 @@ import (
 	"math/bits"
 	"slices"
 
-	"golang.org/x/arch/x86/x86asm"
-
 	"plugsched/internal/kernel/arch/isa"
-	"plugsched/internal/kernel/arch/x86"
 )
+
+// Arch is how an architecture's tails are proven, taken apart and run. S is what its proof yields.
+type Arch[S any] struct {
+	Prove  func(r *isa.Routine) (S, error)
+	Return func(s S) uint64 // where the code behind the context switch begins, from the entry on
+	Decode func(r *isa.Routine, at uint64) (*instruction, error)
+	// Run runs the code behind the switch on a frame, and tells what is seen of it. World says what is in memory, and which
+	// static keys are on; frame, what is in registers and in the frame that S does not ask for.
+	Run func(r *isa.Routine, s S, world, frame uint64) []string
+}
+
+// instruction is one of the tail.
+type instruction struct {
+	text string
+	size int      // bytes
+	to   []uint64 // where it may go on
+}
+
+// longest is more instructions than any tail has that ends.
+const longest = 400
 
 // Report is what became of all mutants.
 type Report struct {
@@ -46,45 +63,45 @@ var Every, Bits = func() (every, few []byte) {
 }()
 
 // Try changes each byte of each instruction behind the context switch in each of the ways.
-func Try(r *isa.Routine, ways []byte) (*Report, error) {
+func (a *Arch[S]) Try(r *isa.Routine, ways []byte) (*Report, error) {
 	r = remembering(r)
-	s, err := x86.ProveSpringboard(r)
+	s, err := a.Prove(r)
 	if err != nil {
 		return nil, err
 	}
 	out := &Report{}
-	if why := differs(r, s, s); why != "" {
+	if why := a.differs(r, s, s); why != "" {
 		out.Wrong = append(out.Wrong, "the kernel's own code: "+why)
 	}
-	sites := tail(r, r.Entry+s.Return)
+	sites := a.tail(r, r.Entry+a.Return(s))
 	out.Instructions = len(sites)
 	for _, at := range sites {
-		in, err := x86asm.Decode(r.Bytes(at), 64)
+		in, err := a.Decode(r, at)
 		if err != nil {
 			return nil, err
 		}
 		refused := 0
-		for i := range in.Len {
+		for i := range in.size {
 			for _, by := range ways {
 				m := mutate(r, at+uint64(i), by)
-				t, err := x86.ProveSpringboard(m)
+				t, err := a.Prove(m)
 				if err != nil {
 					if refused++; refused%sample == 0 {
 						out.Sampled++
-						if differs(m, s, s) != "" {
+						if a.differs(m, s, s) != "" {
 							out.Caught++
 						}
 					}
 					continue
 				}
 				out.Accepted++
-				if why := differs(m, t, s); why != "" {
-					out.Wrong = append(out.Wrong, fmt.Sprintf("+%#x %v, byte %d ^ %#x: %s", at-r.Entry, in, i, by, why))
+				if why := a.differs(m, t, s); why != "" {
+					out.Wrong = append(out.Wrong, fmt.Sprintf("+%#x %s, byte %d ^ %#x: %s", at-r.Entry, in.text, i, by, why))
 				}
 			}
 		}
 		if out.Refused += refused; refused == 0 {
-			out.Unmoved = append(out.Unmoved, fmt.Sprintf("+%#x %v", at-r.Entry, in))
+			out.Unmoved = append(out.Unmoved, fmt.Sprintf("+%#x %s", at-r.Entry, in.text))
 		}
 	}
 	return out, nil
@@ -129,7 +146,7 @@ func mutate(r *isa.Routine, at uint64, by byte) *isa.Routine {
 }
 
 // tail are the instructions behind the context switch, whatever static keys say.
-func tail(r *isa.Routine, start uint64) (sites []uint64) {
+func (a *Arch[S]) tail(r *isa.Routine, start uint64) (sites []uint64) {
 	seen := map[uint64]bool{}
 	work := []uint64{start}
 	for len(work) > 0 {
@@ -139,31 +156,16 @@ func tail(r *isa.Routine, start uint64) (sites []uint64) {
 			continue
 		}
 		seen[at] = true
-		in, err := x86asm.Decode(r.Bytes(at), 64)
+		in, err := a.Decode(r, at)
 		if err != nil {
 			continue
 		}
-		next := at + uint64(in.Len)
 		if to, key := r.Patched(at); key {
-			work = append(work, to, next)
+			work = append(work, to, at+uint64(in.size))
 			continue // what is there at run time is not in the file
 		}
 		sites = append(sites, at)
-		rel, direct := in.Args[0].(x86asm.Rel)
-		to := next + uint64(int64(rel))
-		switch {
-		case in.Op == x86asm.RET:
-		case in.Op == x86asm.JMP:
-			work = append(work, to)
-		case in.Op == x86asm.CALL:
-			if !direct || r.Returns(to) {
-				work = append(work, next)
-			}
-		case direct:
-			work = append(work, to, next)
-		default:
-			work = append(work, next)
-		}
+		work = append(work, in.to...)
 	}
 	slices.Sort(sites)
 	return sites
@@ -171,44 +173,14 @@ func tail(r *isa.Routine, start uint64) (sites []uint64) {
 
 // differs runs the code on the frame that kernel's prologue makes, and on one of the stub
 // that proven asks for, and returns what is not the same.
-func differs(r *isa.Routine, proven, kernel *x86.Springboard) string {
+func (a *Arch[S]) differs(r *isa.Routine, proven, kernel S) string {
 	for world := range uint64(worlds) {
-		a, b := start(r, kernel, world, 1), start(r, proven, world, 2)
-		a.run()
-		b.run()
-		for i := range max(len(a.events), len(b.events)) {
-			if i >= len(a.events) || i >= len(b.events) || a.events[i] != b.events[i] {
-				return fmt.Sprintf("runs as %q, and as %q", a.events[min(i, len(a.events)):], b.events[min(i, len(b.events)):])
+		one, other := a.Run(r, kernel, world, 1), a.Run(r, proven, world, 2)
+		for i := range max(len(one), len(other)) {
+			if i >= len(one) || i >= len(other) || one[i] != other[i] {
+				return fmt.Sprintf("runs as %q, and as %q", one[min(i, len(one)):], other[min(i, len(other)):])
 			}
 		}
 	}
 	return ""
-}
-
-// start is the machine behind the context switch. What another function may change is the
-// same for both: the switch left it there.
-func start(r *isa.Routine, s *x86.Springboard, world, frame uint64) *machine {
-	m := &machine{r: r, at: r.Entry + s.Return, world: world, frame: frame, written: map[uint64]byte{}}
-	for n := range m.regs {
-		m.regs[n] = hash(world, uint64(n))
-	}
-	for _, n := range []int{rbx, rbp, 12, 13, 14, 15} {
-		m.regs[n] = hash(frame, uint64(n))
-	}
-	m.regs[rsp] = caller - uint64(s.Depth)
-	if s.FramePtr {
-		m.regs[rbp] = caller - 16
-	}
-	put := func(at int64, v uint64) {
-		for i := range 8 {
-			m.written[caller+uint64(at)+uint64(i)] = byte(v >> (8 * i))
-		}
-	}
-	for _, slot := range s.Saved {
-		put(slot.At, hash(world, 1000+uint64(slices.Index(names, slot.Reg))))
-	}
-	if s.Canary != 0 {
-		put(s.Canary, m.load(perCPU+uint64(s.GuardAt), 8))
-	}
-	return m
 }
