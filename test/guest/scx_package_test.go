@@ -134,7 +134,7 @@ func TestSCXPackage(t *testing.T) {
 		expects(t, m, "plugsched try quick", 3, "the BPF scheduler simple runs")
 		expects(t, m, "plugsched switch --none", 0, "no scheduler is selected for BPF any more: none is loaded at boot")
 		bpfRuns(t, m, "switch --none", "", "")
-		expects(t, m, boots, 1, installed.Selection(installed.AnyKernel))
+		expects(t, m, boots, 3, installed.SelectionDir)
 		expects(t, m, "plugsched switch --settle 1s quick-bpf", 0, "is the running scheduler ("+nextKnown)
 		runs("switch", nextKnown)
 		ok(t, m, "plugsched scx stop")
