@@ -57,7 +57,7 @@ func folderFor(t *testing.T, example, release string) string {
 func TestExampleFolder(t *testing.T) {
 	for release, want := range map[string]string{
 		"5.10.0-43-cloud-amd64": "tiny", "6.1.0-57-cloud-amd64": "tiny", "6.11.10-amd64": "tiny",
-		"6.12.117+deb12-cloud-amd64": "tiny/6.12", "6.18.2-amd64": "tiny/6.12",
+		"6.12.117+deb12-cloud-amd64": "tiny/6.12", "6.18.2-amd64": "tiny/6.12", "7.3.4+deb13-cloud-amd64": "tiny/7.3", "7.10.1-amd64": "tiny/7.3",
 	} {
 		if got := folderFor(t, "tiny", release); got != want {
 			t.Errorf("%s: examples/%s, expected examples/%s", release, got, want)
