@@ -86,14 +86,17 @@ static struct sched_entity *first_of(const struct cfs_rq *cfs_rq)
 	return node ? rb_entry(node, struct sched_entity, run_node) : NULL;
 }
 
-/* The next in the tree of trees, each before what is below it. */
+/*
+ * The next in the tree of trees, each before what is below it. A scheduler may have the tasks
+ * of all groups in the CPU's tree: then what is above them is in none.
+ */
 static struct sched_entity *following(struct sched_entity *se)
 {
 	struct rb_node *node;
 
 	if (se->my_q && first_of(se->my_q))
 		return first_of(se->my_q);
-	for (; se; se = se->parent) {
+	for (; se && se->on_rq; se = se->parent) {
 		node = rb_next(&se->run_node);
 		if (node)
 			return rb_entry(node, struct sched_entity, run_node);

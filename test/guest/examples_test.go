@@ -5,6 +5,8 @@
 package guest
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,19 +16,66 @@ import (
 	"plugsched/internal/guest/vm"
 )
 
-// example builds a series of examples/ and returns the module's path.
-func example(t *testing.T, series ...string) (ko string) {
+// example builds examples, as they are for this kernel, and returns the module's path.
+func example(t *testing.T, examples ...string) (ko string) {
 	t.Helper()
-	return variant(t, patchesOf(t, series...)...)
+	return variant(t, patchesOf(t, shared.release, examples...)...)
 }
 
-// patchesOf lists the patches of series in order, relative to the repository.
-func patchesOf(t *testing.T, series ...string) (patches []string) {
+// onTopOf names the series that another one needs to be applied before it.
+var onTopOf = map[string]string{"tiny": "no-bandwidth"}
+
+// version orders series of kernels, and their releases by their series.
+func version(release string) int {
+	var major, minor int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n != 2 {
+		return 0
+	}
+	return major<<16 + minor
+}
+
+// folderFor is the folder below examples/ of a series that is for a kernel. A folder in it that is
+// named for kernels, as 6.12, is for those and later ones, up to the next such folder; beside
+// them is what is for older ones.
+func folderFor(t *testing.T, example, release string) string {
 	t.Helper()
-	for _, s := range series {
-		found, err := filepath.Glob(filepath.Join(shared.root, "examples", s, "*.patch"))
+	entries, err := os.ReadDir(filepath.Join(shared.root, "examples", example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := ""
+	for _, e := range entries {
+		since := e.Name()
+		if e.IsDir() && series.MatchString(since) && version(since) <= version(release) && version(since) > version(best) {
+			best = since
+		}
+	}
+	return filepath.Join(example, best)
+}
+
+// TestExampleFolder: which of an example's series a kernel gets.
+func TestExampleFolder(t *testing.T) {
+	for release, want := range map[string]string{
+		"5.10.0-43-cloud-amd64": "tiny", "6.1.0-57-cloud-amd64": "tiny", "6.11.10-amd64": "tiny",
+		"6.12.117+deb12-cloud-amd64": "tiny/6.12", "6.18.2-amd64": "tiny/6.12", "7.3.4+deb13-cloud-amd64": "tiny/7.3", "7.10.1-amd64": "tiny/7.3",
+	} {
+		if got := folderFor(t, "tiny", release); got != want {
+			t.Errorf("%s: examples/%s, expected examples/%s", release, got, want)
+		}
+	}
+}
+
+// patchesOf lists the patches of series for a kernel, in order, relative to the repository.
+func patchesOf(t *testing.T, release string, examples ...string) (patches []string) {
+	t.Helper()
+	for _, s := range examples {
+		folder := folderFor(t, s, release)
+		if below := onTopOf[folder]; below != "" {
+			patches = append(patches, patchesOf(t, release, below)...)
+		}
+		found, err := filepath.Glob(filepath.Join(shared.root, "examples", folder, "*.patch"))
 		if err != nil || len(found) == 0 {
-			t.Fatalf("examples/%s: no patches (%v)", s, err)
+			t.Fatalf("examples/%s: no patches (%v)", folder, err)
 		}
 		for _, p := range found {
 			rel, err := filepath.Rel(shared.root, p)
@@ -158,7 +207,7 @@ func TestExampleStable(t *testing.T) {
 	t.Parallel()
 	const release = "6.1.0-50-cloud-amd64"
 	o := of(t, release)
-	ko := o.variant(t, patchesOf(t, "stable")...)
+	ko := o.variant(t, patchesOf(t, release, "stable")...)
 	m := boot(t, func(c *vm.Config) {
 		c.Kernel, c.CPUs, c.Sockets = o.target.Vmlinuz, 4, 2
 		with("/example.ko", ko)(c)
@@ -169,7 +218,9 @@ func TestExampleStable(t *testing.T) {
 	ok(t, m, inBackground("taskset 8 sh -c 'while :; do :; done'")+" sleep 2")
 	threeTimes(t, m, func(when string, loaded bool) {
 		// Where the child is, and where its parent was last: only from home counts.
-		out := ok(t, m, `for i in $(seq 60); do taskset 2 sh -c 'taskset -p 6 $$ > /dev/null; for i in 1 2 3 4; do awk -v ORS=" " "{print \$39}" /proc/self/stat /proc/$$/stat; done'; done`)
+		out := ok(t, m, `
+for i in $(seq 60); do taskset 2 sh -c 'taskset -p 6 $$ > /dev/null
+	for i in 1 2 3 4; do awk -v ORS=" " "{print \$39}" /proc/self/stat /proc/$$/stat; done'; done`)
 		cpus := strings.Fields(out)
 		var away, all int
 		for i := 0; i+1 < len(cpus); i += 2 {
@@ -240,7 +291,7 @@ func TestExampleIdentity(t *testing.T) {
 // weight in it.
 func TestExampleTiny(t *testing.T) {
 	t.Parallel()
-	m := bootExample(t, example(t, "no-bandwidth", "tiny"))
+	m := bootExample(t, example(t, "tiny"))
 	for _, g := range []struct{ name, weight string }{{"heavy", "1000"}, {"light", "10"}} {
 		group(t, m, g.name, "cpu.weight", g.weight)
 	}
