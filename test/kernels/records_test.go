@@ -70,6 +70,8 @@ func (a *analysed) checkRecords(t *testing.T, p *image.Program) {
 // unframedC are functions of C that call without a record, and why.
 var unframedC = map[string]string{
 	"qcom_link_stack_sanitisation":     "assembly in it branches to the next instruction, to fill a buffer of the processor's",
+	"__kvm_at_s1e01":                   "goes on behind a fault by the hypervisor's table (__kvm_ex_table)",
+	"__kvm_at_s1e2":                    "the same",
 	"__kvm_nvhe_handle_host_mem_abort": "the hypervisor's, which is on no task's stack",
 }
 

@@ -179,7 +179,8 @@ func TestTables(t *testing.T) {
 // TestUnframed: only modules whose runtime walks stacks by frame records have a list of functions that make none.
 func TestUnframed(t *testing.T) {
 	p := tiny(t)
-	p.Arch, p.Unframed = arch.ARM64, []isa.Unframed{{Name: "asm", Addr: 0x1800, Size: 64, Place: 4}, {Name: "entry", Addr: 0x3000, Size: 8}}
+	p.Arch, p.Unframed = arch.ARM64, []isa.Unframed{{Name: "asm", Addr: 0x1800, Size: 64, Place: 4},
+		{Name: "in it", Addr: 0x1810, Size: 8}, {Name: "entry", Addr: 0x3000, Size: 8}}
 	text := tables(p)
 	for table, want := range map[string][]string{"plugsched_unframed": {".quad _stext + 0x800, 64", ".quad _stext + 0x2000, 8"},
 		"plugsched_nr_unframed": {".quad 2"}} {

@@ -12,6 +12,7 @@ import (
 	"plugsched/internal/artefact/layout"
 	"plugsched/internal/develop/bind"
 	"plugsched/internal/develop/boundary"
+	"plugsched/internal/kernel/arch/isa"
 )
 
 // anchor is the symbol that addresses in the kernel's text are relative to: one
@@ -229,13 +230,22 @@ func (g *tableWriter) layout() {
 	g.close("plugsched_layout", n)
 }
 
-// unframed lists the functions whose callers a walk by frame records does not see.
+// unframed lists the functions whose callers a walk by frame records does not see. One of assembly may lie in another: what
+// is searched has no two pieces of code in one place.
 func (g *tableWriter) unframed() {
-	g.open(`.data.rel.ro, "aw"`, "plugsched_unframed")
+	var list []isa.Unframed
 	for _, f := range g.plan.Unframed {
+		if n := len(list); n > 0 && f.Addr < list[n-1].Addr+list[n-1].Size {
+			list[n-1].Size = max(list[n-1].Size, f.Addr+f.Size-list[n-1].Addr)
+		} else {
+			list = append(list, f)
+		}
+	}
+	g.open(`.data.rel.ro, "aw"`, "plugsched_unframed")
+	for _, f := range list {
 		g.line(".quad %s, %d", g.kernel(f.Addr), f.Size)
 	}
-	g.close("plugsched_unframed", len(g.plan.Unframed))
+	g.close("plugsched_unframed", len(list))
 }
 
 func (g *tableWriter) scalars() {

@@ -18,6 +18,7 @@ type index struct {
 	replaced []span // code that an alternative may replace, by address
 	// instead are the bytes' addresses that may replace one; 0 is for what a function makes.
 	instead map[uint64][]uint64
+	faults  map[uint64]uint64 // by instruction: where the kernel goes on if it faults
 
 	funcs       map[string][]*Function // by name and alias
 	funcEnds    []uint64               // the greatest end among Functions[:i+1]

@@ -81,6 +81,7 @@ func (p *Program) text(f *Function, mach *arch.Arch) *isa.Text {
 			return i < len(p.replaced) && p.replaced[i].lo < a+uint64(size)
 		},
 		Instead: func(a uint64) []uint64 { return p.instead[a] },
+		Fault:   func(a uint64) uint64 { return p.faults[a] },
 	}
 }
 

@@ -3,7 +3,9 @@
 package image
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"plugsched/internal/kernel/arch"
@@ -57,23 +59,35 @@ func (p *Program) FrameRecords(ctx context.Context) (*FrameRecords, error) {
 				Place: r.Bare[0] - list[i].Addr})
 		}
 	}
+	slices.SortStableFunc(out.Unframed, func(a, b isa.Unframed) int { return cmp.Compare(a.Addr, b.Addr) })
 	return out, nil
 }
 
-// coldPart is what gcc calls the part of a function that is seldom run.
-const coldPart = ".cold"
+// coldPart is what gcc calls the part of a function that is seldom run. The linker makes detours of an instruction or
+// two around an erratum of processors, which lead back (ld's --fix-cortex-a53-843419).
+const (
+	coldPart = ".cold"
+	detour   = "e843419@"
+)
 
 // isPart reports the part of another function.
 func (p *Program) isPart(f *Function) bool {
 	name, cold := strings.CutSuffix(f.Name, coldPart)
-	return cold && p.Lookup(name, f.Unit) != nil
+	return cold && p.Lookup(name, f.Unit) != nil || strings.HasPrefix(f.Name, detour)
 }
 
 // parts are a function's code, and what was split off it.
 func (p *Program) parts(f *Function) []isa.Part {
-	parts := []isa.Part{{Addr: f.Addr, Code: p.Bytes(f.Addr, int(f.Size))}}
+	var parts []isa.Part
+	add := func(g *Function) { parts = append(parts, isa.Part{Addr: g.Addr, Code: p.Bytes(g.Addr, int(g.Size))}) }
+	add(f)
 	if g := p.Lookup(f.Name+coldPart, f.Unit); g != nil {
-		parts = append(parts, isa.Part{Addr: g.Addr, Code: p.Bytes(g.Addr, int(g.Size))})
+		add(g)
+	}
+	for _, c := range f.Calls {
+		if c.Jump && strings.HasPrefix(c.To.Name, detour) {
+			add(c.To)
+		}
 	}
 	return parts
 }

@@ -198,8 +198,13 @@ func (p *Program) readUserFaults(m *arch.Arch) {
 		return
 	}
 	const entry = 12
+	p.faults = map[uint64]uint64{}
 	for b, addr := s.Data, s.Addr; len(b) >= entry; b, addr = b[entry:], addr+entry {
-		if f := p.FuncAt(addr + uint64(int64(int32(binary.LittleEndian.Uint32(b))))); f != nil && m.UserFault(b[8:entry]) {
+		distance := func(at int) uint64 {
+			return addr + uint64(at) + uint64(int64(int32(binary.LittleEndian.Uint32(b[at:]))))
+		}
+		p.faults[distance(0)] = distance(4)
+		if f := p.FuncAt(distance(0)); f != nil && m.UserFault(b[8:entry]) {
 			f.UserFault = true
 		}
 	}

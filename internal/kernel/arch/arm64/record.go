@@ -145,6 +145,9 @@ func (f *frames) settle() {
 		p := f.work[len(f.work)-1]
 		f.work = f.work[:len(f.work)-1]
 		was := f.states[p.part][p.i]
+		if to, ok := f.find(f.t.Fault(f.at(p))); ok {
+			f.enter(to, &was) // a load that is not made changes nothing
+		}
 		f.instructions(p, func(w uint32, to uint64, falls bool) {
 			s := was
 			s.step(w)

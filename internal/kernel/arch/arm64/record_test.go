@@ -22,6 +22,7 @@ const (
 	back3   = 0x17fffffd // b . - 12
 	brkWarn = 0xd4210000 // brk #0x800
 	jump    = 0xd61f0020 // br x1
+	fault   = 0xf9400020 // ldr x0, [x1], which goes on three instructions later if it faults
 )
 
 func records(code []uint32, instead map[uint64][]uint64) []int {
@@ -34,6 +35,12 @@ func records(code []uint32, instead map[uint64][]uint64) []int {
 		Patched: func(a uint64) (uint64, bool) { return entry + 16, a == entry+0x100 },
 		Returns: func(a uint64) bool { return a != atFail },
 		Instead: func(a uint64) []uint64 { return instead[a] },
+		Fault: func(a uint64) uint64 {
+			if a-entry < uint64(len(bytes)) && binary.LittleEndian.Uint32(bytes[a-entry:]) == fault {
+				return a + 12
+			}
+			return 0
+		},
 	}
 	var places []int
 	for _, a := range Records(t, []isa.Part{{Addr: entry, Code: bytes}}).Bare {
@@ -81,7 +88,9 @@ func TestRecords(t *testing.T) {
 		{"behind a trap without", []uint32{brkWarn, call, ret}, []int{1}},         //
 		{"where a table leads", []uint32{push, point, jump, call, pop, ret}, nil}, //
 		{"where a table leads without", []uint32{jump, call, ret}, []int{1}},      //
-		{"where nothing leads", []uint32{push, point, ret, call, ret}, []int{3}},  //
+		{"where a fault leads", []uint32{push, point, fault, pop, ret, call, ret}, nil},
+		{"where a fault leads without", []uint32{fault, push, point, call, pop, ret}, []int{3}},
+		{"where nothing leads", []uint32{push, point, ret, call, ret}, []int{3}}, //
 	} {
 		if got := records(tt.code, nil); !slices.Equal(got, tt.bare) {
 			t.Errorf("%s: bare at %v, expected %v", tt.name, got, tt.bare)

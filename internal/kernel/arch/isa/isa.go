@@ -62,6 +62,8 @@ type Text struct {
 	// Instead are where instructions are that the kernel may put in the place of the one at addr when it boots; 0 for
 	// one that a function of the kernel makes then.
 	Instead func(addr uint64) []uint64
+	// Fault is where the kernel goes on if the instruction at addr faults; 0 where it may not.
+	Fault func(addr uint64) uint64
 }
 
 // Routine is a function, and what a proof about it needs to know.
