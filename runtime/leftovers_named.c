@@ -77,7 +77,7 @@ static void look_at_sysctls(void)
 #endif
 
 #ifdef CONFIG_DEBUG_FS
-/* Context: the dentry cannot lose its inode meanwhile. */
+/* Context: the dentry is pinned, and so cannot lose its inode. */
 bool plugsched_debugfs_leads_here(struct dentry *d)
 {
 	const struct inode *inode = d_inode(d);
@@ -95,24 +95,65 @@ bool plugsched_debugfs_leads_here(struct dentry *d)
 	       plugsched_ours(fops);
 }
 
-static void look_at_debugfs_dir(struct dentry *dir, unsigned int depth)
+/* The dentry behind another one of a directory, or the first. Context: the directory's d_lock. */
+static struct dentry *sibling(struct dentry *dir, struct dentry *d)
+{
+#ifdef PLUGSCHED_HAVE_D_CHILDREN
+	struct hlist_node *next = d ? d->d_sib.next : dir->d_children.first;
+
+	lockdep_assert_held(&dir->d_lock);
+	return hlist_entry_safe(next, struct dentry, d_sib);
+#else
+	struct list_head *next = d ? d->d_child.next : dir->d_subdirs.next;
+
+	lockdep_assert_held(&dir->d_lock);
+	return next == &dir->d_subdirs ? NULL : list_entry(next, struct dentry, d_child);
+#endif
+}
+
+static bool pin_positive(struct dentry *d)
+{
+	bool positive;
+
+	spin_lock_nested(&d->d_lock, DENTRY_D_LOCK_NESTED);
+	positive = simple_positive(d);
+	if (positive)
+		dget_dlock(d);
+	spin_unlock(&d->d_lock);
+	return positive;
+}
+
+/*
+ * The next file of a directory, pinned, in exchange for the one before: a pinned one stays
+ * in its list, with its inode, even if it is removed. If it was renamed into another
+ * directory, all begins anew.
+ * Context: process, may sleep.
+ */
+static struct dentry *next_file(struct dentry *dir, struct dentry *before)
 {
 	struct dentry *d;
 
-	inode_lock_shared(d_inode(dir));
-#ifdef PLUGSCHED_HAVE_D_CHILDREN
-	hlist_for_each_entry(d, &dir->d_children, d_sib) {
-#else
-	list_for_each_entry(d, &dir->d_subdirs, d_child) {
-#endif
-		if (!simple_positive(d))
-			continue;
+	spin_lock(&dir->d_lock);
+	d = before && before->d_parent == dir ? before : NULL;
+	do {
+		d = sibling(dir, d);
+	} while (d && !pin_positive(d));
+	spin_unlock(&dir->d_lock);
+	dput(before);
+	return d;
+}
+
+static void look_at_debugfs_dir(struct dentry *dir, unsigned int depth)
+{
+	struct dentry *d = NULL;
+
+	might_sleep();
+	while ((d = next_file(dir, d))) {
 		if (plugsched_debugfs_leads_here(d))
 			plugsched_found("debugfs file %pd2 exists", d);
 		if (depth && d_is_dir(d))
 			look_at_debugfs_dir(d, depth - 1);
 	}
-	inode_unlock_shared(d_inode(dir));
 }
 
 static void look_at_debugfs(void)
