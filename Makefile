@@ -22,7 +22,7 @@ TIMED = bin/times
 
 export CGO_ENABLED = 0
 
-.PHONY: test-all all build bpf man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel test-debug-kernel test-foreign fuzz lint clean
+.PHONY: test-all all build bpf man setup demo soak examples bench test times bin/times test-quick test-race test-guest test-guest-kernels test-kernels test-debian test-examples test-patches test-fleet test-ibt test-sources test-own-kernel test-debug-kernel test-foreign test-host fuzz lint clean
 
 all: build
 
@@ -91,12 +91,15 @@ test-all:
 	$(MAKE) test-debian
 	$(MAKE) test-kernels
 	$(MAKE) test-examples
+	$(MAKE) test-examples RELEASE=6.12 RUN='"TestExample(Tiny|Identity)"'
+	$(MAKE) test-examples RELEASE=7.3.4+deb13-cloud-amd64 RUN='"TestExample(Tiny|Identity)"'
 	$(MAKE) test-patches
 	$(MAKE) test-ibt
 	$(MAKE) test-sources
 	$(MAKE) test-own-kernel
 	$(MAKE) test-debug-kernel
 	$(MAKE) test-foreign
+	$(MAKE) test-host
 	$(MAKE) test-fleet
 
 # Where the time of the last `make test` went, and of targets since; as JSON in build/times.
@@ -183,11 +186,15 @@ test-own-kernel: build bin/times
 		-run $(or $(RUN),$(OWN_TESTS)) -v
 
 # Updates of each kind in a kernel that looks after its locks, objects, lists and memory: likewise compiled once,
-# in half an hour.
+# in some minutes.
 test-debug-kernel: build bin/times
 	tree=$$(./scripts/own-kernel test/own/debug.config) && \
 	release=$$(cat $$tree/include/config/kernel.release) && \
 	$(TIMED) $@ $(GO) test -tags guest,own -count=1 -timeout 90m ./test/guest -release $$release -init "--tree $$tree" -run TestChecked -v
+
+# The two commands of README on a Debian of another suite than this machine's, unpacked below build/host.
+test-host: bin/times
+	$(TIMED) $@ scripts/on-debian $(or $(SUITE),trixie) sh -c 'make demo && make test'
 
 # That each of examples/ takes effect. On other kernels than 6.1 RUN names those that are ported.
 test-examples: build bin/times
