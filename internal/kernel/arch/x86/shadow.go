@@ -54,6 +54,9 @@ func (p *prover) findShadow() error {
 		mem, store := in.Args[0].(x86asm.Mem)
 		from, _ := in.Args[1].(x86asm.Reg)
 		shift, _ := in.Args[1].(x86asm.Imm)
+		if _, understood := effects[in.Op]; !understood {
+			clear(places) // it may change registers that it does not name
+		}
 		place, known := places[from]
 		switch {
 		case store && in.Op == x86asm.MOV && known && place.Shift > 0 && in.MemBytes == 8:
@@ -78,13 +81,20 @@ func (p *prover) findShadow() error {
 	})
 }
 
-// storedOnce reports whether one instruction on the way to the context switch stores into a slot of 8 bytes, and none
-// into a part of it.
+// A span is a stretch of the frame, in bytes.
+type span struct{ at, size int64 }
+
+// widest is the size of the widest store, which is taken for one whose size is not known.
+const widest = 64
+
+// storedOnce reports whether of the instructions on the ways to the context switch one stores into a slot of 8 bytes, and
+// no other into any part of it.
 func (p *prover) storedOnce(at int64) bool {
-	for near := at - 7; near <= at+7; near++ {
-		if near != at && p.stores[near] > 0 {
-			return false
+	n, whole := 0, false
+	for _, s := range p.stores {
+		if s.at < at+8 && s.at+s.size > at {
+			n, whole = n+1, s == span{at, 8}
 		}
 	}
-	return p.stores[at] == 1
+	return n == 1 && whole
 }

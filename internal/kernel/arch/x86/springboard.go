@@ -51,7 +51,7 @@ const switchTo = "__switch_to_asm"
 // registers in it and the stack protector's value. Anything else is an error that says what
 // is read.
 func ProveSpringboard(r *isa.Routine) (*Springboard, error) {
-	p := &prover{Routine: r, sb: &Springboard{}, stores: map[int64]int{}}
+	p := &prover{Routine: r, sb: &Springboard{}, stores: map[uint64]span{}}
 	for _, step := range []func() error{p.findCall, p.frame, p.tail} {
 		if err := step(); err != nil {
 			return nil, err
@@ -73,7 +73,7 @@ type prover struct {
 	*isa.Routine
 	sb     *Springboard
 	saved  map[x86asm.Reg]int64
-	stores map[int64]int // how many instructions store into a slot, on the way to the context switch
+	stores map[uint64]span // where instructions store into the frame, on the ways to the context switch
 }
 
 func (p *prover) decode(at uint64) (x86asm.Inst, error) {
@@ -164,12 +164,15 @@ func (p *prover) straight(yield func(in x86asm.Inst, next uint64, s *stack) bool
 	}
 }
 
-// findCanary looks for where the stack protector's value is stored.
+// findCanary looks for where the stack protector's value is stored, and nothing else before the context switch.
 func (p *prover) findCanary() error {
 	var holds x86asm.Reg
 	return p.straight(func(in x86asm.Inst, next uint64, s *stack) bool {
 		from, load := in.Args[1].(x86asm.Mem)
 		to, store := in.Args[0].(x86asm.Mem)
+		if _, understood := effects[in.Op]; !understood {
+			holds = 0 // it may change registers that it does not name
+		}
 		switch {
 		case in.Op != x86asm.MOV:
 			if r, ok := in.Args[0].(x86asm.Reg); ok && in.Op != x86asm.CMP && in.Op != x86asm.TEST && wide(r) == holds {
@@ -183,7 +186,7 @@ func (p *prover) findCanary() error {
 				holds = 0
 			}
 		case store && holds != 0 && in.Args[1] == holds && in.MemBytes == 8:
-			if slot, ok := s.slot(to); ok {
+			if slot, ok := s.slot(to); ok && p.storedOnce(slot) {
 				p.sb.Canary = slot
 				return false
 			}

@@ -3,6 +3,7 @@
 package x86
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -107,20 +108,20 @@ func writes(in x86asm.Inst) bool {
 
 // findCall finds the one call of the context switch, and where the stack is there.
 func (p *prover) findCall() error {
-	call, site, s, err := isa.FindCall(p.Routine, switchTo, &stack{sp: 8}, func(at uint64, s *stack) (isa.Turn, error) {
-		in, err := p.decode(at)
+	call, site, s, err := isa.FindCall(p.Routine, switchTo, &stack{sp: 8}, func(site uint64, s *stack) (isa.Turn, error) {
+		in, err := p.decode(site)
 		if err != nil {
 			return isa.Turn{}, err
 		}
 		if to, ok := in.Args[0].(x86asm.Mem); ok && writes(in) {
 			if at, ok := s.slot(to); ok {
-				p.stores[at]++
+				p.stores[site] = span{at, int64(cmp.Or(in.MemBytes, widest))}
 			}
 		}
 		if err := s.step(in); err != nil {
-			return isa.Turn{}, fmt.Errorf("at %s it %w", p.Place(at), err)
+			return isa.Turn{}, fmt.Errorf("at %s it %w", p.Place(site), err)
 		}
-		return turn(in, at), nil
+		return turn(in, site), nil
 	})
 	if err != nil {
 		return err
