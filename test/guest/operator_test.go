@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -124,7 +125,7 @@ func testHistory(t *testing.T, m *vm.Machine) {
 	dir := "/usr/lib/plugsched/" + s.Release + "/demo"
 	ok(t, m, "mkdir -p "+dir+" && echo '{\"name\": \"demo\", \"scheduler\": \"demo\", \"version\": \"7\", \"release\": \""+s.Release+"\", \"module\": \""+s.Name+"\"}' > "+dir+"/package.json")
 	if out := ok(t, m, "plugsched status && plugsched list"); !strings.Contains(out, "package:    demo 7\n") ||
-		!strings.Contains(out, s.Name+"  yes   no") {
+		!regexp.MustCompile(regexp.QuoteMeta(s.Name)+" +yes +no\n").MatchString(out+"\n") {
 		t.Errorf("%s", out)
 	}
 	metrics := ok(t, m, "plugsched metrics --output /run/plugsched.prom && cat /run/plugsched.prom") + "\n"
