@@ -4,6 +4,7 @@
  * the one who asks may be an NMI, or hold any lock.
  */
 #include <linux/irq_work.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 
 #include "kernel.h"
@@ -11,7 +12,7 @@
 
 static atomic_t raised;
 static bool repairs;		/* the scheduler is broken: repair what it did to tasks */
-static struct irq_work kick;
+static struct irq_work *kick;
 
 /*
  * Ask for a rollback; the first reason counts. With @repair, what the scheduler did to
@@ -33,7 +34,7 @@ int plugsched_alarm(bool repair, const char *fmt, ...)
 	vscnprintf(reason, sizeof(reason), fmt, args);
 	va_end(args);
 	plugsched_note("%s\n", strim(reason));
-	irq_work_queue(&kick);
+	irq_work_queue(kick);
 	return 0;
 }
 
@@ -56,14 +57,27 @@ void plugsched_alarm_reset(void)
 	atomic_set(&raised, 0);
 }
 
-/* fn is called in hard interrupt context after each alarm. Context: module loading. */
-void plugsched_alarm_init(void (*fn)(struct irq_work *work))
+/*
+ * fn is called in hard interrupt context after each alarm.
+ *
+ * The work is not in the module. Nodes of a queue or a tree lead to each other, and go on
+ * doing so when they have left (irq_work_single(), rb_erase()): the kernel's own would seem
+ * to lead to a module that is gone.
+ *
+ * Context: module loading, may sleep.
+ */
+int plugsched_alarm_init(void (*fn)(struct irq_work *work))
 {
-	kick = IRQ_WORK_INIT_HARD(fn);
+	kick = kmalloc(sizeof(*kick), GFP_KERNEL);
+	if (!kick)
+		return -ENOMEM;
+	*kick = IRQ_WORK_INIT_HARD(fn);
+	return 0;
 }
 
 /* Context: process, may sleep; no alarm can be raised any more. */
 void plugsched_alarm_exit(void)
 {
-	irq_work_sync(&kick);
+	irq_work_sync(kick);
+	kfree(kick);
 }

@@ -9,6 +9,7 @@
 
 #include <linux/hrtimer.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 #include <linux/sysrq.h>
 #include <linux/timekeeping.h>
 
@@ -22,7 +23,7 @@
 
 unsigned int plugsched_try_ms;		/* of the next update; update_lock */
 
-static struct hrtimer tick;
+static struct hrtimer *tick;		/* not in the module: plugsched_alarm_init() */
 static unsigned int tick_ms;
 static u64 deadline;			/* of the trial, in mono_fast time; 0: none; EXPIRED */
 
@@ -160,7 +161,7 @@ void plugsched_guard_enter(void)
 	claim_key();
 	tick_ms = tick_length();
 	/* Pinned: to look for a better CPU would be the new scheduler's work. */
-	hrtimer_start(&tick, ms_to_ktime(tick_ms), HRTIMER_MODE_REL_PINNED_HARD);
+	hrtimer_start(tick, ms_to_ktime(tick_ms), HRTIMER_MODE_REL_PINNED_HARD);
 	WRITE_ONCE(plugsched_self.active, true);
 }
 
@@ -169,7 +170,7 @@ void plugsched_guard_leave(void)
 {
 	lockdep_assert_irqs_disabled();
 	WRITE_ONCE(plugsched_self.active, false);
-	hrtimer_try_to_cancel(&tick);
+	hrtimer_try_to_cancel(tick);
 	release_key();
 	plugsched_kmsg_stop();
 	plugsched_alarm_reset();
@@ -207,20 +208,30 @@ void plugsched_guard_log(void)
 }
 
 /* Context of both: process, may sleep, while the scheduler does not run. */
-void plugsched_guard_init(void)
+int plugsched_guard_init(void)
 {
-	plugsched_alarm_init(alarmed);
+	int err = plugsched_alarm_init(alarmed);
+
+	if (err)
+		return err;
+	tick = kzalloc(sizeof(*tick), GFP_KERNEL);
+	if (!tick) {
+		plugsched_alarm_exit();
+		return -ENOMEM;
+	}
 #ifdef PLUGSCHED_HAVE_HRTIMER_SETUP
-	hrtimer_setup(&tick, ticked, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
+	hrtimer_setup(tick, ticked, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
 #else
-	hrtimer_init(&tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
-	tick.function = ticked;
+	hrtimer_init(tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
+	tick->function = ticked;
 #endif
+	return 0;
 }
 
 void plugsched_guard_exit(void)
 {
-	hrtimer_cancel(&tick);
+	hrtimer_cancel(tick);
+	kfree(tick);
 	plugsched_alarm_exit();
 	/* Whoever pressed the key may have found our handler (__handle_sysrq()). */
 	synchronize_rcu();

@@ -12,11 +12,13 @@ static int __init load(void)
 {
 	int err;
 
-	plugsched_guard_init();
+	err = plugsched_guard_init();
+	if (err)
+		return err;
 	plugsched_stop_init();
 	err = plugsched_watchdog_init();
 	if (err)
-		return err;
+		goto out_guard;
 	err = plugsched_rollback_init();
 	if (err)
 		goto out_watchdog;
@@ -39,6 +41,8 @@ out_rollback:
 	plugsched_rollback_exit();
 out_watchdog:
 	plugsched_watchdog_exit();
+out_guard:
+	plugsched_guard_exit();
 	return err;
 }
 

@@ -440,11 +440,11 @@ __printf(2, 3) int plugsched_alarm(bool repair, const char *fmt, ...);
 bool plugsched_alarm_raised(void);
 bool plugsched_alarm_repairs(void);
 void plugsched_alarm_reset(void);
-void plugsched_alarm_init(void (*fn)(struct irq_work *work));
+int plugsched_alarm_init(void (*fn)(struct irq_work *work));
 void plugsched_alarm_exit(void);
 
 /* guard.c: see there for the contexts. */
-void plugsched_guard_init(void);
+int plugsched_guard_init(void);
 void plugsched_guard_exit(void);
 void plugsched_guard_enter(void);
 void plugsched_guard_leave(void);
