@@ -139,8 +139,9 @@ fuzz:
 
 # The whole thing: a kernel's packages, builds that must be refused, guests. RELEASE is a
 # kernel, or a series of which the newest is taken.
+# One more than there are CPUs: a guest often waits for a time that its test is about.
 test-guest: build bin/times
-	$(TIMED) $@ $(GO) test -tags guest -count=1 -timeout 60m ./test/guest $(if $(RUN),-run $(RUN)) -v
+	$(TIMED) $@ $(GO) test -tags guest -count=1 -timeout 60m -parallel $$(($$(nproc) + 1)) ./test/guest $(if $(RUN),-run $(RUN)) -v
 
 # The guest tests that test/kernels/testdata names for other kernels, each with its own.
 test-guest-kernels: build bin/times

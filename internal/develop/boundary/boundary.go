@@ -504,6 +504,9 @@ func (d *deriver) unredirectable(n *node) string {
 	if d.prog.InRange(f.Addr, "__noinstr_text_start", "__noinstr_text_end") {
 		return "runs where instrumentation is forbidden (noinstr: entry code and NMI)"
 	}
+	if f.NoProbe {
+		return "is called by what handles breakpoints (NOKPROBE_SYMBOL), and one is there while the jump is written"
+	}
 	n.jump = d.arch.JumpOffset(f.FtraceSite, d.prog.Bytes(f.Addr, 16))
 	start := f.Addr + uint64(n.jump)
 	end := start + uint64(d.arch.JumpSize)

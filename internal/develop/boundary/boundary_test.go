@@ -33,6 +33,7 @@ const linkerScript = `SECTIONS {
 	}
 	.notes : { *(.note.gnu.build-id) }
 	.rodata : { *(.rodata .rodata.*) *(__ksymtab*) }
+	.kbl : { __start_kprobe_blacklist = .; KEEP(*(_kprobe_blacklist)) __stop_kprobe_blacklist = .; }
 	.data : { *(.data .data.*) . = ALIGN(8); __start___jump_table = .; KEEP(*(__jump_table)) __stop___jump_table = .; }
 	.init.text : { *(.init.text) }
 	.bss : { *(.bss .bss.*) }
@@ -246,6 +247,10 @@ func TestClasses(t *testing.T) {
 		{name: "noinstr", core: `SECTION(".noinstr.text") NOINLINE void f(void) { keep(0); }`,
 			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
 			class:   External, fact: "stays: noinstr"},
+		{name: "no kprobes", core: `NOINLINE void f(void) { keep(0); }
+			static unsigned long __attribute__((used, section("_kprobe_blacklist"))) _kbl_addr_f = (unsigned long)f;`,
+			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }",
+			class:   External, fact: "stays: called by what handles breakpoints"},
 		{name: "noinstr, not reached", core: `SECTION(".noinstr.text") NOINLINE void f(void) { keep(0); }`, class: Internal, fact: "inside: "},
 		{name: "too small", core: `__attribute__((naked, used)) void f(void) { asm("ret\n.type next,@function\nnext: ret\n.size next,.-next"); }`,
 			outside: "void f(void); NOINLINE void user(void) { f(); keep(0); }", class: External, fact: "stays: too small ("},

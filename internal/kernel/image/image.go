@@ -75,6 +75,9 @@ type Function struct {
 	// which enforces that these land on a landing instruction: the function has none, or
 	// the kernel removes it at boot, because its own code does not call it by pointer.
 	Sealed bool
+	// NoProbe reports a function at which the kernel lets nobody have a breakpoint, because what handles one calls it
+	// (NOKPROBE_SYMBOL and __kprobes; kernel/kprobes.c, populate_kprobe_blacklist).
+	NoProbe bool
 	// UserFault reports code of its own that reaches for memory of user space, where the kernel's
 	// table of such places tells (arch.Arch.UserFault).
 	UserFault bool

@@ -111,6 +111,7 @@ func load(ctx context.Context, v *vmlinux, opt *Options) (*Program, error) {
 	p.dropFtraceCalls()
 	p.readPatchSites(v.mach)
 	p.readSeals(v.mach)
+	p.readNoProbes()
 	p.readUserFaults(v.mach)
 	return p, ctx.Err()
 }

@@ -37,13 +37,13 @@ var metadata = []struct {
 	{section: ".cfi_sites", why: "places patched at boot (FineIBT)"},
 	{section: ".smp_locks", why: "places of lock prefixes"},
 	{start: "__start_mcount_loc", stop: "__stop_mcount_loc", why: "ftrace's sites; Function.FtraceSite says it"},
-	{start: "__start_kprobe_blacklist", stop: "__stop_kprobe_blacklist", why: "where kprobes are refused (NOKPROBE_SYMBOL)"},
+	{start: "__start_kprobe_blacklist", stop: "__stop_kprobe_blacklist", why: "where kprobes are refused; Function.NoProbe says it"},
 	{start: "__start_error_injection_whitelist", stop: "__stop_error_injection_whitelist", why: "where error injection is allowed"},
 	{start: "__start___jump_table", stop: "__stop___jump_table", why: "static keys' sites; PatchSites has them"},
 	{start: "__start_static_call_sites", stop: "__stop_static_call_sites", why: "static calls' sites; PatchSites has them"},
 	{start: "__start_static_call_tramp_key", stop: "__stop_static_call_tramp_key", why: "keys of trampolines exported to modules"},
 	{object: "kallsyms_", why: "the kernel's symbol table; its base is _text"},
-	{object: "_kbl_addr_", why: "where kprobes are refused, in kernels without the range's symbols"},
+	{object: noProbePrefix, why: "where kprobes are refused, in kernels without the range's symbols"},
 	{object: "_eil_addr_", why: "where error injection is allowed, in kernels without the range's symbols"},
 }
 
@@ -155,6 +155,37 @@ func (p *Program) readSeals(m *arch.Arch) {
 	}
 	for _, f := range p.Functions {
 		f.Sealed = sealed[f.Addr] || !bytes.Equal(p.Bytes(f.Addr, len(m.Landing)), m.Landing)
+	}
+}
+
+// noProbePrefix begins the names of the table's entries: NOKPROBE_SYMBOL (include/asm-generic/kprobes.h) has had it
+// since 3.16.
+const noProbePrefix = "_kbl_addr_"
+
+// readNoProbes marks the functions of the table of NOKPROBE_SYMBOL by address, and, where the file's table is filled
+// from relocations at boot, by the name of the entry.
+func (p *Program) readNoProbes() {
+	addrs, names := map[uint64]bool{}, map[string]bool{}
+	add := func(b []byte) {
+		for ; len(b) >= 8; b = b[8:] {
+			addrs[binary.LittleEndian.Uint64(b)] = true
+		}
+	}
+	b, _ := p.table("__start_kprobe_blacklist", "__stop_kprobe_blacklist")
+	add(b)
+	for _, o := range p.Objects {
+		name, ok := strings.CutPrefix(o.Name, noProbePrefix)
+		if !ok || o.Size != 8 {
+			continue
+		}
+		if b := p.Bytes(o.Addr, 8); b != nil && binary.LittleEndian.Uint64(b) != 0 {
+			add(b)
+		} else {
+			names[name] = true
+		}
+	}
+	for _, f := range p.Functions {
+		f.NoProbe = addrs[f.Addr] || names[f.Name] || p.InRange(f.Addr, "__kprobes_text_start", "__kprobes_text_end")
 	}
 }
 
