@@ -382,3 +382,25 @@ func TestSiblings(t *testing.T) {
 		}
 	}
 }
+
+// TestLengths: tasks are counted by the queue that they wait in, as the program says.
+func TestLengths(t *testing.T) {
+	var b []byte
+	for _, w := range []waiting{{Queue: 7}, {Queue: 0, CPU: 1}, {Queue: localQueue, CPU: 1}, {Queue: 0, CPU: 3}, {Queue: localQueue, CPU: 1},
+		{CPU: 2, Held: 1}, {Queue: globalQueue, CPU: 2}, {Queue: builtIn | 9}, {Queue: bypassQueue, CPU: 2}, {Queue: localQueue, CPU: 0}} {
+		b, _ = binary.Append(b, binary.NativeEndian, w)
+	}
+	got, err := lengths(b)
+	want := []Queue{{0, -1, "queue 0", 2}, {7, -1, "queue 7", 1}, {globalQueue, -1, "global", 1}, {localQueue, 0, "CPU 0", 1},
+		{localQueue, 1, "CPU 1", 2}, {bypassQueue, -1, "bypass", 1}, {builtIn | 9, -1, "the kernel's 0x9", 1}, {0, -1, "kept by the program", 1}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v %+v", err, got)
+	}
+	if _, err := lengths(b[1:]); err == nil {
+		t.Error("half a record is taken")
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(queuesObject))
+	if err != nil || spec.Programs[queuesProgram] == nil {
+		t.Errorf("%v", err)
+	}
+}
