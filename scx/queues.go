@@ -43,7 +43,7 @@ func OpenQueues() (*Queues, error) {
 		return nil, err
 	}
 	// The header's maps and programs are for schedulers.
-	spec.Maps = nil
+	spec.Maps, spec.Variables = nil, nil
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != queuesProgram })
 	all, err := ebpf.NewCollection(spec)
 	if err != nil {

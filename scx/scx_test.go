@@ -193,14 +193,14 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestTimers: maps with timers are known, which have to be pinned.
-func TestTimers(t *testing.T) {
-	for name, want := range map[string][]string{"simple": nil, "central": {"central_clock"}} {
+// TestStay: maps with timers, and those of the balancer, are known, which have to be pinned.
+func TestStay(t *testing.T) {
+	for name, want := range map[string][]string{"simple": nil, "central": {"central_clock"}, "hybrid": {doneMap, membersMap, wishesMap}} {
 		o, err := Open(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := o.timers(); !slices.Equal(got, want) {
+		if got := o.stay(); !slices.Equal(got, want) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -402,5 +402,16 @@ func TestLengths(t *testing.T) {
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(queuesObject))
 	if err != nil || spec.Programs[queuesProgram] == nil {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestUpstream: what docs/project/upstream.md says of the library is still so. If it fails, the library was mended.
+func TestUpstream(t *testing.T) {
+	// A cast between address spaces.
+	in := asm.Mov.Reg(asm.R1, asm.R2)
+	in.Offset = 1
+	var b bytes.Buffer
+	if _, err := in.Marshal(&b, binary.LittleEndian); err != nil || b.Bytes()[2] != 0 {
+		t.Errorf("the offset of an ALU instruction is kept: % x (%v)", b.Bytes(), err)
 	}
 }

@@ -44,7 +44,19 @@ struct task_struct___queues {
 
 #define SCX_TASK_QUEUED 1 /* include/linux/sched/ext.h, enum scx_ent_flags */
 
+#define BPF_FIELD_BYTE_SIZE 1 /* libbpf's bpf_core_read.h, enum bpf_field_info_kind */
+
+static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
 static long (*bpf_seq_write)(struct seq_file *seq, const void *data, u32 len) = (void *)127;
+
+/* It is of 4 bytes or of 1, which differs between kernels. */
+static __always_inline bool runs(struct task_struct___queues *p)
+{
+	u32 on_cpu = 0;
+
+	bpf_probe_read_kernel(&on_cpu, __builtin_preserve_field_info(p->on_cpu, BPF_FIELD_BYTE_SIZE), &p->on_cpu);
+	return on_cpu;
+}
 
 SEC("iter/task")
 int plugsched_queues(u64 *ctx)
@@ -55,7 +67,7 @@ int plugsched_queues(u64 *ctx)
 	struct waiting w = {};
 
 	/* The last call is without a task. */
-	if (!p || p->on_cpu || !(p->scx.flags & SCX_TASK_QUEUED))
+	if (!p || !(p->scx.flags & SCX_TASK_QUEUED) || runs(p))
 		return 0;
 	w.cpu = p->thread_info.cpu;
 	q = p->scx.dsq;

@@ -37,8 +37,8 @@ func TestTop(t *testing.T) {
 	_, code := sh(t, m, "test -e "+scxState)
 	bpf := code == 0
 	cpus := len(watch(t, m).CPUs)
-	busy := hogs(t, m, 3*cpus, "")
-	// Each waits for two others at least: what a slice is, is the scheduler's affair.
+	// They leave CPUs to whoever looks, and wait for each other: what a slice is, is the scheduler's affair.
+	busy := hogs(t, m, 3*cpus, "renice -n 19 -p $$;")
 	check := func(when string) top.Frame {
 		t.Helper()
 		f := watch(t, m)

@@ -79,15 +79,15 @@ func (m *Machine) Sample() (*Sample, error) {
 	if s.Schedulers, err = m.Ask(); err != nil {
 		return nil, err
 	}
+	if s.BPF != nil && s.BPF.State != "disabled" && m.Lengths != nil {
+		if s.Queues, err = m.Lengths(); err != nil {
+			s.Notes = append(s.Notes, "queues cannot be asked: "+err.Error())
+		}
+	}
 	s.At = time.Now()
 	for _, read := range []func(*Sample) error{m.stat, m.schedstat, m.pressure, m.threads, m.agents} {
 		if err := read(s); err != nil {
 			return nil, err
-		}
-	}
-	if s.BPF != nil && s.BPF.State != "disabled" && m.Lengths != nil {
-		if s.Queues, err = m.Lengths(); err != nil {
-			s.Notes = append(s.Notes, "queues cannot be asked: "+err.Error())
 		}
 	}
 	return s, nil

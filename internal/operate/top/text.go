@@ -73,6 +73,9 @@ func (f *Frame) Lines() []Line {
 	}
 	of := ""
 	for _, c := range f.Counters {
+		if c.Way == view.BPF && c.Total == 0 {
+			continue // the kernel has some twenty names, and most never come up
+		}
 		if title := fmt.Sprintf("%s %s", c.Way, c.Of); title != of {
 			of = title
 			add(Plain, "")

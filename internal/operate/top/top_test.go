@@ -65,7 +65,7 @@ func makeUp(t *testing.T) *made {
 		return Schedulers{
 			Status:  &live.Status{Active: true, Name: "plugsched_aa", Release: "7.3.4", Functions: []string{"f", "g"}},
 			Running: []view.Scheduler{{Way: view.BPF, Name: "simple", Scope: view.AllTasks, Health: view.OK}},
-			BPF:     &scx.Snapshot{State: "enabled", Name: "simple", Loads: 5, Events: map[string]int64{"SCX_EV_A": 10 + 30*n}},
+			BPF:     &scx.Snapshot{State: "enabled", Name: "simple", Loads: 5, Events: map[string]int64{"SCX_EV_A": 10 + 30*n, "SCX_EV_NONE": 0}},
 		}, nil
 	}
 	m.Lengths = func() ([]scx.Queue, error) {
@@ -152,7 +152,7 @@ func TestOtherScheduler(t *testing.T) {
 	}
 	a.BPF.Loads--
 	for _, c := range Between(a, b).Counters {
-		if c.Way == view.BPF && (c.Total != 40 || *c.More != 40) {
+		if c.Name == "SCX_EV_A" && (c.Total != 40 || *c.More != 40) {
 			t.Errorf("%+v, %d", c, *c.More)
 		}
 	}
@@ -176,7 +176,7 @@ func TestLacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := Between(a, b)
-	if f.All.Wait != nil || f.Pressure != nil || len(f.Notes) != 2 || !strings.Contains(f.Notes[1], "no rights") {
+	if f.All.Wait != nil || f.Pressure != nil || len(f.Notes) != 2 || !strings.Contains(f.Notes[0], "no rights") {
 		t.Errorf("%+v", f)
 	}
 	m.Ask = ask
