@@ -298,7 +298,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 // agents asks what the processes that schedule others have had.
 func (m *Machine) agents(s *Sample) error {
-	for _, name := range view.Agents(m.path("")) {
+	for _, name := range (live.Host{Root: m.Root}).Agents() {
 		a := agent{name: name}
 		_, pid, _ := cutLast(strings.TrimSuffix(name, "]"), "[")
 		dir := m.path("/proc/" + pid)
