@@ -37,47 +37,55 @@ func TestChecked(t *testing.T) {
 	// Without short quotas: the kernel says with a lock held that it is too slow for them, of which lockdep has its own opinion.
 	ok(t, m, "schedload start --spec light,cgchurn=0")
 	for range rounds(2, 10) {
-		name := installs(t, m, "plugsched install /scheduler.ko")
+		name := insists(t, m, "plugsched install /scheduler.ko")
 		goesOn(t, m)
-		installs(t, m, "plugsched install --replace /other.ko")
+		insists(t, m, "plugsched install --replace /other.ko")
 		goesOn(t, m)
-		ok(t, m, "plugsched uninstall")
+		insist(t, m, "plugsched uninstall")
 		goesOn(t, m)
 
-		installs(t, m, "plugsched try --for 5s /scheduler.ko")
+		insists(t, m, "plugsched try --for 5s /scheduler.ko")
 		if report := rolledBack(t, m, name, 5*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
 			t.Errorf("report:\n%s", report)
 		}
 		goesOn(t, m)
-		installs(t, m, "plugsched try --for 1h /scheduler.ko")
+		insists(t, m, "plugsched try --for 1h /scheduler.ko")
 		ok(t, m, "plugsched reject")
-		installs(t, m, "plugsched install /scheduler.ko")
+		insists(t, m, "plugsched install /scheduler.ko")
 		ok(t, m, "echo x > /proc/sysrq-trigger")
 		if report := rolledBack(t, m, name, time.Second); !strings.HasPrefix(report, "SysRq\n") {
 			t.Errorf("report:\n%s", report)
 		}
-		ok(t, m, "plugsched uninstall")
+		insist(t, m, "plugsched uninstall")
 		goesOn(t, m)
 	}
 
 	// CPUs come and go while a scheduler is installed and while it is not.
-	installs(t, m, "plugsched install /scheduler.ko")
+	insists(t, m, "plugsched install /scheduler.ko")
 	ok(t, m, "for i in 3 2 3; do cd /sys/devices/system/cpu/cpu$i; echo 0 > online; sleep 0.5; echo 1 > online; done")
 	goesOn(t, m)
-	ok(t, m, "plugsched uninstall")
+	insist(t, m, "plugsched uninstall")
 	goesOn(t, m)
 	ok(t, m, "schedload stop")
 
 	// The watchdog rolls back a scheduler that starves a task.
 	ok(t, m, inBackground("taskset 4 sh -c 'while [ ! -e /run/enough ]; do :; done'"))
 	ok(t, m, inBackground("chrt -b 0 taskset 4 sh -c 'while [ ! -e /run/enough ]; do sleep 0.1; done'"))
-	name := installs(t, m, "plugsched install --watchdog 2s /broken.ko")
+	name := insists(t, m, "plugsched install --watchdog 2s /broken.ko")
 	if report := rolledBack(t, m, name, time.Minute); !strings.Contains(report, " was not run for ") {
 		t.Errorf("report:\n%s", report)
 	}
-	ok(t, m, "touch /run/enough; plugsched uninstall")
+	ok(t, m, "touch /run/enough")
+	insist(t, m, "plugsched uninstall")
 
 	if locks := ok(t, m, "grep debug_locks: /proc/lockdep_stats"); strings.Fields(locks)[1] != "1" {
 		t.Errorf("lockdep has given up: %s", locks)
 	}
+}
+
+// insists is installs for a kernel that preempts tasks inside of its scheduler, too.
+func insists(t *testing.T, m *vm.Machine, command string) (name string) {
+	t.Helper()
+	insist(t, m, command)
+	return nowRuns(t, m, command)
 }

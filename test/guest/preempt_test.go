@@ -23,37 +23,42 @@ func TestFullPreemption(t *testing.T) {
 	if mode, code := sh(t, m, "cat /sys/kernel/debug/sched/preempt"); code != 0 || !strings.Contains(mode, "(full)") {
 		t.Skipf("how the kernel preempts was settled when it was built: %s", mode)
 	}
-	busy := regexp.MustCompile(`(?m)^.*\bbusy, trying again in .*$`)
 	ok(t, m, "schedload start --timeout 600 --spec default")
 	for range rounds(2, 10) {
 		for _, command := range []string{"install /scheduler.ko", "install --replace /other.ko", "uninstall --verify=false"} {
-			code := -1
-			for try := 0; code != 0 && try < 5; try++ {
-				var out string
-				own := m.Stopwatch()
-				out, code = sh(t, m, "plugsched "+command)
-				took := own()
-				tries := busy.FindAllString(out, -1)
-				t.Logf("%s: exit code %d after %v, %d times busy\n%s", command, code, took.Round(time.Millisecond), len(tries),
-					strings.Join(tries, "\n"))
-				if code != 0 && code != 4 {
-					t.Fatalf("%s: exit code %d\n%s", command, code, out)
-				}
-				for _, line := range tries {
-					if !busyWith.MatchString(line) {
-						t.Errorf("%s is busy, and does not say with whom: %s", command, line)
-					}
-				}
-				if code == 4 && (len(tries) != 9 || !strings.Contains(out, "task ")) {
-					t.Errorf("%s gave up after %d busy tries:\n%s", command, len(tries)+1, out)
-				}
-			}
-			if code != 0 {
-				t.Fatalf("%s was busy in each of five commands", command)
-			}
+			insist(t, m, "plugsched "+command)
 		}
 	}
 	goesOn(t, m)
 	stock(t, m)
 	ok(t, m, "schedload stop")
+}
+
+var busyTry = regexp.MustCompile(`(?m)^.*\bbusy, trying again in .*$`)
+
+// insist gives a command five times, as long as it finds the scheduler busy. It says with whom at each of its tries.
+func insist(t *testing.T, m *vm.Machine, command string) {
+	t.Helper()
+	for range 5 {
+		own := m.Stopwatch()
+		out, code := sh(t, m, command)
+		took := own()
+		tries := busyTry.FindAllString(out, -1)
+		t.Logf("%s: exit code %d after %v, %d times busy\n%s", command, code, took.Round(time.Millisecond), len(tries),
+			strings.Join(tries, "\n"))
+		for _, line := range tries {
+			if !busyWith.MatchString(line) {
+				t.Errorf("%s is busy, and does not say with whom: %s", command, line)
+			}
+		}
+		switch {
+		case code == 0:
+			return
+		case code != 4:
+			t.Fatalf("%s: exit code %d\n%s", command, code, out)
+		case len(tries) != 9 || !strings.Contains(out, "task "):
+			t.Errorf("%s gave up after %d busy tries:\n%s", command, len(tries)+1, out)
+		}
+	}
+	t.Fatalf("%s was busy in each of five commands", command)
 }

@@ -44,6 +44,12 @@ func alone(t *testing.T, m *vm.Machine, name string) {
 func installs(t *testing.T, m *vm.Machine, command string) (name string) {
 	t.Helper()
 	ok(t, m, command)
+	return nowRuns(t, m, command)
+}
+
+// nowRuns is the name of the module whose scheduler runs, after a command.
+func nowRuns(t *testing.T, m *vm.Machine, command string) (name string) {
+	t.Helper()
 	s := status(t, m)
 	if !s.Active || !strings.HasPrefix(s.Name, "plugsched_") {
 		t.Fatalf("after `%s`: %+v", command, s)

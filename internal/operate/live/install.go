@@ -49,6 +49,7 @@ func (h Host) Install(ctx context.Context, m *Module, o InstallOptions) (*Status
 		return nil, err
 	}
 	defer end()
+	defer raisePriority()()
 	if err := h.Check(m, o); err != nil {
 		return nil, err
 	}
@@ -59,7 +60,6 @@ func (h Host) Install(ctx context.Context, m *Module, o InstallOptions) (*Status
 	if err := list.unloadIdle(ctx, o.Progress); err != nil {
 		return nil, err
 	}
-	defer raisePriority()()
 	log := h.openLog()
 	defer log.close()
 	o.Progress.sayf("loading %s as %s (%d KiB)", m.Path, m.Desc.Name, len(m.image)>>10)

@@ -33,6 +33,7 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 		return nil, err
 	}
 	defer end()
+	defer raisePriority()()
 	before, err := h.Read()
 	if err != nil {
 		return nil, err
@@ -40,7 +41,6 @@ func (h Host) Uninstall(ctx context.Context, o UninstallOptions) (*Status, error
 	if len(before.Modules) == 0 {
 		return nil, precondition("no scheduler is installed: the kernel runs its own")
 	}
-	defer raisePriority()()
 	log := h.openLog()
 	defer log.close()
 	gone, goneErr := h.moduleSpans(before.Modules)

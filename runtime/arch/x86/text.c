@@ -104,15 +104,16 @@ void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn)
 
 /*
  * Write to the kernel's text, through alias when it is mapped there: of a constant size, one
- * instruction. Context: stopped machine. text_poke() may be used there: nobody can be inside
- * of it, and it waits for no other CPU, since none uses its page tables.
+ * instruction. Context: stopped machine. text_poke_kgdb() is text_poke() for a machine that
+ * stands still and a caller who could not take text_mutex: nobody can be inside of it, and it
+ * waits for no other CPU, since none uses its page tables.
  */
 static __always_inline void write_text(void *to, void *alias, const void *from, size_t size)
 {
 	if (alias)
 		memcpy(alias, from, size);
 	else
-		text_poke(to, from, size);
+		text_poke_kgdb(to, from, size);
 }
 
 /* One step of writing an instruction; all CPUs serialise between two steps. */
