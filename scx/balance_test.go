@@ -140,17 +140,17 @@ func TestPlan(t *testing.T) {
 		moves int
 		loads []float64 // that are left
 	}{
-		"all in one":           {[]int{2, 2}, hogs(0, 8, 1, 1), 4, []float64{4, 4}},
-		"by CPUs":              {[]int{1, 3}, hogs(0, 8, 1, 1), 6, []float64{2, 6}},
-		"three domains":        {[]int{2, 2, 2}, hogs(1, 9, 1, 1), 6, []float64{3, 3, 3}},
-		"one is over":          {[]int{2, 2}, slices.Concat(hogs(0, 3, 1, 1), hogs(1, 2, 9, 1)), 0, []float64{3, 2}},
-		"enough CPUs":          {[]int{2, 2}, hogs(0, 2, 1, 1), 0, []float64{2, 0}},
-		"weights":              {[]int{2, 2}, slices.Concat(hogs(0, 1, 1, 8), hogs(0, 8, 2, 1)), 3, []float64{6, 10}},
-		"one has nearly all":   {[]int{2, 2}, slices.Concat(hogs(0, 1, 1, 80), hogs(0, 2, 2, 1)), 1, []float64{81, 1}},
-		"little":               {[]int{2, 2}, slices.Concat(hogs(0, 40, 1, 1), hogs(1, 38, 100, 1)), 0, []float64{40, 38}},
-		"nobody wants":         {[]int{2, 2}, nil, 0, []float64{0, 0}},
-		"one domain":           {[]int{4}, hogs(0, 9, 1, 1), 0, []float64{9}},
-		"who may not move": {[]int{2, 2}, []wants{{1, 0, 1, 1, true}, {2, 0, 1, 1, true}, {3, 0, 1, 1, true}}, 0, []float64{3, 0}},
+		"all in one":         {[]int{2, 2}, hogs(0, 8, 1, 1), 4, []float64{4, 4}},
+		"by CPUs":            {[]int{1, 3}, hogs(0, 8, 1, 1), 6, []float64{2, 6}},
+		"three domains":      {[]int{2, 2, 2}, hogs(1, 9, 1, 1), 6, []float64{3, 3, 3}},
+		"one is over":        {[]int{2, 2}, slices.Concat(hogs(0, 3, 1, 1), hogs(1, 2, 9, 1)), 0, []float64{3, 2}},
+		"enough CPUs":        {[]int{2, 2}, hogs(0, 2, 1, 1), 0, []float64{2, 0}},
+		"weights":            {[]int{2, 2}, slices.Concat(hogs(0, 1, 1, 8), hogs(0, 8, 2, 1)), 3, []float64{6, 10}},
+		"one has nearly all": {[]int{2, 2}, slices.Concat(hogs(0, 1, 1, 80), hogs(0, 2, 2, 1)), 1, []float64{81, 1}},
+		"little":             {[]int{2, 2}, slices.Concat(hogs(0, 40, 1, 1), hogs(1, 38, 100, 1)), 0, []float64{40, 38}},
+		"nobody wants":       {[]int{2, 2}, nil, 0, []float64{0, 0}},
+		"one domain":         {[]int{4}, hogs(0, 9, 1, 1), 0, []float64{9}},
+		"who may not move":   {[]int{2, 2}, []wants{{1, 0, 1, 1, true}, {2, 0, 1, 1, true}, {3, 0, 1, 1, true}}, 0, []float64{3, 0}},
 	} {
 		moves := plan(c.cpus, c.tasks)
 		after := slices.Clone(c.tasks)
