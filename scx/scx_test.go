@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -413,5 +414,21 @@ func TestUpstream(t *testing.T) {
 	var b bytes.Buffer
 	if _, err := in.Marshal(&b, binary.LittleEndian); err != nil || b.Bytes()[2] != 0 {
 		t.Errorf("the offset of an ALU instruction is kept: % x (%v)", b.Bytes(), err)
+	}
+}
+
+// TestLacksType: a kernel that lacks the type of a function's own half is named as what it is.
+func TestLacksType(t *testing.T) {
+	log := []string{"; scx_bpf_kick_cpu(cpu, 0); @ a.bpf.c:5", "cannot find function scx_bpf_kick_cpu_impl in BTF",
+		"kernel function btf_id 104465 does not have a valid func_proto", "processed 3 insns (limit 1000000)"}
+	err := refusal(fmt.Errorf("program a_dispatch: load program: %w", &ebpf.VerifierError{Cause: errors.New("invalid argument"), Log: log}))
+	var v *VerifierError
+	if !errors.As(err, &v) || v.Program != "a_dispatch" || len(v.Lines) != 4 ||
+		!strings.Contains(v.Lines[3], "without the type of scx_bpf_kick_cpu_impl, by which it knows what scx_bpf_kick_cpu takes") {
+		t.Errorf("%v", err)
+	}
+	var other *VerifierError
+	if err := refusal(&ebpf.VerifierError{Cause: errors.New("invalid argument"), Log: log[:1]}); !errors.As(err, &other) || len(other.Lines) != 1 {
+		t.Errorf("%v", err)
 	}
 }
