@@ -47,6 +47,13 @@ func reload(times int, names []string) error {
 		if err := round(names[i%len(names)]); err != nil {
 			return fmt.Errorf("round %d: %w", i+1, err)
 		}
+		if (i+1)%64 == 0 {
+			kernel, err := kernelMemory()
+			if err != nil {
+				return err
+			}
+			fmt.Printf("round %d kernel-kib %d\n", i+1, kernel)
+		}
 	}
 	took := time.Since(start)
 	after, err := settled()
