@@ -14,7 +14,18 @@ require (
 	golang.org/x/sys v0.49.0
 )
 
-require github.com/cavaliergopher/rpm v1.3.0
+require (
+	github.com/cavaliergopher/rpm v1.3.0
+	github.com/gdamore/tcell/v2 v2.13.10
+)
+
+require (
+	github.com/gdamore/encoding v1.0.1 // indirect
+	github.com/lucasb-eyer/go-colorful v1.3.0 // indirect
+	github.com/rivo/uniseg v0.4.7 // indirect
+	golang.org/x/term v0.38.0 // indirect
+	golang.org/x/text v0.32.0 // indirect
+)
 
 require (
 	dario.cat/mergo v1.0.2 // indirect

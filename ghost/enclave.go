@@ -3,10 +3,12 @@
 package ghost
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -100,7 +102,7 @@ func Open(c Config) (*Enclave, error) {
 	}
 	f, err := os.OpenFile(device, os.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, ErrNoScheduler
+		return nil, noScheduler("/sys/kernel/sched_ext")
 	} else if err != nil {
 		return nil, err
 	}
@@ -109,6 +111,15 @@ func Open(c Config) (*Enclave, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+// noScheduler is ErrNoScheduler, with the BPF scheduler that is in the way of one, if any runs (kernel/sched/ext).
+func noScheduler(sysfs string) error {
+	name, err := os.ReadFile(filepath.Join(sysfs, "root/ops"))
+	if err != nil {
+		return ErrNoScheduler
+	}
+	return fmt.Errorf("%w; the BPF scheduler %s runs, and has to end before one is installed", ErrNoScheduler, bytes.TrimSpace(name))
 }
 
 func (e *Enclave) create(c Config, timeout uint32) error {

@@ -5,7 +5,9 @@ package ghost
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -224,6 +226,23 @@ func TestPushBefore(t *testing.T) {
 		if got := l.PopFront(); got != &tasks[i] {
 			t.Errorf("%p comes as number %d", got, i)
 		}
+	}
+}
+
+// TestNoScheduler: who finds no module's scheduler is told of one in BPF that runs.
+func TestNoScheduler(t *testing.T) {
+	dir := t.TempDir()
+	if err := noScheduler(dir); err != ErrNoScheduler {
+		t.Error(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "root/ops"), []byte("simple\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := noScheduler(dir); !errors.Is(err, ErrNoScheduler) || !strings.Contains(err.Error(), "the BPF scheduler simple runs, and") {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ package scx
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -154,8 +155,20 @@ func refusal(err error) error {
 	}
 	// The library says "program NAME: load program: ...".
 	name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "program "), ":")
-	return &VerifierError{Program: name, Lines: lastLines(v.Log), Err: err}
+	lines := lastLines(v.Log)
+	for _, line := range v.Log {
+		if f := lacks.FindStringSubmatch(line); f != nil {
+			lines = append(lines, fmt.Sprintf("(this kernel was built without the type of %s_impl, by which it knows what %[1]s takes: "+
+				"no scheduler that calls that can be loaded, and it is no fault of the scheduler's)", f[1]))
+			break
+		}
+	}
+	return &VerifierError{Program: name, Lines: lines, Err: err}
 }
+
+// lacks is what the verifier says where a function has arguments that programs do not give, and the type with these is not in the kernel's
+// types (kernel/bpf/verifier.c, find_kfunc_impl_proto). tools/bpf/resolve_btfids makes it when a kernel is built.
+var lacks = regexp.MustCompile(`cannot find function (\w+)_impl in BTF`)
 
 const mostLines = 12
 

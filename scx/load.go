@@ -58,9 +58,9 @@ func (o *Object) verified(ctx context.Context, opt Options) (*candidate, error) 
 	if err != nil {
 		return nil, needsRoot(refusal(err))
 	}
-	c := &candidate{name: o.name, of: opt.Of, ops: all.DetachMap(o.ops), keeps: all.DetachMap(endMap), timers: map[string]*ebpf.Map{}}
-	for _, name := range o.timers() {
-		c.timers[name] = all.DetachMap(name)
+	c := &candidate{name: o.name, of: opt.Of, ops: all.DetachMap(o.ops), keeps: all.DetachMap(endMap), stay: map[string]*ebpf.Map{}}
+	for _, name := range o.stay() {
+		c.stay[name] = all.DetachMap(name)
 	}
 	if opt.Trial != 0 {
 		c.trial, c.confirm = all.DetachMap(trialMap), all.DetachProgram(trialProgram)
@@ -81,9 +81,9 @@ type candidate struct {
 	keeps   *ebpf.Map // why it ended
 	trial   *ebpf.Map
 	confirm *ebpf.Program
-	// timers are maps with timers of its own, by name. The kernel cancels the timers of a map that no process has and that
-	// is not pinned (kernel/bpf/helpers.c, bpf_timer_init).
-	timers map[string]*ebpf.Map
+	// stay are maps that are pinned while it runs, by name: with timers of its own, which the kernel cancels if no process has their map and
+	// it is not pinned (kernel/bpf/helpers.c, bpf_timer_init), and those of a balancer.
+	stay map[string]*ebpf.Map
 }
 
 func (c *candidate) close() {
@@ -91,19 +91,21 @@ func (c *candidate) close() {
 		m.Close()
 	}
 	c.confirm.Close()
-	for _, m := range c.timers {
+	for _, m := range c.stay {
 		m.Close()
 	}
 }
 
-// timers are the names of maps that have a timer, but for that of the trial.
-func (o *Object) timers() (names []string) {
+// stay are the names of maps that have a timer, but for that of the trial, and of those that a balancer needs.
+func (o *Object) stay() (names []string) {
 	for name, m := range o.spec.Maps {
 		value, ok := m.Value.(*btf.Struct)
-		if ok && name != trialMap && slices.ContainsFunc(value.Members, func(m btf.Member) bool { return m.Type.TypeName() == "bpf_timer" }) {
+		timer := ok && slices.ContainsFunc(value.Members, func(m btf.Member) bool { return m.Type.TypeName() == "bpf_timer" })
+		if name != trialMap && timer || name == membersMap || name == wishesMap || name == doneMap {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -165,7 +167,7 @@ func (c *candidate) pin() error {
 			return err
 		}
 	}
-	for name, m := range c.timers {
+	for name, m := range c.stay {
 		if err := m.Pin(pinned(c.name, name)); err != nil {
 			return err
 		}

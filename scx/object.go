@@ -26,6 +26,9 @@ var central []byte
 //go:embed bpf/flatcg.bpf.o
 var flatcg []byte
 
+//go:embed bpf/hybrid.bpf.o
+var hybrid []byte
+
 //go:embed bpf/pair.bpf.o
 var pair []byte
 
@@ -36,7 +39,7 @@ var qmap []byte
 var simple []byte
 
 // own are the schedulers that are in the program itself.
-var own = map[string][]byte{"central": central, "flatcg": flatcg, "pair": pair, "qmap": qmap, "simple": simple}
+var own = map[string][]byte{"central": central, "flatcg": flatcg, "hybrid": hybrid, "pair": pair, "qmap": qmap, "simple": simple}
 
 // Own are the names of the schedulers that are in the program itself.
 func Own() []string { return slices.Sorted(maps.Keys(own)) }
@@ -187,7 +190,7 @@ func (o *Object) set(opt Options) (*Object, error) {
 	if err := out.setTrial(opt.Trial); err != nil {
 		return nil, err
 	}
-	if err := out.setSiblings("/sys/devices/system/cpu"); err != nil {
+	if err := errors.Join(out.setSiblings(cpusDir), out.setDomains(cpusDir)); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(opt.Constants)) {

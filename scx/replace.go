@@ -100,7 +100,7 @@ func (s *Snapshot) candidate() (c *candidate, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.timers = map[string]*ebpf.Map{}
+	c.stay = map[string]*ebpf.Map{}
 	for _, f := range files {
 		switch name := f.Name(); name {
 		case pinnedOf:
@@ -109,7 +109,7 @@ func (s *Snapshot) candidate() (c *candidate, err error) {
 		case pinEnd:
 			c.keeps, err = ebpf.LoadPinnedMap(pinned(s.Name, name), nil)
 		default:
-			c.timers[name], err = ebpf.LoadPinnedMap(pinned(s.Name, name), nil)
+			c.stay[name], err = ebpf.LoadPinnedMap(pinned(s.Name, name), nil)
 		}
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,14 +194,14 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestTimers: maps with timers are known, which have to be pinned.
-func TestTimers(t *testing.T) {
-	for name, want := range map[string][]string{"simple": nil, "central": {"central_clock"}} {
+// TestStay: maps with timers, and those of the balancer, are known, which have to be pinned.
+func TestStay(t *testing.T) {
+	for name, want := range map[string][]string{"simple": nil, "central": {"central_clock"}, "hybrid": {doneMap, membersMap, wishesMap}} {
 		o, err := Open(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := o.timers(); !slices.Equal(got, want) {
+		if got := o.stay(); !slices.Equal(got, want) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -380,5 +381,54 @@ func TestSiblings(t *testing.T) {
 		if got, err := parseCPUs(bad); err == nil {
 			t.Errorf("%q is %v", bad, got)
 		}
+	}
+}
+
+// TestLengths: tasks are counted by the queue that they wait in, as the program says.
+func TestLengths(t *testing.T) {
+	var b []byte
+	for _, w := range []waiting{{Queue: 7}, {Queue: 0, CPU: 1}, {Queue: localQueue, CPU: 1}, {Queue: 0, CPU: 3}, {Queue: localQueue, CPU: 1},
+		{CPU: 2, Held: 1}, {Queue: globalQueue, CPU: 2}, {Queue: builtIn | 9}, {Queue: bypassQueue, CPU: 2}, {Queue: localQueue, CPU: 0}} {
+		b, _ = binary.Append(b, binary.NativeEndian, w)
+	}
+	got, err := lengths(b)
+	want := []Queue{{0, -1, "queue 0", 2}, {7, -1, "queue 7", 1}, {globalQueue, -1, "global", 1}, {localQueue, 0, "CPU 0", 1},
+		{localQueue, 1, "CPU 1", 2}, {bypassQueue, -1, "bypass", 1}, {builtIn | 9, -1, "the kernel's 0x9", 1}, {0, -1, "kept by the program", 1}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v %+v", err, got)
+	}
+	if _, err := lengths(b[1:]); err == nil {
+		t.Error("half a record is taken")
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(queuesObject))
+	if err != nil || spec.Programs[queuesProgram] == nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestUpstream: what docs/project/upstream.md says of the library is still so. If it fails, the library was mended.
+func TestUpstream(t *testing.T) {
+	// A cast between address spaces.
+	in := asm.Mov.Reg(asm.R1, asm.R2)
+	in.Offset = 1
+	var b bytes.Buffer
+	if _, err := in.Marshal(&b, binary.LittleEndian); err != nil || b.Bytes()[2] != 0 {
+		t.Errorf("the offset of an ALU instruction is kept: % x (%v)", b.Bytes(), err)
+	}
+}
+
+// TestLacksType: a kernel that lacks the type of a function's own half is named as what it is.
+func TestLacksType(t *testing.T) {
+	log := []string{"; scx_bpf_kick_cpu(cpu, 0); @ a.bpf.c:5", "cannot find function scx_bpf_kick_cpu_impl in BTF",
+		"kernel function btf_id 104465 does not have a valid func_proto", "processed 3 insns (limit 1000000)"}
+	err := refusal(fmt.Errorf("program a_dispatch: load program: %w", &ebpf.VerifierError{Cause: errors.New("invalid argument"), Log: log}))
+	var v *VerifierError
+	if !errors.As(err, &v) || v.Program != "a_dispatch" || len(v.Lines) != 4 ||
+		!strings.Contains(v.Lines[3], "without the type of scx_bpf_kick_cpu_impl, by which it knows what scx_bpf_kick_cpu takes") {
+		t.Errorf("%v", err)
+	}
+	var other *VerifierError
+	if err := refusal(&ebpf.VerifierError{Cause: errors.New("invalid argument"), Log: log[:1]}); !errors.As(err, &other) || len(other.Lines) != 1 {
+		t.Errorf("%v", err)
 	}
 }

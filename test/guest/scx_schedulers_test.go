@@ -48,7 +48,7 @@ func slicesOf(t *testing.T, m *vm.Machine, pids []string) (sum int) {
 func TestSCXSchedulers(t *testing.T) {
 	t.Parallel()
 	m := boot(t, func(c *vm.Config) {
-		c.Threads = 2
+		c.Threads, c.Sockets = 2, 2
 		// The kernel keeps the tick where its clock may be wrong, of which an emulator makes it suspicious.
 		c.Append = append(c.Append, "nohz_full=2,3", "rcu_nocbs=2,3", "tsc=reliable")
 	})
@@ -58,7 +58,7 @@ func TestSCXSchedulers(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, *vm.Machine)
-	}{{"qmap", testQmap}, {"central", testCentral}, {"flatcg", testFlatcg}, {"pair", testPair}} {
+	}{{"qmap", testQmap}, {"central", testCentral}, {"flatcg", testFlatcg}, {"pair", testPair}, {"hybrid", testHybrid}} {
 		ok(t, m, "schedload start --spec light")
 		ok(t, m, "plugsched scx load "+c.name)
 		ok(t, m, "schedload check --within 60")
@@ -251,4 +251,99 @@ func testPair(t *testing.T, m *vm.Machine) {
 	for _, g := range []string{"a", "b"} {
 		ok(t, m, "until rmdir /sys/fs/cgroup/"+g+" 2> /dev/null; do sleep 0.1; done")
 	}
+}
+
+// domainsOf is in which of the two domains processes are, by the CPUs that they were last on, some times.
+func domainsOf(t *testing.T, m *vm.Machine, pids []string, times int) (list [][]int) {
+	t.Helper()
+	out := ok(t, m, fmt.Sprintf("for i in $(seq %d); do awk '{printf \"%%s \", $39} END {print \"\"}' /proc/%s/stat; sleep 0.05; done",
+		times, strings.Join(pids, "/stat /proc/")))
+	for line := range strings.Lines(out) {
+		var row []int
+		for _, word := range strings.Fields(line) {
+			cpu, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(out)
+			}
+			row = append(row, cpu/2)
+		}
+		if len(row) != len(pids) {
+			t.Fatalf("%d processes:\n%s", len(pids), out)
+		}
+		list = append(list, row)
+	}
+	return list
+}
+
+// crossings is how often processes were seen in another domain than before.
+func crossings(list [][]int) (n int) {
+	for i := range list[1:] {
+		for j := range list[i] {
+			if list[i][j] != list[i+1][j] {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// testHybrid: tasks stay in the domain where they are, until the process that balances moves half of them, for good. It may be killed.
+func testHybrid(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	packages := ok(t, m, "cat /sys/devices/system/cpu/cpu*/topology/package_cpus_list")
+	if strings.Join(strings.Fields(packages), " ") != "0-1 0-1 2-3 2-3" {
+		t.Fatalf("packages are %s", packages)
+	}
+	expects(t, m, "plugsched scx replace simple && plugsched scx balance", 3, "the BPF scheduler simple has nothing to balance")
+	ok(t, m, "plugsched scx replace --set steal=0 hybrid")
+	// Born in the first domain, they may run everywhere then.
+	pids := hogs(t, m, 8, "taskset -p 3 $$;")
+	for _, pid := range pids {
+		ok(t, m, "taskset -p f "+pid)
+	}
+	second := func() (n int) {
+		for _, d := range domainsOf(t, m, pids, 1)[0] {
+			n += d
+		}
+		return n
+	}
+	if before := domainsOf(t, m, pids, 20); crossings(before) > 0 || second() > 0 {
+		t.Errorf("without a process that balances they are in domains %v", before)
+	}
+	balancer := ok(t, m, "plugsched scx balance > /run/balance 2>&1 & echo $!")
+	if !await(m, func() bool { return second() == 4 }) {
+		t.Errorf("of eight, %d are in the second domain", second())
+	}
+	expects(t, m, "plugsched scx balance", 3, "is balanced by another process")
+	hybrid := crossings(domainsOf(t, m, pids, 40))
+	ok(t, m, "kill -9 "+balancer)
+	for _, pid := range pids {
+		had := slicesOf(t, m, []string{pid})
+		if !await(m, func() bool { return slicesOf(t, m, []string{pid}) > had }) {
+			t.Errorf("%s has nothing since nobody balances", pid)
+		}
+	}
+	t.Log(ok(t, m, "cat /run/balance"))
+	ok(t, m, "plugsched scx replace simple")
+	simple := crossings(domainsOf(t, m, pids, 40))
+	t.Logf("seen in another domain than before: with hybrid %d, with simple %d", hybrid, simple)
+	if hybrid > 4 || simple < 20 {
+		t.Errorf("seen in another domain than before: with hybrid %d, with simple %d", hybrid, simple)
+	}
+	// CPUs that would be idle take from others, and what balances ends with the scheduler.
+	ok(t, m, "plugsched scx replace hybrid")
+	for _, pid := range pids {
+		ok(t, m, "taskset -p 3 "+pid+" && taskset -p f "+pid)
+	}
+	if !await(m, func() bool { return second() > 0 }) {
+		t.Error("the second domain is idle")
+	}
+	ok(t, m, "(plugsched scx balance; echo exit $?) > /run/balance 2>&1 &")
+	ok(t, m, "until grep -q 'domain 1' /run/balance; do sleep 0.1; done")
+	ok(t, m, "plugsched scx replace hybrid")
+	if !await(m, func() bool { return strings.Contains(ok(t, m, "cat /run/balance"), "exit 3") }) {
+		t.Errorf("what balances goes on: %s", ok(t, m, "cat /run/balance"))
+	}
+	kill(t, m, pids)
+	ok(t, m, "rm /run/balance")
 }

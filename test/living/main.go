@@ -9,6 +9,7 @@
 //	living perf [-n SECONDS]                 cpu-clock samples and sched:sched_switch, all CPUs
 //	living scx [-n SECONDS] NAME             a BPF scheduler without programs, for all fair tasks; counts seconds
 //	living scx-partial [-n SECONDS] NAME     the same, for tasks of SCHED_EXT only
+//	living scx-reload TIMES NAME...          loads plugsched's BPF schedulers and stops them, so many times, and says what the kernel has
 //	living map FILE                          a file that is mapped and closed again; counts nothing
 //
 // A line is "NAME COUNT": of the second that just passed. Without -n it goes on
@@ -19,6 +20,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -39,9 +41,14 @@ func main() {
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	seconds := flags.Int("n", 0, "seconds to run (0: until killed)")
 	flags.Parse(os.Args[2:])
-	hooks, err := attach(os.Args[1], flags.Args())
-	if err == nil {
-		err = watch(hooks, *seconds)
+	var err error
+	if times, bad := strconv.Atoi(flags.Arg(0)); os.Args[1] == "scx-reload" && flags.NArg() > 1 && bad == nil {
+		err = reload(times, flags.Args()[1:])
+	} else {
+		var hooks []hook
+		if hooks, err = attach(os.Args[1], flags.Args()); err == nil {
+			err = watch(hooks, *seconds)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "living:", err)
@@ -51,7 +58,7 @@ func main() {
 
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: living fentry|fexit [-n SECONDS] FUNCTION... | living perf [-n SECONDS] | "+
-		"living scx|scx-partial [-n SECONDS] NAME | living map FILE")
+		"living scx|scx-partial [-n SECONDS] NAME | living scx-reload TIMES NAME... | living map FILE")
 	os.Exit(2)
 }
 

@@ -59,6 +59,7 @@ func (m machine) installFile(c *cobra.Command, path string, o live.InstallOption
 		o.Watchdog = -1
 	}
 	o.Progress = say(c.ErrOrStderr())
+	m.warnOfRivals(c.ErrOrStderr())
 	s, err := update(c.Name(), module.Desc.Name, nil, func() (*live.Status, error) { return m.Install(c.Context(), module, o) })
 	if err != nil {
 		return err

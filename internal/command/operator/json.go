@@ -4,6 +4,7 @@ package operator
 
 import (
 	"plugsched/internal/operate/boot"
+	"plugsched/internal/operate/top"
 	"plugsched/scx"
 )
 
@@ -13,5 +14,5 @@ func JSON() map[string]any {
 	s := state{}
 	return map[string]any{"install": s, "try": s, "confirm": s, "reject": s, "uninstall": s, "status": s,
 		"list": packages{}, "history": entries{}, "doctor": diagnosis{}, "guard": boot.Guard{},
-		"scx status": scx.Snapshot{}}
+		"scx status": scx.Snapshot{}, "top": top.Frame{}}
 }

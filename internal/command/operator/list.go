@@ -116,7 +116,7 @@ func (m machine) candidates(list []listed) ([]view.Candidate, error) {
 		all = append(all, view.Candidate{Way: wayOf(p.Package), Name: p.Scheduler, From: view.FromPackage, Package: p.Name,
 			Kernel: p.Release, Runs: p.Runs})
 	}
-	return append(all, view.Others(st.Schedulers, all, s.Release, view.Agents(filepath.Join("/", m.Root)))...), nil
+	return append(all, view.Others(st.Schedulers, all, s.Release, m.Agents())...), nil
 }
 
 // list returns the packages that can be read; the error is about the others.

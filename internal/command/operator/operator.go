@@ -10,6 +10,6 @@ import "github.com/spf13/cobra"
 func Commands() []*cobra.Command {
 	var m machine
 	return []*cobra.Command{newInstall(m), newTry(m), newConfirm(m), newReject(m), newUninstall(m),
-		newStatus(m), newList(m), newDoctor(m), newHistory(m), newMetrics(m),
+		newStatus(m), newList(m), newDoctor(m), newHistory(m), newMetrics(m), newTop(m),
 		newSwitch(m), newGuard(m), newBoot(m), newPackage(m), newSCX(m)}
 }

@@ -486,6 +486,13 @@ func TestRivals(t *testing.T) {
 		}
 		has(t, words, out, "warning: "+want+": systemctl stop scx_loader.service\n")
 	}
+	for _, c := range []*cobra.Command{newInstall(m), newTry(m)} {
+		out, err := run(c, m.module(t, "plugsched_bb"))
+		if err == nil {
+			t.Errorf("%s: no error", c.Name())
+		}
+		has(t, c.Name(), out, "warning: "+want+": systemctl stop scx_loader.service\n")
+	}
 	out, _ := run(newDoctor(m))
 	has(t, "doctor", out, "warning:  other loaders: "+want+"\n          fix: systemctl stop scx_loader.service\n")
 }

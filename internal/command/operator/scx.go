@@ -42,7 +42,7 @@ func newSCX(m machine) *cobra.Command {
 stopped, the kernel ends it, or the machine is booted. Why it ended is kept.`,
 		Example: "  plugsched scx load simple\n  plugsched scx status\n  plugsched scx stop",
 	}
-	c.AddCommand(newSCXLoad(m), newSCXTry(m), newSCXReplace(m), newSCXStatus(), newSCXStop(m))
+	c.AddCommand(newSCXLoad(m), newSCXTry(m), newSCXReplace(m), newSCXStatus(), newSCXStop(m), newSCXBalance())
 	return c
 }
 

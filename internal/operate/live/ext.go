@@ -4,6 +4,7 @@ package live
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"plugsched/scx"
@@ -81,6 +82,9 @@ func (h Host) CheckNoModule() error {
 		return err
 	}
 	if name != "" {
+		if agents := h.Agents(); len(agents) > 0 {
+			name += ", for " + strings.Join(agents, ", ")
+		}
 		return precondition("a module's scheduler runs (%s), and beside it none in BPF is loaded: plugsched uninstall removes it", name)
 	}
 	return nil

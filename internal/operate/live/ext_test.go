@@ -4,6 +4,7 @@ package live
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -29,7 +30,14 @@ func TestCheckNoModule(t *testing.T) {
 	}
 	put(t, h, "/sys/module/plugsched_aa/plugsched/state", "active\n")
 	var p *PreconditionError
-	if err := h.CheckNoModule(); !errors.As(err, &p) || !strings.Contains(err.Error(), "plugsched_aa") {
+	if err := h.CheckNoModule(); !errors.As(err, &p) || !strings.Contains(err.Error(), "(plugsched_aa), and") {
+		t.Errorf("%v", err)
+	}
+	put(t, h, "/proc/5/comm", "agent\n")
+	if err := errors.Join(os.Mkdir(h.path("/proc/5/fd"), 0o755), os.Symlink("/dev/ghost", h.path("/proc/5/fd/3"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.CheckNoModule(); !errors.As(err, &p) || !strings.Contains(err.Error(), "(plugsched_aa, for agent[5]), and") {
 		t.Errorf("%v", err)
 	}
 }
