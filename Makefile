@@ -57,12 +57,18 @@ bpf:
 examples: setup build
 	bin/examples $(if $(RELEASE),-release $(RELEASE)) $(EXAMPLESFLAGS)
 
+# What examples are measured beside the unmodified scheduler, and kernels whose analysis is.
+BENCHED  ?= no-bandwidth tiny
+ANALYSED ?= 5.10.0-43-cloud-amd64:bullseye 6.1.0-57-cloud-amd64 6.12.118+deb13-cloud-amd64:trixie 7.3.4+deb13-cloud-amd64:trixie-backports
+
 # What an update takes and what that depends on; docs/operate/performance.md is written.
 bench: setup build
 	@test -n "$(RELEASE)" || { echo "of which kernel? make bench RELEASE=6.1.0-57-cloud-amd64"; exit 2; }
 	NEWER_QEMU=1 ./scripts/setup
-	bin/plugsched init --release $(RELEASE) build/bench/work
-	bin/plugsched bench --qemu build/tools/qemu/usr/bin/qemu-system-x86_64 --output build/bench $(BENCHFLAGS) build/bench/work
+	bin/plugsched init --release $(RELEASE) build/bench/unmodified
+	for e in $(BENCHED); do ./scripts/example $(RELEASE) $$e build/bench/$$e || exit; done
+	bin/plugsched bench --qemu build/tools/qemu/usr/bin/qemu-system-x86_64 --output build/bench $(BENCHED:%=--also build/bench/%) $(ANALYSED:%=--analyse %) \
+		$(BENCHFLAGS) build/bench/unmodified
 	cp build/bench/bench.md docs/operate/performance.md
 
 # What a change has to pass. Of the Debian guests and the kernels, those that fit into half

@@ -10,6 +10,7 @@
 #include <linux/types.h>
 
 struct plugsched_redirect;
+struct plugsched_write;
 struct task_struct;
 
 /* The longest jump of any architecture, bytes. */
@@ -48,6 +49,12 @@ void plugsched_arch_jump(const struct plugsched_redirect *r, u8 *insn);
  * Context: stopped machine, one CPU.
  */
 void plugsched_arch_poke(u8 *site, u8 *alias, const u8 *insn, unsigned int phase);
+
+/* The same for all that an update has prepared. */
+void plugsched_arch_write(const struct plugsched_write *w, unsigned long nr, unsigned int phase);
+
+/* Whether all places are as they were then. Context: stopped machine, or process. */
+bool plugsched_arch_unchanged(const struct plugsched_write *w, unsigned long nr);
 
 /* See what another CPU has written to the text. Context: stopped machine, every CPU. */
 void plugsched_arch_sync(void);

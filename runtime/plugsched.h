@@ -42,6 +42,13 @@ struct plugsched_redirect {
 /* What internal/develop/module/tables.go writes. */
 static_assert(sizeof(struct plugsched_redirect) == 6 * 8 + 8 + 2 * PLUGSCHED_JUMP_MAX);
 
+/* What an update that is prepared writes at a jump's place. */
+struct plugsched_write {
+	u8 *site, *alias;
+	u8 was[PLUGSCHED_JUMP_MAX];	/* what is there before */
+	u8 is[PLUGSCHED_JUMP_MAX];	/* and afterwards */
+};
+
 /* A piece of the kernel's text that the module replaces, in order of @start. */
 struct plugsched_range {
 	unsigned long start;
@@ -252,6 +259,8 @@ struct plugsched_update {
 	atomic_t nr_busy;		/* may exceed PLUGSCHED_BUSY_MAX */
 	struct plugsched_busy *busy;
 	unsigned long *stacks;		/* possible CPUs * PLUGSCHED_STACK_DEPTH */
+	struct plugsched_write *writes;	/* NULL: nothing is prepared */
+	unsigned long nr_writes;
 	const char *conflict;		/* a function that something else has hooked */
 	unsigned int left_alone;	/* how many of these were left */
 	unsigned int lost;		/* tasks that were in no queue */

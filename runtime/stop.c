@@ -11,6 +11,7 @@
  */
 #define pr_fmt(fmt) "plugsched: " fmt
 
+#include <linux/bottom_half.h>
 #include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/irq_work.h>
@@ -36,25 +37,58 @@ static struct plugsched_job *todo;	/* of those who wait */
 static unsigned int attempt;		/* number of the last; stop_cpus_mutex */
 static unsigned int gathering;		/* number of the open attempt, 0: none */
 static unsigned int going, given_up;	/* decisions */
-static atomic_t inside;			/* followers that have not done it yet */
+static atomic_t inside;			/* CPUs that have not done it yet */
+static unsigned int done;		/* number of the last attempt that all have done */
+static u64 done_at;			/* when they had */
 static DEFINE_PER_CPU(unsigned int, arrived);
 
 static DEFINE_PER_CPU(struct cpu_stop_work, follow_work);
 static DEFINE_PER_CPU(bool, follow_queued);
 static DEFINE_PER_CPU(struct irq_work, follow_kick);
 
+/*
+ * Do the job, and wait until all have: nobody takes an interrupt, or lets a task run, before.
+ * The job is the caller's memory, and the leader's alone then.
+ */
 static int run(void)
 {
+	unsigned int mine = attempt;	/* the next one needs all of us first */
 	unsigned long flags;
 	int err;
 
 	local_irq_save(flags);
 	err = todo->run(todo);
+	if (atomic_dec_and_test(&inside)) {	/* a full barrier */
+		done_at = ktime_get_mono_fast_ns();
+		smp_store_release(&done, mine);	/* pairs with the others' */
+	}
+	while (smp_load_acquire(&done) != mine) { /* pairs with the last one's */
+		touch_nmi_watchdog();
+		cpu_relax();
+	}
 	local_irq_restore(flags);
 	return err;
 }
 
-/* Context: stopper. */
+/* Come, and do what is decided. Context: stopper, softirqs off. */
+static void follow_attempt(unsigned int mine)
+{
+	/* Pairs with missing_cpu(); the decisions pair with gather(). */
+	smp_store_release(this_cpu_ptr(&arrived), mine);
+	while (smp_load_acquire(&going) != mine) { /* the job is set up */
+		if (smp_load_acquire(&given_up) >= mine) /* nothing to see */
+			return;
+		touch_nmi_watchdog();
+		cpu_relax();
+	}
+	run();
+}
+
+/*
+ * While CPUs wait for each other they take interrupts, for who does not come may wait for an
+ * answer. But whatever those leave to be done later is for after the stop: all others
+ * would stand still for it. Context: stopper.
+ */
 static int follow(void *unused)
 {
 	unsigned int mine;
@@ -63,16 +97,9 @@ static int follow(void *unused)
 	mine = smp_load_acquire(&gathering);	/* pairs with gather() */
 	if (!mine)
 		return 0;
-	/* Pairs with missing_cpu(); the decisions pair with gather(). */
-	smp_store_release(this_cpu_ptr(&arrived), mine);
-	while (smp_load_acquire(&going) != mine) { /* the job is set up */
-		if (smp_load_acquire(&given_up) >= mine) /* nothing to see */
-			return 0;
-		touch_nmi_watchdog();
-		cpu_relax();
-	}
-	run();
-	atomic_dec_return_release(&inside);	/* pairs with stop_and_go() */
+	local_bh_disable();
+	follow_attempt(mine);
+	local_bh_enable();
 	return 0;
 }
 
@@ -152,7 +179,7 @@ static void set_up(struct plugsched_job *job, u64 begun)
 	if (job->set_up)
 		job->set_up(job);
 	todo = job;
-	atomic_set(&inside, job->cpus - 1);
+	atomic_set(&inside, job->cpus);
 }
 
 /* Return whether all CPUs wait for the job. Context: stopper, stop_cpus_mutex held. */
@@ -180,16 +207,15 @@ static bool gather(struct plugsched_job *job)
 
 static int stop_and_go(struct plugsched_job *job)
 {
-	int err;
+	int err = -ETIMEDOUT;
 
 	lockdep_assert_held(&stop_cpus_mutex);
-	if (!gather(job))
-		return -ETIMEDOUT;
-	err = run();
-	/* The job is the caller's memory. Pairs with follow(). */
-	while (atomic_read_acquire(&inside))
-		cpu_relax();
-	job->ended = ktime_get_mono_fast_ns();
+	local_bh_disable();
+	if (gather(job)) {
+		err = run();
+		job->ended = done_at;
+	}
+	local_bh_enable();
 	return err;
 }
 

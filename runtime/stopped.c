@@ -10,25 +10,31 @@
 #include "plugsched.h"
 
 /*
- * Every CPU waits here until all have arrived. The full barrier of the atomic
- * increment publishes what a CPU did before, the acquire makes it visible after.
- * Context: stopped machine, IRQs off.
+ * Count this CPU in, and note the time if it is the last: what all have done is over then, and
+ * the others need not have seen that. The full barrier of the atomic increment publishes what
+ * a CPU did before. Return how many have to come.
  */
-static void rendezvous(struct plugsched_update *u, unsigned int *round)
+static int arrive(struct plugsched_update *u, unsigned int *round, enum plugsched_time t)
 {
 	int all = ++*round * u->job.cpus;
 
-	atomic_inc_return(&u->arrived);
+	if (atomic_inc_return(&u->arrived) == all && t != PLUGSCHED_T_NR)
+		u->time[t] = ktime_get_mono_fast_ns();
+	return all;
+}
+
+/*
+ * Every CPU waits here until all have arrived. The acquire makes visible what the others did
+ * before. Context: stopped machine, IRQs off.
+ */
+static void rendezvous(struct plugsched_update *u, unsigned int *round, enum plugsched_time t)
+{
+	int all = arrive(u, round, t);
+
 	while (atomic_read_acquire(&u->arrived) < all) {
 		touch_nmi_watchdog();
 		cpu_relax();
 	}
-}
-
-static void stamp(struct plugsched_update *u, unsigned int id, enum plugsched_time t)
-{
-	if (!id)
-		u->time[t] = ktime_get_mono_fast_ns();
 }
 
 /* A rollback may have come first. */
@@ -77,9 +83,9 @@ static void redirect(struct plugsched_update *u, unsigned int id, unsigned int *
 	for (phase = 0; phase < plugsched_poke_phases; phase++) {
 		if (!id)
 			plugsched_text_poke(u, phase);
-		rendezvous(u, round);
+		rendezvous(u, round, PLUGSCHED_T_NR);
 		plugsched_arch_sync();
-		rendezvous(u, round);
+		rendezvous(u, round, PLUGSCHED_T_REDIRECTED); /* the last one counts */
 	}
 	set_poking(u, id, false);
 }
@@ -117,29 +123,24 @@ int plugsched_update_stopped(struct plugsched_job *job)
 	int err;
 
 	lockdep_assert_irqs_disabled();
-	rendezvous(u, &round);
-	stamp(u, id, PLUGSCHED_T_STOPPED);
+	rendezvous(u, &round, PLUGSCHED_T_STOPPED);
 
 	check(u, id);
-	rendezvous(u, &round);
-	stamp(u, id, PLUGSCHED_T_CHECKED);
+	rendezvous(u, &round, PLUGSCHED_T_CHECKED);
 	err = atomic_read(&u->verdict);
 	if (err)
 		return err;
 
 	plugsched_clear_rq(cpu, u);
-	rendezvous(u, &round);
-	stamp(u, id, PLUGSCHED_T_CLEARED);
+	rendezvous(u, &round, PLUGSCHED_T_CLEARED);
 
 	redirect(u, id, &round);
-	stamp(u, id, PLUGSCHED_T_REDIRECTED);
 
 	plugsched_rebuild_rq(cpu, u);
 	if (!id) {
 		plugsched_lost_settle(u);
 		change_guards(u);
 	}
-	stamp(u, id, PLUGSCHED_T_REBUILT);
-	rendezvous(u, &round);
-	return 0;
+	arrive(u, &round, PLUGSCHED_T_REBUILT);
+	return 0;	/* and nobody goes on before all have done so (stop.c) */
 }

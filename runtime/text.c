@@ -267,6 +267,46 @@ static bool look_at_site(struct plugsched_update *u, struct plugsched_redirect *
 }
 
 /*
+ * Note what is to be written where, so that the stopped machine looks nothing up.
+ * Context: process, may sleep; the aliases are set.
+ */
+static int list_writes(struct plugsched_update *u)
+{
+	unsigned long max = (u->from ? *u->from->nr_redirects : 0) +
+			    (u->to ? *u->to->nr_redirects : 0);
+	const struct plugsched_redirect *r, *was;
+	struct plugsched_write *w;
+	unsigned long i;
+
+	w = kvcalloc(max, sizeof(*w), GFP_KERNEL);
+	u->writes = w;
+	if (!w)
+		return -ENOMEM;
+	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
+		r = &u->from->redirects[i];
+		if (plugsched_find_redirect(u->to, r->old))
+			continue;
+		w->site = plugsched_site_of(r);
+		w->alias = r->alias;
+		plugsched_arch_jump(r, w->was);
+		memcpy(w++->is, r->saved, PLUGSCHED_JUMP_MAX);
+	}
+	for (i = 0; u->to && i < *u->to->nr_redirects; i++) {
+		r = &u->to->redirects[i];
+		was = plugsched_find_redirect(u->from, r->old);
+		w->site = plugsched_site_of(r);
+		w->alias = r->alias;
+		if (was)
+			plugsched_arch_jump(was, w->was);
+		else
+			memcpy(w->was, r->saved, PLUGSCHED_JUMP_MAX);
+		plugsched_arch_jump(r, w++->is);
+	}
+	u->nr_writes = w - u->writes;
+	return 0;
+}
+
+/*
  * Whether every place still is as the update expects it; else u->conflict names
  * one. Somebody may have put a probe on it. A rollback that cannot wait for him leaves
  * him that place.
@@ -277,6 +317,9 @@ bool plugsched_text_unchanged(struct plugsched_update *u)
 	struct plugsched_redirect *r, *was;
 	unsigned long i;
 
+	/* Where one is not, the rest says which. Nothing was left alone when these were noted. */
+	if (u->writes && plugsched_arch_unchanged(u->writes, u->nr_writes))
+		return true;
 	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
 		r = &u->from->redirects[i];
 		if (!look_at_site(u, r, site_unchanged(u, r, r)))
@@ -302,11 +345,15 @@ int plugsched_text_prepare(struct plugsched_update *u)
 		err = -EEXIST;
 	if (!err && u->to)
 		err = map_tables();
-	return err ? err : map_text(u);
+	if (!err)
+		err = map_text(u);
+	return err ? err : list_writes(u);
 }
 
 void plugsched_text_finish(struct plugsched_update *u)
 {
+	kvfree(u->writes);
+	u->writes = NULL;
 	set_aliases(u->from, false);
 	set_aliases(u->to, false);
 	unmap(&text_map);
@@ -345,6 +392,10 @@ void plugsched_text_poke(const struct plugsched_update *u, unsigned int phase)
 	u8 insn[PLUGSCHED_JUMP_MAX];
 	unsigned long i;
 
+	if (u->writes) {
+		plugsched_arch_write(u->writes, u->nr_writes, phase);
+		return;
+	}
 	for (i = 0; u->from && i < *u->from->nr_redirects; i++) {
 		r = &u->from->redirects[i];
 		if (!r->left_alone && !plugsched_find_redirect(u->to, r->old))

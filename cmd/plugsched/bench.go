@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,12 +21,13 @@ import (
 	"plugsched/internal/command/cli"
 	"plugsched/internal/command/version"
 	"plugsched/internal/develop/project"
+	"plugsched/internal/kernel/fetch"
 	"plugsched/internal/operate/live"
 )
 
 func newBench() *cobra.Command {
 	var out, against, qemu, host string
-	var series, from []string
+	var series, from, also, analyses []string
 	var repetitions, most, cpus int
 	c := &cobra.Command{
 		Use:   "bench [--output DIR] WORKDIR | --host MODULE | --from bench.json",
@@ -33,6 +36,9 @@ func newBench() *cobra.Command {
 virtual machines whose time is a count of instructions, installs and removes the scheduler
 there, and tells what each part of the stop took: for sleeping and running tasks, CPUs, task
 groups and limits of them, each varied alone, and beside two other ways to do it.
+
+The series overhead is another: what some operations take while the unmodified scheduler is loaded as a module,
+in instructions, beside the kernel's own.
 
 In DIR it leaves bench.json, and made of that bench.html, to look at, and bench.md. With --from it
 only makes these two anew. With --against the figures are held against those of a run before.
@@ -58,7 +64,7 @@ needs: 6 GiB for 30000 processes.`,
 			if ways != 1 {
 				return cli.Usagef("name a WORKDIR to measure, or a module with --host, or what was measured with --from")
 			}
-			chosen, err := bench.Choose(series)
+			chosen, overhead, err := bench.Choose(series)
 			if err != nil {
 				return cli.Usagef("--series: %w", err)
 			}
@@ -83,9 +89,13 @@ needs: 6 GiB for 30000 processes.`,
 			case host != "":
 				r, err = benchHost(c, host, repetitions, out)
 			default:
-				r, err = runBench(c, a[0], &bench.Options{Series: chosen, Repetitions: repetitions, QEMU: qemu}, out)
+				r, err = runBench(c, a[0], also,
+					&bench.Options{Series: chosen, Overhead: overhead, Repetitions: repetitions, QEMU: qemu}, out)
 			}
 			if err != nil {
+				return err
+			}
+			if err := analyseAll(c, analyses, r); err != nil {
 				return err
 			}
 			if before != nil {
@@ -102,6 +112,8 @@ needs: 6 GiB for 30000 processes.`,
 	f := c.Flags()
 	f.StringVarP(&out, "output", "o", "bench", "the directory for what it makes")
 	f.StringArrayVar(&from, "from", nil, "measure nothing: take this bench.json; of several the series are put together")
+	f.StringArrayVar(&also, "also", nil, "measure this WORKDIR's scheduler too, for what the size of an update makes of it")
+	f.StringArrayVar(&analyses, "analyse", nil, "measure how this kernel is analysed, RELEASE or RELEASE:SUITE")
 	f.StringVar(&against, "against", "", "compare with this bench.json")
 	f.StringSliceVar(&series, "series", nil, "only these, of "+strings.Join(bench.Names(), ", "))
 	f.Var(cli.Int(&repetitions, 9, 1, 1000), "repetitions", "installs and removals for each figure, from 1 to 1000")
@@ -143,32 +155,34 @@ func readResults(paths []string) (*bench.Result, error) {
 }
 
 // runBench measures. Its guests' console is kept beside what it makes.
-func runBench(c *cobra.Command, dir string, o *bench.Options, out string) (*bench.Result, error) {
-	p, err := project.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	t, err := p.Target()
-	if err != nil {
-		return nil, err
-	}
-	if t.Vmlinuz == "" {
-		return nil, noImage(t.Release)
-	}
+func runBench(c *cobra.Command, dir string, also []string, o *bench.Options, out string) (*bench.Result, error) {
 	if err := makeOutput(out); err != nil {
 		return nil, err
 	}
-	p.Tool = version.String()
 	shown := newProgress(c.ErrOrStderr())
 	defer shown.finish()
-	p.Progress = shown.stage
-	if err := p.BuildBench(c.Context()); err != nil {
+	t, module, err := buildBench(c.Context(), dir, shown)
+	if err != nil {
 		return nil, err
+	}
+	o.Others = []bench.Other{{Name: filepath.Base(dir), Module: module}}
+	for _, d := range also {
+		other, module, err := buildBench(c.Context(), d, shown)
+		if err != nil {
+			return nil, err
+		}
+		if other.BuildID != t.BuildID {
+			return nil, &project.Error{Text: d + " is for another kernel than " + dir}
+		}
+		o.Others = append(o.Others, bench.Other{Name: filepath.Base(d), Module: module})
+	}
+	if len(also) == 0 {
+		o.Others = nil
 	}
 	if o.Tool, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	o.Kernel, o.Module, o.ConsoleLog = t.Vmlinuz, p.BenchModule(), filepath.Join(out, "console.log")
+	o.Kernel, o.Module, o.ConsoleLog = t.Vmlinuz, module, filepath.Join(out, "console.log")
 	return measured(func() (*bench.Result, error) {
 		r, err := runShown(c.Context(), o, shown)
 		if err == nil {
@@ -176,6 +190,79 @@ func runBench(c *cobra.Command, dir string, o *bench.Options, out string) (*benc
 		}
 		return r, err
 	})
+}
+
+// buildBench builds the module of a directory that only benchmarks load.
+func buildBench(ctx context.Context, dir string, shown *steps) (*fetch.Target, string, error) {
+	p, err := project.Open(dir)
+	if err != nil {
+		return nil, "", err
+	}
+	t, err := p.Target()
+	if err != nil {
+		return nil, "", err
+	}
+	if t.Vmlinuz == "" {
+		return nil, "", noImage(t.Release)
+	}
+	p.Tool = version.String()
+	p.Progress = shown.stage
+	return t, p.BenchModule(), p.BuildBench(ctx)
+}
+
+// analyseAll measures the analysis of kernels, each given as RELEASE or RELEASE:SUITE.
+func analyseAll(c *cobra.Command, kernels []string, r *bench.Result) error {
+	shown := newProgress(c.ErrOrStderr())
+	defer shown.finish()
+	for _, k := range kernels {
+		release, suite, _ := strings.Cut(k, ":")
+		step := shown.board.Begin("analysing")
+		step.Text("analysing  %s", release)
+		a, err := analyse(c.Context(), release, suite)
+		step.Drop()
+		if err != nil {
+			return err
+		}
+		r.Analyses = append(r.Analyses, *a)
+	}
+	return nil
+}
+
+// analyseTimes is how often a kernel is analysed.
+const analyseTimes = 2
+
+func analyse(ctx context.Context, release, suite string) (*bench.Analysis, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "plugsched-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	n := 0
+	command := func(ctx context.Context) *exec.Cmd {
+		n++
+		args := []string{"init", "--analyze-only", "--release", release}
+		if suite != "" {
+			args = append(args, "--suite", suite)
+		}
+		return exec.CommandContext(ctx, self, append(args, filepath.Join(dir, strconv.Itoa(n)))...)
+	}
+	// The first fetches what is missing, and tells where it is.
+	if text, err := command(ctx).CombinedOutput(); err != nil {
+		return nil, &project.Error{Text: fmt.Sprintf("--analyse %s: %v: %s", release, err, text)}
+	}
+	p, err := project.Open(filepath.Join(dir, "1"))
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.Target()
+	if err != nil {
+		return nil, err
+	}
+	return bench.Analyse(ctx, release, t.Vmlinux, analyseTimes, command)
 }
 
 // benchHost measures this machine.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -106,6 +107,9 @@ func TestLine(t *testing.T) {
 	}
 	if f = line([]float64{1, 2, 3}, []float64{5, 5, 5}); f.Each != 0 || f.Base != 5 || f.R2 != 1 {
 		t.Errorf("%+v", f)
+	}
+	if f = line([]float64{3, 3}, []float64{5, 7}); f.Each != 0 || f.Base != 6 {
+		t.Errorf("of one value: %+v", f)
 	}
 	if f = line([]float64{1, 2, 3, 4}, []float64{1, -1, -1, 1}); math.Abs(f.R2) > 1e-9 {
 		t.Errorf("no line explains this: %+v", f)
@@ -208,21 +212,23 @@ func TestMerge(t *testing.T) {
 }
 
 func TestRepetitions(t *testing.T) {
+	few, lots := Load{Sleepers: 100}, Load{Sleepers: many}
 	for n, others := range map[int]int{1: 1, 3: 3, 9: 3} {
-		if Ours.repetitions(n) != n || Serial.repetitions(n) != others || Parallel.repetitions(n) != others {
-			t.Errorf("of %d: %d, %d, %d", n, Ours.repetitions(n), Serial.repetitions(n), Parallel.repetitions(n))
+		if Ours.repetitions(n, few) != n || Serial.repetitions(n, few) != others || Parallel.repetitions(n, few) != others ||
+			Ours.repetitions(n, lots) != n || Serial.repetitions(n, lots) != 1 {
+			t.Errorf("of %d: %d, %d, %d", n, Ours.repetitions(n, few), Serial.repetitions(n, few), Parallel.repetitions(n, few))
 		}
 	}
 }
 
 func TestChoose(t *testing.T) {
-	if l, err := Choose([]string{"cpus", "threads"}); err != nil || len(l) != 2 || l[0].Name != "cpus" {
+	if l, overhead, err := Choose([]string{"cpus", "threads"}); err != nil || overhead || len(l) != 2 || l[0].Name != "cpus" {
 		t.Errorf("%v %v", l, err)
 	}
-	if _, err := Choose([]string{"nosuch"}); err == nil {
+	if _, _, err := Choose([]string{"nosuch"}); err == nil {
 		t.Error("a series that there is not")
 	}
-	l, _ := Choose([]string{"threads"})
+	l, _, _ := Choose([]string{"threads"})
 	if s := l[0].AtMost(1000); len(s.Values) != 2 || len(All[0].Values) < 3 {
 		t.Errorf("%v, and all are %v", s.Values, All[0].Values)
 	}
@@ -286,6 +292,56 @@ func TestWays(t *testing.T) {
 	for i, m := range found {
 		if strings.ToLower(m[1]) != Way(i).String() {
 			t.Errorf("way %d is %s, and %s for the runtime", i, Way(i), m[1])
+		}
+	}
+}
+
+// TestOverheads: pairs are compared turn by turn, in instructions.
+func TestOverheads(t *testing.T) {
+	var turns []Turn
+	for i, stock := range []float64{800, 1600, 1200} {
+		turns = append(turns, Turn{"pipe", false, Sample{Each: stock}}, Turn{"pipe", true, Sample{Each: stock * (1.01 + float64(i)/100)}},
+			Turn{"wake-up", false, Sample{Each: 80, Most: 160}}, Turn{"wake-up", true, Sample{Each: 80, Most: 320}})
+	}
+	got := overheads(turns, 8)
+	if len(got) != 3 || got[0].Operation != "pipe" || got[1].Operation != "wake-up" || got[2].Operation != "wake-up, 99 %" {
+		t.Fatalf("%+v", got)
+	}
+	if o := got[0]; o.Stock != 150 || o.Percent() != "+2.00" || math.Abs(o.Least-1.01) > 1e-9 || math.Abs(o.Greatest-1.03) > 1e-9 {
+		t.Errorf("%+v", o)
+	}
+	if got[1].Ratio != 1 || got[2].Ratio != 2 || got[2].Stock != 20 {
+		t.Errorf("%+v", got)
+	}
+	r := made()
+	r.Overhead = got
+	r.Analyses = []Analysis{{Release: "6.1.0", Text: 20e6, DWARF: 300e6, Seconds: 6, Memory: 800e6}}
+	var page bytes.Buffer
+	if err := r.Markdown(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| 150 | 154 | +2.00 (+1.00 – +3.00) |", "| 6.1.0 | 20.0 | 300 | 6.0 | 2.00 | 800 | 40 |"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("no %q in\n%s", want, page.String())
+		}
+	}
+	if err := r.Page(&page); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOperations: all of them can be done on the machine that tests run on, whatever they take there.
+func TestOperations(t *testing.T) {
+	// Processes end with the thread that made them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, o := range operations {
+		if o.Name == "tick" || o.Name == "exec" {
+			continue // they count instructions, and write where a guest's root may
+		}
+		s, err := o.run(max(o.Unit/50, 100))
+		if err != nil || s.Each <= 0 {
+			t.Errorf("%s: %+v %v", o.Name, s, err)
 		}
 	}
 }

@@ -16,6 +16,10 @@ var why = map[string]string{
 		"counts what all CPUs do together, waiting too: on a machine whose CPUs work at the same time each has its own share only.",
 	"groups":     "No group is looked at that has no task queued.",
 	"autogroups": "An autogroup whose task sleeps is not looked at.",
+	"depth": "The stacks of sleepers are unwound before the stop, the other ways unwind them in it: a frame takes two binary " +
+		"searches in the kernel's tables for the unwinder, and one among what is replaced.",
+	"updates": "How much a patch changes makes no difference: the whole scheduler is replaced in any case. What remains is how many " +
+		"functions of the kernel lead to it.",
 	"throttled": "A group that has used up its quota keeps its task queued in itself, for the new scheduler to release: " +
 		"each such task is taken off and put back like any other that could run.",
 }

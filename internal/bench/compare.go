@@ -22,6 +22,11 @@ func (r *Result) Merge(other *Result) error {
 		}
 		r.Series = append(r.Series, s)
 	}
+	if len(r.Overhead) > 0 && len(other.Overhead) > 0 {
+		return fmt.Errorf("both runs have the overhead")
+	}
+	r.Overhead = append(r.Overhead, other.Overhead...)
+	r.Analyses = append(r.Analyses, other.Analyses...)
 	r.Command += "; " + other.Command
 	r.Took += ", " + other.Took
 	r.HostLoad += "; " + other.HostLoad
@@ -80,7 +85,7 @@ func (r *Result) pairs(other *Result, fn func(where string, a, b *Row)) {
 			if t == nil {
 				continue
 			}
-			j := slices.IndexFunc(t.Points, func(q Point) bool { return q.Value == p.Value })
+			j := slices.IndexFunc(t.Points, func(q Point) bool { return q.Value == p.Value && q.Label == p.Label })
 			if j < 0 {
 				continue
 			}

@@ -15,6 +15,8 @@ const (
 	Stopped = "stopped" // threads that were inspected in the stop
 	Scan    = "scan"    // before the stop
 	Bytes   = "bytes"
+	Frames  = "frames"    // how deep sleepers sleep
+	Jumps   = "redirects" // functions that are redirected
 )
 
 // Parts are what a stop consists of, in order: they add up to it.
@@ -22,7 +24,8 @@ var Parts = []string{"gather", "enter", "inspection", "clear", "redirection", "r
 
 // floors are what no update can be quicker than, and the module's parameters that tell.
 var floors = map[string]string{
-	"empty": "empty_ns", "empty gather": "gather_ns", "meet": "meet_ns", "write": "write_ns", Bytes: "write_bytes",
+	"empty": "empty_ns", "empty gather": "gather_ns", "meet": "meet_ns", "write": "write_ns",
+	"compare": "compare_ns", Bytes: "write_bytes", Jumps: "redirects",
 }
 
 func figuresOf(t *live.Timings) map[string]int64 {

@@ -45,7 +45,7 @@ func (s *SeriesResult) fit() {
 	}
 }
 
-// line needs two different values of x.
+// line of values of x that are all the same is level.
 func line(x, y []float64) Fit {
 	n := float64(len(x))
 	var mx, my float64
@@ -59,9 +59,12 @@ func line(x, y []float64) Fit {
 		sxy += (x[i] - mx) * (y[i] - my)
 		syy += (y[i] - my) * (y[i] - my)
 	}
-	f := Fit{Each: sxy / sxx}
+	f := Fit{}
+	if sxx > 0 {
+		f.Each = sxy / sxx
+	}
 	f.Base = my - f.Each*mx
-	if f.R2 = 1; syy > 0 {
+	if f.R2 = 1; syy > 0 && sxx > 0 {
 		f.R2 = sxy * sxy / (sxx * syy)
 	}
 	return f

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -34,10 +36,16 @@ func (w Way) String() string { return [...]string{"ours", "serial", "parallel"}[
 // otherRepetitions bounds those of the ways that take seconds of thousands of sleepers.
 const otherRepetitions = 3
 
+// many sleepers take the other ways so long that they get one update of a direction, and none before that.
+const many = 10000
+
 // repetitions is how many of so many a way gets.
-func (w Way) repetitions(n int) int {
-	if w == Ours {
+func (w Way) repetitions(n int, l Load) int {
+	switch {
+	case w == Ours:
 		return n
+	case l.Sleepers >= many:
+		return 1
 	}
 	return min(n, otherRepetitions)
 }
@@ -47,6 +55,7 @@ type job struct {
 	Load        Load  `json:"load"`
 	Ways        []Way `json:"ways"`
 	Repetitions int   `json:"repetitions"`
+	Overhead    bool  `json:"overhead"` // measure that instead
 }
 
 // Update is one update that was measured, in ns of the guest.
@@ -68,6 +77,8 @@ const (
 const (
 	settleLoad   = time.Second
 	settleUpdate = 100 * time.Millisecond
+	// As long as something runs in the guest, this lasts longer than the host needs to read a report.
+	settleReport = 500 * time.Millisecond
 )
 
 // Invoked reports whether this program is the inside of a benchmark's guest.
@@ -82,17 +93,45 @@ func Inside() int {
 	return 0
 }
 
-func inside(text string, out io.Writer) (err error) {
+func inside(text string, out io.Writer) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
 	}
 	runtime.LockOSThread()
+	// No work of Go's runtime beside what is measured, and timers on time.
+	debug.SetGCPercent(-1)
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl: %w", err)
+	}
+	if j.Overhead {
+		// What it forks is like any other process.
+		return withModule(func(m loaded) error { return m.overhead(j, json.NewEncoder(out)) })
+	}
 	// Before all others, and what it makes is not.
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Nice: -20, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
 	if err := unix.SchedSetAttr(0, attr, 0); err != nil {
 		return fmt.Errorf("sched_setattr: %w", err)
 	}
+	return withModule(func(m loaded) (err error) {
+		l, err := begin(j.Load)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, l.end()) }()
+		time.Sleep(settleLoad)
+		// The idler is the first.
+		if m.frames = 0; j.Load.Sleepers > 0 {
+			if m.frames, err = frames(l.pids[j.Load.Sleepers]); err != nil {
+				return err
+			}
+		}
+		return m.measure(j, out)
+	})
+}
+
+// withModule loads the module for as long as fn runs.
+func withModule(fn func(m loaded) error) (err error) {
 	image, err := os.ReadFile(insideModule)
 	if err != nil {
 		return err
@@ -104,30 +143,27 @@ func inside(text string, out io.Writer) (err error) {
 	if err != nil || len(dirs) != 1 {
 		return fmt.Errorf("the module has no files: %v %w", dirs, err)
 	}
-	m := loaded(dirs[0])
+	m := loaded{dir: dirs[0]}
 	defer func() { err = errors.Join(err, m.unload()) }()
 	// It looks after starving tasks at times of its own.
 	if err := m.write("plugsched/watchdog", "0"); err != nil {
 		return err
 	}
-	l, err := begin(j.Load)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.end()) }()
-	time.Sleep(settleLoad)
-	return m.measure(j, json.NewEncoder(out))
+	return fn(m)
 }
 
-// loaded is the directory of a module that is loaded.
-type loaded string
+// loaded is a module that is loaded.
+type loaded struct {
+	dir    string
+	frames int // how deep sleepers sleep
+}
 
 func (m loaded) write(file, value string) error {
-	return os.WriteFile(filepath.Join(string(m), file), []byte(value), 0)
+	return os.WriteFile(filepath.Join(m.dir, file), []byte(value), 0)
 }
 
 func (m loaded) read(file string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(string(m), file))
+	text, err := os.ReadFile(filepath.Join(m.dir, file))
 	return strings.TrimSpace(string(text)), err
 }
 
@@ -135,22 +171,29 @@ func (m loaded) unload() error {
 	if err := m.write("plugsched/retire", "1"); err != nil {
 		return err
 	}
-	return unix.DeleteModule(filepath.Base(string(m)), unix.O_NONBLOCK)
+	return unix.DeleteModule(filepath.Base(m.dir), unix.O_NONBLOCK)
 }
 
 // measure takes the ways in turns. What is first in a guest is not counted: it is slower for
 // once, as when memory is first touched.
-func (m loaded) measure(j job, out *json.Encoder) error {
+//
+// What it has found is told the host between two turns only: that takes what it told along at a time of its own, and wakes
+// processes in the guest with that.
+func (m loaded) measure(j job, to io.Writer) error {
 	for i := range j.Repetitions + 1 {
+		var found bytes.Buffer
+		out := json.NewEncoder(&found)
 		for _, w := range j.Ways {
-			if i > w.repetitions(j.Repetitions) {
+			if i > w.repetitions(j.Repetitions, j.Load) || i == 0 && w != Ours && j.Load.Sleepers >= many {
 				continue
 			}
 			if err := m.write("parameters/way", strconv.Itoa(int(w))); err != nil {
 				return err
 			}
 			for _, on := range []string{"1", "0"} {
-				time.Sleep(settleUpdate)
+				if err := settle(i, j.Repetitions+1); err != nil {
+					return err
+				}
 				u, err := m.update(w, on)
 				if err != nil {
 					return err
@@ -163,8 +206,33 @@ func (m loaded) measure(j job, out *json.Encoder) error {
 				}
 			}
 		}
+		if _, err := found.WriteTo(to); err != nil {
+			return err
+		}
+		time.Sleep(settleReport)
 	}
 	return nil
+}
+
+// beat is a multiple of every tick's period that kernels have, and period is that of Debian's.
+const (
+	beat   = 100 * time.Millisecond
+	period = 4 * time.Millisecond
+)
+
+// settle lets what was woken go back to sleep. Each of some turns goes on at another time between two ticks, the
+// same in every run: so ticks that fall into a part are in no more turns than they have to be.
+func settle(turn, turns int) error {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return err
+	}
+	t = unix.NsecToTimespec(((t.Nano()+int64(settleUpdate))/int64(beat)+1)*int64(beat) + int64(period)*int64(2*turn+1)/int64(2*turns))
+	for {
+		if err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &t, nil); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // maxTries is how often an update is tried before what is in the way is an error.
@@ -187,6 +255,7 @@ func (m loaded) update(w Way, on string) (*Update, error) {
 	}
 	t := live.ParseTimings(text)
 	u.Direction, u.Figures = t.Direction, figuresOf(t)
+	u.Figures[Frames] = int64(m.frames)
 	for name, file := range floors {
 		text, err := m.read("parameters/" + file)
 		if err != nil {

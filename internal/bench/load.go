@@ -3,15 +3,20 @@
 package bench
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"plugsched/internal/kernel/arch/native"
 )
 
 // Load is what exists in a guest while it is measured, besides what always does.
@@ -21,6 +26,7 @@ type Load struct {
 	Groups     int `json:"groups,omitempty"`     // cgroups without tasks
 	Autogroups int `json:"autogroups,omitempty"` // sessions of one sleeper each
 	Throttled  int `json:"throttled,omitempty"`  // cgroups whose only process has used up its quota
+	Depth      int `json:"depth,omitempty"`      // how deep the sleepers are in the kernel: 0, 1 or 2
 }
 
 // cgroups is where the groups are made.
@@ -29,14 +35,19 @@ const cgroups = "/sys/fs/cgroup"
 // quota leaves a process that spins a thousandth of a CPU: 1 ms in a second.
 const quota = "1000 1000000"
 
-// What a process does that fork makes.
+// What a process of a load does.
 const (
 	sleeps      = iota
 	sleepsAlone // in a session of its own
 	spins
+	sleepsDeeper // in a page fault of a write to a pipe
+	sleepsInFile // in one of a write to a file
 )
 
-// fork makes a process that never gets back into Go's runtime, of which only this thread is
+// sleepersOf are what sleepers do, by their depth.
+var sleepersOf = []int{sleeps, sleepsDeeper, sleepsInFile}
+
+// fork makes a process that sleeps in a page fault and never gets back into Go's runtime, of which only this thread is
 // left in it: it makes system calls and nothing else. It dies with the thread that made it.
 //
 //go:nosplit
@@ -46,15 +57,59 @@ func fork(what int) (pid uintptr, err syscall.Errno) {
 	if pid != 0 || err != 0 {
 		return pid, err
 	}
-	syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
-	if what == sleepsAlone {
-		syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
-	}
+	call(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+	fault(what == sleepsInFile)
 	for {
-		if what != spins {
-			syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
-		}
+		syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
 	}
+}
+
+// What userfaultfd(2) takes (linux/userfaultfd.h), and a page. It is each process's own.
+var faulting struct {
+	api      struct{ api, features, ioctls uint64 }
+	register struct{ start, size, mode, ioctls uint64 }
+	pipe     [2]int32
+	name     [1]byte
+}
+
+const (
+	faultAPI      = 0xc018aa3f // UFFDIO_API
+	faultRegister = 0xc020aa00 // UFFDIO_REGISTER
+	faultMissing  = 1          // UFFDIO_REGISTER_MODE_MISSING
+)
+
+// fault sleeps in a page fault that nobody answers, inside of a write. It returns if there are none.
+//
+//go:nosplit
+//go:norace
+func fault(file bool) {
+	f := &faulting
+	fd, errno := call(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return
+	}
+	f.api.api = 0xaa
+	call(unix.SYS_IOCTL, fd, faultAPI, uintptr(unsafe.Pointer(&f.api)))
+	at, _, errno := syscall.RawSyscall6(unix.SYS_MMAP, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
+	if errno != 0 {
+		return
+	}
+	f.register.start, f.register.size, f.register.mode = uint64(at), 1<<16, faultMissing
+	call(unix.SYS_IOCTL, fd, faultRegister, uintptr(unsafe.Pointer(&f.register)))
+	if file {
+		to, _ := call(unix.SYS_MEMFD_CREATE, uintptr(unsafe.Pointer(&f.name)), 0, 0)
+		call(unix.SYS_WRITE, to, at, 4096)
+		return
+	}
+	call(unix.SYS_PIPE2, uintptr(unsafe.Pointer(&f.pipe)), 0, 0)
+	call(unix.SYS_WRITE, uintptr(f.pipe[1]), at, 4096)
+}
+
+// frames is how deep a process sleeps, as the kernel tells it.
+func frames(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stack", pid))
+	return bytes.Count(text, []byte("\n")), err
 }
 
 // load is a Load that exists. Its methods are for one locked thread.
@@ -74,6 +129,9 @@ func begin(want Load) (*load, error) {
 }
 
 func (l *load) begin(want Load) error {
+	if err := l.idler(); err != nil {
+		return err
+	}
 	if want.Groups+want.Throttled > 0 {
 		if err := os.WriteFile(filepath.Join(cgroups, "cgroup.subtree_control"), []byte("+cpu"), 0); err != nil {
 			return fmt.Errorf("the controller of CPUs: %w", err)
@@ -85,7 +143,7 @@ func (l *load) begin(want Load) error {
 		}
 	}
 	for _, kind := range []struct{ n, what int }{
-		{want.Sleepers, sleeps}, {want.Autogroups, sleepsAlone}, {want.Runnable, spins},
+		{want.Sleepers, sleepersOf[want.Depth]}, {want.Autogroups, sleepsAlone}, {want.Runnable, spins},
 	} {
 		for range kind.n {
 			if _, err := l.fork(kind.what); err != nil {
@@ -102,12 +160,38 @@ func (l *load) begin(want Load) error {
 }
 
 func (l *load) fork(what int) (pid int, err error) {
-	p, errno := fork(what)
+	var p uintptr
+	var errno syscall.Errno
+	if what == sleepsDeeper || what == sleepsInFile {
+		p, errno = fork(what)
+	} else {
+		p, errno = native.Fork(what == sleepsAlone, what == spins)
+	}
 	if errno != 0 {
 		return 0, fmt.Errorf("process %d: %w", len(l.pids)+1, errno)
 	}
 	l.pids = append(l.pids, int(p))
 	return int(p), nil
+}
+
+// idler makes a process that spins when nothing else runs on the last CPU. While all CPUs of a guest
+// that counts instructions are idle its time is the host's, and no timer is on time when
+// they no longer are.
+func (l *load) idler() error {
+	pid, err := l.fork(spins)
+	if err != nil {
+		return err
+	}
+	var cpus unix.CPUSet
+	cpus.Set(runtime.NumCPU() - 1)
+	if err := unix.SchedSetaffinity(pid, &cpus); err != nil {
+		return fmt.Errorf("sched_setaffinity: %w", err)
+	}
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+	if err := unix.SchedSetAttr(pid, attr, 0); err != nil {
+		return fmt.Errorf("sched_setattr: %w", err)
+	}
+	return nil
 }
 
 func (l *load) group() (dir string, err error) {

@@ -5,6 +5,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -44,6 +45,8 @@ func (r *Result) Markdown(to io.Writer) error {
 	for i := range r.Series {
 		r.Series[i].markdown(&b)
 	}
+	r.overhead(&b)
+	r.analyses(&b)
 	r.compared(&b)
 	_, err := io.WriteString(to, b.String())
 	return err
@@ -60,7 +63,7 @@ func (r *Result) parts(b *strings.Builder) {
 | inspection | that | no stack that could have changed is in the way, and the places of the jumps are as they were |
 | clear | that | all queues are empty |
 | redirection | that | jumps and class tables are written |
-| rebuild | that | what one CPU had queued is queued again, and guards have changed |
+| rebuild | that | what was queued is queued again, and guards have changed |
 | leave | that | all CPUs have left |
 
 `)
@@ -80,10 +83,12 @@ func (r *Result) parts(b *strings.Builder) {
 | --- | --- | --- |
 | a stop in which nothing is done; gather, enter and leave | %s | %s |
 | all CPUs waiting for each other, as often as in an update | %s | (in each part) |
+| comparing the places of %d jumps with what was there; inspection, which looks at %d stacks besides | %s | %s |
 | %d bytes of jumps and tables written once; redirection, which writes them in three steps | %s | %s |
 
 `, r.Series[0].Name, r.Series[0].Points[0].Value, row.Direction,
 		micro(f["empty"].Median), micro(f["gather"].Median+f["enter"].Median+f["leave"].Median), micro(f["meet"].Median),
+		f[Jumps].Median, f[Stopped].Median, micro(f["compare"].Median), micro(f["inspection"].Median),
 		f[Bytes].Median, micro(f["write"].Median), micro(f["redirection"].Median))
 }
 
@@ -103,7 +108,11 @@ func (s *SeriesResult) markdown(b *strings.Builder) {
 	for _, p := range s.Points {
 		for _, row := range p.Rows {
 			f := row.Figures
-			fmt.Fprintf(b, "| %d | %s | %s | %s (%s – %s) |", p.Value, row.Way, row.Direction,
+			name := strconv.Itoa(p.Value)
+			if p.Label != "" {
+				name += ", " + p.Label
+			}
+			fmt.Fprintf(b, "| %s | %s | %s | %s (%s – %s) |", name, row.Way, row.Direction,
 				micro(f[Stop].Median), micro(f[Stop].Min), micro(f[Stop].Max))
 			for _, part := range Parts {
 				fmt.Fprintf(b, " %s |", micro(f[part].Median))
@@ -113,6 +122,44 @@ func (s *SeriesResult) markdown(b *strings.Builder) {
 	}
 	b.WriteString("\nMedians in µs.\n\n")
 }
+
+// overheadText says what was measured, and what the differences are.
+const overheadText = `What operations take while the module is loaded, in instructions: the unmodified scheduler as a module beside the kernel's
+own one, in turns in one guest with one CPU. More is the median of the differences of the two, turn by turn.
+What remains is one jump for each call of the scheduler from outside of it, and the frame of the kernel's ` + "`__schedule`" + ` that is
+built for every switch ([update.md](../project/update.md#__schedule)). Calls within the scheduler do not leave the module.
+What one in a hundred takes longer than depends on which other timers are due at that moment: it has no meaning to a few percent.`
+
+func (r *Result) overhead(b *strings.Builder) {
+	if len(r.Overhead) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "## While it is loaded\n\n%s\n\n"+
+		"| Operation | | The kernel's | The module's | More, %% (least – greatest) |\n| --- | --- | ---: | ---: | ---: |\n", overheadText)
+	for _, o := range r.Overhead {
+		fmt.Fprintf(b, "| %s | %s | %.0f | %.0f | %s (%+.2f – %+.2f) |\n", o.Operation, o.What, o.Stock, o.Module, o.Percent(),
+			100*(o.Least-1), 100*(o.Greatest-1))
+	}
+	b.WriteString("\n")
+}
+
+// analyses are in a table of their own.
+func (r *Result) analyses(b *strings.Builder) {
+	if len(r.Analyses) == 0 {
+		return
+	}
+	b.WriteString("## The analysis as kernels grow\n\nWhat `plugsched init --analyze-only` of a fetched kernel takes: " +
+		"time of all processors together, and memory. The size of `.text` is\nall of the kernel's code, that of DWARF all of its debug sections.\n\n" +
+		"| Kernel | .text, MB | DWARF, MB | Processor time, s | per 100 MB of DWARF | Peak memory, MB | per MB of .text |\n" +
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, a := range r.Analyses {
+		fmt.Fprintf(b, "| %s | %.1f | %.0f | %.1f | %.2f | %.0f | %.0f |\n", a.Release, mega(a.Text), mega(a.DWARF),
+			a.Seconds, a.Seconds/mega(a.DWARF)*100, mega(a.Memory), mega(a.Memory)/mega(a.Text))
+	}
+	b.WriteString("\n")
+}
+
+func mega(n int64) float64 { return float64(n) / 1e6 }
 
 func (r *Result) compared(b *strings.Builder) {
 	c := r.Against

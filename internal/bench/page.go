@@ -13,7 +13,8 @@ var pageText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"micro": micro, "known": known, "parts": func() []string { return Parts }, "ways": func() []Way { return []Way{Ours, Serial, Parallel} },
-	"percent":    func(v float64) float64 { return 100 * v },
+	"percent": func(v float64) float64 { return 100 * v },
+	"more":    func(ratio float64) float64 { return 100 * (ratio - 1) }, "mega": mega,
 	"directions": func() []string { return directions },
 }).Parse(pageText))
 

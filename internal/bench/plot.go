@@ -92,7 +92,7 @@ func logarithmic(least, greatest float64) (func(float64) float64, []float64) {
 func (s *SeriesResult) labels() []string {
 	var out []string
 	for _, p := range s.Points {
-		out = append(out, fmt.Sprint(p.Value))
+		out = append(out, p.Name())
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // schema grows when a key of a Result goes, or means something else.
@@ -28,6 +29,8 @@ type Result struct {
 	Repetitions      int            `json:"repetitions"`
 	Took             string         `json:"took"`
 	Series           []SeriesResult `json:"series"`
+	Overhead         []Overhead     `json:"overhead,omitempty"`
+	Analyses         []Analysis     `json:"analyses,omitempty"`
 	Against          *Comparison    `json:"against,omitempty"`
 }
 
@@ -42,8 +45,9 @@ type SeriesResult struct {
 
 // Point is what was measured for one value.
 type Point struct {
-	Value int   `json:"value"`
-	Rows  []Row `json:"rows"`
+	Value int    `json:"value"`
+	Label string `json:"label,omitempty"` // what has that value
+	Rows  []Row  `json:"rows"`
 }
 
 // Row is a way to update in a direction.
@@ -98,6 +102,14 @@ func point(value int, updates []Update) *Point {
 		}
 	}
 	return p
+}
+
+// Name is what a point is called: by what was varied, or by its value.
+func (p *Point) Name() string {
+	if p.Label != "" {
+		return p.Label
+	}
+	return strconv.Itoa(p.Value)
 }
 
 // Row returns that of a way and a direction, or nil.

@@ -2,7 +2,10 @@
 
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Series is what one thing is varied for.
 type Series struct {
@@ -12,6 +15,7 @@ type Series struct {
 	CPUs   int // 0: they are what is varied
 	Ways   []Way
 	load   func(n int) Load
+	figure string // that tells what the value is worth, unless the value does
 }
 
 // sleepers are what always exists besides what is varied.
@@ -33,26 +37,29 @@ var All = []Series{
 		load: func(n int) Load { return Load{Sleepers: sleepers, Autogroups: n} }},
 	{Name: "throttled", What: "throttled groups of one process each", Values: []int{0, 30, 100}, CPUs: usualCPUs, Ways: []Way{Ours},
 		load: func(n int) Load { return Load{Sleepers: sleepers, Throttled: n} }},
+	{Name: "depth", What: "how deep 1000 processes sleep: in poll, in a page fault of a write to a pipe, of one to a file",
+		Values: []int{0, 1, 2}, CPUs: usualCPUs, Ways: []Way{Ours, Serial, Parallel}, figure: Frames,
+		load: func(n int) Load { return Load{Sleepers: 1000, Depth: n} }},
 }
 
-// Choose returns the series of those names, all without any.
-func Choose(names []string) ([]Series, error) {
+// Choose returns the series of those names, and whether the overhead is among them; all without any.
+func Choose(names []string) (out []Series, overhead bool, err error) {
 	if len(names) == 0 {
-		return All, nil
+		return slices.Clone(All), true, nil
 	}
-	var out []Series
 	for _, name := range names {
-		found := false
+		found := name == OverheadName
+		overhead = overhead || found
 		for _, s := range All {
 			if s.Name == name {
 				out, found = append(out, s), true
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no series %q", name)
+			return nil, false, fmt.Errorf("there is no series %q", name)
 		}
 	}
-	return out, nil
+	return out, overhead, nil
 }
 
 // AtMost leaves out values above n.
@@ -64,6 +71,19 @@ func (s Series) AtMost(n int) Series {
 		}
 	}
 	s.Values = values
+	return s
+}
+
+// UpdatesName is the name of the series of Updates.
+const UpdatesName = "updates"
+
+// Updates is the series of other schedulers than the first: their size.
+func Updates(modules int) Series {
+	s := Series{Name: UpdatesName, What: "functions that are redirected", CPUs: usualCPUs, Ways: []Way{Ours}, figure: Jumps,
+		load: func(int) Load { return Load{Sleepers: sleepers} }}
+	for i := range modules {
+		s.Values = append(s.Values, i)
+	}
 	return s
 }
 
@@ -81,7 +101,7 @@ func (s Series) MiB(value int) int {
 	l, cpus := s.load(value), s.cpusFor(value)
 	processes := l.Sleepers + l.Runnable + l.Autogroups + l.Throttled
 	groups := l.Groups + l.Autogroups + l.Throttled
-	return 1024 + processes/6 + groups*cpus/64 + cpus*16
+	return 1024 + processes/12 + groups*cpus/64 + cpus*16
 }
 
 // Names are those of all series.
@@ -90,5 +110,5 @@ func Names() []string {
 	for _, s := range All {
 		names = append(names, s.Name)
 	}
-	return names
+	return append(names, OverheadName)
 }

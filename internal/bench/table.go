@@ -42,13 +42,25 @@ func (r *Result) Table(to io.Writer) error {
 		for _, p := range s.Points {
 			for _, row := range p.Rows {
 				f := row.Figures
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t", p.Value, row.Way, row.Direction, micro(f[Stop].Median), micro(f[Stop].Max-f[Stop].Min))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", p.Name(), row.Way, row.Direction, micro(f[Stop].Median), micro(f[Stop].Max-f[Stop].Min))
 				for _, part := range Parts {
 					fmt.Fprintf(w, "%s\t", micro(f[part].Median))
 				}
 				fmt.Fprintf(w, "%s\t%d\t%s\t\n", known(f, "empty"), f[Stopped].Median, micro(f[Scan].Median))
 			}
 		}
+	}
+	if len(r.Overhead) > 0 {
+		fmt.Fprint(w, "\ninstructions\tkernel's\tmodule's\tmore, %\tleast\tgreatest\t\n")
+	}
+	for _, o := range r.Overhead {
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%s\t%+.2f\t%+.2f\t\n", o.Operation, o.Stock, o.Module, o.Percent(), 100*(o.Least-1), 100*(o.Greatest-1))
+	}
+	for _, a := range r.Analyses {
+		fmt.Fprintf(w, "\n%s\t.text %.1f MB\tDWARF %.0f MB\t%.1f s\t%.0f MB\t", a.Release, mega(a.Text), mega(a.DWARF), a.Seconds, mega(a.Memory))
+	}
+	if len(r.Analyses) > 0 {
+		fmt.Fprintln(w)
 	}
 	if c := r.Against; c != nil {
 		fmt.Fprintf(w, "\nagainst the run of %s, in %% of the stop, over %d rows\n", c.Date, c.Points)

@@ -13,7 +13,7 @@
 #include "plugsched.h"
 
 /* All are of the last update; the module's files are read when it is over. */
-static unsigned long empty_ns, gather_ns, meet_ns, write_ns, write_bytes;
+static unsigned long empty_ns, gather_ns, meet_ns, write_ns, write_bytes, compare_ns, redirects;
 module_param(empty_ns, ulong, 0400);
 MODULE_PARM_DESC(empty_ns, "a stop in which nothing is done");
 module_param(gather_ns, ulong, 0400);
@@ -25,8 +25,13 @@ MODULE_PARM_DESC(write_ns, "writing all jumps and tables once");
 module_param(write_bytes, ulong, 0400);
 MODULE_PARM_DESC(write_bytes, "how many bytes these are");
 
+module_param(compare_ns, ulong, 0400);
+MODULE_PARM_DESC(compare_ns, "comparing all jumps' places with what should be there");
+module_param(redirects, ulong, 0400);
+MODULE_PARM_DESC(redirects, "how many functions are redirected");
+
 /* Around each step one, and two in each phase of writing (stopped.c). */
-#define MEETINGS	(4 + 2 * plugsched_poke_phases)
+#define MEETINGS	(3 + 2 * plugsched_poke_phases)
 
 struct meeting {
 	struct plugsched_job job;
@@ -57,20 +62,23 @@ static int meet(struct plugsched_job *job)
 	return 0;
 }
 
-static const struct plugsched_module *written;
+static const struct plugsched_update *written;
 
 /* Write what is there. Context: stopped machine, one CPU. */
 static void write_all(void)
 {
-	const struct plugsched_module *m = written;
+	const struct plugsched_module *m = written->to ?: written->from;
 	u64 begun = ktime_get_mono_fast_ns();
 	unsigned long i, bytes = 0;
+	bool compared;
 
-	for (i = 0; i < *m->nr_redirects; i++) {
-		const struct plugsched_redirect *r = &m->redirects[i];
+	for (i = 0; i < written->nr_writes; i++) {
+		const struct plugsched_write *w = &written->writes[i];
 
-		if (r->alias)
-			memcpy(r->alias, plugsched_site_of(r), plugsched_jump_size);
+		/* Of constant sizes: one instruction each. */
+		memcpy(w->alias, w->site, 4);
+		if (plugsched_jump_size > 4)
+			w->alias[4] = w->site[4];
 		bytes += plugsched_jump_size;
 	}
 	for (i = 0; i < *m->nr_tables; i++) {
@@ -82,6 +90,12 @@ static void write_all(void)
 	}
 	write_ns = ktime_get_mono_fast_ns() - begun;
 	write_bytes = bytes;
+	/* The update is over: what is there now is what it has written. */
+	for (i = 0; i < written->nr_writes; i++)
+		memcpy(written->writes[i].was, written->writes[i].is, PLUGSCHED_JUMP_MAX);
+	begun = ktime_get_mono_fast_ns();
+	compared = plugsched_arch_unchanged(written->writes, written->nr_writes);
+	compare_ns = compared ? ktime_get_mono_fast_ns() - begun : 0;
 }
 
 /* A floor that could not be measured is 0. */
@@ -95,12 +109,14 @@ void plugsched_bench_floor(const struct plugsched_update *u)
 	meet_ns = 0;
 	write_ns = 0;
 	write_bytes = 0;
+	compare_ns = 0;
 	if (!plugsched_stop_patiently(&empty)) {
 		empty_ns = empty.ended - empty.begun;
 		gather_ns = empty.gathered - empty.begun;
 	}
 	if (!plugsched_stop_patiently(&m.job))
 		meet_ns = m.ns;
-	written = u->to ?: u->from;
+	written = u;
+	redirects = *(u->to ?: u->from)->nr_redirects;
 	plugsched_stop_others(write_all);
 }

@@ -7,6 +7,7 @@ package guest
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"plugsched/internal/bench"
@@ -18,9 +19,10 @@ func TestBench(t *testing.T) {
 	dir := filepath.Join(shared.root, "build/test/bench")
 	countBoot(t)
 	countBoot(t)
+	countBoot(t)
 	// One CPU, for which any QEMU counts; one repetition, so that medians are one update's.
-	out, code := plugsched(t, "bench", "--cpus", "1", "--series", "threads", "--at-most", "1000", "--repetitions", "1", "--output", dir,
-		shared.work)
+	out, code := plugsched(t, "bench", "--cpus", "1", "--series", "threads,overhead", "--at-most", "1000", "--repetitions", "1",
+		"--output", dir, shared.work)
 	t.Log(out)
 	if code != 0 {
 		t.Fatalf("exit code %d", code)
@@ -50,6 +52,10 @@ func TestBench(t *testing.T) {
 			if figure("empty") <= 0 || figure("write") <= 0 || figure(bench.Bytes) < 1000 {
 				t.Errorf("%d, %s, %s: no floor: %v", p.Value, row.Way, row.Direction, row.Figures)
 			}
+			// What is written in three steps takes no more than three times what it takes at once.
+			if figure("redirection") > 3*figure("write") || figure("compare") <= 0 || figure("compare") > figure("inspection") {
+				t.Errorf("%d, %s, %s: more is done in the stop than writing and comparing: %v", p.Value, row.Way, row.Direction, row.Figures)
+			}
 			if row.Way == bench.Ours {
 				if figure(bench.Threads) < int64(p.Value) || figure(bench.Stopped) > 50 {
 					t.Errorf("%d sleepers: %d threads inspected, %d of them in the stop", p.Value, figure(bench.Threads), figure(bench.Stopped))
@@ -62,6 +68,15 @@ func TestBench(t *testing.T) {
 	}
 	if w := work[bench.Parallel]; w <= 0 || work[bench.Serial] <= w || work[bench.Ours] > w/20 {
 		t.Errorf("with 900 sleepers more, inspection in the stop takes so many ns more: %v", work)
+	}
+	if len(r.Overhead) < 8 {
+		t.Fatalf("%+v", r.Overhead)
+	}
+	for _, o := range r.Overhead {
+		// The rarest are due to whatever else was due.
+		if o.Stock < 100 || o.Ratio > 1.2 && !strings.HasSuffix(o.Operation, "%") {
+			t.Errorf("an operation with the same scheduler as a module: %+v", o)
+		}
 	}
 }
 

@@ -194,6 +194,26 @@ void plugsched_arch_poke(u8 *site, u8 *alias, const u8 *insn, unsigned int phase
 	caches_clean_inval_pou((unsigned long)site, (unsigned long)site + sizeof(word));
 }
 
+/* Write all instructions that are prepared. Context: stopped machine. */
+void plugsched_arch_write(const struct plugsched_write *w, unsigned long nr, unsigned int phase)
+{
+	const struct plugsched_write *end = w + nr;
+
+	for (; w < end; w++)
+		plugsched_arch_poke(w->site, w->alias, w->is, phase);
+}
+
+/* Whether nobody has written there meanwhile. Context: stopped machine. */
+bool plugsched_arch_unchanged(const struct plugsched_write *w, unsigned long nr)
+{
+	const struct plugsched_write *end = w + nr;
+
+	for (; w < end; w++)
+		if (memcmp(w->site, w->was, INSN_SIZE))
+			return false;
+	return true;
+}
+
 void plugsched_arch_sync(void)
 {
 	isb();

@@ -23,7 +23,9 @@
 #define INT3	0xcc
 #define JMP32	0xe9
 
-const unsigned int plugsched_jump_size = 5;
+#define JUMP_SIZE	5	/* a constant: copies and comparisons are instructions */
+
+const unsigned int plugsched_jump_size = JUMP_SIZE;
 const unsigned int plugsched_poke_phases = 3;
 
 /* Others set INT3s too, also where a jump is or was. Context: any, NMI included. */
@@ -133,6 +135,38 @@ void plugsched_arch_poke(u8 *site, u8 *alias, const u8 *insn, unsigned int phase
 		write_text(site, alias, insn, 1);
 		break;
 	}
+}
+
+/* One step of writing all instructions that are prepared. Context: stopped machine. */
+void plugsched_arch_write(const struct plugsched_write *w, unsigned long nr, unsigned int phase)
+{
+	const struct plugsched_write *end = w + nr;
+
+	switch (phase) {
+	case 0:
+		for (; w < end; w++)
+			w->alias[0] = INT3;
+		break;
+	case 1:
+		for (; w < end; w++)
+			memcpy(w->alias + 1, w->is + 1, JUMP_SIZE - 1);
+		break;
+	case 2:
+		for (; w < end; w++)
+			w->alias[0] = w->is[0];
+		break;
+	}
+}
+
+/* Whether nobody has written there meanwhile. Context: stopped machine. */
+bool plugsched_arch_unchanged(const struct plugsched_write *w, unsigned long nr)
+{
+	const struct plugsched_write *end = w + nr;
+
+	for (; w < end; w++)
+		if (memcmp(w->site, w->was, JUMP_SIZE))
+			return false;
+	return true;
 }
 
 void plugsched_arch_sync(void)

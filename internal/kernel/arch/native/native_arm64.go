@@ -19,3 +19,9 @@ func Jumps(code []byte, addr uint64, yield func(target uint64) bool) {
 
 // CounterKHz is 0: QEMU's tcg shows a guest a counter of its own, whose frequency the guest reads.
 func CounterKHz() int { return 0 }
+
+// Machine is the number by which ELF names the architecture.
+const Machine = 183
+
+// Exit are the instructions that end a process.
+var Exit = []byte{0, 0, 0x80, 0xd2, 0xa8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4} // mov x0, 0; mov x8, SYS_exit; svc 0
