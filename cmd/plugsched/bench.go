@@ -254,7 +254,7 @@ func analyse(ctx context.Context, release, suite string) (*bench.Analysis, error
 	if text, err := command(ctx).CombinedOutput(); err != nil {
 		return nil, &project.Error{Text: fmt.Sprintf("--analyse %s: %v: %s", release, err, text)}
 	}
-	p, err := project.Open(filepath.Join(dir, "1"))
+	p, err := project.OpenAnalysed(filepath.Join(dir, "1"))
 	if err != nil {
 		return nil, err
 	}

@@ -201,7 +201,7 @@ func TestMerge(t *testing.T) {
 		t.Error("a series is there twice")
 	}
 	for _, change := range []func(*Result){func(r *Result) { r.BuildID = "x" }, func(r *Result) { r.QEMU = "x" },
-		func(r *Result) { r.Tool = "x" }, func(r *Result) { r.Repetitions++ }} {
+		func(r *Result) { r.Tool = "x" }, func(r *Result) { r.NsPerInstruction++ }} {
 		a, b := made(), made()
 		b.Series = nil
 		change(b)

@@ -13,8 +13,8 @@ func (r *Result) Merge(other *Result) error {
 	switch {
 	case r.BuildID != other.BuildID || r.Where() != other.Where() || r.Tool != other.Tool:
 		return fmt.Errorf("those runs were of different kernels, emulators or tools")
-	case r.Repetitions != other.Repetitions || r.NsPerInstruction != other.NsPerInstruction:
-		return fmt.Errorf("those runs had different repetitions")
+	case r.NsPerInstruction != other.NsPerInstruction:
+		return fmt.Errorf("instructions of those runs took different times")
 	}
 	for _, s := range other.Series {
 		if r.Find(s.Name) != nil {
@@ -27,6 +27,7 @@ func (r *Result) Merge(other *Result) error {
 	}
 	r.Overhead = append(r.Overhead, other.Overhead...)
 	r.Analyses = append(r.Analyses, other.Analyses...)
+	r.Repetitions = min(r.Repetitions, other.Repetitions)
 	r.Command += "; " + other.Command
 	r.Took += ", " + other.Took
 	r.HostLoad += "; " + other.HostLoad

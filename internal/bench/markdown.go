@@ -22,7 +22,7 @@ How long the machine stands still for an update, what that time consists of, and
 | kernel | %s, build-id %s |
 | machine | %s |
 | tool | %s |
-| repetitions | %d installs and %d removals for each row, %d at most of other ways than ours, after one that is not counted |
+| repetitions | %d installs and %d removals at least for each row, %d at most of other ways than ours and one with %d sleepers, after one that is not counted |
 | host | %d CPUs; load when it ended: %s; %s in all |
 
 %s
@@ -32,7 +32,7 @@ How long the machine stands still for an update, what that time consists of, and
 // Markdown writes the result as a page of the documentation.
 func (r *Result) Markdown(to io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.Where(), r.Tool, r.Repetitions, r.Repetitions, otherRepetitions,
+	fmt.Fprintf(&b, head, r.Command, r.Date, r.Release, r.BuildID, r.Where(), r.Tool, r.Repetitions, r.Repetitions, otherRepetitions, many,
 		r.HostCPUs, r.HostLoad, r.Took, r.Clock())
 	if claims := r.Claims(); len(claims) > 0 {
 		b.WriteString("## In short\n\n")
