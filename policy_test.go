@@ -267,7 +267,8 @@ func TestRuntimeSeam(t *testing.T) {
 // neighbours keep such an address when the node has left (rb_erase(), irq_work_single()): on 6.12 a removal was told of
 // CPU 0's fair server, whose inactive_timer had once been above the guard's timer.
 func TestRuntimeNodes(t *testing.T) {
-	node := regexp.MustCompile(`(?m)^static (struct (hrtimer|irq_work|timer_list|rb_node|llist_node|rcu_head)|call_single_data_t) \w+|^(static )?DEFINE_(IRQ_WORK|TIMER)\b.*`)
+	node := regexp.MustCompile(`(?m)^static (struct (hrtimer|irq_work|timer_list|rb_node|llist_node|rcu_head)|call_single_data_t) \w+|` +
+		`^(static )?DEFINE_(IRQ_WORK|TIMER)\b.*`)
 	for _, name := range tracked(t) {
 		if !strings.HasPrefix(name, "runtime/") || !strings.HasSuffix(name, ".c") {
 			continue

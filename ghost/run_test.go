@@ -232,7 +232,7 @@ func TestPushBefore(t *testing.T) {
 // TestNoScheduler: who finds no module's scheduler is told of one in BPF that runs.
 func TestNoScheduler(t *testing.T) {
 	dir := t.TempDir()
-	if err := noScheduler(dir); err != ErrNoScheduler {
+	if err := noScheduler(dir); !errors.Is(err, ErrNoScheduler) {
 		t.Error(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {

@@ -39,7 +39,8 @@ func (o *Object) setDomains(cpus string) error {
 			continue
 		}
 		if seen[d] = true; int(d) >= len(firsts) {
-			return &PreconditionError{fmt.Errorf("there are more than %d groups of CPUs that share a cache, and the scheduler is for so many at most", len(firsts))}
+			return &PreconditionError{fmt.Errorf("there are more than %d groups of CPUs that share a cache, and the scheduler is for so many at most",
+				len(firsts))}
 		}
 		firsts[d] = uint32(cpu)
 	}

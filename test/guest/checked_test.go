@@ -44,7 +44,7 @@ func TestChecked(t *testing.T) {
 		insist(t, m, "plugsched uninstall")
 		goesOn(t, m)
 
-		insists(t, m, "plugsched try --for 5s /scheduler.ko")
+		insist(t, m, "plugsched try --for 5s /scheduler.ko") // which may be over before anybody asks
 		if report := rolledBack(t, m, name, 5*time.Second); !strings.HasPrefix(report, "it was not confirmed in time") {
 			t.Errorf("report:\n%s", report)
 		}

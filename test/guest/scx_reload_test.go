@@ -26,7 +26,8 @@ func TestSCXReload(t *testing.T) {
 	if full {
 		times = 1024
 	}
-	r, err := m.Run(t.Context(), vm.Cmd{Argv: append([]string{"living", "scx-reload", fmt.Sprint(times)}, scx.Own()...), Timeout: 2 * time.Hour})
+	argv := append([]string{"living", "scx-reload", fmt.Sprint(times)}, scx.Own()...)
+	r, err := m.Run(t.Context(), vm.Cmd{Argv: argv, Timeout: 2 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,8 @@ which is an error. Without it tasks stay where they are, and all goes on.`,
 			return interrupted(c.Context(), balance(c.Context(), c.OutOrStdout(), every, b.Name(), b.Balance))
 		},
 	}
-	c.Flags().Var(cli.Duration(&every, time.Second, 10*time.Millisecond, time.Minute), "interval", "how long it looks before it moves, from 10ms to 1m")
+	c.Flags().Var(cli.Duration(&every, time.Second, 10*time.Millisecond, time.Minute), "interval",
+		"how long it looks before it moves, from 10ms to 1m")
 	return c
 }
 

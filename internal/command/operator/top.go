@@ -46,7 +46,8 @@ and with --json that one for programs. Only root sees queues and all agents.`,
 			return interrupted(c.Context(), w.Watch(c.Context(), s, every))
 		},
 	}
-	c.Flags().Var(cli.Duration(&every, 2*time.Second, 100*time.Millisecond, time.Hour), "interval", "how long each report is about, from 100ms to 1h")
+	c.Flags().Var(cli.Duration(&every, 2*time.Second, 100*time.Millisecond, time.Hour), "interval",
+		"how long each report is about, from 100ms to 1h")
 	c.Flags().BoolVar(&once, "once", false, "print one report")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one as JSON")
 	return c

@@ -23,9 +23,9 @@
 #define INT3	0xcc
 #define JMP32	0xe9
 
-#define JUMP_SIZE	5	/* a constant: copies and comparisons are instructions */
-
-const unsigned int plugsched_jump_size = JUMP_SIZE;
+const unsigned int plugsched_jump_size = 5;
+#define JUMP_SIZE	5	/* the same as a constant: copies and comparisons are instructions */
+static_assert(JUMP_SIZE <= PLUGSCHED_JUMP_MAX);
 const unsigned int plugsched_poke_phases = 3;
 
 /* Others set INT3s too, also where a jump is or was. Context: any, NMI included. */
