@@ -22,7 +22,7 @@ How long the machine stands still for an update, what that time consists of, and
 | kernel | %s, build-id %s |
 | machine | %s |
 | tool | %s |
-| repetitions | %d installs and %d removals at least for each row, %d at most of other ways than ours and one with %d sleepers, after one that is not counted |
+| repetitions | %d installs and %d removals at least for each row, after one that is not counted; %d at most of other ways, one with %d sleepers |
 | host | %d CPUs; load when it ended: %s; %s in all |
 
 %s
