@@ -99,7 +99,8 @@ func (s *SeriesResult) markdown(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%s %s\n\n", s.Growth(), s.Why())
 	if s.Name == "threads" {
-		b.WriteString("`serial`: one CPU inspects all stacks in the stop and looks each address up in a list from its beginning, as kpatch did.\n" +
+		b.WriteString("`serial`: one CPU inspects all stacks in the stop and looks each address up in a list from its beginning, as " +
+			"kpatch did.\n" +
 			"`parallel`: all CPUs inspect all stacks in the stop, with a binary search, and each finds what it has queued among all\n" +
 			"tasks, as the paper does. Both with our unwinder, and all else the same.\n\n")
 	}
