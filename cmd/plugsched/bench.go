@@ -225,6 +225,10 @@ func analyseAll(c *cobra.Command, kernels []string, r *bench.Result) error {
 		}
 		r.Analyses = append(r.Analyses, *a)
 	}
+	// What was read from files says how that came about, and not how this did.
+	if own := "plugsched " + strings.Join(os.Args[1:], " "); len(kernels) > 0 && r.Command != own {
+		r.Command += "; " + own
+	}
 	return nil
 }
 
