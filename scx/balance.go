@@ -110,17 +110,8 @@ func (b *Balancer) count(dir string) error {
 	if err != nil {
 		return err
 	}
-	of, err := domains(dir, len(files))
-	if err != nil {
-		return err
-	}
-	b.cpus = make([]int, slices.Max(of)+1)
-	for cpu, d := range of {
-		if together, err := sharers(filepath.Join(dir, fmt.Sprintf("cpu%d", cpu))); err == nil && together != "" {
-			b.cpus[d]++
-		}
-	}
-	return nil
+	_, b.cpus, err = domains(dir, len(files))
+	return err
 }
 
 // Close ends it; tasks stay where they are.

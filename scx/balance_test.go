@@ -55,13 +55,13 @@ func TestDomains(t *testing.T) {
 		"packages": {packages, []uint32{0, 1, 0, 0, 0}, []int{2, 1}},
 	} {
 		dir := topology(t, c.files)
-		got, err := domains(dir, 5)
+		got, _, err := domains(dir, 5)
 		var b Balancer
 		if bad := b.count(dir); err != nil || bad != nil || !slices.Equal(got, c.want) || !slices.Equal(b.cpus, c.cpus) {
 			t.Errorf("%s: %v, %v; %v, %v", name, got, err, b.cpus, bad)
 		}
 	}
-	if _, err := domains(topology(t, map[string]string{"cpu0/cache/index0/level": "x"}), 1); err == nil {
+	if _, _, err := domains(topology(t, map[string]string{"cpu0/cache/index0/level": "x"}), 1); err == nil {
 		t.Error("a level that is no number is taken")
 	}
 	o, err := Open("hybrid")

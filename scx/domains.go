@@ -28,7 +28,7 @@ func (o *Object) setDomains(cpus string) error {
 	if of == nil || count == nil || first == nil {
 		return nil
 	}
-	list, err := domains(cpus, int(of.Size()/4))
+	list, _, err := domains(cpus, int(of.Size()/4))
 	if err != nil {
 		return err
 	}
@@ -47,14 +47,15 @@ func (o *Object) setDomains(cpus string) error {
 	return errors.Join(of.Set(list), count.Set(uint32(len(seen))), first.Set(firsts))
 }
 
-// domains are the numbers of CPUs' domains, in order of their first CPUs. One that is off, or is not there, is in the first.
-func domains(cpus string, n int) ([]uint32, error) {
-	list := make([]uint32, n)
+// domains are the numbers of CPUs' domains, in order of their first CPUs, and how many CPUs each has. One that is off, or is
+// not there, is in the first, and is none of its number.
+func domains(cpus string, n int) (of []uint32, sizes []int, err error) {
+	of, sizes = make([]uint32, n), []int{0}
 	numbers := map[string]uint32{}
-	for cpu := range list {
+	for cpu := range of {
 		together, err := sharers(filepath.Join(cpus, fmt.Sprintf("cpu%d", cpu)))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if together == "" {
 			continue
@@ -64,9 +65,13 @@ func domains(cpus string, n int) ([]uint32, error) {
 			d = uint32(len(numbers))
 			numbers[together] = d
 		}
-		list[cpu] = d
+		of[cpu] = d
+		if int(d) == len(sizes) {
+			sizes = append(sizes, 0)
+		}
+		sizes[d]++
 	}
-	return list, nil
+	return of, sizes, nil
 }
 
 // sharers are the CPUs that share a CPU's last cache, as the kernel prints them; where it tells of no caches, those of its package.

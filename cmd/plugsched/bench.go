@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,7 +166,6 @@ func runBench(c *cobra.Command, dir string, also []string, o *bench.Options, out
 	if err != nil {
 		return nil, err
 	}
-	o.Others = []bench.Other{{Name: filepath.Base(dir), Module: module}}
 	for _, d := range also {
 		other, module, err := buildBench(c.Context(), d, shown)
 		if err != nil {
@@ -176,8 +176,8 @@ func runBench(c *cobra.Command, dir string, also []string, o *bench.Options, out
 		}
 		o.Others = append(o.Others, bench.Other{Name: filepath.Base(d), Module: module})
 	}
-	if len(also) == 0 {
-		o.Others = nil
+	if len(also) > 0 {
+		o.Others = slices.Insert(o.Others, 0, bench.Other{Name: filepath.Base(dir), Module: module})
 	}
 	if o.Tool, err = os.Executable(); err != nil {
 		return nil, err

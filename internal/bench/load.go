@@ -53,14 +53,14 @@ var sleepersOf = []int{sleeps, sleepsDeeper, sleepsInFile}
 //go:nosplit
 //go:norace
 func fork(what int) (pid uintptr, err syscall.Errno) {
-	pid, _, err = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, err = call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 	if pid != 0 || err != 0 {
 		return pid, err
 	}
 	call(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
 	fault(what == sleepsInFile)
 	for {
-		syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+		call(unix.SYS_PPOLL, 0, 0, 0)
 	}
 }
 

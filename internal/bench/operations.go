@@ -158,7 +158,7 @@ func (p *part) once() bool {
 		p.wake(0)
 		p.wait(1)
 	case makes, executes:
-		pid, _, err := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		pid, err := call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 		if err != 0 {
 			return false
 		}
@@ -168,7 +168,7 @@ func (p *part) once() bool {
 			}
 			call(unix.SYS_EXIT, 0, 0, 0)
 		}
-		syscall.RawSyscall6(unix.SYS_WAIT4, pid, 0, 0, 0, 0, 0)
+		call(unix.SYS_WAIT4, pid, 0, 0)
 	}
 	return true
 }
@@ -258,7 +258,7 @@ func (p *part) play() {
 //go:nosplit
 //go:norace
 func (p *part) fork() (pid uintptr, err syscall.Errno) {
-	pid, _, err = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, err = call(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
 	if pid == 0 && err == 0 {
 		p.play()
 	}

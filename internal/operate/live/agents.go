@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -14,8 +15,16 @@ import (
 // ghostDevice is the file that agents have enclaves by (examples/ghost, ghost_device).
 const ghostDevice = "/dev/ghost"
 
-// Agents are the processes that have an enclave's file open, each COMMAND[PID]. Who is not root sees only their own.
-func (h Host) Agents() (agents []string) {
+// Agent is a process that schedules others.
+type Agent struct {
+	Command string // printable
+	PID     int
+}
+
+func (a Agent) String() string { return fmt.Sprintf("%s[%d]", a.Command, a.PID) }
+
+// Agents are the processes that have an enclave's file open. Who is not root sees only their own.
+func (h Host) Agents() (agents []Agent) {
 	dirs, _ := filepath.Glob(h.path("/proc/[0-9]*"))
 	for _, dir := range dirs {
 		files, _ := os.ReadDir(filepath.Join(dir, "fd")) // one that ends meanwhile has none
@@ -25,8 +34,10 @@ func (h Host) Agents() (agents []string) {
 		}) {
 			continue
 		}
-		if name, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
-			agents = append(agents, fmt.Sprintf("%s[%s]", printable(strings.TrimSpace(string(name))), filepath.Base(dir)))
+		name, err := os.ReadFile(filepath.Join(dir, "comm"))
+		pid, bad := strconv.Atoi(filepath.Base(dir))
+		if err == nil && bad == nil {
+			agents = append(agents, Agent{printable(strings.TrimSpace(string(name))), pid})
 		}
 	}
 	return agents

@@ -82,7 +82,11 @@ func (h Host) CheckNoModule() error {
 		return err
 	}
 	if name != "" {
-		if agents := h.Agents(); len(agents) > 0 {
+		var agents []string
+		for _, a := range h.Agents() {
+			agents = append(agents, a.String())
+		}
+		if len(agents) > 0 {
 			name += ", for " + strings.Join(agents, ", ")
 		}
 		return precondition("a module's scheduler runs (%s), and beside it none in BPF is loaded: plugsched uninstall removes it", name)

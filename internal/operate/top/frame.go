@@ -65,14 +65,14 @@ func Between(a, b *Sample) *Frame {
 		now, before := b.CPUs[n], a.CPUs[n]
 		// One that was off and comes back goes on counting; one that is new has had all of it since.
 		d := counts{now.busy - before.busy, now.all - before.all, now.waited - before.waited, now.began - before.began, now.known}
-		f.CPUs = append(f.CPUs, d.cpu(n, b.Tasks[n].runnable))
+		f.CPUs = append(f.CPUs, d.cpu(n, b.Runnable[n]))
 		all.busy, all.all = all.busy+d.busy, all.all+d.all
 		all.waited, all.began, waits = all.waited+d.waited, all.began+d.began, waits || d.known
 	}
 	all.known = waits
 	runnable := 0
-	for _, t := range b.Tasks {
-		runnable += t.runnable
+	for _, n := range b.Runnable {
+		runnable += n
 	}
 	f.All = all.cpu(-1, runnable)
 	if a.Pressure >= 0 && b.Pressure >= 0 && f.Interval > 0 {

@@ -28,7 +28,7 @@ type Sample struct {
 	// Switches of all CPUs from one task to another since boot, and Pressure how long somebody has waited for a CPU since then.
 	Switches int64
 	Pressure time.Duration
-	Tasks    map[int]tasks // by the CPU that each runs on, waits for, or ran on last
+	Runnable map[int]int // tasks, by the CPU that each runs on, waits for, or ran on last
 	Agents   []agent
 	Schedulers
 	Queues []scx.Queue // in which tasks of a scheduler in BPF wait
@@ -52,9 +52,6 @@ type counts struct {
 	began  int64
 	known  bool // the kernel tells of waiting
 }
-
-// tasks are threads, by what they do.
-type tasks struct{ runnable int }
 
 // agent is a process that schedules others, and what it has had.
 type agent struct {
@@ -121,14 +118,19 @@ func numbers(words []string) ([]int64, error) {
 	return out, nil
 }
 
-// cpuOf is the number of a line that begins with cpuN.
-func cpuOf(words []string) (int, bool) {
+// cpuLine reads a line that begins with cpuN and has so many numbers at least; n is nil for another line.
+func cpuLine(words []string, least int) (cpu int, n []int64, err error) {
 	if len(words) == 0 {
-		return 0, false
+		return 0, nil, nil
 	}
 	text, ok := strings.CutPrefix(words[0], "cpu")
-	n, err := strconv.Atoi(text)
-	return n, ok && err == nil
+	if cpu, err = strconv.Atoi(text); !ok || err != nil {
+		return 0, nil, nil
+	}
+	if n, err = numbers(words[1:]); err == nil && len(n) < least {
+		err = errors.New("it has too few numbers")
+	}
+	return cpu, n, err
 }
 
 // tick is the unit of CPU time in /proc, USER_HZ.
@@ -144,16 +146,9 @@ func (m *Machine) stat(s *Sample) error {
 			}
 			return err
 		}
-		cpu, ok := cpuOf(words)
-		if !ok {
-			return nil
-		}
-		n, err := numbers(words[1:])
-		if err != nil {
+		cpu, n, err := cpuLine(words, 8)
+		if n == nil || err != nil {
 			return err
-		}
-		if len(n) < 8 {
-			return errors.New("it has too few numbers")
 		}
 		// user, nice, system, idle, iowait, irq, softirq, steal; what a guest has had is in user and nice.
 		c := s.CPUs[cpu]
@@ -172,16 +167,9 @@ func (m *Machine) stat(s *Sample) error {
 // whether or not kernel.sched_schedstats is on.
 func (m *Machine) schedstat(s *Sample) error {
 	err := m.lines("/proc/schedstat", func(words []string) error {
-		cpu, ok := cpuOf(words)
-		if !ok {
-			return nil
-		}
-		n, err := numbers(words[1:])
-		if err != nil {
+		cpu, n, err := cpuLine(words, 9)
+		if n == nil || err != nil {
 			return err
-		}
-		if len(n) < 9 {
-			return errors.New("it has too few numbers")
 		}
 		c := s.CPUs[cpu]
 		c.waited, c.began, c.known = time.Duration(n[7]), n[8], true
@@ -218,7 +206,7 @@ func (m *Machine) pressure(s *Sample) error {
 
 // threads counts those that are runnable.
 func (m *Machine) threads(s *Sample) error {
-	s.Tasks = map[int]tasks{}
+	s.Runnable = map[int]int{}
 	dirs, err := os.ReadDir(m.path("/proc"))
 	if err != nil {
 		return err
@@ -247,12 +235,9 @@ func (m *Machine) threads(s *Sample) error {
 }
 
 func (s *Sample) add(st stat) {
-	if st.state != 'R' {
-		return
+	if st.state == 'R' {
+		s.Runnable[st.cpu]++
 	}
-	t := s.Tasks[st.cpu]
-	t.runnable++
-	s.Tasks[st.cpu] = t
 }
 
 // stat is what /proc says of a thread (fs/proc/array.c, do_task_stat).
@@ -272,9 +257,9 @@ func readStat(dir string) (st stat, ok bool) {
 
 // parseStat looks behind the name, which may have anything in it.
 func parseStat(text string) (st stat, ok bool) {
-	_, rest, found := cutLast(text, ") ")
-	words := strings.Fields(rest)
-	if !found || len(words) < 37 || len(words[0]) != 1 {
+	end := strings.LastIndex(text, ") ")
+	words := strings.Fields(text[end+1:])
+	if end < 0 || len(words) < 37 || len(words[0]) != 1 {
 		return st, false
 	}
 	number := func(i int) int64 {
@@ -289,28 +274,20 @@ func parseStat(text string) (st stat, ok bool) {
 	return st, ok
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
-}
-
 // agents asks what the processes that schedule others have had.
 func (m *Machine) agents(s *Sample) error {
-	for _, name := range (live.Host{Root: m.Root}).Agents() {
-		a := agent{name: name}
-		_, pid, _ := cutLast(strings.TrimSuffix(name, "]"), "[")
-		dir := m.path("/proc/" + pid)
-		st, ok := readStat(dir)
+	for _, process := range (live.Host{Root: m.Root}).Agents() {
+		a := agent{name: process.String()}
+		dir := fmt.Sprintf("/proc/%d", process.PID)
+		st, ok := readStat(m.path(dir))
 		if !ok {
 			continue
 		}
 		a.ran = st.ran
-		threads, _ := os.ReadDir(dir + "/task")
+		threads, _ := os.ReadDir(m.path(dir + "/task"))
 		for _, t := range threads {
 			// One that has just ended has no more to say.
-			_ = m.lines("/proc/"+pid+"/task/"+t.Name()+"/status", func(words []string) error {
+			_ = m.lines(dir+"/task/"+t.Name()+"/status", func(words []string) error {
 				if len(words) == 2 && strings.HasSuffix(words[0], "voluntary_ctxt_switches:") {
 					n, err := strconv.ParseInt(words[1], 10, 64)
 					a.switches += n

@@ -5,6 +5,7 @@ package view
 import (
 	"slices"
 
+	"plugsched/internal/operate/live"
 	"plugsched/scx"
 )
 
@@ -34,7 +35,7 @@ type Candidate struct {
 
 // Others are the candidates beside those of packages: in BPF those of the program, what runs besides, and agents. Release is the running
 // kernel's.
-func Others(running []Scheduler, packages []Candidate, release string, agents []string) []Candidate {
+func Others(running []Scheduler, packages []Candidate, release string, agents []live.Agent) []Candidate {
 	var out []Candidate
 	for _, name := range scx.Own() {
 		out = append(out, Candidate{Way: BPF, Name: name, From: FromProgram})
@@ -55,7 +56,7 @@ func Others(running []Scheduler, packages []Candidate, release string, agents []
 		out = append(out, c)
 	}
 	for _, a := range agents {
-		out = append(out, Candidate{Way: Agent, Name: a, From: FromOthers, Kernel: release, Runs: true})
+		out = append(out, Candidate{Way: Agent, Name: a.String(), From: FromOthers, Kernel: release, Runs: true})
 	}
 	return out
 }
